@@ -1,0 +1,77 @@
+"""Our side: ``warmstart.TextClassifier`` through its public surface."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import warmstart as ws
+from warmstart._core import get_num_threads
+
+from bench.data import Documents
+from bench.machine import versions
+from bench.settings import Settings
+
+
+@dataclass
+class WarmstartSide:
+    """Fine-tunes every layer. ``fit`` tokenises, so its clock covers that too (``outside_loop_s`` tells how much)."""
+
+    model_dir: Path
+    settings: Settings
+
+    def prepare(self, train: Documents) -> None:
+        """Load the backbone; ``fit`` takes the documents as texts."""
+        self.documents = train
+        self.backbone = ws.Backbone.from_pretrained(self.model_dir)
+
+    def warm_up(self) -> None:
+        """One step of a model that is thrown away."""
+        self._classifier(max_steps=1).fit(self.documents.texts, self.documents.labels)
+
+    def train(self) -> float:
+        """Train from the pretrained weights; seconds spent in ``fit``, tokenising included."""
+        self.classifier = self._classifier()
+        started = time.perf_counter()
+        self.classifier.fit(self.documents.texts, self.documents.labels)
+        seconds = time.perf_counter() - started
+        last = self.classifier.history_.rows[-1]  # tokens, steps and seconds of the training loop, from its start
+        self.n_tokens = int(last["tokens"])
+        self.steps = int(last["step"])
+        self.outside_loop_s = seconds - float(last["elapsed_s"])
+        return seconds
+
+    def predict(self, texts: list[str]) -> list[str]:
+        """Labels from the trained model."""
+        return [str(label) for label in self.classifier.predict(texts)]
+
+    def facts(self) -> dict[str, Any]:
+        """Versions, threads and what else explains a number."""
+        return {
+            "versions": versions("warmstart", "numpy"),
+            "threads": get_num_threads(),
+            "details": {
+                "strategy": repr(self.classifier.strategy),
+                "precision": self.classifier.precision,
+                "steps": self.steps,
+                "outside_loop_s": round(self.outside_loop_s, 3),
+            },
+        }
+
+    def _classifier(self, max_steps: int | None = None) -> Any:
+        settings = self.settings
+        return ws.TextClassifier(
+            self.backbone,
+            strategy=ws.FullFineTuning(
+                learning_rate=settings.learning_rate, weight_decay=0.0, schedule="linear", warmup_ratio=0.0
+            ),
+            epochs=settings.epochs,
+            max_steps=max_steps,
+            batch_tokens="auto",
+            max_length=settings.max_length,
+            precision="f32",
+            random_state=settings.seed,
+            verbose=False,
+        )

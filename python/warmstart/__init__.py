@@ -1,0 +1,74 @@
+"""Transfer learning for language models, without PyTorch.
+
+>>> import warmstart as ws
+>>> backbone = ws.Backbone.from_pretrained("path/to/hf-dir")
+>>> clf = ws.TextClassifier(backbone, epochs=3, random_state=0).fit(texts, labels)
+>>> predicted = clf.predict(new_texts)
+
+Everything but the compiled core is imported on first use (PEP 562), so that ``import warmstart`` costs milliseconds and
+scikit-learn is loaded when the first estimator is.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from warmstart._core import (
+    DataError,
+    DeviceError,
+    TrainingError,
+    WarmstartError,
+    WeightsError,
+    __version__,
+    set_num_threads,
+)
+
+if TYPE_CHECKING:
+    from warmstart.backbone import Backbone
+    from warmstart.classifier import TextClassifier
+    from warmstart.features import FeatureExtractor
+    from warmstart.history import History
+    from warmstart.report import Report
+    from warmstart.saving import load
+    from warmstart.strategies import FullFineTuning, LinearProbing
+
+__all__ = [
+    "Backbone",
+    "DataError",
+    "DeviceError",
+    "FeatureExtractor",
+    "FullFineTuning",
+    "History",
+    "LinearProbing",
+    "Report",
+    "TextClassifier",
+    "TrainingError",
+    "WarmstartError",
+    "WeightsError",
+    "__version__",
+    "load",
+    "set_num_threads",
+]
+
+_LAZY = {
+    "Backbone": "backbone",
+    "FeatureExtractor": "features",
+    "FullFineTuning": "strategies",
+    "History": "history",
+    "LinearProbing": "strategies",
+    "Report": "report",
+    "TextClassifier": "classifier",
+    "load": "saving",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'warmstart' has no attribute {name!r}")
+    value = getattr(import_module(f"warmstart.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

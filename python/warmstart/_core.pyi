@@ -1,0 +1,153 @@
+"""The compiled core. Texts, arrays and plain data in; arrays and plain data out.
+
+Shape letters: ``N`` texts, ``T`` tokens, ``D`` hidden size, ``C`` outputs.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+class WarmstartError(Exception): ...
+class WeightsError(WarmstartError): ...
+class DataError(WarmstartError): ...
+class DeviceError(WarmstartError): ...
+class TrainingError(WarmstartError): ...
+
+class Monitor(Protocol):
+    """What a training run calls back into. An exception raised here stops the run."""
+
+    def on_start(self, facts: dict[str, Any]) -> None:
+        """Keys ``total_steps, total_tokens, steps_per_epoch, batch_tokens, trainable_parameters, parameters``."""
+
+    def on_step(self, record: dict[str, Any]) -> None:
+        """At most ten times a second. Keys ``step, epoch`` (float)``, loss, learning_rate, grad_norm, tokens, elapsed_s``;
+        ``tokens`` and ``elapsed_s`` count from the start of training, evaluation excluded."""
+
+    def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
+        """Logits ``[N, C]`` of the evaluation texts; returns the score, higher is better. ``record`` has the keys of
+        ``on_step``, its ``loss`` the mean since the previous evaluation, and ``eval_loss``."""
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """End of an epoch in a run without evaluation texts; ``record`` as in ``on_evaluate`` without ``eval_loss``."""
+
+@final
+class Encodings:
+    """Tokenised texts: ids, segments and character offsets."""
+
+    def __len__(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def n_truncated(self) -> int: ...
+    @property
+    def max_length(self) -> int: ...
+    def lengths(self) -> NDArray[np.int64]: ...
+    def ids(self, index: int) -> NDArray[np.int64]: ...
+    def segments(self, index: int) -> NDArray[np.int64]: ...
+    def offsets(self, index: int) -> NDArray[np.int64]:
+        """Character offsets ``[T, 2]`` into the text a token came from; special tokens are ``(0, 0)``."""
+
+@final
+class Backbone:
+    """A pretrained transformer and its tokenizer. Immutable."""
+
+    @staticmethod
+    def from_pretrained(path: str) -> Backbone: ...
+    @staticmethod
+    def from_config(config: str, tokenizer: str, seed: int) -> Backbone:
+        """``config`` is the text of a config.json, ``tokenizer`` a directory that holds a tokenizer."""
+    def save_pretrained(self, path: str) -> None: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def config(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def default_pooling(self) -> str: ...
+    def load_report(self) -> dict[str, Any]:
+        """Keys ``loaded`` (count)``, missing, ignored, converted``: lists of tensor names."""
+    def parameters(self) -> list[tuple[str, list[int]]]: ...
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
+    def embed(
+        self,
+        encodings: Encodings,
+        layer: int,
+        pooling: str,
+        batch_tokens: int,
+        on_progress: Callable[[int], None] | None,
+    ) -> NDArray[np.float32]:
+        """Pooled hidden states ``[N, D]`` in input order. ``layer`` counts from 0 (embedding output) to n. ``pooling`` is
+        mean, cls or max. ``on_progress`` gets the number of tokens done so far."""
+    def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
+        """The plan a strategy (JSON) compiles to: a row per parameter with keys
+        ``name, shape, trainable, learning_rate, weight_decay``."""
+    def __reduce__(self) -> tuple[Any, ...]: ...
+    def __copy__(self) -> Backbone: ...
+    def __deepcopy__(self, memo: Any) -> Backbone: ...
+
+@final
+class SequenceClassifier:
+    """A backbone with a classification head: the fitted model behind ``TextClassifier``. Immutable."""
+
+    @staticmethod
+    def fit(
+        backbone: Backbone,
+        train: Encodings,
+        targets: NDArray[np.int64] | NDArray[np.float32],
+        eval: Encodings | None,
+        eval_targets: NDArray[np.int64] | NDArray[np.float32] | None,
+        options: str,
+        monitor: Monitor,
+    ) -> tuple[SequenceClassifier | None, dict[str, Any], BaseException | None]:
+        """Train. ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
+
+        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs, multi_label, epochs,
+        max_steps, batch_tokens, accumulation_steps, class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``,
+        patience`` (evaluations without improvement, null: never stop early)``, seed``.
+
+        Bad input raises. A run that began and was stopped returns the exception that stopped it (KeyboardInterrupt,
+        TrainingError, or what a monitor raised) with the model holding the best (else the last good) weights; the model is None when no step was completed.
+        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score, stopped_early, batch_tokens,
+        trainable_parameters, parameters``.
+        """
+    def logits(
+        self, encodings: Encodings, batch_tokens: int, on_progress: Callable[[int], None] | None
+    ) -> NDArray[np.float32]:
+        """Logits ``[N, C]`` in input order."""
+    @property
+    def backbone(self) -> Backbone: ...
+    @property
+    def n_outputs(self) -> int: ...
+    @property
+    def n_parameters(self) -> int: ...
+    def save(self, path: str, labels: Sequence[str], multi_label: bool, metadata: str) -> None:
+        """Write a Hugging Face directory; ``metadata`` becomes ``warmstart.json``. Files are staged, read back and compared before
+        they replace what was there."""
+    @staticmethod
+    def load(path: str) -> tuple[SequenceClassifier, str]:
+        """The model and the text of ``warmstart.json``."""
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
+def _classifier_from_state(state: dict[str, Any]) -> SequenceClassifier: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def peak_memory_bytes() -> int:
+    """Highest resident set of this process so far, in bytes."""

@@ -1,0 +1,263 @@
+"""`Backbone`: a pretrained transformer and its tokenizer."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.options import EMBED_BATCH_TOKENS, as_seed, optional_positive_int, positive_int
+from warmstart.progress import TokenBar
+from warmstart.tables import format_count, html_table
+from warmstart.texts import Texts, encode, warn_truncated
+
+POOLINGS = ("auto", "mean", "cls", "max")
+
+
+class Backbone:
+    """A pretrained transformer and its tokenizer. Immutable: training makes a new one.
+
+    Open one with `from_pretrained` or make one with `from_config`. Copying gives the same object, so that
+    ``sklearn.base.clone`` never copies weights; pickling takes them along.
+
+    Examples
+    --------
+    >>> backbone = Backbone.from_pretrained("path/to/hf-dir")
+    >>> vectors = backbone.embed(["a text", "another"])
+    >>> vectors.shape == (2, backbone.hidden_size)
+    True
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: _core.Backbone) -> None:
+        if not isinstance(inner, _core.Backbone):
+            raise TypeError(
+                f"got {type(inner).__name__}; open one with Backbone.from_pretrained(path) or make one with "
+                "Backbone.from_config(config, tokenizer)"
+            )
+        self._inner = inner
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> "Backbone":
+        """Open a Hugging Face directory.
+
+        Parameters
+        ----------
+        path : str or path
+            Holds ``config.json``, the weights (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a
+            tokenizer (``tokenizer.json``, or ``vocab.txt`` with ``tokenizer_config.json``).
+
+        Raises
+        ------
+        FileNotFoundError
+            The directory or one of its files is not there.
+        WeightsError
+            The weights are unreadable or do not fit the configuration; every tensor at fault is named.
+        """
+        return cls(_core.Backbone.from_pretrained(os.fspath(path)))
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any] | str | os.PathLike[str],
+        tokenizer: str | os.PathLike[str],
+        random_state: Any = None,
+    ) -> "Backbone":
+        """Make a backbone with random weights.
+
+        Parameters
+        ----------
+        config : mapping or path
+            The contents of a ``config.json``, the path of one, or a directory that holds one.
+        tokenizer : path
+            A directory that holds a tokenizer.
+        random_state : int, RandomState or None
+            Seed of the weights; None draws one.
+
+        Raises
+        ------
+        ValueError
+            A field of the configuration is missing or not supported.
+        """
+        if isinstance(config, Mapping):
+            text = json.dumps(dict(config))
+        else:
+            path = Path(config)
+            text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
+        return cls(_core.Backbone.from_config(text, os.fspath(tokenizer), as_seed(random_state)))
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write a Hugging Face directory that `from_pretrained` and transformers read."""
+        self._inner.save_pretrained(os.fspath(path))
+
+    @property
+    def family(self) -> str:
+        """Architecture, as ``model_type`` of the configuration names it."""
+        return self._inner.family
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of ``config.json``; a fresh dict every time."""
+        return dict(json.loads(self._inner.config))
+
+    @property
+    def n_layers(self) -> int:
+        """Number of transformer layers."""
+        return self._inner.n_layers
+
+    @property
+    def hidden_size(self) -> int:
+        """Width D of the hidden states."""
+        return self._inner.hidden_size
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights."""
+        return self._inner.n_parameters
+
+    @property
+    def max_length(self) -> int:
+        """Longest text in tokens, special tokens included."""
+        return self._inner.max_length
+
+    def embed(
+        self,
+        texts: Texts,
+        layers: int | Sequence[int] = -1,
+        pooling: str = "auto",
+        max_length: int | None = None,
+        batch_tokens: int = EMBED_BATCH_TOKENS,
+        verbose: bool = False,
+    ) -> NDArray[np.float32]:
+        """Turn texts into vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str or of pairs of str
+            N texts, in any container.
+        layers : int or sequence of int
+            Which hidden states: 0 is the embedding output, ``n_layers`` or -1 the last. Several are put side by side.
+        pooling : {"auto", "mean", "cls", "max"}
+            How the tokens of a text become one vector; "auto" follows the model directory.
+        max_length : int, optional
+            Cut longer texts; None takes what the model bears.
+        batch_tokens : int
+            Tokens in one batch.
+        verbose : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, D)
+            In input order; ``(N, k * D)`` for k layers.
+
+        Raises
+        ------
+        TypeError
+            A text is no str; its index is named.
+        ValueError
+            A layer or pooling does not exist.
+
+        Warns
+        -----
+        UserWarning
+            Texts were cut; their number is told.
+        """
+        indices = self.resolve_layers(layers)
+        how = self.resolve_pooling(pooling)
+        batch_tokens = positive_int("batch_tokens", batch_tokens)
+        encodings = encode(self._inner, texts, optional_positive_int("max_length", max_length))
+        if not len(encodings):
+            return np.empty((0, self.hidden_size * len(indices)), dtype=np.float32)
+        warn_truncated(encodings)
+        parts = []
+        for layer in indices:
+            with TokenBar(encodings.n_tokens, f"layer {layer}", verbose, delay_s=1.0) as bar:
+                parts.append(self._inner.embed(encodings, layer, how, batch_tokens, bar.callback))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def resolve_layers(self, layers: int | Sequence[int]) -> list[int]:
+        """Turn `layers` as `embed` takes it into indices from 0 (embedding output) to ``n_layers``."""
+        wanted = list(layers) if isinstance(layers, Sequence | np.ndarray) and not isinstance(layers, str) else [layers]
+        if not wanted:
+            raise ValueError("layers is empty; name at least one, as in layers=-1")
+        n = self.n_layers
+        for layer in wanted:
+            if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
+                raise TypeError(f"layers must be an int or a list of int, got {layer!r} ({type(layer).__name__})")
+            if not -(n + 1) <= layer <= n:
+                raise ValueError(
+                    f"layers={int(layer)} does not exist: 0 is the embedding output, {n} or -1 the last layer here"
+                )
+        return [int(layer) % (n + 1) for layer in wanted]
+
+    def resolve_pooling(self, pooling: str) -> str:
+        """Return "mean", "cls" or "max"; "auto" becomes what the model directory says."""
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {pooling!r}")
+        return self._inner.default_pooling if pooling == "auto" else pooling
+
+    def __repr__(self) -> str:
+        inner = self._inner
+        parts = [
+            f"{inner.family}, {inner.n_layers} layers x {inner.hidden_size}",
+            f"{format_count(inner.n_parameters)} parameters",
+            f"vocabulary of {inner.vocab_size}, up to {inner.max_length} tokens, from {inner.source!r}",
+        ]
+        found = inner.load_report()
+        parts += [f"{len(found[kind])} tensors {kind}" for kind in ("missing", "ignored", "converted") if found[kind]]
+        return f"Backbone({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        inner = self._inner
+        found = inner.load_report()
+        rows: list[tuple[str, Any]] = [
+            ("family", inner.family),
+            ("from", inner.source),
+            ("layers", str(inner.n_layers)),
+            ("attention heads", str(inner.n_heads)),
+            ("hidden size", str(inner.hidden_size)),
+            ("parameters", f"{inner.n_parameters:,}"),
+            ("vocabulary", f"{inner.vocab_size:,}"),
+            ("longest text", f"{inner.max_length} tokens"),
+            ("pooling", inner.default_pooling),
+        ]
+        for kind in ("missing", "ignored", "converted"):
+            names = found[kind]
+            if names:
+                rows.append(
+                    (f"tensors {kind}", f"{len(names)}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}")
+                )
+        return html_table(("", ""), rows, caption="Backbone")
+
+    def __copy__(self) -> "Backbone":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Backbone":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Backbone, (self._inner,))
+
+
+def require_backbone(value: Any) -> Backbone:
+    """Return `value`, or say how to get a backbone.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if isinstance(value, Backbone):
+        return value
+    hint = (
+        f"Backbone.from_pretrained({value!r})"
+        if isinstance(value, str | os.PathLike)
+        else "Backbone.from_pretrained(path)"
+    )
+    raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; open one with {hint}")

@@ -1,0 +1,292 @@
+"""`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
+
+import os
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from warmstart import _core
+from warmstart.backbone import Backbone
+from warmstart.options import check_compute, optional_positive_int
+from warmstart.report import Report
+from warmstart.scores import Metric, predictions, probabilities
+from warmstart.strategies import Strategy
+from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.training import Trained, logits, train
+
+_ROUTED = {"texts": UNUSED}
+
+
+class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classify texts, or pairs of texts, into two or more classes or with any number of labels.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The pretrained model to start from. It is never changed.
+    strategy : FullFineTuning or LinearProbing, optional
+        What is trained and how; None means ``FullFineTuning()``. Name one to search over ``strategy__learning_rate``.
+    epochs : int
+        Passes over the training texts.
+    max_steps : int, optional
+        Stop after so many optimiser steps.
+    batch_tokens : int or "auto"
+        Tokens in one batch. "auto" takes 32 times the mean length of the training texts, at least the longest of them.
+    accumulation_steps : int
+        Batches for one optimiser step.
+    max_length : int, optional
+        Cut longer texts, in tokens; None takes what the model bears.
+    multi_label : bool
+        Texts bear any number of labels: a 0/1 matrix ``[N, C]`` or a list of labels for every text.
+    class_weight : None, "balanced" or dict
+        Weight of each class in the loss.
+    metric : {"accuracy", "macro_f1", "loss"} or callable
+        What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
+    eval_every : int, optional
+        Evaluate every so many optimiser steps instead of each epoch.
+    patience : int, optional
+        Stop after so many evaluations without improvement.
+    precision : {"auto", "f32"}
+        Number format of matrix products.
+    device : {"auto", "cpu"}
+        Where to compute.
+    random_state : int, RandomState or None
+        The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
+    verbose : bool
+        Show a progress bar in a notebook or terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The labels, sorted.
+    backbone_ : Backbone
+        The backbone as training left it.
+    history_ : History
+        A row for each evaluation.
+    report_ : Report
+        Quality on `eval_set`, where there was one, and facts of the run.
+    random_state_ : int
+        The seed used.
+    n_iter_ : int
+        Optimiser steps done.
+
+    Examples
+    --------
+    >>> clf = TextClassifier(backbone, epochs=3, random_state=0)
+    >>> clf = clf.fit(texts, labels, eval_set=(dev_texts, dev_labels))
+    >>> len(clf.predict(["what is this about?"]))
+    1
+    >>> clf.history_.metric
+    'accuracy'
+    """
+
+    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
+    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
+    __metadata_request__predict_proba: ClassVar[dict[str, str]] = _ROUTED
+    __metadata_request__decision_function: ClassVar[dict[str, str]] = _ROUTED
+    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        strategy: Strategy | None = None,
+        epochs: int = 3,
+        max_steps: int | None = None,
+        batch_tokens: int | str = "auto",
+        accumulation_steps: int = 1,
+        max_length: int | None = None,
+        multi_label: bool = False,
+        class_weight: str | dict[Any, float] | None = None,
+        metric: Metric = "accuracy",
+        eval_every: int | None = None,
+        patience: int | None = None,
+        precision: str = "auto",
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.backbone = backbone
+        self.strategy = strategy
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.batch_tokens = batch_tokens
+        self.accumulation_steps = accumulation_steps
+        self.max_length = max_length
+        self.multi_label = multi_label
+        self.class_weight = class_weight
+        self.metric = metric
+        self.eval_every = eval_every
+        self.patience = patience
+        self.precision = precision
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def set_params(self, **params: Any) -> "TextClassifier":
+        """Set parameters by name, those of the strategy as ``strategy__learning_rate``.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter, or it is one of the strategy and `strategy` is None.
+        """
+        nested = next((name for name in params if name.startswith("strategy__")), None)
+        if nested is not None and params.get("strategy", self.strategy) is None:
+            raise ValueError(f"{nested} cannot be set while strategy is None; pass strategy=FullFineTuning() first")
+        super().set_params(**params)
+        return self
+
+    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
+        """Train on texts and labels.
+
+        Parameters
+        ----------
+        texts : sequence of str or of pairs of str
+            N texts: a list, a NumPy array, a pandas or polars Series, an Arrow array, a ``datasets`` column.
+        labels : sequence of str, int or bool
+            N labels; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
+        eval_set : tuple, optional
+            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+
+        Returns
+        -------
+        TextClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError
+            Texts, labels or parameters do not fit; the estimator is as it was before.
+        TrainingError
+            The loss became NaN or infinite. The estimator is fitted with the last good weights.
+        KeyboardInterrupt
+            Interrupted. The estimator is fitted with the best weights so far, or, before the first step, as it was.
+
+        Warns
+        -----
+        UserWarning
+            Texts were cut; their number is told.
+        """
+        trained, stopped = train(self.get_params(deep=False), texts, labels, eval_set)
+        self._keep(trained)
+        if stopped is not None:
+            raise stopped
+        return self
+
+    def predict(self, texts: Texts) -> NDArray[Any]:
+        """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""
+        scores = self._logits(texts)
+        return self._trained.classes.decode(predictions(scores, self._trained.classes.multi_label))
+
+    def predict_proba(self, texts: Texts) -> NDArray[np.float64]:
+        """Return the probability of each class, float64 ``[N, C]``; rows add up to 1 unless multi-label."""
+        scores = self._logits(texts)
+        return probabilities(scores, self._trained.classes.multi_label)
+
+    def decision_function(self, texts: Texts) -> NDArray[np.float32]:
+        """Return logits, float32 ``[N, C]``; of two classes the difference ``[N]``, above 0: ``classes_[1]``."""
+        scores = self._logits(texts)
+        if len(self.classes_) == 2 and not self._trained.classes.multi_label:
+            return np.asarray(scores[:, 1] - scores[:, 0])
+        return scores
+
+    def score(self, texts: Texts, labels: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy; for multi-label the share of texts right in every class.
+
+        Parameters
+        ----------
+        texts : sequence
+            N texts.
+        labels : sequence
+            What is true, as in `fit`.
+        sample_weight : array of shape (N,), optional
+            Weight of each text.
+        """
+        predicted = self.predict(texts)
+        if self._trained.classes.multi_label:
+            truth = self._trained.classes.encode(labels, len(predicted)).astype(np.int64)
+        else:
+            truth = self._trained.classes.read(labels, len(predicted))
+        return float(accuracy_score(truth, predicted, sample_weight=sample_weight))
+
+    def evaluate(self, texts: Texts, labels: Any) -> Report:
+        """Measure the quality on other texts.
+
+        Parameters
+        ----------
+        texts, labels : sequence
+            As in `fit`.
+
+        Returns
+        -------
+        Report
+            Without facts of training.
+
+        Raises
+        ------
+        DataError
+            A label is not among ``classes_``.
+        """
+        encodings = self._encode(texts)
+        if not len(encodings):
+            raise ValueError("texts is empty; there is nothing to evaluate")
+        targets = self._trained.classes.encode(labels, len(encodings))
+        warn_truncated(encodings)
+        found = logits(self._trained.model, encodings, self.verbose, "evaluating")
+        return Report.of_logits(found, targets, self._trained.classes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.
+
+        Raises
+        ------
+        NotFittedError
+            There is nothing to save yet.
+        OSError
+            The directory cannot be written; an older save there survives.
+        """
+        from warmstart.saving import save_classifier
+
+        check_is_fitted(self)
+        save_classifier(self, self._trained, os.fspath(path))
+
+    @property
+    def backbone_(self) -> Backbone:
+        """The backbone as training left it."""
+        check_is_fitted(self)
+        return Backbone(self._trained.model.backbone)
+
+    def _keep(self, trained: Trained) -> None:
+        self._trained = trained
+        self.classes_ = trained.classes.values
+        self.history_ = trained.history
+        self.report_ = trained.report
+        self.random_state_ = trained.random_state
+        self.n_iter_ = trained.n_iter
+
+    def _encode(self, texts: Texts) -> _core.Encodings:
+        check_is_fitted(self)
+        check_compute(self.precision, self.device)
+        max_length = optional_positive_int("max_length", self.max_length)
+        return encode(self._trained.model.backbone, texts, max_length)
+
+    def _logits(self, texts: Texts) -> NDArray[np.float32]:
+        encodings = self._encode(texts)
+        warn_truncated(encodings)
+        return logits(self._trained.model, encodings, self.verbose, "predicting")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = bool(self.multi_label)
+        tags.classifier_tags.multi_label = bool(self.multi_label)
+        return tags

@@ -1,0 +1,121 @@
+"""`FeatureExtractor`: a frozen backbone as a scikit-learn transformer, from texts to vectors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from warmstart.backbone import Backbone, require_backbone
+from warmstart.options import EMBED_BATCH_TOKENS, check_compute
+from warmstart.texts import Texts
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn texts into fixed vectors for an SVM, a random forest or any other estimator.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The pretrained model.
+    layers : int or list of int
+        Which hidden states: 0 is the embedding output, -1 the last layer. Several are put side by side.
+    pooling : {"auto", "mean", "cls", "max"}
+        How the tokens of a text become one vector; "auto" follows the model directory.
+    max_length : int, optional
+        Cut longer texts, in tokens; None takes what the model bears.
+    batch_tokens : int
+        Tokens in one batch.
+    precision : {"auto", "f32"}
+        Number format of matrix products.
+    device : {"auto", "cpu"}
+        Where to compute.
+    verbose : bool
+        Show a progress bar in a notebook or terminal.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.svm import SVC
+    >>> model = make_pipeline(FeatureExtractor(backbone, layers=-2), SVC())
+    >>> predicted = model.fit(texts, labels).predict(new_texts)
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        layers: int | Sequence[int] = -1,
+        pooling: str = "auto",
+        max_length: int | None = None,
+        batch_tokens: int = EMBED_BATCH_TOKENS,
+        precision: str = "auto",
+        device: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.layers = layers
+        self.pooling = pooling
+        self.max_length = max_length
+        self.batch_tokens = batch_tokens
+        self.precision = precision
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Texts, y: Any = None) -> "FeatureExtractor":
+        """Do nothing: there is nothing to learn, and `transform` works without."""
+        return self
+
+    def transform(self, X: Texts) -> NDArray[np.float32]:
+        """Turn texts into vectors.
+
+        Parameters
+        ----------
+        X : sequence of str or of pairs of str
+            N texts, in any container; named as scikit-learn names it.
+
+        Returns
+        -------
+        ndarray of float32, shape (N, D)
+            In input order; ``(N, k * D)`` for k layers.
+
+        Raises
+        ------
+        TypeError
+            A text is no str; its index is named.
+        ValueError
+            A layer or pooling does not exist.
+
+        Warns
+        -----
+        UserWarning
+            Texts were cut; their number is told.
+        """
+        check_compute(self.precision, self.device)
+        return require_backbone(self.backbone).embed(
+            X,
+            layers=self.layers,
+            pooling=self.pooling,
+            max_length=self.max_length,
+            batch_tokens=self.batch_tokens,
+            verbose=self.verbose,
+        )
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Name the columns: ``layer6_mean_0``, ``layer6_mean_1`` and so on; `input_features` is not used."""
+        backbone = require_backbone(self.backbone)
+        how = backbone.resolve_pooling(self.pooling)
+        indices = backbone.resolve_layers(self.layers)
+        names = [f"layer{layer}_{how}_{i}" for layer in indices for i in range(backbone.hidden_size)]
+        return np.array(names, dtype=object)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags

@@ -1,0 +1,82 @@
+"""`History`: how a training run went, evaluation by evaluation."""
+
+from typing import Any
+
+from warmstart.tables import format_cell, html_table, text_table
+
+_COLUMNS = ("step", "epoch", "loss", "eval_loss", "score", "learning_rate", "grad_norm", "tokens", "elapsed_s")
+_MAX_STEPS = 1000
+
+
+class History:
+    """The course of a training run.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each evaluation, or each epoch in a run without evaluation texts: ``step, epoch``, ``loss`` (mean since
+        the row before), ``eval_loss``, the metric under its own name, ``learning_rate, grad_norm, tokens, elapsed_s``.
+        ``pandas.DataFrame(history.rows)`` takes them as they are.
+    steps : list of dict
+        A sample of at most 1000 steps with ``step, epoch, loss``, for the curve. It is not saved.
+    metric : str
+        Name of the metric that chose the best weights.
+    best_step : int or None
+        Step whose weights were kept; None without evaluation texts.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], metric: str, best_step: int | None = None) -> None:
+        self.rows = rows
+        self.metric = metric
+        self.best_step = best_step
+        self.steps: list[dict[str, Any]] = []
+
+    def add_step(self, record: dict[str, Any]) -> None:
+        """Keep a step for the curve, thinning out where there are too many."""
+        self.steps.append({key: record[key] for key in ("step", "epoch", "loss")})
+        if len(self.steps) > _MAX_STEPS:
+            self.steps = self.steps[1::2]
+
+    @property
+    def columns(self) -> list[str]:
+        """The keys that occur in the rows, in the order of display."""
+        order = [self.metric if name == "score" else name for name in _COLUMNS]
+        return [name for name in dict.fromkeys(order) if any(name in row for row in self.rows)]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the rows as columns."""
+        return {name: [row.get(name) for row in self.rows] for name in self.columns}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return text_table(*self._table()) if self.rows else "History: no evaluation and no whole epoch was completed"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table(), caption="History") if self.rows else f"<p>{self!r}</p>"
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        names = self.columns
+        table = [[format_cell(row.get(name)) for name in names] for row in self.rows]
+        if self.best_step is None:
+            return names, table
+        marks = ["best" if row["step"] == self.best_step else "" for row in self.rows]
+        return [*names, ""], [[*line, mark] for line, mark in zip(table, marks, strict=True)]
+
+    def plot(self) -> Any:
+        """Draw loss and metric over epochs.
+
+        Returns
+        -------
+        list of matplotlib Axes
+            One for the loss and, where there is one, one for the metric.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        from warmstart.plots import draw_history
+
+        return draw_history(self)

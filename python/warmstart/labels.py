@@ -1,0 +1,218 @@
+"""Labels of any kind to class indices and back.
+
+One label a text gives indices ``[N]``; several labels a text (multi-label) give a 0/1 matrix ``[N, C]``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.texts import to_list
+
+Label = str | int | bool
+Targets = NDArray[np.int64] | NDArray[np.float32]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """The classes of a fitted model.
+
+    Attributes
+    ----------
+    values : ndarray of shape (C,)
+        The labels, sorted; str, int64 or bool.
+    multi_label : bool
+        Whether a text bears any number of labels instead of one.
+    """
+
+    values: NDArray[Any]
+    multi_label: bool
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @classmethod
+    def learn(cls, labels: Any, n_texts: int, multi_label: bool) -> "Classes":
+        """Find the classes that occur.
+
+        Parameters
+        ----------
+        labels : sequence
+            N labels; for multi-label a 0/1 matrix ``[N, C]`` or N collections of labels.
+        n_texts : int
+            N, the number of texts they belong to.
+        multi_label : bool
+            How to read them.
+
+        Raises
+        ------
+        TypeError
+            A label is no str, int or bool, or they are of several kinds.
+        ValueError
+            A label is missing, their number is wrong, or there is only one class.
+        """
+        if multi_label and is_indicator(labels):
+            return cls(np.arange(_indicator(labels, n_texts, "labels").shape[1]), True)
+        if multi_label:
+            rows = _label_sets(labels, n_texts, "labels")
+            values = _unique([label for row in rows for label in row], "labels")
+            if not len(values):
+                raise ValueError(f"none of the {n_texts} texts has a label; expected at least one label in all")
+            return cls(values, True)
+        values = _unique(_single_labels(labels, n_texts, "labels"), "labels")
+        if len(values) < 2:
+            raise ValueError(
+                f"all {n_texts} labels are {values[0].item()!r}; a classifier needs at least two classes to tell apart"
+            )
+        return cls(values, False)
+
+    def encode(self, labels: Any, n_texts: int, name: str = "labels") -> Targets:
+        """Turn labels into what the core trains on.
+
+        Returns
+        -------
+        ndarray
+            Class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
+
+        Raises
+        ------
+        DataError
+            A label is not among the classes.
+        TypeError, ValueError
+            As `learn`.
+        """
+        if self.multi_label and is_indicator(labels):
+            matrix = _indicator(labels, n_texts, name)
+            if matrix.shape[1] != len(self):
+                raise ValueError(f"{name} has {matrix.shape[1]} columns, but the model has {len(self)} classes")
+            return matrix
+        index_of = {label: i for i, label in enumerate(self.values.tolist())}
+        if self.multi_label:
+            rows = _label_sets(labels, n_texts, name)
+            self._refuse_unknown([label for row in rows for label in row], index_of, name)
+            targets = np.zeros((n_texts, len(self)), dtype=np.float32)
+            for row, own in enumerate(rows):
+                targets[row, [index_of[label] for label in own]] = 1
+            return targets
+        items = _single_labels(labels, n_texts, name)
+        self._refuse_unknown(items, index_of, name)
+        return np.fromiter((index_of[label] for label in items), dtype=np.int64, count=n_texts)
+
+    def read(self, labels: Any, n_texts: int, name: str = "labels") -> NDArray[Any]:
+        """Return one label a text as an array ``[N]``, known to the model or not; errors as in `learn`."""
+        return np.array(_single_labels(labels, n_texts, name), dtype=None if n_texts else self.values.dtype)
+
+    def decode(self, targets: NDArray[Any]) -> NDArray[Any]:
+        """Turn class indices ``[N]`` into labels ``[N]``; a 0/1 matrix ``[N, C]`` into one of int64."""
+        return targets.astype(np.int64) if self.multi_label else self.values[targets]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a form that keeps the kind of the labels."""
+        kind = {"U": "str", "b": "bool"}.get(self.values.dtype.kind, "int")
+        return {"kind": kind, "values": self.values.tolist(), "multi_label": self.multi_label}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Classes":
+        """Undo `to_json`."""
+        dtype = {"str": np.str_, "bool": np.bool_, "int": np.int64}[data["kind"]]
+        return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
+
+    def _refuse_unknown(self, labels: list[Label], index_of: dict[Label, int], name: str) -> None:
+        unknown = list(dict.fromkeys(label for label in labels if label not in index_of))
+        if unknown:
+            raise _core.DataError(
+                f"{name} holds {_some(unknown)}, which the training labels do not; known are "
+                f"{_some(self.values.tolist())}. Drop those texts, or add such labels to the training set"
+            )
+
+
+def is_indicator(labels: Any) -> bool:
+    """Tell whether labels are a matrix: a two-dimensional array, a data frame or a sparse matrix."""
+    shape = getattr(labels, "shape", None)
+    return isinstance(shape, tuple) and len(shape) == 2
+
+
+def _indicator(labels: Any, n_texts: int, name: str) -> NDArray[np.float32]:
+    dense = labels.toarray() if hasattr(labels, "toarray") else np.asarray(labels)
+    _check_length(len(dense), n_texts, name)
+    if not dense.shape[1]:
+        raise ValueError(f"{name} has shape {dense.shape}; at least one column is expected")
+    bad = np.argwhere(~np.isin(dense, (0, 1)))
+    if len(bad):
+        row, column = bad[0].tolist()
+        value = dense[row, column]
+        if _is_missing(value):
+            raise ValueError(f"{name}[{row}, {column}] is missing ({value}); fill it in or drop the text")
+        raise ValueError(f"{name}[{row}, {column}] is {value!r}; a multi-label matrix holds 0 and 1 only")
+    return np.ascontiguousarray(dense, dtype=np.float32)
+
+
+def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
+    items = to_list(labels, name)
+    _check_length(len(items), n_texts, name)
+    rows = []
+    for index, item in enumerate(items):
+        if _is_missing(item):
+            raise ValueError(f"{name}[{index}] is missing ({item}); give an empty list where a text has no label")
+        if isinstance(item, str | bytes) or not hasattr(item, "__iter__"):
+            raise TypeError(
+                f"{name}[{index}] is {item!r}; multi_label=True expects a list of labels per text, or a 0/1 array "
+                "of shape (n_texts, n_classes)"
+            )
+        row = [_label(label, f"{name}[{index}]") for label in item]
+        if len(set(row)) < len(row):
+            raise ValueError(f"{name}[{index}] names a label twice: {row}; pass a 0/1 matrix as np.asarray({name})")
+        rows.append(row)
+    return rows
+
+
+def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
+    items = to_list(labels, name)
+    _check_length(len(items), n_texts, name)
+    # Missing ones first: they turn the integers beside them into floats, which is what would be reported otherwise.
+    for index, item in enumerate(items):
+        if _is_missing(item):
+            raise ValueError(f"{name}[{index}] is missing ({item}); give every text a label or drop it")
+    return [_label(item, f"{name}[{index}]") for index, item in enumerate(items)]
+
+
+def _label(item: Any, where: str) -> Label:
+    if isinstance(item, np.generic):
+        item = item.item()
+    if isinstance(item, str | int):
+        return item
+    if _is_missing(item):
+        raise ValueError(f"{where} is missing ({item}); give every text a label or drop it")
+    if isinstance(item, list | tuple | set | frozenset | np.ndarray):
+        raise TypeError(f"{where} is a {type(item).__name__}; for several labels a text set multi_label=True")
+    raise TypeError(f"{where} is {item!r} ({type(item).__name__}); labels are str, int or bool")
+
+
+def _unique(labels: list[Label], name: str) -> NDArray[Any]:
+    kinds = {"str" if isinstance(label, str) else type(label).__name__ for label in labels}
+    if len(kinds) > 1:
+        raise TypeError(f"{name} mixes {' and '.join(sorted(kinds))}; make them all of one kind")
+    if not labels:
+        return np.empty(0, dtype=np.str_)
+    return np.array(sorted(set(labels)), dtype={"str": np.str_, "bool": np.bool_}.get(kinds.pop(), np.int64))
+
+
+def _check_length(n_labels: int, n_texts: int, name: str) -> None:
+    if n_labels != n_texts:
+        raise ValueError(f"{name} has {n_labels} entries for {n_texts} texts; every text needs exactly one")
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
+
+
+def _some(labels: list[Label]) -> str:
+    shown = ", ".join(map(repr, labels[:_SHOWN]))
+    return f"{shown} and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else shown

@@ -1,0 +1,85 @@
+"""`FitMonitor`: what a training run of the core calls back into; it scores, keeps the history and moves the bar."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.history import History
+from warmstart.progress import TokenBar
+
+Scorer = Callable[[NDArray[np.float32], float], float]
+
+
+class FitMonitor:
+    """The monitor of one run.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the metric.
+    scorer : callable
+        ``scorer(logits, eval_loss)``, higher is better.
+    epochs : int
+        Epochs to run, for the bar.
+    verbose : bool
+        Show a bar.
+
+    Attributes
+    ----------
+    history : History
+    best_logits : ndarray of float32, shape (N, C), or None
+        Evaluation logits of the best score so far.
+    best_step : int or None
+        The step they belong to.
+    """
+
+    def __init__(self, metric: str, scorer: Scorer, epochs: int, verbose: bool) -> None:
+        self.history = History([], metric)
+        self.best_logits: NDArray[np.float32] | None = None
+        self.best_step: int | None = None
+        self._best_score = -np.inf
+        self._scorer = scorer
+        self._epochs = epochs
+        self._verbose = verbose
+        self._bar: TokenBar | None = None
+
+    def on_start(self, facts: dict[str, Any]) -> None:
+        """Open the bar."""
+        self._bar = TokenBar(facts["total_tokens"], f"epoch 1/{self._epochs}", self._verbose)
+
+    def on_step(self, record: dict[str, Any]) -> None:
+        """Keep the step for the curve and move the bar."""
+        self.history.add_step(record)
+        self._show(record)
+
+    def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
+        """Score the evaluation texts and add a row."""
+        score = self._scorer(logits, record["eval_loss"])
+        row = dict(record)
+        if self.history.metric != "loss":
+            row[self.history.metric] = score
+        self.history.rows.append(row)
+        if score > self._best_score:
+            self._best_score, self.best_step, self.best_logits = score, record["step"], logits
+        self._show(row)
+        return score
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """Add a row."""
+        self.history.rows.append(dict(record))
+        self._show(record)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+    def _show(self, record: dict[str, Any]) -> None:
+        if self._bar is None:
+            return
+        shown = {key: f"{record[key]:.4f}" for key in ("loss", "eval_loss", self.history.metric) if key in record}
+        epoch = min(self._epochs, int(np.ceil(record["epoch"])) or 1)
+        self._bar.describe(f"epoch {epoch}/{self._epochs}")
+        self._bar.move_to(record["tokens"], **shown)

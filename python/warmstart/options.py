@@ -1,0 +1,85 @@
+"""Arguments that several entry points share, checked once and in the same words."""
+
+import secrets
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from warmstart import _core
+
+EMBED_BATCH_TOKENS = 4096
+"""Tokens in one batch where nothing is trained: enough to fill the processor, small enough to stay in its caches."""
+
+_MAX_SEED = 2**32 - 1
+
+
+def positive_int(name: str, value: Any, where: str = "") -> int:
+    """Return ``value`` as an int that is at least 1.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        It is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a positive integer{where}, got {value!r} ({type(value).__name__})")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1{where}, got {value}")
+    return int(value)
+
+
+def optional_positive_int(name: str, value: Any) -> int | None:
+    """Return ``None`` as it is, anything else as `positive_int` does."""
+    return None if value is None else positive_int(name, value, " or None")
+
+
+def check_compute(precision: Any, device: Any) -> None:
+    """Refuse a precision or device that this build cannot give.
+
+    Raises
+    ------
+    DeviceError
+        A known value that is not available here.
+    ValueError
+        An unknown value.
+    """
+    _check_choice("precision", precision, available=("auto", "f32"), known=("bf16",))
+    _check_choice("device", device, available=("auto", "cpu"), known=("cuda",))
+
+
+def _check_choice(name: str, value: Any, available: tuple[str, ...], known: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value in available:
+        return
+    choices = " or ".join(f"{name}={choice!r}" for choice in available)
+    if isinstance(value, str) and value in known:
+        raise _core.DeviceError(
+            f"{name}={value!r} is not available in this build of warmstart {_core.__version__}; use {choices}"
+        )
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, available + known))}, got {value!r}; use {choices}")
+
+
+def as_seed(random_state: Any) -> int:
+    """Return the seed to use: the integer given, one drawn from a NumPy generator, or a fresh one for ``None``.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**32)``.
+    """
+    if random_state is None:
+        return secrets.randbits(32)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(0, _MAX_SEED, dtype=np.int64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(0, _MAX_SEED, endpoint=True))
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+        if 0 <= int(random_state) <= _MAX_SEED:
+            return int(random_state)
+        raise ValueError(f"random_state must lie between 0 and {_MAX_SEED}, got {random_state}")
+    raise TypeError(
+        f"random_state must be None, an integer or a numpy RandomState or Generator, got {random_state!r} "
+        f"({type(random_state).__name__})"
+    )

@@ -1,0 +1,107 @@
+"""Drawings with matplotlib, which is imported only here."""
+
+from typing import Any
+
+import numpy as np
+
+from warmstart.history import History
+from warmstart.report import Report
+
+_LINE_COLOURS = ("#1f77b4", "#d95f02")
+_CELL_INCHES = 0.32
+_MIN_INCHES = 4.5
+
+
+def draw_history(history: History) -> list[Any]:
+    """Draw loss over epochs and, where there is one, the metric beside it; the kept weights are marked."""
+    plt = _pyplot()
+    rows = history.rows
+    scored = [row for row in rows if history.metric in row and history.metric != "loss"]
+    _, grid = plt.subplots(
+        1, 2 if scored else 1, figsize=(9 if scored else 5, 3.4), squeeze=False, layout="constrained"
+    )
+    axes = list(grid[0])
+    train, held_out = _LINE_COLOURS
+    if history.steps:
+        axes[0].plot(
+            [s["epoch"] for s in history.steps], [s["loss"] for s in history.steps], color=train, alpha=0.3, linewidth=1
+        )
+    axes[0].plot([row["epoch"] for row in rows], [row["loss"] for row in rows], "o-", color=train, label="training")
+    evaluated = [row for row in rows if "eval_loss" in row]
+    if evaluated:
+        axes[0].plot(
+            [row["epoch"] for row in evaluated],
+            [row["eval_loss"] for row in evaluated],
+            "s-",
+            color=held_out,
+            label="evaluation",
+        )
+    axes[0].set(xlabel="epoch", ylabel="loss (nats)", title="Loss")
+    axes[0].legend(frameon=False)
+    if scored:
+        axes[1].plot([row["epoch"] for row in scored], [row[history.metric] for row in scored], "s-", color=held_out)
+        axes[1].set(xlabel="epoch", ylabel=history.metric, title=f"{history.metric} on the evaluation texts")
+    best = next((row for row in rows if row["step"] == history.best_step), None)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+        if best is not None:
+            axis.axvline(best["epoch"], color="#666666", linestyle=":", linewidth=1)
+            axis.text(
+                best["epoch"], 1, "kept ", transform=axis.get_xaxis_transform(), ha="right", va="top", color="#666666"
+            )
+    return axes
+
+
+def draw_report(report: Report) -> Any:
+    """Draw the confusion matrix, or for multi-label the F1 of every class."""
+    return _draw_bars(report) if report.confusion is None else _draw_confusion(report)
+
+
+def _draw_confusion(report: Report) -> Any:
+    plt = _pyplot()
+    counts = np.asarray(report.confusion)
+    names = [str(label) for label in report.classes]
+    n = len(names)
+    widest = max(map(len, names))
+    side = max(_MIN_INCHES, _CELL_INCHES * n + 0.075 * widest)
+    figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    font = 9 if n <= 12 else 7
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.55 else "#222222"
+        axis.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=font, color=colour)
+    turn = 90 if n > 6 or widest > 8 else 0
+    axis.set_xticks(range(n), names, rotation=turn, fontsize=font)
+    axis.set_yticks(range(n), names, fontsize=font)
+    axis.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"Confusion of {report.n_texts:,} texts, accuracy {report.accuracy:.3f}",
+    )
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axis, label="share of the true class", shrink=min(1.0, 4 / side))
+    return axis
+
+
+def _draw_bars(report: Report) -> Any:
+    plt = _pyplot()
+    names = [str(row["label"]) for row in report.per_class]
+    _, axis = plt.subplots(figsize=(6, max(2.0, _CELL_INCHES * len(names) + 1)), layout="constrained")
+    bars = axis.barh(names, [row["f1"] for row in report.per_class], color=_LINE_COLOURS[0])
+    axis.bar_label(bars, [f"{row['f1']:.2f} of {row['support']}" for row in report.per_class], padding=3, fontsize=8)
+    axis.set(xlabel="f1", xlim=(0, 1.15), title=f"F1 of {len(names)} classes, macro {report.macro_f1:.3f}")
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    return axis
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "plot() draws with matplotlib, which is not installed: pip install warmstart[plot]"
+        ) from error
+    return plt

@@ -1,0 +1,213 @@
+"""`Report`: how good a model is and what its training cost."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.labels import Classes, Label, Targets
+from warmstart.scores import accuracy, macro_f1, mean_loss, predictions
+from warmstart.tables import format_bytes, html_scroll, html_stack, html_table, text_table
+
+_CLASS_HEADERS = ("class", "precision", "recall", "f1", "support")
+_PAIR_HEADERS = ("true", "predicted", "texts")
+_SHOWN_CLASSES = 20
+_SHOWN_PAIRS = 5
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Report:
+    """Quality on evaluation texts, and the facts of the training run; either part may be absent.
+
+    Attributes
+    ----------
+    classes : list of str, int or bool
+        The C labels.
+    n_texts : int
+        Number of texts evaluated; 0 where there were none, and then the next five are None or empty.
+    accuracy : float or None
+        Share of texts that are right; for multi-label, right in every class.
+    macro_f1 : float or None
+        Mean F1 of the classes that occur.
+    loss : float or None
+        Mean cross entropy in nats, without class weights and label smoothing.
+    per_class : list of dict
+        ``label, precision, recall, f1, support`` of every class.
+    confusion : ndarray of int64, shape (C, C), or None
+        Texts by true (row) and predicted (column) class; None for multi-label.
+    training : dict
+        ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
+        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``; empty where nothing was trained.
+    """
+
+    classes: list[Label]
+    n_texts: int = 0
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    loss: float | None = None
+    per_class: list[dict[str, Any]] = field(default_factory=list)
+    confusion: NDArray[np.int64] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_logits(
+        cls,
+        logits: NDArray[np.float32],
+        targets: Targets,
+        classes: Classes,
+        training: dict[str, Any] | None = None,
+    ) -> "Report":
+        """Evaluate.
+
+        Parameters
+        ----------
+        logits : ndarray of float32, shape (N, C)
+            What the model says.
+        targets : ndarray
+            What is true: class indices ``[N]``, or for multi-label 0/1 ``[N, C]``.
+        classes : Classes
+            The C labels.
+        training : dict, optional
+            Facts of the training run.
+        """
+        from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+        labels = classes.values.tolist()
+        truth, predicted = targets.astype(np.int64), predictions(logits, classes.multi_label)
+        indices = np.arange(len(labels))
+        columns = precision_recall_fscore_support(truth, predicted, labels=indices, average=None, zero_division=0)
+        return cls(
+            classes=labels,
+            n_texts=len(truth),
+            accuracy=accuracy(truth, predicted),
+            macro_f1=macro_f1(truth, predicted),
+            loss=mean_loss(logits, targets, classes.multi_label),
+            per_class=[
+                {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+                for label, p, r, f, s in zip(labels, *columns, strict=True)
+            ],
+            confusion=None if classes.multi_label else confusion_matrix(truth, predicted, labels=indices),
+            training=training or {},
+        )
+
+    def worst_pairs(self, n: int = _SHOWN_PAIRS) -> list[tuple[Label, Label, int]]:
+        """Return the n most frequent confusions: true label, predicted label, number of texts."""
+        if self.confusion is None:
+            return []
+        errors = self.confusion.copy()
+        np.fill_diagonal(errors, 0)
+        order = np.argsort(-errors, axis=None, kind="stable")[:n]
+        pairs = [divmod(int(cell), len(self.classes)) for cell in order]
+        return [(self.classes[t], self.classes[p], int(errors[t, p])) for t, p in pairs if errors[t, p]]
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Training tokens per second, evaluation excluded."""
+        return self.training.get("tokens_per_s")
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds of training, evaluation excluded."""
+        return self.training.get("elapsed_s")
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Highest resident set of the process up to the end of training."""
+        return self.training.get("peak_memory_bytes")
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of weights."""
+        return self.training.get("parameters")
+
+    @property
+    def trainable_parameters(self) -> int | None:
+        """Number of weights that training changed."""
+        return self.training.get("trainable_parameters")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as ``warmstart.json`` holds it."""
+        confusion = None if self.confusion is None else self.confusion.tolist()
+        return {**self.__dict__, "confusion": confusion}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Report":
+        """Undo `to_dict`."""
+        confusion = data["confusion"]
+        return cls(**{**data, "confusion": None if confusion is None else np.array(confusion, dtype=np.int64)})
+
+    def __repr__(self) -> str:
+        width = max(len(name) for name, _ in self._facts())
+        blocks = ["\n".join(f"{name.ljust(width)}  {value}" for name, value in self._facts())]
+        if self.n_texts:
+            rows = self._class_rows()
+            if len(rows) > _SHOWN_CLASSES:
+                rows = sorted(rows, key=lambda row: row[3])[:_SHOWN_CLASSES]
+                blocks.append(f"the {_SHOWN_CLASSES} of {len(self.classes)} classes with the lowest f1")
+            blocks.append(text_table(_CLASS_HEADERS, rows))
+        if self.worst_pairs():
+            blocks.append("most frequent confusions\n" + text_table(_PAIR_HEADERS, self.worst_pairs()))
+        return "\n\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        blocks = [html_table(("", ""), self._facts(), caption="Report")]
+        if self.n_texts:
+            blocks.append(html_scroll(html_table(_CLASS_HEADERS, self._class_rows(), caption="Classes")))
+        if self.worst_pairs():
+            blocks.append(html_table(_PAIR_HEADERS, self.worst_pairs(), caption="Most frequent confusions"))
+        return html_stack(*blocks)
+
+    def plot(self) -> Any:
+        """Draw the confusion matrix, or for multi-label the F1 of every class.
+
+        Returns
+        -------
+        matplotlib Axes
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        ValueError
+            No texts were evaluated.
+        """
+        if not self.n_texts:
+            raise ValueError(
+                "there is nothing to plot: no texts were evaluated; use estimator.evaluate(texts, labels).plot()"
+            )
+        from warmstart.plots import draw_report
+
+        return draw_report(self)
+
+    def _class_rows(self) -> list[tuple[Any, ...]]:
+        rows = self.per_class
+        return [
+            (str(r["label"]), f"{r['precision']:.3f}", f"{r['recall']:.3f}", f"{r['f1']:.3f}", r["support"])
+            for r in rows
+        ]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        if self.n_texts:
+            facts = [
+                ("texts evaluated", f"{self.n_texts:,}"),
+                ("accuracy", f"{self.accuracy:.4f}"),
+                ("macro f1", f"{self.macro_f1:.4f}"),
+                ("loss", f"{self.loss:.4f}"),
+            ]
+        else:
+            facts = [("texts evaluated", "none: fit had no eval_set; use estimator.evaluate(texts, labels)")]
+        run = self.training
+        if not run:
+            return facts
+        facts.append(("training", f"{run['epochs']:.4g} epochs, {run['steps']:,} steps, {run['elapsed_s']:.1f} s"))
+        facts.append(("speed", f"{run['tokens_per_s']:,.0f} tokens/s"))
+        facts.append(("trained", f"{run['trainable_parameters']:,} of {run['parameters']:,} parameters"))
+        facts.append(("peak memory", format_bytes(run["peak_memory_bytes"])))
+        if run.get("best_step") is not None:
+            facts.append(("weights kept", f"of step {run['best_step']:,}"))
+        if run.get("stopped_early"):
+            facts.append(("stopped early", "no improvement"))
+        if run.get("stopped_by"):
+            facts.append(("stopped by", run["stopped_by"]))
+        return facts

@@ -1,0 +1,175 @@
+"""Estimators to directories and back: ``warmstart.json`` beside a Hugging Face model, never a pickle."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from warmstart import _core
+from warmstart.backbone import Backbone
+from warmstart.classifier import TextClassifier
+from warmstart.history import History
+from warmstart.labels import Classes
+from warmstart.report import Report
+from warmstart.strategies import STRATEGIES, Strategy
+from warmstart.training import Trained
+
+FORMAT_VERSION = 1
+METADATA_FILE = "warmstart.json"
+
+
+def save_classifier(estimator: TextClassifier, trained: Trained, path: str) -> None:
+    """Write a fitted classifier.
+
+    Parameters
+    ----------
+    estimator : TextClassifier
+        Whose parameters to keep.
+    trained : Trained
+        Its fitted state.
+    path : str
+        The directory.
+
+    Warns
+    -----
+    UserWarning
+        `metric` is a callable, which cannot be written.
+    """
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "warmstart_version": _core.__version__,
+        "estimator": type(estimator).__name__,
+        "params": _params_to_json(estimator, trained),
+        "classes": trained.classes.to_json(),
+        "random_state": trained.random_state,
+        "n_iter": trained.n_iter,
+        "history": {
+            "rows": trained.history.rows,
+            "metric": trained.history.metric,
+            "best_step": trained.history.best_step,
+        },
+        "report": trained.report.to_dict(),
+    }
+    labels = [str(label) for label in trained.classes.values.tolist()]
+    trained.model.save(path, labels, trained.classes.multi_label, json.dumps(metadata, default=_plain, indent=1))
+
+
+def load(path: str | os.PathLike[str]) -> TextClassifier:
+    """Open an estimator that `save` wrote.
+
+    Its ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting again goes on
+    from there.
+
+    Parameters
+    ----------
+    path : str or path
+        The directory.
+
+    Returns
+    -------
+    TextClassifier
+        With the same parameters, predictions, history and report.
+
+    Raises
+    ------
+    FileNotFoundError
+        The directory is not there.
+    WarmstartError
+        It was not written by warmstart, or by a newer version, or ``warmstart.json`` is damaged.
+    WeightsError
+        The weights are damaged.
+
+    Examples
+    --------
+    >>> clf.save("my-model")
+    >>> bool((load("my-model").predict(texts) == clf.predict(texts)).all())
+    True
+    """
+    directory = Path(path)
+    metadata = _read_metadata(directory)
+    try:
+        params = _params_from_json(metadata["params"])
+        classes = Classes.from_json(metadata["classes"])
+        history = History(**metadata["history"])
+        report = Report.from_dict(metadata["report"])
+        random_state, n_iter = int(metadata["random_state"]), int(metadata["n_iter"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(directory, f"{type(error).__name__}: {error}") from error
+    model, _ = _core.SequenceClassifier.load(os.fspath(directory))
+    if model.n_outputs != len(classes):
+        raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")
+    try:
+        estimator = TextClassifier(Backbone(model.backbone), **params)
+    except TypeError as error:
+        raise _damaged(directory, str(error)) from error
+    estimator._keep(Trained(model, classes, history, report, random_state, n_iter))
+    return estimator
+
+
+def _read_metadata(directory: Path) -> dict[str, Any]:
+    if not directory.exists():
+        raise FileNotFoundError(f"{directory}: no such directory; expected one that an estimator's save() wrote")
+    file = directory / METADATA_FILE
+    if not file.exists():
+        raise _core.WarmstartError(
+            f"{directory} has no {METADATA_FILE}, so no estimator was saved there. To start from a Hugging Face model, "
+            f"use TextClassifier(Backbone.from_pretrained({str(directory)!r})).fit(texts, labels)"
+        )
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(directory, str(error)) from error
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("format_version"), int):
+        raise _damaged(directory, "it has no format_version")
+    if metadata["format_version"] > FORMAT_VERSION:
+        raise _core.WarmstartError(
+            f"{file} has format version {metadata['format_version']}, written by warmstart "
+            f"{metadata.get('warmstart_version')}; this is warmstart {_core.__version__}, which reads up to version "
+            f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade warmstart"
+        )
+    if metadata.get("estimator") != TextClassifier.__name__:
+        raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {TextClassifier.__name__!r}")
+    return metadata
+
+
+def _damaged(directory: Path, what: str) -> _core.WarmstartError:
+    return _core.WarmstartError(f"{directory / METADATA_FILE} is damaged ({what}); save the estimator again")
+
+
+def _params_to_json(estimator: TextClassifier, trained: Trained) -> dict[str, Any]:
+    params: dict[str, Any] = estimator.get_params(deep=False)
+    del params["backbone"]
+    if isinstance(params["strategy"], Strategy):
+        params["strategy"] = params["strategy"].to_dict()
+    if isinstance(params["class_weight"], dict):
+        params["class_weight"] = [[label, weight] for label, weight in params["class_weight"].items()]
+    if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):
+        params["random_state"] = trained.random_state
+    if callable(params["metric"]):
+        warnings.warn(
+            f"metric={trained.history.metric} is a function, which is not saved; the loaded estimator will have "
+            "metric='accuracy'",
+            UserWarning,
+            stacklevel=4,
+        )
+        params["metric"] = "accuracy"
+    return params
+
+
+def _params_from_json(params: dict[str, Any]) -> dict[str, Any]:
+    params = dict(params)
+    if params["strategy"] is not None:
+        fields = dict(params["strategy"])
+        params["strategy"] = STRATEGIES[fields.pop("method")](**fields)
+    if isinstance(params["class_weight"], list):
+        params["class_weight"] = dict(params["class_weight"])
+    return params
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be written to {METADATA_FILE}")

@@ -1,0 +1,81 @@
+"""From logits to probabilities, predictions, losses and scores.
+
+``C`` classes, logits ``[N, C]``; targets are class indices ``[N]``, or for multi-label a 0/1 matrix ``[N, C]``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.labels import Classes, Targets
+
+Metric = str | Callable[[Any, Any], float]
+
+METRICS = ("accuracy", "macro_f1", "loss")
+
+
+def probabilities(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.float64]:
+    """Softmax over classes, or for multi-label a sigmoid each; float64 ``[N, C]``."""
+    wide = logits.astype(np.float64)
+    if multi_label:
+        return np.asarray(np.exp(-np.logaddexp(0, -wide)))
+    shifted = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def predictions(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.int64]:
+    """Pick the likeliest classes ``[N]``, or for multi-label 1 where the probability exceeds one half ``[N, C]``."""
+    return (logits > 0).astype(np.int64) if multi_label else logits.argmax(axis=1).astype(np.int64)
+
+
+def mean_loss(logits: NDArray[np.float32], targets: Targets, multi_label: bool) -> float:
+    """Mean cross entropy (multi-label: binary, over all N x C) in nats, without class weights or label smoothing."""
+    wide = logits.astype(np.float64)
+    if multi_label:
+        return float(np.mean(np.logaddexp(0, wide) - targets * wide))
+    return float(np.mean(np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(wide)), targets.astype(np.int64)]))
+
+
+def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """Unweighted mean of the F1 of the classes that occur in either argument; 0 where nothing was predicted."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, predicted, average="macro", zero_division=0))
+
+
+def accuracy(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """Share of texts that are right; for multi-label, right in every class."""
+    right = targets == predicted
+    return float(np.mean(right.all(axis=1) if right.ndim == 2 else right))
+
+
+def check_metric(metric: Any) -> None:
+    """Refuse a metric that is no name of one and not callable.
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    """
+    if not callable(metric) and not (isinstance(metric, str) and metric in METRICS):
+        raise ValueError(
+            f"metric must be one of {', '.join(map(repr, METRICS))} or a callable(y_true, y_pred), got {metric!r}"
+        )
+
+
+def metric_name(metric: Metric) -> str:
+    """Name the column of a metric."""
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", "score")
+
+
+def score(metric: Metric, logits: NDArray[np.float32], eval_loss: float, targets: Targets, classes: Classes) -> float:
+    """Score logits, higher is better; a callable gets labels, and "loss" counts negatively."""
+    if metric == "loss":
+        return -eval_loss
+    predicted = predictions(logits, classes.multi_label)
+    if callable(metric):
+        return float(metric(classes.decode(targets), classes.decode(predicted)))
+    truth = targets.astype(np.int64)
+    return accuracy(truth, predicted) if metric == "accuracy" else macro_f1(truth, predicted)

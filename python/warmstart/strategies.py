@@ -1,0 +1,191 @@
+"""Strategies: which parameters are trained, how fast and how regularised, as plain data.
+
+A strategy is a set of parameters in scikit-learn's sense, so ``strategy__learning_rate`` is a name in a grid search.
+Values are stored as given and checked by the core when a plan is made, in `fit` or in `explain`.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from warmstart.backbone import require_backbone
+from warmstart.options import positive_int
+from warmstart.plan import Plan
+
+
+class Strategy:
+    """What all strategies can do: be cloned, be nested in an estimator, be written as JSON, be explained."""
+
+    method: ClassVar[str]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name, as scikit-learn asks for them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+    def set_params(self, **params: Any) -> "Strategy":
+        """Set parameters by name.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter.
+        """
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+            setattr(self, name, value)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"method": ..., **parameters}`` in plain Python values, as the core and ``warmstart.json`` take it.
+
+        Raises
+        ------
+        TypeError
+            A parameter is no number, str or None.
+        ValueError
+            A number is infinite or NaN.
+        """
+        params = self.get_params()
+        return {"method": self.method, **{name: _plain(f"strategy.{name}", value) for name, value in params.items()}}
+
+    def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
+        """Show what this strategy does to each layer of a backbone and a head on it.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            The model to be trained.
+        n_outputs : int
+            Number of classes.
+
+        Returns
+        -------
+        Plan
+            Shows itself as a table.
+
+        Raises
+        ------
+        ValueError
+            A parameter is out of its range.
+
+        Examples
+        --------
+        >>> plan = FullFineTuning(layer_decay=0.9).explain(backbone)
+        >>> plan.n_trainable == plan.n_parameters
+        True
+        """
+        inner = require_backbone(backbone)._inner
+        return Plan(inner.explain(json.dumps(self.to_dict()), positive_int("n_outputs", n_outputs)))
+
+    def __repr__(self) -> str:
+        defaults = type(self)().get_params()
+        changed = [
+            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+@dataclass(kw_only=True, repr=False)
+class FullFineTuning(Strategy):
+    """Train every parameter.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Peak rate of the head and the last layer; above 0.
+    layer_decay : float
+        Factor on the rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
+    weight_decay : float
+        Decoupled decay (AdamW) of weight matrices; biases and norms have none.
+    schedule : {"linear", "cosine", "constant"}
+        How the rate falls after warm-up: to zero, or not at all.
+    warmup_ratio : float
+        Share of the steps in which the rate rises from zero, in [0, 1].
+    max_grad_norm : float or None
+        Clip the global gradient norm; None does not clip.
+    label_smoothing : float
+        Share of probability given to all classes alike, in [0, 1).
+    beta1, beta2, epsilon : float
+        Of Adam (Kingma and Ba, 2015).
+
+    Examples
+    --------
+    >>> FullFineTuning(learning_rate=3e-5)
+    FullFineTuning(learning_rate=3e-05)
+    """
+
+    method: ClassVar[str] = "full_fine_tuning"
+
+    learning_rate: float = 5e-5
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
+    schedule: str = "linear"
+    warmup_ratio: float = 0.1
+    max_grad_norm: float | None = 1.0
+    label_smoothing: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+@dataclass(kw_only=True, repr=False)
+class LinearProbing(Strategy):
+    """Train the head on a frozen backbone, whose activations are computed once.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Peak rate of the head; above 0.
+    weight_decay, schedule, warmup_ratio, max_grad_norm, label_smoothing, beta1, beta2, epsilon
+        As in `FullFineTuning`.
+
+    Examples
+    --------
+    >>> LinearProbing()
+    LinearProbing()
+    """
+
+    method: ClassVar[str] = "linear_probing"
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "linear"
+    warmup_ratio: float = 0.0
+    max_grad_norm: float | None = 1.0
+    label_smoothing: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+
+STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in (FullFineTuning, LinearProbing)}
+
+
+def require_strategy(value: Any) -> Strategy:
+    """Return `value`, or `FullFineTuning` for None.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if value is None:
+        return FullFineTuning()
+    if isinstance(value, Strategy):
+        return value
+    kinds = " or ".join(f"{kind.__name__}()" for kind in STRATEGIES.values())
+    raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
+
+
+def _plain(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    if not isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)

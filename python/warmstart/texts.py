@@ -1,0 +1,179 @@
+"""Texts from any container, normalised to lists of ``str`` and tokenised.
+
+Containers are recognised by what they can do (``to_numpy``, ``to_pylist``, ``to_list``), so that pandas, polars,
+pyarrow and datasets are never imported.
+"""
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from warmstart import _core
+
+Texts = Any
+"""What a user may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars Series, an
+Arrow array, a ``datasets`` column."""
+
+
+def to_list(values: Any, name: str) -> list[Any]:
+    """Return the elements of a one-dimensional container, or the rows of a two-dimensional one.
+
+    Parameters
+    ----------
+    values : sequence
+        The container.
+    name : str
+        What to call it in a message.
+
+    Raises
+    ------
+    TypeError
+        It is no sequence of elements in a definite order.
+    ValueError
+        It is an array with no or more than two dimensions.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeError(f"{name} is one {type(values).__name__}; put it in a list: [{str(values)[:30]!r}]")
+    if isinstance(values, list | tuple):
+        return list(values)
+    if hasattr(values, "columns") and hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray):
+        if values.ndim not in (1, 2):
+            raise ValueError(f"{name} has shape {values.shape}; one or two dimensions are expected")
+        return list(values.tolist())
+    for method in ("to_pylist", "to_list"):
+        if hasattr(values, method):
+            return list(getattr(values, method)())
+    if isinstance(values, dict | set | frozenset) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+        raise TypeError(
+            f"{name} is a {type(values).__name__}; expected a list, a NumPy array, a pandas or polars Series, an Arrow "
+            f"array or a datasets column"
+        )
+    return list(values)
+
+
+def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] | None]:
+    """Return the texts, and their second halves where they are pairs.
+
+    Parameters
+    ----------
+    texts : sequence of str, or of 2-tuples of str, or array of shape (N, 2)
+        Empty strings are texts like any other.
+    name : str
+        What to call the argument in a message.
+
+    Returns
+    -------
+    first : list of str
+    second : list of str, or None
+        ``None`` where `texts` holds single texts.
+
+    Raises
+    ------
+    TypeError
+        An element is no text; the message names its index.
+
+    Examples
+    --------
+    >>> normalise(["a", ""])
+    (['a', ''], None)
+    >>> normalise([("premise", "hypothesis")])
+    (['premise'], ['hypothesis'])
+    """
+    items = to_list(texts, name)
+    if not items or not isinstance(items[0], tuple | list):
+        if not all(isinstance(item, str) for item in items):
+            _raise_not_text(items, name)
+        return items, None
+    for index, item in enumerate(items):
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            expected = (
+                f"a pair of str, as {name}[0] is one" if index else "a str or a pair of str: pass one column or two"
+            )
+            raise TypeError(f"{name}[{index}] is {_describe(item)}; expected {expected}")
+        for side, part in enumerate(item):
+            if not isinstance(part, str):
+                raise TypeError(f"{name}[{index}][{side}] is {_describe(part)}; expected str")
+    return [item[0] for item in items], [item[1] for item in items]
+
+
+def encode(backbone: _core.Backbone, texts: Texts, max_length: int | None, name: str = "texts") -> _core.Encodings:
+    """Normalise and tokenise.
+
+    Parameters
+    ----------
+    backbone : _core.Backbone
+        Whose tokenizer to use.
+    texts : sequence
+        See `normalise`.
+    max_length : int or None
+        Longest text in tokens, special tokens included; None takes what the model bears.
+    name : str
+        What to call the argument in a message.
+
+    Returns
+    -------
+    Encodings
+        Of N texts, in input order.
+
+    Raises
+    ------
+    TypeError
+        An element is no text.
+    ValueError
+        An element holds a lone surrogate and so is no Unicode text, or `max_length` is more than the model bears.
+    """
+    first, second = normalise(texts, name)
+    try:
+        return backbone.encode(first, second, max_length)
+    except UnicodeEncodeError as error:
+        for index, text in enumerate(zip(first, second, strict=True) if second is not None else first):
+            try:
+                "".join(text).encode()
+            except UnicodeEncodeError as reason:
+                raise ValueError(f"{name}[{index}] is not valid Unicode: {reason}") from error
+        raise
+
+
+def warn_truncated(*encodings: _core.Encodings) -> None:
+    """Warn once, with the number of texts that were cut."""
+    cut = sum(e.n_truncated for e in encodings)
+    if cut:
+        total = sum(map(len, encodings))
+        are, were = ("is", "was") if cut == 1 else ("are", "were")
+        message = f"{cut} of {total} texts {are} longer than {encodings[0].max_length} tokens and {were} cut"
+        warnings.warn(message, UserWarning, stacklevel=_caller_level())
+
+
+def _caller_level() -> int:
+    """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("warmstart", "sklearn"):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _describe(item: Any) -> str:
+    if item is None:
+        return "None"
+    if isinstance(item, tuple | list):
+        return f"a {type(item).__name__} of {len(item)}"
+    shown = repr(item)
+    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(item).__name__})"
+
+
+def _raise_not_text(items: list[Any], name: str) -> None:
+    index, item = next((i, item) for i, item in enumerate(items) if not isinstance(item, str))
+    hint = "expected str; drop the missing texts or replace them by ''"
+    if isinstance(item, bytes | bytearray):
+        hint = "expected str; decode it, as in text.decode('utf-8')"
+    elif isinstance(item, dict):
+        hint = "expected str; pass one column, as in dataset['text']"
+    elif isinstance(item, tuple | list):
+        hint = f"{name}[0] is a single text, so a str is expected"
+    elif isinstance(item, int | float) and item == item:
+        hint = "expected str; was another column meant?"
+    raise TypeError(f"{name}[{index}] is {_describe(item)}; {hint}")

@@ -1,0 +1,227 @@
+"""A classifier's training run: options checked, data encoded, the core called, its results gathered."""
+
+import json
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.backbone import Backbone, require_backbone
+from warmstart.history import History
+from warmstart.labels import Classes, Targets
+from warmstart.monitor import FitMonitor
+from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_compute, optional_positive_int, positive_int
+from warmstart.progress import TokenBar
+from warmstart.report import Report
+from warmstart.scores import check_metric, metric_name, score
+from warmstart.strategies import require_strategy
+from warmstart.texts import Texts, encode, warn_truncated
+
+_AUTO_BATCH_TEXTS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a run leaves behind: the model, what its outputs mean, and how it went."""
+
+    model: _core.SequenceClassifier
+    classes: Classes
+    history: History
+    report: Report
+    random_state: int
+    n_iter: int
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Encoded texts with their targets."""
+
+    encodings: _core.Encodings
+    targets: Targets
+
+
+def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> tuple[Trained, BaseException | None]:
+    """Train a classifier.
+
+    Parameters
+    ----------
+    params : dict
+        The parameters of `TextClassifier`, unchecked.
+    texts, labels : sequence
+        The training set.
+    eval_set : tuple or None
+        ``(texts, labels)`` to choose the best weights by.
+
+    Returns
+    -------
+    trained : Trained
+    stopped : BaseException or None
+        What stopped the run before its end; to be raised once `trained` is stored.
+
+    Raises
+    ------
+    BaseException
+        Bad input, or what stopped the run before its first step was done.
+    """
+    backbone = require_backbone(params["backbone"])
+    options = _options(params, eval_set is not None)
+    max_length = optional_positive_int("max_length", params["max_length"])
+    encodings = encode(backbone._inner, texts, max_length)
+    if not len(encodings):
+        raise ValueError("texts is empty; at least two texts of two classes are needed to train")
+    classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
+    data = Labelled(encodings, classes.encode(labels, len(encodings)))
+    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
+    options["n_outputs"] = len(classes)
+    options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
+    options["batch_tokens"] = _batch_tokens(params["batch_tokens"], encodings)
+    warn_truncated(encodings, *([] if held_out is None else [held_out.encodings]))
+
+    metric = params["metric"]
+
+    def scorer(logits: NDArray[np.float32], eval_loss: float) -> float:
+        assert held_out is not None
+        value = score(metric, logits, eval_loss, held_out.targets, classes)
+        if not isfinite(value):
+            raise ValueError(
+                f"metric {metric_name(metric)} returned {value}; it must be finite to choose the best weights"
+            )
+        return value
+
+    monitor = FitMonitor(metric_name(metric), scorer, options["epochs"], bool(params["verbose"]))
+    try:
+        model, facts, stopped = _core.SequenceClassifier.fit(
+            backbone._inner,
+            data.encodings,
+            data.targets,
+            None if held_out is None else held_out.encodings,
+            None if held_out is None else held_out.targets,
+            json.dumps(options),
+            monitor,
+        )
+    finally:
+        monitor.close()
+    if model is None:
+        raise stopped or _core.TrainingError("the run ended before its first step was done")
+    monitor.history.best_step = facts["best_step"]
+    report = _report(model, facts, stopped, held_out, classes, monitor)
+    return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"]), stopped
+
+
+def logits(
+    model: _core.SequenceClassifier, encodings: _core.Encodings, verbose: bool, description: str
+) -> NDArray[np.float32]:
+    """Compute logits ``[N, C]`` in input order, with a bar where it takes more than a second."""
+    if not len(encodings):
+        return np.empty((0, model.n_outputs), dtype=np.float32)
+    with TokenBar(encodings.n_tokens, description, verbose, delay_s=1.0) as bar:
+        return model.logits(encodings, EMBED_BATCH_TOKENS, bar.callback)
+
+
+def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:
+    """Return a weight for each class.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict
+        "balanced" is scikit-learn's: inverse to how often a class occurs, 1 where all occur alike. A dict gives weights
+        by label; a class it does not name weighs 1.
+    classes : Classes
+        The C classes.
+    targets : ndarray
+        Class indices ``[N]`` or 0/1 ``[N, C]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is something else, names an unknown label, or a weight is negative or not finite.
+    """
+    if class_weight is None:
+        return None
+    names = classes.values.tolist()
+    if isinstance(class_weight, dict):
+        unknown = [label for label in class_weight if label not in names]
+        if unknown:
+            raise ValueError(
+                f"class_weight names {unknown[0]!r}, which is no label of the training set; known are {names}"
+            )
+        weights = [float(class_weight.get(name, 1.0)) for name in names]
+        for name, weight in zip(names, weights, strict=True):
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f"class_weight[{name!r}] must be finite and at least 0, got {weight}")
+        return weights
+    if class_weight == "balanced":
+        from sklearn.utils.class_weight import compute_class_weight
+
+        found = np.nonzero(targets)[1] if classes.multi_label else targets
+        present = np.unique(found)
+        weights = [1.0] * len(names)
+        for index, weight in zip(present, compute_class_weight("balanced", classes=present, y=found), strict=True):
+            weights[index] = float(weight)
+        return weights
+    raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
+
+
+def _options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+    check_compute(params["precision"], params["device"])
+    check_metric(params["metric"])
+    options = {
+        "strategy": require_strategy(params["strategy"]).to_dict(),
+        "multi_label": bool(params["multi_label"]),
+        "epochs": positive_int("epochs", params["epochs"]),
+        "max_steps": optional_positive_int("max_steps", params["max_steps"]),
+        "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
+        "eval_every": optional_positive_int("eval_every", params["eval_every"]),
+        "patience": optional_positive_int("patience", params["patience"]),
+        "seed": as_seed(params["random_state"]),
+    }
+    for name in ("eval_every", "patience"):
+        if options[name] is not None and not has_eval_set:
+            raise ValueError(
+                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)) "
+                f"or set {name}=None"
+            )
+    return options
+
+
+def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None) -> Labelled:
+    if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
+        raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
+    encodings = encode(backbone._inner, eval_set[0], max_length, "eval_set texts")
+    if not len(encodings):
+        raise ValueError("eval_set holds no texts; pass eval_set=None to train without evaluation")
+    return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
+
+
+def _batch_tokens(batch_tokens: Any, encodings: _core.Encodings) -> int:
+    if isinstance(batch_tokens, str) and batch_tokens == "auto":
+        lengths = encodings.lengths()
+        return max(round(_AUTO_BATCH_TEXTS * float(lengths.mean())), int(lengths.max()))
+    return positive_int("batch_tokens", batch_tokens, " or 'auto'")
+
+
+def _report(
+    model: _core.SequenceClassifier,
+    facts: dict[str, Any],
+    stopped: BaseException | None,
+    held_out: Labelled | None,
+    classes: Classes,
+    monitor: FitMonitor,
+) -> Report:
+    training = {
+        **facts,
+        "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
+        "peak_memory_bytes": _core.peak_memory_bytes(),
+        "stopped_by": None if stopped is None else type(stopped).__name__,
+    }
+    final = None
+    if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
+        final = monitor.best_logits
+    elif held_out is not None and stopped is None:
+        final = logits(model, held_out.encodings, False, "evaluating")
+    if held_out is None or final is None:
+        return Report(classes=classes.values.tolist(), training=training)
+    return Report.of_logits(final, held_out.targets, classes, training)

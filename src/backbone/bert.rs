@@ -1,0 +1,144 @@
+//! BERT (Devlin et al. 2018) on packed sequences; parameter names of `transformers.BertModel` (5.x).
+//!
+//! Embeddings are the norm of word + position + segment; a layer is attention and a feed-forward net, each followed by
+//! dropout, residual and norm.
+
+use candle_core::Tensor;
+
+use super::config::Config;
+use super::layers::{Linear, Norm, linear_specs, norm_specs};
+use super::mode::Mode;
+use super::parameters::{Init, Parameters, Spec};
+use crate::batch::PackedBatch;
+use crate::error::Result;
+use crate::kernels::attention::attention;
+use crate::kernels::dropout::dropout;
+use crate::kernels::embedding::embedding;
+
+/// A BERT encoder.
+pub struct Bert {
+    embeddings: Embeddings,
+    layers: Vec<Layer>,
+}
+
+impl Bert {
+    /// The parameters a configuration asks for, the pooler not among them.
+    pub fn specs(config: &Config) -> Vec<Spec> {
+        let (d, std) = (config.hidden_size, config.initializer_range);
+        let mut specs = Vec::new();
+        let mut weight = |name: &str, shape: &[usize]| specs.push(Spec::new(name, shape, Init::Normal(std)));
+        weight("embeddings.word_embeddings.weight", &[config.vocab_size, d]);
+        weight("embeddings.position_embeddings.weight", &[config.max_position_embeddings, d]);
+        weight("embeddings.token_type_embeddings.weight", &[config.type_vocab_size, d]);
+        norm_specs(&mut specs, "embeddings.LayerNorm", d);
+        for i in 0..config.num_hidden_layers {
+            let at = |part: &str| format!("encoder.layer.{i}.{part}");
+            for part in ["query", "key", "value"] {
+                linear_specs(&mut specs, &at(&format!("attention.self.{part}")), d, d, std);
+            }
+            linear_specs(&mut specs, &at("attention.output.dense"), d, d, std);
+            norm_specs(&mut specs, &at("attention.output.LayerNorm"), d);
+            linear_specs(&mut specs, &at("intermediate.dense"), config.intermediate_size, d, std);
+            linear_specs(&mut specs, &at("output.dense"), d, config.intermediate_size, std);
+            norm_specs(&mut specs, &at("output.LayerNorm"), d);
+        }
+        specs
+    }
+
+    /// From parameters; those that are variables will receive gradients.
+    pub fn load(params: &Parameters, config: &Config) -> Result<Self> {
+        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(params, &format!("encoder.layer.{i}"), config));
+        Ok(Self { embeddings: Embeddings::load(params, config)?, layers: layers.collect::<Result<_>>()? })
+    }
+
+    /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output.
+    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: &Mode) -> Result<Tensor> {
+        let hidden = self.embeddings.forward(batch, mode)?;
+        self.layers.iter().take(n_layers).try_fold(hidden, |hidden, layer| layer.forward(&hidden, batch, mode))
+    }
+}
+
+/// How far up a parameter lies: 0 embeddings, i + 1 layer i, n + 1 what comes after.
+pub(crate) fn depth(name: &str, config: &Config) -> usize {
+    if name.starts_with("embeddings.") {
+        return 0;
+    }
+    let layer = name.strip_prefix("encoder.layer.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    layer.map_or(config.num_hidden_layers + 1, |i| i + 1)
+}
+
+struct Embeddings {
+    word: Tensor,
+    position: Tensor,
+    segment: Tensor,
+    norm: Norm,
+    dropout: f64,
+}
+
+impl Embeddings {
+    fn load(params: &Parameters, config: &Config) -> Result<Self> {
+        let table = |name: &str| params.get(&format!("embeddings.{name}_embeddings.weight")).cloned();
+        Ok(Self {
+            word: table("word")?,
+            position: table("position")?,
+            segment: table("token_type")?,
+            norm: Norm::load(params, "embeddings.LayerNorm", config.layer_norm_eps)?,
+            dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn forward(&self, batch: &PackedBatch, mode: &Mode) -> Result<Tensor> {
+        let word = embedding(&self.word, batch.ids.clone())?; // [T, D]
+        let position = embedding(&self.position, batch.positions.clone())?;
+        let segment = embedding(&self.segment, batch.segments.clone())?;
+        let normed = self.norm.forward(&((word + position)? + segment)?)?;
+        Ok(match mode.dropout(self.dropout) {
+            Some(p) => dropout(&normed, p)?,
+            None => normed,
+        })
+    }
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
+    attention_norm: Norm,
+    intermediate: Linear,
+    output: Linear,
+    output_norm: Norm,
+    heads: usize,
+    attention_dropout: f64,
+    hidden_dropout: f64,
+}
+
+impl Layer {
+    fn load(params: &Parameters, name: &str, config: &Config) -> Result<Self> {
+        let linear = |part: &str| Linear::load(params, &format!("{name}.{part}"), None);
+        let norm = |part: &str| Norm::load(params, &format!("{name}.{part}"), config.layer_norm_eps);
+        Ok(Self {
+            query: linear("attention.self.query")?,
+            key: linear("attention.self.key")?,
+            value: linear("attention.self.value")?,
+            attention_output: linear("attention.output.dense")?,
+            attention_norm: norm("attention.output.LayerNorm")?,
+            intermediate: Linear::load(params, &format!("{name}.intermediate.dense"), Some(config.hidden_act))?,
+            output: linear("output.dense")?,
+            output_norm: norm("output.LayerNorm")?,
+            heads: config.num_attention_heads,
+            attention_dropout: config.attention_probs_dropout_prob,
+            hidden_dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, batch: &PackedBatch, mode: &Mode) -> Result<Tensor> {
+        let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?); // [T, D]
+        let dropout = mode.dropout(self.attention_dropout);
+        let attended = attention(&q, &k, &v, batch.cu_seqlens.clone(), self.heads, dropout)?;
+        let attended = self.attention_output.forward(&attended)?;
+        let x = self.attention_norm.residual(&attended, x, mode, self.hidden_dropout)?;
+        let fed = self.output.forward(&self.intermediate.forward(&x)?)?;
+        self.output_norm.residual(&fed, &x, mode, self.hidden_dropout)
+    }
+}

@@ -1,0 +1,19 @@
+//! Pretrained transformers: configuration, parameters, weights in and out, forward pass.
+
+mod bert;
+mod config;
+mod layers;
+mod mode;
+mod parameters;
+mod pretrained;
+mod weights;
+
+pub use bert::Bert;
+pub(crate) use bert::depth;
+pub use config::Config;
+pub(crate) use layers::{Linear, linear_specs};
+pub use mode::Mode;
+pub use parameters::{Init, Parameters, Spec, initialise};
+pub(crate) use pretrained::{is_pooler, same_values, stage_common};
+pub use pretrained::{Backbone, Pooling};
+pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};

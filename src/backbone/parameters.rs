@@ -1,0 +1,80 @@
+//! A model's parameters by name.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{Error, Result};
+use crate::rng::Key;
+
+/// How a parameter that no checkpoint holds begins.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    Zeros,
+    Ones,
+}
+
+/// A parameter a model has.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub init: Init,
+}
+
+impl Spec {
+    /// A parameter of this name, shape and beginning.
+    pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), init }
+    }
+}
+
+/// Tensors by name: f32, on the CPU. Cloning shares them.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters(BTreeMap<String, Tensor>);
+
+impl Parameters {
+    /// The parameter `name`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.0.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
+    }
+
+    /// Add a parameter, or put another in its place.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
+        self.0.insert(name.into(), tensor);
+    }
+
+    /// Names and tensors in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// The number of values in all parameters.
+    pub fn count(&self) -> usize {
+        self.0.values().map(Tensor::elem_count).sum()
+    }
+
+    /// The parameters whose name passes.
+    pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Self {
+        self.iter().filter(|(name, _)| keep(name)).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
+    }
+}
+
+impl FromIterator<(String, Tensor)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}
+
+/// A new parameter; its values follow from `key` and its name.
+pub fn initialise(spec: &Spec, key: Key) -> Result<Tensor> {
+    let n = spec.shape.iter().product();
+    let values = match spec.init {
+        Init::Normal(std) => key.named(&spec.name).normal(n, std),
+        Init::Zeros => vec![0.0; n],
+        Init::Ones => vec![1.0; n],
+    };
+    Ok(Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?)
+}

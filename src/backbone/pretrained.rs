@@ -1,0 +1,191 @@
+//! A backbone as users hold it: configuration, parameters, tokenizer, and where they came from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::bert::Bert;
+use super::config::Config;
+use super::layers::linear_specs;
+use super::mode::Mode;
+use super::parameters::{Parameters, Spec, initialise};
+use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
+use crate::batch::PackedBatch;
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::kernels::embedding::embedding;
+use crate::kernels::segment_pool::{Reduction, segment_pool};
+use crate::rng::{Key, Stream};
+use crate::text::{SideFiles, Tokenizer};
+
+/// How a text's token vectors become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Over every token, special ones included.
+    Mean,
+    /// The first token.
+    Cls,
+    Max,
+}
+
+impl Pooling {
+    /// By its name: mean, cls or max.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "mean" => Ok(Self::Mean),
+            "cls" => Ok(Self::Cls),
+            "max" => Ok(Self::Max),
+            _ => Err(Error::Value(format!("pooling={name:?}: expected \"mean\", \"cls\" or \"max\""))),
+        }
+    }
+
+    /// Hidden states `[T, D]` to `[B, D]`.
+    pub fn apply(self, hidden: &Tensor, batch: &PackedBatch) -> Result<Tensor> {
+        Ok(match self {
+            Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean)?,
+            Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max)?,
+            Self::Cls => embedding(hidden, batch.first_tokens())?,
+        })
+    }
+}
+
+/// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
+#[derive(Clone)]
+pub struct Backbone {
+    pub config: Arc<Config>,
+    /// Encoder and pooler, named without the `bert.` prefix.
+    pub params: Parameters,
+    pub tokenizer: Arc<Tokenizer>,
+    pub side_files: Arc<SideFiles>,
+    pub report: Arc<LoadReport>,
+    /// The directory, or what it was made from.
+    pub source: String,
+}
+
+impl Backbone {
+    /// Encoder and pooler.
+    pub fn specs(config: &Config) -> Vec<Spec> {
+        let mut specs = Bert::specs(config);
+        linear_specs(&mut specs, "pooler.dense", config.hidden_size, config.hidden_size, config.initializer_range);
+        specs
+    }
+
+    /// Read a Hugging Face directory. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
+    pub fn from_pretrained(dir: &Path) -> Result<Self> {
+        let (config, side_files) = Self::read_directory(dir)?;
+        let checkpoint = Checkpoint::open(dir)?;
+        let key = Key::new(0, Stream::Init);
+        let (params, report) = checkpoint.load(&Self::specs(&config), is_pooler, is_head_or_buffer, key)?;
+        Self::assemble(config, params, side_files, report, dir.display().to_string())
+    }
+
+    /// Configuration and side files of a model directory.
+    pub fn read_directory(dir: &Path) -> Result<(Config, SideFiles)> {
+        if !dir.is_dir() {
+            return Err(Error::NotFound { path: dir.to_path_buf(), hint: "; expected a directory with config.json and weights".into() });
+        }
+        let path = dir.join("config.json");
+        let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let text = String::from_utf8(text).map_err(|e| Error::Value(format!("{}: not UTF-8: {e}", path.display())))?;
+        let config = Config::parse(&text).map_err(|e| match e {
+            Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
+            other => other,
+        })?;
+        Ok((config, SideFiles::read(dir)?))
+    }
+
+    /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
+    pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
+        let key = Key::new(seed, Stream::Init);
+        let params = Self::specs(&config).iter().map(|spec| Ok((spec.name.clone(), initialise(spec, key)?))).collect::<Result<_>>()?;
+        Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))
+    }
+
+    /// Put the parts together and check that the tokenizer's ids fit the embedding.
+    pub fn assemble(config: Config, params: Parameters, side_files: SideFiles, report: LoadReport, source: String) -> Result<Self> {
+        let tokenizer = Tokenizer::from_files(&side_files)?;
+        if tokenizer.vocab_size() > config.vocab_size {
+            return Err(Error::Data(format!(
+                "{source}: the tokenizer has ids up to {}, config.json says vocab_size {}; they are of different models",
+                tokenizer.vocab_size() - 1,
+                config.vocab_size
+            )));
+        }
+        Ok(Self { config: Arc::new(config), params, tokenizer: Arc::new(tokenizer), side_files: Arc::new(side_files), report: Arc::new(report), source })
+    }
+
+    /// The longest input in tokens: what positions exist for, or less if the tokenizer says so.
+    pub fn max_length(&self) -> usize {
+        let positions = self.config.max_position_embeddings;
+        self.tokenizer.max_length().map_or(positions, |n| n.min(positions))
+    }
+
+    /// The pooling its directory asks for (`1_Pooling/config.json`), else the mean.
+    pub fn default_pooling(&self) -> Result<Pooling> {
+        let Some(json) = self.side_files.json("1_Pooling/config.json")? else { return Ok(Pooling::Mean) };
+        let is_set = |key: &str| json.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
+        Ok(match () {
+            () if is_set("pooling_mode_cls_token") => Pooling::Cls,
+            () if is_set("pooling_mode_max_tokens") => Pooling::Max,
+            () => Pooling::Mean,
+        })
+    }
+
+    /// Hidden states `[T, D]` after `n_layers` layers, without dropout and without a graph.
+    pub fn hidden(&self, batch: &PackedBatch, n_layers: usize) -> Result<Tensor> {
+        Bert::load(&self.params, &self.config)?.forward(batch, n_layers, &Mode::inference())
+    }
+
+    /// Write a Hugging Face directory that `transformers.AutoModel` reads.
+    pub fn save_pretrained(&self, dir: &Path) -> Result<()> {
+        let mut staged = Staged::begin(dir)?;
+        let mut config = self.config.raw.clone();
+        config.insert("architectures".into(), serde_json::json!(["BertModel"]));
+        stage_common(&mut staged, self, &config)?;
+        let tensors = self.params.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+        write_safetensors(tensors, &staged.reserve("model.safetensors")?)?;
+        let read_back = Self::from_pretrained(staged.directory())?;
+        if !same_values(&self.params, &read_back.params)? {
+            return Err(Error::Weights(format!("{}: the weights read back differ from those written", dir.display())));
+        }
+        staged.commit(&WEIGHT_FILES)
+    }
+}
+
+/// `config.json` and the side files.
+pub(crate) fn stage_common(staged: &mut Staged, backbone: &Backbone, config: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
+    let mut config = config.clone();
+    config.insert("torch_dtype".into(), "float32".into());
+    config.remove("dtype");
+    let text = serde_json::to_vec_pretty(&config).map_err(|e| Error::Value(format!("config.json: {e}")))?;
+    staged.write("config.json", &text)?;
+    for (name, bytes) in &backbone.side_files.0 {
+        staged.write(name, bytes)?;
+    }
+    if !backbone.side_files.0.contains_key("tokenizer.json") {
+        staged.write("tokenizer.json", backbone.tokenizer.to_json()?.as_bytes())?;
+    }
+    Ok(())
+}
+
+pub(crate) fn same_values(a: &Parameters, b: &Parameters) -> Result<bool> {
+    use crate::kernels::with_f32;
+    for (name, tensor) in a.iter() {
+        let other = b.get(name)?;
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        if with_f32(tensor, |a| with_f32(other, |b| Ok(bits(a) != bits(b))))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub(crate) fn is_pooler(name: &str) -> bool {
+    name.starts_with("pooler.")
+}
+
+/// Tensors that pretraining and downstream heads leave in a checkpoint, and buffers.
+fn is_head_or_buffer(name: &str) -> bool {
+    ["cls.", "classifier.", "qa_outputs."].iter().any(|head| name.starts_with(head)) || name == "embeddings.position_ids"
+}

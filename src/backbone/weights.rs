@@ -1,0 +1,204 @@
+//! Weights in and out: safetensors (single, sharded) and PyTorch's `.bin`, strictly.
+//!
+//! `.bin` files are read by candle's unpickler, which knows tensors and plain containers and executes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use candle_core::pickle::PthTensors;
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Tensor};
+
+use super::parameters::{Parameters, Spec, initialise};
+use crate::error::{Error, Result};
+use crate::rng::Key;
+
+/// Files that hold weights, in order of preference.
+pub const WEIGHT_FILES: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// What happened to each tensor.
+#[derive(Debug, Clone, Default)]
+pub struct LoadReport {
+    /// Tensors read.
+    pub loaded: usize,
+    /// Parameters the checkpoint lacks, and that were planned to begin anew.
+    pub missing: Vec<String>,
+    /// Tensors of the checkpoint that were planned to be left out: heads and buffers.
+    pub ignored: Vec<String>,
+    /// Tensors stored in another type and converted to f32.
+    pub converted: Vec<String>,
+}
+
+enum Source {
+    Safetensors(MmapedSafetensors),
+    Pickle(Vec<PthTensors>),
+}
+
+/// A model directory's weights: names and shapes first, values on demand.
+pub struct Checkpoint {
+    source: Source,
+    /// Shape and stored name by canonical name.
+    entries: BTreeMap<String, (Vec<usize>, String)>,
+    files: String,
+}
+
+impl Checkpoint {
+    /// Open the weights in `dir`.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let Some(name) = WEIGHT_FILES.iter().find(|name| dir.join(name).is_file()) else {
+            return Err(Error::NotFound {
+                path: dir.join(WEIGHT_FILES[0]),
+                hint: format!("; a model directory holds one of {}", WEIGHT_FILES.join(", ")),
+            });
+        };
+        let path = dir.join(name);
+        let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
+        let unreadable = |e: candle_core::Error| {
+            Error::Weights(format!("{}: cannot be read as {}: {e}", path.display(), if name.contains("safetensors") { "safetensors" } else { "a PyTorch checkpoint" }))
+        };
+        let (source, stored) = if name.contains("safetensors") {
+            // SAFETY: the file must not be changed while it is mapped; values are copied out before loading returns.
+            let map = unsafe { MmapedSafetensors::multi(&paths) }.map_err(unreadable)?;
+            let stored = map.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
+            (Source::Safetensors(map), stored)
+        } else {
+            let parts: Vec<PthTensors> =
+                paths.iter().map(|p| PthTensors::new(p, None)).collect::<candle_core::Result<_>>().map_err(unreadable)?;
+            let stored: Vec<(String, Vec<usize>)> = parts
+                .iter()
+                .flat_map(|part| part.tensor_infos().iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec())))
+                .collect();
+            (Source::Pickle(parts), stored)
+        };
+        let entries = canonical_names(stored, &path)?;
+        Ok(Self { source, entries, files: path.display().to_string() })
+    }
+
+    /// True if the checkpoint holds a tensor of this canonical name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
+    /// begin anew. Every other tensor of the checkpoint must pass `may_be_ignored`. Anything else is an error that lists all.
+    pub fn load(
+        &self,
+        specs: &[Spec],
+        may_be_missing: impl Fn(&str) -> bool,
+        may_be_ignored: impl Fn(&str) -> bool,
+        key: Key,
+    ) -> Result<(Parameters, LoadReport)> {
+        let mut report = LoadReport::default();
+        let mut problems = Vec::new();
+        for spec in specs {
+            match self.entries.get(&spec.name) {
+                Some((shape, _)) if *shape != spec.shape => {
+                    problems.push(format!("  {}: has shape {shape:?}, the configuration asks for {:?}", spec.name, spec.shape));
+                }
+                Some(_) => {}
+                None if may_be_missing(&spec.name) => report.missing.push(spec.name.clone()),
+                None => problems.push(format!("  {}: missing", spec.name)),
+            }
+        }
+        for name in self.entries.keys().filter(|name| !specs.iter().any(|spec| spec.name == **name)) {
+            if may_be_ignored(name) {
+                report.ignored.push(name.clone());
+            } else {
+                problems.push(format!("  {name}: unexpected"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::Weights(format!(
+                "{}: {} tensors do not fit config.json:\n{}\nCheck that weights and configuration are of the same model.",
+                self.files,
+                problems.len(),
+                shorten(&problems)
+            )));
+        }
+        let mut params = Parameters::default();
+        for spec in specs {
+            let tensor = match self.entries.get(&spec.name) {
+                Some((_, stored)) => self.read(stored, &spec.name, &mut report)?,
+                None => initialise(spec, key)?,
+            };
+            params.insert(&spec.name, tensor);
+        }
+        Ok((params, report))
+    }
+
+    fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
+        let unreadable = |e: candle_core::Error| Error::Weights(format!("{}: tensor {stored}: {e}", self.files));
+        let tensor = match &self.source {
+            Source::Safetensors(map) => map.load(stored, &Device::Cpu).map_err(unreadable)?,
+            Source::Pickle(parts) => parts
+                .iter()
+                .find_map(|part| part.get(stored).transpose())
+                .unwrap_or_else(|| Err(candle_core::Error::Msg("not found".into())))
+                .map_err(unreadable)?,
+        };
+        report.loaded += 1;
+        if tensor.dtype() != DType::F32 {
+            if !tensor.dtype().is_float() {
+                return Err(Error::Weights(format!("{}: tensor {stored}: got {:?}, expected floating point", self.files, tensor.dtype())));
+            }
+            report.converted.push(name.to_string());
+        }
+        Ok(tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(unreadable)?)
+    }
+}
+
+fn shorten(problems: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = problems[..problems.len().min(SHOWN)].join("\n");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("\n  ... and {} more", problems.len() - SHOWN));
+    }
+    text
+}
+
+/// Names without the `bert.` prefix, and of norms without their oldest spelling.
+fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
+    let mut entries = BTreeMap::new();
+    for (name, shape) in stored {
+        let canonical = name.strip_prefix("bert.").unwrap_or(&name);
+        let canonical = canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
+        if entries.insert(canonical.clone(), (shape, name)).is_some() {
+            return Err(Error::Weights(format!("{}: two tensors stand for {canonical}", path.display())));
+        }
+    }
+    Ok(entries)
+}
+
+/// The files an index names; they must lie in the same directory.
+fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
+    let bad = |what: &str| Error::Weights(format!("{}: {what}", index.display()));
+    let bytes = std::fs::read(index).map_err(|e| Error::io(index, e))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| bad(&format!("not valid JSON: {e}")))?;
+    let map = json.get("weight_map").and_then(|m| m.as_object()).ok_or_else(|| bad("has no object \"weight_map\""))?;
+    let mut names: Vec<&str> = map.values().filter_map(|v| v.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| {
+            let path = dir.join(name);
+            if Path::new(name).components().count() != 1 || name.starts_with("..") {
+                return Err(bad(&format!("names the file {name:?} outside the directory")));
+            }
+            if !path.is_file() {
+                return Err(Error::NotFound { path, hint: format!("; {} names it", index.display()) });
+            }
+            Ok(path)
+        })
+        .collect()
+}
+
+/// Write tensors as safetensors with the metadata other libraries expect.
+pub fn write_safetensors(tensors: Vec<(String, Tensor)>, path: &Path) -> Result<()> {
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| match e {
+        safetensors::SafeTensorError::IoError(source) => Error::Io { path: path.to_path_buf(), source },
+        other => Error::Weights(format!("{}: {other}", path.display())),
+    })
+}

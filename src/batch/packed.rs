@@ -1,0 +1,64 @@
+//! Sequences one after another, without padding.
+
+use std::sync::Arc;
+
+use crate::text::Encodings;
+
+/// `B` sequences of `T` tokens in all.
+#[derive(Debug, Clone)]
+pub struct PackedBatch {
+    /// Which texts these are, `[B]`.
+    pub examples: Vec<usize>,
+    /// Token ids, `[T]`.
+    pub ids: Arc<[u32]>,
+    /// Position of each token in its own sequence, `[T]`.
+    pub positions: Arc<[u32]>,
+    /// Segment of each token, `[T]`.
+    pub segments: Arc<[u32]>,
+    /// Where each sequence begins, and the end, `[B + 1]`.
+    pub cu_seqlens: Arc<[u32]>,
+}
+
+impl PackedBatch {
+    /// Pack the texts `examples` in this order.
+    pub fn collate(encodings: &Encodings, examples: Vec<usize>) -> Self {
+        let total = examples.iter().map(|&i| encodings.ids(i).len()).sum();
+        let (mut ids, mut positions, mut segments) =
+            (Vec::with_capacity(total), Vec::with_capacity(total), Vec::with_capacity(total));
+        let mut cu_seqlens = vec![0u32];
+        for &example in &examples {
+            let tokens = encodings.ids(example);
+            ids.extend_from_slice(tokens);
+            positions.extend(0..tokens.len() as u32);
+            segments.extend(encodings.segments(example).iter().map(|&s| u32::from(s)));
+            cu_seqlens.push(ids.len() as u32);
+        }
+        Self { examples, ids: ids.into(), positions: positions.into(), segments: segments.into(), cu_seqlens: cu_seqlens.into() }
+    }
+
+    /// Tokens in the batch, `T`.
+    pub fn n_tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The row of each sequence's first token, `[B]`.
+    pub fn first_tokens(&self) -> Arc<[u32]> {
+        self.cu_seqlens[..self.cu_seqlens.len() - 1].into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collate_when_lengths_differ_packs_without_padding() {
+        let encodings = Encodings::from_ids(&[(vec![5, 6, 7], vec![0, 0, 1]), (vec![8], vec![0]), (vec![], vec![])]);
+        let batch = PackedBatch::collate(&encodings, vec![1, 2, 0]);
+        assert_eq!(*batch.ids, [8, 5, 6, 7]);
+        assert_eq!(*batch.positions, [0, 0, 1, 2]);
+        assert_eq!(*batch.segments, [0, 0, 0, 1]);
+        assert_eq!(*batch.cu_seqlens, [0, 1, 1, 4]);
+        assert_eq!(*batch.first_tokens(), [0, 1, 1]);
+    }
+}

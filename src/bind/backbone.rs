@@ -1,0 +1,181 @@
+//! `_core.Backbone`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use numpy::PyArray2;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::convert;
+use super::encodings::PyEncodings;
+use super::errors::to_python;
+use super::guard::run;
+use super::monitor::PyProgress;
+use crate::backbone::{Backbone, Config, Pooling};
+use crate::error::Error;
+use crate::head::collect_rows;
+use crate::text::SideFiles;
+use crate::train::{Plan, Strategy};
+
+/// A pretrained transformer and its tokenizer.
+#[pyclass(frozen, name = "Backbone", module = "warmstart._core")]
+pub struct PyBackbone(pub Backbone);
+
+/// A strategy from its JSON.
+fn parse_strategy(json: &str) -> crate::error::Result<Strategy> {
+    Strategy::parse(serde_json::from_str(json).map_err(|e| Error::Value(format!("strategy: {e}")))?)
+}
+
+#[pymethods]
+impl PyBackbone {
+    #[staticmethod]
+    fn from_pretrained(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        run(py, || Backbone::from_pretrained(&path)).map(Self)
+    }
+
+    #[staticmethod]
+    fn from_config(py: Python<'_>, config: String, tokenizer: PathBuf, seed: u64) -> PyResult<Self> {
+        run(py, || {
+            if !tokenizer.is_dir() {
+                return Err(Error::NotFound { path: tokenizer, hint: "; expected a directory with a tokenizer".into() });
+            }
+            Backbone::from_config(Config::parse(&config)?, SideFiles::read(&tokenizer)?, seed)
+        })
+        .map(Self)
+    }
+
+    fn save_pretrained(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        run(py, || self.0.save_pretrained(&path))
+    }
+
+    #[getter]
+    fn family(&self) -> &'static str {
+        "bert"
+    }
+
+    #[getter]
+    fn config(&self) -> PyResult<String> {
+        serde_json::to_string(&self.0.config.raw).map_err(|e| to_python(Error::Value(e.to_string())))
+    }
+
+    #[getter]
+    fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    #[getter]
+    fn n_layers(&self) -> usize {
+        self.0.config.num_hidden_layers
+    }
+
+    #[getter]
+    fn n_heads(&self) -> usize {
+        self.0.config.num_attention_heads
+    }
+
+    #[getter]
+    fn hidden_size(&self) -> usize {
+        self.0.config.hidden_size
+    }
+
+    #[getter]
+    fn vocab_size(&self) -> usize {
+        self.0.config.vocab_size
+    }
+
+    #[getter]
+    fn n_parameters(&self) -> usize {
+        self.0.params.count()
+    }
+
+    #[getter]
+    fn max_length(&self) -> usize {
+        self.0.max_length()
+    }
+
+    #[getter]
+    fn default_pooling(&self) -> PyResult<&'static str> {
+        Ok(match self.0.default_pooling().map_err(to_python)? {
+            Pooling::Mean => "mean",
+            Pooling::Cls => "cls",
+            Pooling::Max => "max",
+        })
+    }
+
+    fn load_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        convert::load_report(py, &self.0.report)
+    }
+
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        self.0.params.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect()
+    }
+
+    fn encode(&self, py: Python<'_>, texts: Vec<String>, pairs: Option<Vec<String>>, max_length: Option<usize>) -> PyResult<PyEncodings> {
+        let limit = self.0.max_length();
+        let positions = self.0.config.max_position_embeddings;
+        run(py, || {
+            let max_length = max_length.unwrap_or(limit);
+            if max_length > positions {
+                return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
+            }
+            self.0.tokenizer.encode(&texts, pairs.as_deref(), max_length)
+        })
+        .map(|encodings| PyEncodings(Arc::new(encodings)))
+    }
+
+    fn embed<'py>(
+        &self,
+        py: Python<'py>,
+        encodings: &PyEncodings,
+        layer: usize,
+        pooling: &str,
+        batch_tokens: usize,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let mut progress = PyProgress::new(on_progress);
+        let columns = self.0.config.hidden_size;
+        let values = run(py, || {
+            let pooling = Pooling::parse(pooling)?;
+            if layer > self.0.config.num_hidden_layers {
+                return Err(Error::Value(format!("layer {layer}: the model has {} layers", self.0.config.num_hidden_layers)));
+            }
+            let forward = |batch: &_| pooling.apply(&self.0.hidden(batch, layer)?, batch);
+            collect_rows(&encodings.0, batch_tokens, columns, &forward, &mut |done| progress.report(done))
+        })?;
+        convert::matrix(py, values, columns)
+    }
+
+    fn explain<'py>(&self, py: Python<'py>, strategy: &str, n_outputs: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let plan = Plan::compile(&parse_strategy(strategy).map_err(to_python)?, &self.0, n_outputs);
+        let rows = plan.0.into_iter().map(|p| {
+            let row = PyDict::new(py);
+            row.set_item("name", p.name)?;
+            row.set_item("shape", p.shape)?;
+            row.set_item("trainable", p.trainable)?;
+            row.set_item("learning_rate", p.learning_rate)?;
+            row.set_item("weight_decay", p.weight_decay)?;
+            Ok(row)
+        });
+        rows.collect()
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        let restore = py.import("warmstart._core")?.getattr("_backbone_from_state")?;
+        Ok((restore, (convert::state(py, &self.0, &self.0.params)?,)))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, _memo: Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+}
+
+/// Undo the pickling of a `Backbone`.
+#[pyfunction]
+pub fn _backbone_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyBackbone> {
+    run(py, || state.restore(|_| true)).map(|(_, backbone)| PyBackbone(backbone))
+}

@@ -1,0 +1,113 @@
+//! `_core.SequenceClassifier`.
+
+use std::path::PathBuf;
+
+use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::backbone::PyBackbone;
+use super::convert;
+use super::encodings::PyEncodings;
+use super::errors::to_python;
+use super::guard::run;
+use super::monitor::{PyMonitor, PyProgress};
+use crate::error::Error;
+use crate::head::SequenceClassifier;
+use crate::objective::Labels;
+use crate::train::{Dataset, FitOptions, fit};
+
+/// A backbone with a classification head.
+#[pyclass(frozen, name = "SequenceClassifier", module = "warmstart._core")]
+pub struct PySequenceClassifier(SequenceClassifier);
+
+/// Class indices int64 `[N]`, or for multi-label indicators float32 `[N, C]`.
+fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> {
+    if options.multi_label {
+        let array: PyReadonlyArray2<'_, f32> = targets.extract().map_err(|_| PyTypeError::new_err("targets: expected float32 [N, C]"))?;
+        let array = array.as_array();
+        if array.ncols() != options.n_outputs {
+            return Err(PyValueError::new_err(format!("targets: got {} columns for {} outputs", array.ncols(), options.n_outputs)));
+        }
+        return Ok(Labels::Indicators(array.iter().copied().collect()));
+    }
+    let array: PyReadonlyArray1<'_, i64> = targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N]"))?;
+    let index = |&y: &i64| u32::try_from(y).map_err(|_| PyValueError::new_err(format!("targets: {y} is not a class index")));
+    array.as_array().iter().map(index).collect::<PyResult<_>>().map(Labels::Classes)
+}
+
+#[pymethods]
+impl PySequenceClassifier {
+    #[staticmethod]
+    #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor))]
+    #[allow(clippy::too_many_arguments)]
+    fn fit<'py>(
+        py: Python<'py>,
+        backbone: &PyBackbone,
+        train: &PyEncodings,
+        targets: &Bound<'py, PyAny>,
+        eval: Option<&PyEncodings>,
+        eval_targets: Option<&Bound<'py, PyAny>>,
+        options: &str,
+        monitor: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options: FitOptions =
+            serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+        let train = Dataset { encodings: &train.0, labels: labels(targets, &options)? };
+        let eval = match (eval, eval_targets) {
+            (Some(eval), Some(targets)) => Some(Dataset { encodings: &eval.0, labels: labels(targets, &options)? }),
+            (None, None) => None,
+            _ => return Err(PyTypeError::new_err("eval and eval_targets go together")),
+        };
+        let mut monitor = PyMonitor::new(monitor, options.n_outputs);
+        let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, &mut monitor))?;
+        let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
+        let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
+        (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+    }
+
+    fn logits<'py>(&self, py: Python<'py>, encodings: &PyEncodings, batch_tokens: usize, on_progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let mut progress = PyProgress::new(on_progress);
+        let columns = self.n_outputs()?;
+        let values = run(py, || self.0.logits(&encodings.0, batch_tokens, &mut |done| progress.report(done)))?;
+        convert::matrix(py, values, columns)
+    }
+
+    #[getter]
+    fn backbone(&self) -> PyBackbone {
+        PyBackbone(self.0.backbone.clone())
+    }
+
+    #[getter]
+    fn n_outputs(&self) -> PyResult<usize> {
+        self.0.n_outputs().map_err(to_python)
+    }
+
+    #[getter]
+    fn n_parameters(&self) -> usize {
+        self.0.params().count()
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, labels: Vec<String>, multi_label: bool, metadata: &str) -> PyResult<()> {
+        run(py, || self.0.save(&path, &labels, multi_label, metadata))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
+        run(py, || SequenceClassifier::load(&path)).map(|(model, metadata)| (Self(model), metadata))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        let restore = py.import("warmstart._core")?.getattr("_classifier_from_state")?;
+        Ok((restore, (convert::state(py, &self.0.backbone, &self.0.params())?,)))
+    }
+}
+
+/// Undo the pickling of a `SequenceClassifier`.
+#[pyfunction]
+pub fn _classifier_from_state(py: Python<'_>, state: convert::State) -> PyResult<PySequenceClassifier> {
+    let in_backbone = |name: &str| !name.starts_with("classifier.");
+    let (params, backbone) = run(py, || state.restore(in_backbone))?;
+    Ok(PySequenceClassifier(SequenceClassifier::new(&backbone, &params)))
+}

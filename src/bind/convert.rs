@@ -1,0 +1,118 @@
+//! Between Python's containers and the crate's.
+
+use candle_core::{Device, Tensor};
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::backbone::{Backbone, Config, LoadReport, Parameters};
+use crate::error::{Error, Result};
+use crate::report::{Facts, Record, Summary};
+use crate::text::SideFiles;
+
+/// Row-major values as an array `[rows, columns]`.
+pub fn matrix(py: Python<'_>, values: Vec<f32>, columns: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
+    let rows = values.len().checked_div(columns).unwrap_or(0);
+    PyArray1::from_vec(py, values).reshape([rows, columns])
+}
+
+pub fn facts<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("total_steps", facts.total_steps)?;
+    dict.set_item("total_tokens", facts.total_tokens)?;
+    dict.set_item("steps_per_epoch", facts.steps_per_epoch)?;
+    dict.set_item("batch_tokens", facts.batch_tokens)?;
+    dict.set_item("trainable_parameters", facts.trainable_parameters)?;
+    dict.set_item("parameters", facts.parameters)?;
+    Ok(dict)
+}
+
+pub fn record<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("step", record.step)?;
+    dict.set_item("epoch", record.epoch)?;
+    dict.set_item("loss", record.loss)?;
+    dict.set_item("learning_rate", record.learning_rate)?;
+    dict.set_item("grad_norm", record.grad_norm)?;
+    dict.set_item("tokens", record.tokens)?;
+    dict.set_item("elapsed_s", record.elapsed_s)?;
+    Ok(dict)
+}
+
+pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("steps", summary.last.step)?;
+    dict.set_item("epochs", summary.last.epoch)?;
+    dict.set_item("tokens", summary.last.tokens)?;
+    dict.set_item("elapsed_s", summary.last.elapsed_s)?;
+    dict.set_item("best_step", summary.best_step)?;
+    dict.set_item("best_score", summary.best_score)?;
+    dict.set_item("stopped_early", summary.stopped_early)?;
+    dict.set_item("batch_tokens", facts.batch_tokens)?;
+    dict.set_item("trainable_parameters", facts.trainable_parameters)?;
+    dict.set_item("parameters", facts.parameters)?;
+    Ok(dict)
+}
+
+pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("loaded", report.loaded)?;
+    dict.set_item("missing", &report.missing)?;
+    dict.set_item("ignored", &report.ignored)?;
+    dict.set_item("converted", &report.converted)?;
+    Ok(dict)
+}
+
+/// Everything of a model, for pickling: configuration, side files, and its parameters as safetensors.
+pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
+    let tensors: Vec<(String, Tensor)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    let bytes = super::guard::run(py, || {
+        safetensors::serialize(tensors, None).map_err(|e| Error::Weights(format!("pickling: {e}")))
+    })?;
+    let files = PyDict::new(py);
+    for (name, content) in &backbone.side_files.0 {
+        files.set_item(name, PyBytes::new(py, content))?;
+    }
+    let config = serde_json::to_string(&backbone.config.raw).map_err(|e| super::errors::to_python(Error::Value(e.to_string())))?;
+    let dict = PyDict::new(py);
+    dict.set_item("config", config)?;
+    dict.set_item("files", files)?;
+    dict.set_item("weights", PyBytes::new(py, &bytes))?;
+    dict.set_item("source", &backbone.source)?;
+    dict.set_item("report", load_report(py, &backbone.report)?)?;
+    Ok(dict)
+}
+
+/// What [`state`] holds, read.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct State {
+    config: String,
+    files: std::collections::BTreeMap<String, Vec<u8>>,
+    weights: Vec<u8>,
+    source: String,
+    report: Report,
+}
+
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Report {
+    loaded: usize,
+    missing: Vec<String>,
+    ignored: Vec<String>,
+    converted: Vec<String>,
+}
+
+impl State {
+    /// All parameters, and the backbone with those that `in_backbone`.
+    pub fn restore(self, in_backbone: impl Fn(&str) -> bool) -> Result<(Parameters, Backbone)> {
+        let tensors = candle_core::safetensors::load_buffer(&self.weights, &Device::Cpu)
+            .map_err(|e| Error::Weights(format!("unpickling: {e}")))?;
+        let params: Parameters = tensors.into_iter().collect();
+        let Report { loaded, missing, ignored, converted } = self.report;
+        let report = LoadReport { loaded, missing, ignored, converted };
+        let config = Config::parse(&self.config)?;
+        let backbone = Backbone::assemble(config, params.filter(in_backbone), SideFiles(self.files), report, self.source)?;
+        Ok((params, backbone))
+    }
+}

@@ -1,0 +1,47 @@
+//! The only Python code: normalised arguments in, plain data out.
+
+use pyo3::prelude::*;
+
+mod backbone;
+mod classifier;
+mod convert;
+mod encodings;
+mod errors;
+mod guard;
+mod monitor;
+
+use crate::kernels;
+
+/// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else the processors this process may use.
+#[pyfunction]
+fn set_num_threads(n: usize) {
+    kernels::set_num_threads(n);
+}
+
+/// How many threads the kernels use.
+#[pyfunction]
+fn get_num_threads() -> usize {
+    kernels::num_threads()
+}
+
+/// Highest resident set of this process so far, in bytes; 0 where the system does not tell.
+#[pyfunction]
+fn peak_memory_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).unwrap_or(0) * 1024
+}
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    errors::register(module)?;
+    module.add_class::<encodings::PyEncodings>()?;
+    module.add_class::<backbone::PyBackbone>()?;
+    module.add_class::<classifier::PySequenceClassifier>()?;
+    module.add_function(wrap_pyfunction!(backbone::_backbone_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
+    module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)
+}

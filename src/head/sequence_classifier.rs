@@ -1,0 +1,162 @@
+//! A backbone with a classification head: predict, save, load.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use serde_json::{Map, Value, json};
+
+use super::classification::ClassificationHead;
+use crate::backbone::{
+    Backbone, Bert, Checkpoint, LoadReport, Mode, Parameters, Pooling, Spec, WEIGHT_FILES, is_pooler, same_values,
+    stage_common, write_safetensors,
+};
+use crate::batch::{PackedBatch, in_order_of_length};
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::kernels::{in_pool, with_f32};
+use crate::rng::{Key, Stream};
+use crate::text::Encodings;
+
+/// What `save` writes beside the Hugging Face files.
+const METADATA: &str = "warmstart.json";
+
+/// A fitted classifier. Immutable; cloning shares everything.
+#[derive(Clone)]
+pub struct SequenceClassifier {
+    /// Its parameters are those after training.
+    pub backbone: Backbone,
+    /// The classifier's own parameters.
+    pub head: Parameters,
+}
+
+impl SequenceClassifier {
+    /// The parameters of backbone and head.
+    pub fn specs(backbone: &Backbone, n_outputs: usize) -> Vec<Spec> {
+        let mut specs = Backbone::specs(&backbone.config);
+        specs.extend(ClassificationHead::specs(&backbone.config, n_outputs));
+        specs
+    }
+
+    /// From a backbone and all parameters by name.
+    pub fn new(backbone: &Backbone, all: &Parameters) -> Self {
+        let in_backbone = |name: &str| backbone.params.get(name).is_ok();
+        Self {
+            backbone: Backbone { params: all.filter(in_backbone), ..backbone.clone() },
+            head: all.filter(|name| !in_backbone(name)),
+        }
+    }
+
+    /// Parameters of backbone and head by name.
+    pub fn params(&self) -> Parameters {
+        self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
+    }
+
+    /// The number of outputs, `C`.
+    pub fn n_outputs(&self) -> Result<usize> {
+        Ok(self.head.get("classifier.bias")?.elem_count())
+    }
+
+    /// Logits, row-major `[N, C]` in input order. `progress` gets the number of tokens done and may stop the work.
+    pub fn logits(&self, encodings: &Encodings, batch_tokens: usize, progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
+        let (params, config) = (self.params(), &self.backbone.config);
+        let (bert, head) = (Bert::load(&params, config)?, ClassificationHead::load(&params, config)?);
+        let mode = || Mode::inference();
+        let forward = |batch: &PackedBatch| {
+            let hidden = bert.forward(batch, config.num_hidden_layers, &mode())?;
+            head.forward(&Pooling::Cls.apply(&hidden, batch)?, &mode())
+        };
+        collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
+    }
+
+    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there.
+    pub fn save(&self, dir: &Path, labels: &[String], multi_label: bool, metadata: &str) -> Result<()> {
+        if labels.len() != self.n_outputs()? {
+            return Err(Error::Value(format!("got {} labels for {} outputs", labels.len(), self.n_outputs()?)));
+        }
+        let mut staged = Staged::begin(dir)?;
+        stage_common(&mut staged, &self.backbone, &self.config(labels, multi_label))?;
+        staged.write(METADATA, metadata.as_bytes())?;
+        let named = |(name, tensor): (&str, &Tensor)| (format!("bert.{name}"), tensor.clone());
+        let mut tensors: Vec<(String, Tensor)> = self.backbone.params.iter().map(named).collect();
+        tensors.extend(self.head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+        write_safetensors(tensors, &staged.reserve("model.safetensors")?)?;
+        let (read_back, _) = Self::load(staged.directory())?;
+        self.compare(&read_back, dir)?;
+        staged.commit(&WEIGHT_FILES)
+    }
+
+    fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {
+        let mut config = self.backbone.config.raw.clone();
+        let id2label: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
+        let label2id: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
+        config.insert("architectures".into(), json!(["BertForSequenceClassification"]));
+        config.insert("id2label".into(), id2label.into());
+        config.insert("label2id".into(), label2id.into());
+        let problem = if multi_label { "multi_label_classification" } else { "single_label_classification" };
+        config.insert("problem_type".into(), problem.into());
+        config.remove("num_labels");
+        config
+    }
+
+    fn compare(&self, read_back: &Self, dir: &Path) -> Result<()> {
+        let limit = self.backbone.max_length().min(64);
+        let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
+        let encodings = self.backbone.tokenizer.encode(&probe, None, limit)?;
+        let logits = |model: &Self| model.logits(&encodings, usize::MAX, &mut |_| Ok(()));
+        let same_logits = logits(self)?.iter().zip(logits(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
+        let again = read_back.backbone.tokenizer.encode(&probe, None, limit)?;
+        let same_tokens = (0..probe.len()).all(|i| encodings.ids(i) == again.ids(i));
+        if same_logits && same_tokens && same_values(&self.params(), &read_back.params())? {
+            return Ok(());
+        }
+        Err(Error::Weights(format!("{}: what was written does not read back as the same model; nothing was replaced", dir.display())))
+    }
+
+    /// Read what [`SequenceClassifier::save`] wrote: the model and the metadata.
+    pub fn load(dir: &Path) -> Result<(Self, String)> {
+        let (config, side_files) = Backbone::read_directory(dir)?;
+        let path = dir.join(METADATA);
+        if !path.is_file() {
+            let hint = "; this directory was not written by save(). Read it with Backbone.from_pretrained and fit a TextClassifier";
+            return Err(Error::NotFound { path, hint: hint.into() });
+        }
+        let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        let n_outputs = config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
+        let mut specs = Backbone::specs(&config);
+        specs.extend(ClassificationHead::specs(&config, n_outputs));
+        let (params, report) = Checkpoint::open(dir)?.load(&specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
+        let in_head = |name: &str| name.starts_with("classifier.");
+        let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, dir.display().to_string())?;
+        Ok((Self { backbone, head: params.filter(in_head) }, metadata))
+    }
+
+    /// True where a parameter is the head's: new, or a pooler that the checkpoint did not have.
+    pub fn is_head(name: &str, report: &LoadReport) -> bool {
+        name.starts_with("classifier.") || (is_pooler(name) && report.missing.iter().any(|missing| missing == name))
+    }
+}
+
+/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`.
+pub fn collect_rows(
+    encodings: &Encodings,
+    batch_tokens: usize,
+    columns: usize,
+    forward: &(dyn Fn(&PackedBatch) -> Result<Tensor> + Sync),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<f32>> {
+    let mut rows = vec![0f32; encodings.len() * columns];
+    let mut done = 0;
+    for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
+        let batch = PackedBatch::collate(encodings, examples);
+        let out = in_pool(|| forward(&batch))?;
+        with_f32(&out, |values| {
+            for (&example, row) in batch.examples.iter().zip(values.chunks_exact(columns.max(1))) {
+                rows[example * columns..][..columns].copy_from_slice(row);
+            }
+            Ok(())
+        })?;
+        done += batch.n_tokens();
+        progress(done)?;
+    }
+    Ok(rows)
+}

@@ -1,0 +1,76 @@
+//! Activation functions, applied inside [`super::linear`].
+//!
+//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+//! (Hendrycks and Gimpel 2016), `relu`, `tanh`.
+
+use serde::{Deserialize, Serialize};
+
+use super::math::{erf, exp, tanh};
+
+/// A function applied to every element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Activation {
+    /// The exact form, with the error function.
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// The approximation with the hyperbolic tangent.
+    #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
+    GeluTanh,
+    #[serde(rename = "relu")]
+    Relu,
+    #[serde(rename = "tanh")]
+    Tanh,
+}
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+const CUBIC: f32 = 0.044_715;
+
+impl Activation {
+    /// `out = f(pre)`, for slices of equal length.
+    #[inline(always)]
+    pub(super) fn forward(self, pre: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Gelu => map(pre, out, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+            Self::GeluTanh => map(pre, out, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
+            Self::Relu => map(pre, out, |x| x.max(0.0)),
+            Self::Tanh => map(pre, out, tanh),
+        }
+    }
+
+    /// `out = grad * f'(pre)`, for slices of equal length.
+    #[inline(always)]
+    pub(super) fn backward(self, pre: &[f32], grad: &[f32], out: &mut [f32]) {
+        match self {
+            Self::Gelu => map2(pre, grad, out, |x| {
+                const INV_SQRT_2PI: f32 = 0.398_942_3;
+                let cdf = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
+                (x * INV_SQRT_2PI).mul_add(exp(-0.5 * x * x), cdf)
+            }),
+            Self::GeluTanh => map2(pre, grad, out, |x| {
+                let t = tanh(inner(x));
+                let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
+                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
+            }),
+            Self::Relu => map2(pre, grad, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Self::Tanh => map2(pre, grad, out, |x| {
+                let t = tanh(x);
+                1.0 - t * t
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+fn inner(x: f32) -> f32 {
+    SQRT_2_OVER_PI * (CUBIC * x * x).mul_add(x, x)
+}
+
+#[inline(always)]
+fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
+    out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
+}
+
+#[inline(always)]
+fn map2(x: &[f32], grad: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
+    out.iter_mut().zip(x).zip(grad).for_each(|((o, &x), &g)| *o = g * f(x));
+}

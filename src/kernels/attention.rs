@@ -1,0 +1,247 @@
+//! Variable-length scaled dot-product attention over packed sequences.
+//!
+//! For each sequence and head: `P = softmax(Q K^T / sqrt(d))`, `O = dropout(P) V`. Shapes: `q, k, v, o [T, H * d]`,
+//! `cu_seqlens [B + 1]`; tokens see the tokens of their own sequence. A task is one (sequence, head) and holds the scores
+//! of a block of queries only. The op keeps the log-sum-exp of each row and computes `P` again backward
+//! (FlashAttention, Dao et al. 2022): `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(dO O))`,
+//! `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`.
+
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use gemm::{Parallelism, gemm};
+use rayon::prelude::*;
+
+use super::access::{f32_slice, tensor, uninit, with_f32};
+use super::dropout::Dropout;
+use super::math;
+use super::parallel::simd;
+
+/// Queries whose scores are held at once.
+const BLOCK: usize = 64;
+
+/// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, cu_seqlens: Arc<[u32]>, heads: usize, dropout: Option<Dropout>) -> Result<Tensor> {
+    let op = Attention { cu_seqlens, heads, dropout, log_sum_exp: OnceLock::new() };
+    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+}
+
+struct Attention {
+    cu_seqlens: Arc<[u32]>,
+    heads: usize,
+    dropout: Option<Dropout>,
+    /// `[H, T]`
+    log_sum_exp: OnceLock<Vec<f32>>,
+}
+
+/// One sequence and head: where its rows and columns lie.
+#[derive(Clone, Copy)]
+struct Task {
+    first: usize,
+    len: usize,
+    head: usize,
+    width: usize,
+    head_size: usize,
+}
+
+/// A pointer that tasks share; each touches only the rows and columns of its own (sequence, head).
+#[derive(Clone, Copy)]
+struct Shared(*mut f32);
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn at(self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Two scratch areas of `len` values, kept by the thread.
+fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32], &mut [f32]) -> R) -> R {
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < 2 * len {
+            scratch.resize(2 * len, 0.0);
+        }
+        let (a, b) = scratch.split_at_mut(len);
+        f(a, &mut b[..len])
+    })
+}
+
+impl Task {
+    fn offset(&self, row: usize) -> usize {
+        (self.first + row) * self.width + self.head * self.head_size
+    }
+
+    /// Blocks of queries: first row and number of rows.
+    fn blocks(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.len).step_by(BLOCK).map(move |row| (row, BLOCK.min(self.len - row)))
+    }
+
+    /// `scores [rows, len] = scale * a_block b^T` for operands `[T, H * d]`.
+    fn scores(&self, a: &[f32], b: &[f32], (row, rows): (usize, usize), scale: f32, scores: &mut [f32]) {
+        debug_assert!(scores.len() >= rows * self.len);
+        // SAFETY: rows and columns of this task lie within `a` and `b`, which hold T rows of `width` values.
+        unsafe {
+            gemm(
+                rows, self.len, self.head_size, scores.as_mut_ptr(), 1, self.len as isize, false,
+                a.as_ptr().add(self.offset(row)), 1, self.width as isize,
+                b.as_ptr().add(self.offset(0)), self.width as isize, 1,
+                0.0, scale, false, false, false, Parallelism::None,
+            );
+        }
+    }
+
+    /// `out_block [rows, d] = scale * scores [rows, len] values [len, d]`.
+    fn combine(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+        // SAFETY: as in `scores`; `out` is written at this task's rows and columns alone.
+        unsafe {
+            gemm(
+                rows, self.head_size, self.len, out.at(self.offset(row)), 1, self.width as isize, false,
+                scores.as_ptr(), 1, self.len as isize,
+                values.as_ptr().add(self.offset(0)), 1, self.width as isize,
+                0.0, scale, false, false, false, Parallelism::None,
+            );
+        }
+    }
+
+    /// `out [len, d] (+)= scale * scores [rows, len]^T values_block [rows, d]`; the first block overwrites.
+    fn accumulate(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+        // SAFETY: as in `combine`.
+        unsafe {
+            gemm(
+                self.len, self.head_size, rows, out.at(self.offset(0)), 1, self.width as isize, row > 0,
+                scores.as_ptr(), self.len as isize, 1,
+                values.as_ptr().add(self.offset(row)), 1, self.width as isize,
+                1.0, scale, false, false, false, Parallelism::None,
+            );
+        }
+    }
+}
+
+impl Attention {
+    fn tasks(&self, tokens: usize, width: usize) -> Result<Vec<Task>> {
+        let last = self.cu_seqlens.last().copied().unwrap_or(0) as usize;
+        if self.heads == 0 || !width.is_multiple_of(self.heads) || last != tokens || !self.cu_seqlens.is_sorted() || self.cu_seqlens[0] != 0 {
+            bail!("attention: got {tokens} tokens of width {width}, {} heads, sequences {:?}", self.heads, self.cu_seqlens)
+        }
+        let head_size = width / self.heads;
+        Ok(self.cu_seqlens.windows(2).flat_map(|w| {
+            let (first, len) = (w[0] as usize, (w[1] - w[0]) as usize);
+            (0..self.heads).map(move |head| Task { first, len, head, width, head_size })
+        }).filter(|task| task.len > 0).collect())
+    }
+
+    /// The dropout of one row of probabilities: a key of its own for each query and head.
+    fn row_dropout(&self, task: &Task, row: usize) -> Option<Dropout> {
+        self.dropout.map(|dropout| dropout.child(((task.first + row) * self.heads + task.head) as u64))
+    }
+
+    fn forward_task(&self, task: &Task, q: &[f32], k: &[f32], v: &[f32], out: Shared, log_sum_exp: Shared, tokens: usize) {
+        let scale = 1.0 / (task.head_size as f32).sqrt();
+        with_scratch(BLOCK.min(task.len) * task.len, |p, _| {
+            for block in task.blocks() {
+                task.scores(q, k, block, scale, p);
+                for i in 0..block.1 {
+                    let row = &mut p[i * task.len..(i + 1) * task.len];
+                    let lse = simd(|| softmax(row));
+                    if let Some(dropout) = self.row_dropout(task, block.0 + i) {
+                        simd(|| dropout.for_each(0, task.len, |j, factor| row[j] *= factor));
+                    }
+                    // SAFETY: [H, T], each entry belongs to one task.
+                    unsafe { *log_sum_exp.at(task.head * tokens + task.first + block.0 + i) = lse };
+                }
+                task.combine(p, v, block, 1.0, out);
+            }
+        });
+    }
+
+    fn backward_task(&self, task: &Task, [q, k, v, out, grad]: [&[f32]; 5], [dq, dk, dv]: [Shared; 3], log_sum_exp: &[f32]) {
+        let scale = 1.0 / (task.head_size as f32).sqrt();
+        let tokens = log_sum_exp.len() / self.heads;
+        with_scratch(BLOCK.min(task.len) * task.len, |p, dp| {
+            for block in task.blocks() {
+                task.scores(q, k, block, scale, p);
+                task.scores(grad, v, block, 1.0, dp);
+                for i in 0..block.1 {
+                    let at = i * task.len..(i + 1) * task.len;
+                    let (p, dp) = (&mut p[at.clone()], &mut dp[at]);
+                    let row = block.0 + i;
+                    let lse = log_sum_exp[task.head * tokens + task.first + row];
+                    let (o, go) = (&out[task.offset(row)..][..task.head_size], &grad[task.offset(row)..][..task.head_size]);
+                    let dropout = self.row_dropout(task, row);
+                    simd(|| {
+                        let delta = math::sum(o.len(), |j| o[j] * go[j]);
+                        for p in p.iter_mut() {
+                            *p = math::exp(*p - lse);
+                        }
+                        // Afterwards `p` holds dropout(P), for dV, and `dp` holds dS.
+                        match dropout {
+                            None => (0..p.len()).for_each(|j| dp[j] = p[j] * (dp[j] - delta)),
+                            Some(dropout) => dropout.for_each(0, p.len(), |j, factor| {
+                                dp[j] = p[j] * dp[j].mul_add(factor, -delta);
+                                p[j] *= factor;
+                            }),
+                        }
+                    });
+                }
+                task.accumulate(p, grad, block, 1.0, dv);
+                task.combine(dp, k, block, scale, dq);
+                task.accumulate(dp, q, block, scale, dk);
+            }
+        });
+    }
+}
+
+/// Softmax in place; returns the log-sum-exp.
+#[inline(always)]
+fn softmax(row: &mut [f32]) -> f32 {
+    let max = math::max(row);
+    for x in row.iter_mut() {
+        *x = math::exp(*x - max);
+    }
+    let sum = math::sum(row.len(), |i| row[i]);
+    let inverse = 1.0 / sum;
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
+    max + sum.ln()
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, q: &CpuStorage, ql: &Layout, k: &CpuStorage, kl: &Layout, v: &CpuStorage, vl: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (t, width) = ql.shape().dims2()?;
+        if kl.shape() != ql.shape() || vl.shape() != ql.shape() {
+            bail!("attention: got q {:?}, k {:?}, v {:?}", ql.shape(), kl.shape(), vl.shape())
+        }
+        let (q, k, v) = (f32_slice("attention", q, ql)?, f32_slice("attention", k, kl)?, f32_slice("attention", v, vl)?);
+        let tasks = self.tasks(t, width)?;
+        let (mut out, mut lse) = (uninit(t * width), uninit(t * self.heads));
+        let (out_ptr, lse_ptr) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
+        tasks.par_iter().for_each(|task| self.forward_task(task, q, k, v, out_ptr, lse_ptr, t));
+        let _ = self.log_sum_exp.set(lse);
+        Ok((CpuStorage::F32(out), ql.shape().clone()))
+    }
+
+    fn bwd(&self, q: &Tensor, k: &Tensor, v: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (t, width) = q.dims2()?;
+        let Some(lse) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
+        let tasks = self.tasks(t, width)?;
+        let (mut dq, mut dk, mut dv) = (uninit(t * width), uninit(t * width), uninit(t * width));
+        let outputs = [Shared(dq.as_mut_ptr()), Shared(dk.as_mut_ptr()), Shared(dv.as_mut_ptr())];
+        with_f32(q, |q| with_f32(k, |k| with_f32(v, |v| with_f32(out, |out| with_f32(grad, |grad| {
+            tasks.par_iter().for_each(|task| self.backward_task(task, [q, k, v, out, grad], outputs, lse));
+            Ok(())
+        })))))?;
+        let wanted = |arg: &Tensor, values| if arg.track_op() { tensor(values, (t, width)).map(Some) } else { Ok(None) };
+        Ok((wanted(q, dq)?, wanted(k, dk)?, wanted(v, dv)?))
+    }
+}

@@ -1,0 +1,105 @@
+//! Softmax cross entropy with class weights, label smoothing and ignored rows, as
+//! `torch.nn.functional.cross_entropy` (2.x) defines it.
+//!
+//! For logits `z [B, C]`, labels `y`, weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
+//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`; the result is the sum over rows with a label, divided by `normalizer`
+//! (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
+//! sum of the subtracted weights.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use super::access::{f32_slice, tensor, with_f32};
+use super::math;
+use super::parallel::{for_chunks, simd};
+
+/// What the logits are held against.
+#[derive(Debug, Clone)]
+pub struct CrossEntropy {
+    /// A class for each row, or none: the row is ignored.
+    pub labels: Vec<Option<u32>>,
+    /// A weight for each class.
+    pub class_weight: Option<Vec<f32>>,
+    /// In [0, 1).
+    pub label_smoothing: f32,
+    /// What the sum over rows is divided by; [`CrossEntropy::weight_sum`] makes it a mean.
+    pub normalizer: f64,
+}
+
+/// The loss, a scalar, of `logits [B, C]`.
+pub fn cross_entropy(logits: &Tensor, target: CrossEntropy) -> Result<Tensor> {
+    logits.contiguous()?.apply_op1(target)
+}
+
+impl CrossEntropy {
+    /// The sum of the weights of the labels.
+    pub fn weight_sum(labels: &[Option<u32>], class_weight: Option<&[f32]>) -> f64 {
+        labels.iter().flatten().map(|&y| class_weight.map_or(1.0, |w| f64::from(w[y as usize]))).sum()
+    }
+
+    fn weight(&self, class: usize) -> f32 {
+        self.class_weight.as_ref().map_or(1.0, |w| w[class])
+    }
+
+    fn check(&self, shape: &Shape) -> Result<usize> {
+        let (b, c) = shape.dims2()?;
+        let bad = self.labels.iter().flatten().find(|y| **y as usize >= c);
+        if b != self.labels.len() || bad.is_some() || self.class_weight.as_ref().is_some_and(|w| w.len() != c) {
+            bail!(
+                "cross entropy: got logits {shape:?}, {} labels, {:?} class weights, label {bad:?}",
+                self.labels.len(),
+                self.class_weight.as_ref().map(Vec::len)
+            )
+        }
+        Ok(c)
+    }
+}
+
+#[inline(always)]
+fn log_sum_exp(row: &[f32]) -> f32 {
+    let max = math::max(row);
+    max + math::sum(row.len(), |i| math::exp(row[i] - max)).ln()
+}
+
+impl CustomOp1 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let c = self.check(layout.shape())?;
+        let logits = f32_slice("cross-entropy", logits, layout)?;
+        let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
+        for (row, label) in logits.chunks_exact(c.max(1)).zip(&self.labels) {
+            let Some(y) = *label else { continue };
+            let lse = simd(|| log_sum_exp(row));
+            total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
+            if smooth > 0.0 {
+                let all: f64 = row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
+                total += smooth / c as f64 * all;
+            }
+        }
+        Ok((CpuStorage::F32(vec![(total / self.normalizer) as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let c = self.check(logits.shape())?;
+        let scale = (f64::from(grad.to_scalar::<f32>()?) / self.normalizer) as f32;
+        let mean_weight = (0..c).map(|c| self.weight(c)).sum::<f32>() / c.max(1) as f32;
+        with_f32(logits, |z| {
+            let mut dz = vec![0f32; z.len()];
+            for_chunks(&mut dz, c, |start, dz| {
+                let Some(y) = self.labels.get(start / c.max(1)).copied().flatten() else { return };
+                let (row, y) = (&z[start..start + dz.len()], y as usize);
+                let lse = log_sum_exp(row);
+                let hard = (1.0 - self.label_smoothing) * self.weight(y);
+                let mass = hard + self.label_smoothing * mean_weight;
+                for (class, dz) in dz.iter_mut().enumerate() {
+                    let soft = self.label_smoothing / c as f32 * self.weight(class);
+                    *dz = scale * (mass * math::exp(row[class] - lse) - soft);
+                }
+                dz[y] -= scale * hard;
+            });
+            tensor(dz, logits.shape()).map(Some)
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Threads and vector instructions: where work is split, and where the instruction set is chosen at run time.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use pulp::Arch;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Elements handled by one task of an element-wise pass: 64 KiB of f32, a few times that with its operands in L2.
+pub const CHUNK: usize = 16 * 1024;
+
+struct Pool {
+    process: u32,
+    requested: Option<usize>,
+    pool: Option<Arc<ThreadPool>>,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, requested: None, pool: None });
+
+fn pool() -> Arc<ThreadPool> {
+    let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    // Threads do not survive a fork: a child process needs a pool of its own.
+    if state.process != std::process::id() {
+        std::mem::forget(state.pool.take());
+        state.process = std::process::id();
+    }
+    let requested = state.requested;
+    state.pool.get_or_insert_with(|| Arc::new(build(requested))).clone()
+}
+
+fn build(threads: Option<usize>) -> ThreadPool {
+    // 0 is rayon's default: RAYON_NUM_THREADS, else the processors this process may use.
+    let builder = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).thread_name(|i| format!("warmstart-{i}"));
+    match builder.build() {
+        Ok(pool) => pool,
+        Err(_) => current_thread_pool(),
+    }
+}
+
+/// The last resort on a machine that refuses new threads.
+#[allow(clippy::expect_used)]
+fn current_thread_pool() -> ThreadPool {
+    ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().expect("a pool without new threads")
+}
+
+/// Run `f` where its parallel iterators use this package's threads.
+pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    pool().install(f)
+}
+
+/// How many threads the kernels use.
+pub fn num_threads() -> usize {
+    pool().current_num_threads()
+}
+
+/// Use `n` threads from now on; 0 means the default.
+pub fn set_num_threads(n: usize) {
+    let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    state.requested = (n > 0).then_some(n);
+    state.process = std::process::id();
+    state.pool = None;
+}
+
+/// Run `f`, compiled for the widest vector instructions this processor has. What `f` calls must be `#[inline(always)]`.
+#[inline(always)]
+pub fn simd<R>(f: impl FnOnce() -> R) -> R {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    ARCH.get_or_init(Arch::new).dispatch(f)
+}
+
+/// Call `f(first index, chunk)` for consecutive chunks of at most `chunk` elements, in parallel and vectorised.
+pub fn for_chunks(values: &mut [f32], chunk: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    let chunk = chunk.max(1);
+    if values.len() <= chunk {
+        simd(|| f(0, values));
+        return;
+    }
+    values.par_chunks_mut(chunk).enumerate().for_each(|(i, values)| simd(|| f(i * chunk, values)));
+}
+
+/// The sum over rows of a row-major `[rows, columns]` slice: `[columns]`.
+pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
+    const ROWS: usize = 128;
+    let partial: Vec<Vec<f32>> = values
+        .par_chunks((ROWS * columns).max(1))
+        .map(|rows| {
+            let mut sum = vec![0f32; columns];
+            simd(|| rows.chunks_exact(columns.max(1)).for_each(|row| add_assign(&mut sum, row)));
+            sum
+        })
+        .collect();
+    sum_partials(partial, columns)
+}
+
+/// Add partial sums in their order.
+pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
+    let mut parts = partial.into_iter();
+    let mut sum = parts.next().unwrap_or_else(|| vec![0f32; columns]);
+    parts.for_each(|part| add_assign(&mut sum, &part));
+    sum
+}
+
+#[inline(always)]
+pub(super) fn add_assign(sum: &mut [f32], values: &[f32]) {
+    sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
+}

@@ -1,0 +1,24 @@
+//! Transfer learning for language models.
+//!
+//! The way of the data: text -> tokens -> packed batch -> backbone -> head -> objective -> gradients -> optimiser -> report.
+//! A module uses only those above it in this list. Shape letters: `T` tokens, `B` sequences, `D` hidden size, `H` heads,
+//! `V` vocabulary, `C` classes.
+
+pub mod error;
+pub mod files;
+pub mod rng;
+pub mod report;
+pub mod kernels;
+pub mod text;
+pub mod batch;
+pub mod backbone;
+pub mod head;
+pub mod objective;
+pub mod optim;
+pub mod train;
+#[cfg(feature = "python")]
+mod bind;
+
+/// Freed memory is kept and used again: clearing fresh pages costs a training step more than anything but its products.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

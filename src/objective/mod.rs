@@ -1,0 +1,5 @@
+//! What a model is trained towards.
+
+mod classification;
+
+pub use classification::{Classification, Labels};

@@ -1,0 +1,68 @@
+//! AdamW (Loshchilov and Hutter 2019) in one parallel pass over each parameter, as `torch.optim.AdamW` (2.x) computes it:
+//! `p -= lr * wd * p`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+//! `p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
+
+use candle_core::Var;
+use rayon::prelude::*;
+
+use super::gradients::Gradients;
+use crate::error::Result;
+use crate::kernels::{CHUNK, overwrite, simd, with_f32};
+
+/// A parameter that is trained, with its own learning rate and decay.
+pub struct Trainable {
+    pub name: String,
+    pub var: Var,
+    /// The peak; a schedule gives the factor of each step.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+}
+
+/// The optimiser with its state.
+pub struct AdamW {
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    steps: i32,
+    /// First and second moment of each parameter.
+    moments: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl AdamW {
+    /// For these parameters, moments zero.
+    pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Self {
+        let zeros = |p: &Trainable| vec![0f32; p.var.elem_count()];
+        Self { beta1, beta2, epsilon, steps: 0, moments: trainable.iter().map(|p| (zeros(p), zeros(p))).collect() }
+    }
+
+    /// One step with gradients scaled by `gradient_scale` and learning rates by `rate_factor`.
+    pub fn step(&mut self, trainable: &[Trainable], gradients: &Gradients, gradient_scale: f64, rate_factor: f64) -> Result<()> {
+        self.steps += 1;
+        let correction1 = 1.0 - self.beta1.powi(self.steps);
+        let correction2 = 1.0 - self.beta2.powi(self.steps);
+        let (b1, b2, eps) = (self.beta1 as f32, self.beta2 as f32, self.epsilon as f32);
+        let inverse_root2 = (1.0 / correction2.sqrt()) as f32;
+        for ((parameter, gradient), (m, v)) in trainable.iter().zip(&gradients.0).zip(&mut self.moments) {
+            let Some(gradient) = gradient else { continue };
+            let rate = parameter.learning_rate * rate_factor;
+            let keep = (1.0 - rate * parameter.weight_decay) as f32;
+            let (rate, scale) = ((rate / correction1) as f32, gradient_scale as f32);
+            with_f32(gradient, |g| {
+                overwrite(parameter.var.as_tensor(), |p| {
+                    let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
+                    chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
+                        simd(|| {
+                            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                                let g = g * scale;
+                                *m = b1 * *m + (1.0 - b1) * g;
+                                *v = b2 * *v + (1.0 - b2) * g * g;
+                                *p = *p * keep - rate * *m / (v.sqrt() * inverse_root2 + eps);
+                            }
+                        });
+                    });
+                })
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Tokenised texts, flat: ids, segments and character offsets of all texts one after another.
+
+/// What a tokenizer makes of `N` texts.
+#[derive(Debug, Clone, Default)]
+pub struct Encodings {
+    ids: Vec<u32>,
+    segments: Vec<u8>,
+    offsets: Vec<(u32, u32)>,
+    /// `[N + 1]`
+    starts: Vec<usize>,
+    n_truncated: usize,
+    max_length: usize,
+}
+
+/// One text's tokens.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    pub ids: Vec<u32>,
+    pub segments: Vec<u8>,
+    pub offsets: Vec<(u32, u32)>,
+    pub truncated: bool,
+}
+
+impl Encodings {
+    pub(super) fn collect(texts: Vec<Encoded>, max_length: usize) -> Self {
+        let total = texts.iter().map(|t| t.ids.len()).sum();
+        let mut all = Self { max_length, starts: vec![0], ..Self::default() };
+        all.ids.reserve_exact(total);
+        all.segments.reserve_exact(total);
+        all.offsets.reserve_exact(total);
+        for text in texts {
+            all.push(&text.ids, &text.segments, &text.offsets);
+            all.n_truncated += usize::from(text.truncated);
+        }
+        all
+    }
+
+    fn push(&mut self, ids: &[u32], segments: &[u8], offsets: &[(u32, u32)]) {
+        self.ids.extend_from_slice(ids);
+        self.segments.extend_from_slice(segments);
+        self.offsets.extend_from_slice(offsets);
+        self.starts.push(self.ids.len());
+    }
+
+    /// Encodings of known ids, without offsets.
+    pub fn from_ids(texts: &[(Vec<u32>, Vec<u8>)]) -> Self {
+        let encoded = texts.iter().map(|(ids, segments)| Encoded {
+            ids: ids.clone(),
+            segments: segments.clone(),
+            offsets: vec![(0, 0); ids.len()],
+            truncated: false,
+        });
+        Self::collect(encoded.collect(), usize::MAX)
+    }
+
+    /// The number of texts.
+    pub fn len(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// True without texts.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens in all texts together.
+    pub fn n_tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Texts that were longer than the limit and were cut.
+    pub fn n_truncated(&self) -> usize {
+        self.n_truncated
+    }
+
+    /// The limit, in tokens.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Tokens of each text.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.starts.windows(2).map(|w| w[1] - w[0]).collect()
+    }
+
+    fn range(&self, text: usize) -> std::ops::Range<usize> {
+        self.starts[text]..self.starts[text + 1]
+    }
+
+    /// Token ids of a text.
+    pub fn ids(&self, text: usize) -> &[u32] {
+        &self.ids[self.range(text)]
+    }
+
+    /// Segment of each token of a text: 0 in the first text of a pair, 1 in the second.
+    pub fn segments(&self, text: usize) -> &[u8] {
+        &self.segments[self.range(text)]
+    }
+
+    /// Character offsets of each token in the text it came from; `(0, 0)` for special tokens.
+    pub fn offsets(&self, text: usize) -> &[(u32, u32)] {
+        &self.offsets[self.range(text)]
+    }
+}

@@ -1,0 +1,10 @@
+//! Texts to tokens: load a tokenizer, encode in parallel, keep character offsets.
+
+mod encodings;
+mod side_files;
+mod tokenizer;
+mod word_piece;
+
+pub use encodings::Encodings;
+pub use side_files::SideFiles;
+pub use tokenizer::Tokenizer;

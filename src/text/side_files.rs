@@ -1,0 +1,39 @@
+//! The small files beside a model's weights that travel with it, byte for byte: tokenizer and pooling.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+const NAMES: [&str; 6] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "1_Pooling/config.json",
+];
+
+/// Contents by name relative to the model directory.
+#[derive(Debug, Clone, Default)]
+pub struct SideFiles(pub BTreeMap<String, Vec<u8>>);
+
+impl SideFiles {
+    /// Read those that are there.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for name in NAMES {
+            let path = dir.join(name);
+            if path.is_file() {
+                files.insert(name.to_string(), std::fs::read(&path).map_err(|e| Error::io(&path, e))?);
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// The parsed JSON of a file, if it is there.
+    pub fn json(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        let Some(bytes) = self.0.get(name) else { return Ok(None) };
+        serde_json::from_slice(bytes).map(Some).map_err(|e| Error::Data(format!("{name}: not valid JSON: {e}")))
+    }
+}

@@ -1,0 +1,76 @@
+//! The trained function: inputs of a batch to logits.
+
+use candle_core::Tensor;
+
+use crate::backbone::{Bert, Config, Mode, Parameters, Pooling};
+use crate::batch::PackedBatch;
+use crate::error::Result;
+use crate::head::{ClassificationHead, collect_rows};
+use crate::kernels::embedding::embedding;
+use crate::text::Encodings;
+
+/// What goes in: tokens, or, below a frozen encoder, what it made of them once.
+pub enum Inputs<'a> {
+    Tokens(&'a Encodings),
+    /// The last hidden state of each text's first token, `[N, D]`, and each text's length.
+    Features(Tensor, Vec<usize>),
+}
+
+impl<'a> Inputs<'a> {
+    /// Run the encoder over all texts once, without dropout.
+    pub fn precompute(
+        encodings: &'a Encodings,
+        params: &Parameters,
+        config: &Config,
+        batch_tokens: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Self> {
+        let bert = Bert::load(params, config)?;
+        let forward = |batch: &PackedBatch| {
+            Pooling::Cls.apply(&bert.forward(batch, config.num_hidden_layers, &Mode::inference())?, batch)
+        };
+        let d = config.hidden_size;
+        let rows = collect_rows(encodings, batch_tokens, d, &forward, progress)?;
+        let features = Tensor::from_vec(rows, (encodings.len(), d), &candle_core::Device::Cpu)?;
+        Ok(Self::Features(features, encodings.lengths()))
+    }
+
+    /// Tokens of each text.
+    pub fn lengths(&self) -> Vec<usize> {
+        match self {
+            Self::Tokens(encodings) => encodings.lengths(),
+            Self::Features(_, lengths) => lengths.clone(),
+        }
+    }
+}
+
+/// Encoder and head.
+pub struct Network<'a> {
+    bert: Bert,
+    head: ClassificationHead,
+    config: &'a Config,
+}
+
+impl<'a> Network<'a> {
+    /// From parameters; those that are variables will receive gradients.
+    pub fn load(params: &Parameters, config: &'a Config) -> Result<Self> {
+        Ok(Self { bert: Bert::load(params, config)?, head: ClassificationHead::load(params, config)?, config })
+    }
+
+    /// The model's configuration.
+    pub fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    /// Logits `[B, C]` of the texts `examples`.
+    pub fn logits(&self, inputs: &Inputs, examples: &[usize], mode: &Mode) -> Result<Tensor> {
+        let first = match inputs {
+            Inputs::Tokens(encodings) => {
+                let batch = PackedBatch::collate(encodings, examples.to_vec());
+                Pooling::Cls.apply(&self.bert.forward(&batch, self.config.num_hidden_layers, mode)?, &batch)?
+            }
+            Inputs::Features(features, _) => embedding(features, examples.iter().map(|&i| i as u32).collect())?,
+        };
+        self.head.forward(&first, mode)
+    }
+}

@@ -1,0 +1,75 @@
+//! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
+
+use candle_core::Var;
+
+use super::strategy::{Method, Strategy};
+use crate::backbone::{Backbone, Parameters, Spec, depth};
+use crate::error::Result;
+use crate::head::SequenceClassifier;
+use crate::optim::Trainable;
+
+/// What a run does with one parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParameterPlan {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub trainable: bool,
+    /// The peak; 0 if frozen.
+    pub learning_rate: f64,
+    pub weight_decay: f64,
+}
+
+/// A row for each parameter, from the bottom of the model to its top.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan(pub Vec<ParameterPlan>);
+
+impl Plan {
+    /// Compile `strategy` for a backbone with a classification head.
+    pub fn compile(strategy: &Strategy, backbone: &Backbone, n_outputs: usize) -> Self {
+        let top = backbone.config.num_hidden_layers + 1;
+        let row = |spec: Spec| {
+            let trainable = match strategy.method {
+                Method::FullFineTuning => true,
+                Method::LinearProbing => SequenceClassifier::is_head(&spec.name, &backbone.report),
+            };
+            let below_top = top - depth(&spec.name, &backbone.config);
+            // Biases, and the weights of norms, have one dimension.
+            let decays = trainable && spec.shape.len() > 1;
+            ParameterPlan {
+                trainable,
+                // The topmost layer learns as fast as the head.
+                learning_rate: if trainable { strategy.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32) } else { 0.0 },
+                weight_decay: if decays { strategy.weight_decay } else { 0.0 },
+                name: spec.name,
+                shape: spec.shape,
+            }
+        };
+        Self(SequenceClassifier::specs(backbone, n_outputs).into_iter().map(row).collect())
+    }
+
+    /// True if nothing of the encoder learns: its output can be computed once.
+    pub fn encoder_is_frozen(&self) -> bool {
+        let in_encoder = |p: &ParameterPlan| p.name.starts_with("embeddings.") || p.name.starts_with("encoder.");
+        !self.0.iter().any(|p| in_encoder(p) && p.trainable)
+    }
+
+    /// How many values learn.
+    pub fn trainable_count(&self) -> usize {
+        self.0.iter().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
+    /// Copies of the parameters that learn.
+    pub fn variables(&self, params: &Parameters) -> Result<Vec<Trainable>> {
+        let learns = self.0.iter().filter(|p| p.trainable);
+        learns
+            .map(|p| {
+                Ok(Trainable {
+                    name: p.name.clone(),
+                    var: Var::from_tensor(params.get(&p.name)?)?,
+                    learning_rate: p.learning_rate,
+                    weight_decay: p.weight_decay,
+                })
+            })
+            .collect()
+    }
+}

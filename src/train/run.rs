@@ -1,0 +1,252 @@
+//! One training run: the loop, its evaluations, and the weights it keeps.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Tensor, Var};
+
+use super::fit::{Batches, FitOptions};
+use super::monitor::Monitor;
+use super::network::{Inputs, Network};
+use super::plan::Plan;
+use super::strategy::Strategy;
+use crate::backbone::{Backbone, Mode, Parameters};
+use crate::batch::in_order_of_length;
+use crate::error::{Error, Result};
+use crate::kernels::{in_pool, with_f32};
+use crate::objective::{Classification, Labels};
+use crate::optim::{AdamW, Gradients, Schedule, Trainable};
+use crate::report::{Record, Summary};
+use crate::rng::{Key, Stream};
+
+/// Values of the trained parameters at some moment.
+type Snapshot = Vec<Tensor>;
+
+pub(super) struct Run<'a> {
+    frozen: &'a Parameters,
+    trainable: Vec<Trainable>,
+    network: Network<'a>,
+    optimiser: AdamW,
+    schedule: Schedule,
+    strategy: &'a Strategy,
+    objective: &'a Classification,
+    options: &'a FitOptions,
+    dropout: Key,
+    started: Instant,
+    evaluating: Duration,
+    /// Losses since the last evaluation or epoch: sum and number.
+    losses: (f64, usize),
+    /// The best evaluation's weights; without evaluation those of the last epoch, in case the next goes wrong.
+    kept: Option<Snapshot>,
+    since_best: usize,
+    summary: Summary,
+}
+
+/// The parameters by name: `of` the trained ones, the others as they are.
+fn with_trained(all: &Parameters, trainable: &[Trainable], of: impl Fn(&Var) -> Tensor) -> Parameters {
+    let mut params = all.clone();
+    for p in trainable {
+        params.insert(&p.name, of(&p.var));
+    }
+    params
+}
+
+impl<'a> Run<'a> {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        params: &'a Parameters,
+        plan: &Plan,
+        strategy: &'a Strategy,
+        objective: &'a Classification,
+        backbone: &'a Backbone,
+        options: &'a FitOptions,
+        total_steps: usize,
+        started: Instant,
+    ) -> Result<Self> {
+        let trainable = plan.variables(params)?;
+        let variables = with_trained(params, &trainable, |var| var.as_tensor().clone());
+        let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
+        Ok(Self {
+            frozen: params,
+            network: Network::load(&variables, &backbone.config)?,
+            optimiser: AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon),
+            schedule: Schedule { kind: strategy.schedule, warmup_steps, total_steps },
+            trainable,
+            strategy,
+            objective,
+            options,
+            dropout: Key::new(options.seed, Stream::Dropout),
+            started,
+            evaluating: Duration::ZERO,
+            losses: (0.0, 0),
+            kept: None,
+            since_best: 0,
+            summary: Summary::default(),
+        })
+    }
+
+    /// Run to the end, to early stopping, or to an error.
+    pub fn train(&mut self, inputs: &Inputs, labels: &Labels, eval: Option<&(Inputs, &Labels)>, batches: &Batches, monitor: &mut dyn Monitor) -> Result<()> {
+        let total = self.schedule.total_steps;
+        for epoch in 0.. {
+            let steps = batches.steps(epoch);
+            let n_steps = steps.len();
+            for (i, groups) in steps.into_iter().enumerate() {
+                let mut record = self.step(inputs, labels, &groups)?;
+                record.tokens = self.summary.last.tokens + groups.iter().map(|texts| batches.tokens(texts)).sum::<usize>();
+                record.epoch = epoch as f64 + (i + 1) as f64 / n_steps as f64;
+                record.elapsed_s = (self.started.elapsed() - self.evaluating).as_secs_f64();
+                let step = record.step;
+                self.summary.last = record.clone();
+                monitor.on_step(&record)?;
+                let (last, end_of_epoch) = (step == total, i + 1 == n_steps);
+                match eval {
+                    Some((inputs, labels)) => {
+                        let due = self.options.eval_every.map_or(end_of_epoch, |n| step.is_multiple_of(n));
+                        if (due || last) && self.evaluate(inputs, labels, monitor)? {
+                            self.summary.stopped_early = !last;
+                            return Ok(());
+                        }
+                    }
+                    None if end_of_epoch || last => {
+                        monitor.on_epoch(&self.mean_record())?;
+                        if !last {
+                            self.kept = Some(self.snapshot()?);
+                        }
+                    }
+                    None => {}
+                }
+                if last {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One optimiser step over the batches of a group.
+    fn step(&mut self, inputs: &Inputs, labels: &Labels, groups: &[Vec<usize>]) -> Result<Record> {
+        let step = self.summary.last.step;
+        let all: Vec<usize> = groups.iter().flatten().copied().collect();
+        let normalizer = self.objective.normalizer(labels, &all);
+        if normalizer <= 0.0 {
+            // Every text of the group has weight zero: there is nothing to learn from it.
+            self.summary.last.step += 1;
+            return Ok(self.summary.last.clone());
+        }
+        let factor = self.schedule.factor(step);
+        let (loss, norm) = in_pool(|| -> Result<(f64, f64)> {
+            let (mut gradients, mut loss) = (Gradients::default(), 0.0);
+            for (i, examples) in groups.iter().enumerate() {
+                let mode = Mode::training(self.dropout.child(step as u64).child(i as u64));
+                let logits = self.network.logits(inputs, examples, &mode)?;
+                let batch_loss = self.objective.loss(&logits, labels, examples, normalizer)?;
+                let value = f64::from(batch_loss.to_scalar::<f32>()?);
+                if !value.is_finite() {
+                    return Err(not_finite("loss", value, step + 1, i, examples));
+                }
+                loss += value;
+                gradients.add(&batch_loss.backward()?, &self.trainable)?;
+            }
+            if step == 0 {
+                self.audit(&gradients)?;
+            }
+            let norm = gradients.norm()?;
+            if !norm.is_finite() {
+                return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &all));
+            }
+            let scale = self.strategy.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
+            self.optimiser.step(&self.trainable, &gradients, scale, factor)?;
+            Ok((loss, norm))
+        })?;
+        self.losses = (self.losses.0 + loss, self.losses.1 + 1);
+        Ok(Record { step: step + 1, loss, learning_rate: self.strategy.learning_rate * factor, grad_norm: norm, ..Record::default() })
+    }
+
+    /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
+    fn audit(&self, gradients: &Gradients) -> Result<()> {
+        let problems = gradients.audit(&self.trainable)?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Training(format!(
+            "step 1: {} of {} trained parameters received no usable gradient:\n  {}",
+            problems.len(),
+            self.trainable.len(),
+            problems.join("\n  ")
+        )))
+    }
+
+    /// Evaluate; true if it is time to stop early.
+    fn evaluate(&mut self, inputs: &Inputs, labels: &Labels, monitor: &mut dyn Monitor) -> Result<bool> {
+        let began = Instant::now();
+        let params = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
+        let network = Network::load(&params, self.network.config())?;
+        let c = self.objective.n_outputs;
+        let lengths = inputs.lengths();
+        let mut logits = vec![0f32; lengths.len() * c];
+        for examples in in_order_of_length(&lengths, self.options.batch_tokens) {
+            let out = in_pool(|| network.logits(inputs, &examples, &Mode::inference()))?;
+            with_f32(&out, |rows| {
+                for (&example, row) in examples.iter().zip(rows.chunks_exact(c)) {
+                    logits[example * c..][..c].copy_from_slice(row);
+                }
+                Ok(())
+            })?;
+            monitor.on_wait()?;
+        }
+        let all: Vec<usize> = (0..lengths.len()).collect();
+        let tensor = Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?;
+        let normalizer = self.objective.normalizer(labels, &all).max(f64::MIN_POSITIVE);
+        let loss = f64::from(self.objective.loss(&tensor, labels, &all, normalizer)?.to_scalar::<f32>()?);
+        let score = monitor.on_evaluate(&logits, &self.mean_record(), loss)?;
+        self.evaluating += began.elapsed();
+        if self.summary.best_score.is_none_or(|best| score > best) {
+            self.summary.best_score = Some(score);
+            self.summary.best_step = Some(self.summary.last.step);
+            self.kept = Some(self.snapshot()?);
+            self.since_best = 0;
+        } else {
+            self.since_best += 1;
+        }
+        Ok(self.options.patience.is_some_and(|patience| self.since_best >= patience))
+    }
+
+    /// The last record with the mean loss since the last call.
+    fn mean_record(&mut self) -> Record {
+        let (sum, n) = std::mem::take(&mut self.losses);
+        Record { loss: sum / n.max(1) as f64, ..self.summary.last.clone() }
+    }
+
+    fn snapshot(&self) -> Result<Snapshot> {
+        self.trainable.iter().map(|p| Ok(p.var.as_detached_tensor().copy()?)).collect()
+    }
+
+    /// The weights to keep: the best evaluated; else the last, or if they may be bad, those of the last good epoch.
+    pub fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
+        let evaluated = self.summary.best_step.is_some();
+        let doubtful = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        let current = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
+        let params = match self.kept {
+            Some(kept) if evaluated || doubtful => {
+                let mut params = current;
+                for (p, tensor) in self.trainable.iter().zip(kept) {
+                    params.insert(&p.name, tensor);
+                }
+                Some(params)
+            }
+            _ if doubtful || self.summary.last.step == 0 => None,
+            _ => Some(current),
+        };
+        Ok((params, self.summary))
+    }
+}
+
+fn not_finite(what: &str, value: f64, step: usize, batch: usize, examples: &[usize]) -> Error {
+    let shown: Vec<String> = examples.iter().take(8).map(ToString::to_string).collect();
+    let more = if examples.len() > shown.len() { ", ..." } else { "" };
+    Error::Training(format!(
+        "step {step}, batch {batch}: the {what} is {value} (texts {}{more}); the weights are those of the last good state. A smaller \
+         learning_rate, a warm-up or a smaller max_grad_norm usually mends this",
+        shown.join(", ")
+    ))
+}

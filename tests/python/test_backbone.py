@@ -1,0 +1,142 @@
+"""`Backbone`: opening, making, copying, embedding, showing itself."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+import warmstart as ws
+from conftest import CONFIG, MAX_LENGTH
+from sklearn.base import clone
+
+
+def test_properties_match_the_configuration(backbone):
+    assert backbone.family == "bert"
+    assert (backbone.n_layers, backbone.hidden_size, backbone.max_length) == (2, 32, MAX_LENGTH)
+    assert backbone.config["num_hidden_layers"] == 2
+    assert backbone.n_parameters > CONFIG["vocab_size"] * CONFIG["hidden_size"] - 1
+
+
+def test_from_config_reads_dict_file_and_directory_alike(tokenizer_dir, tmp_path, texts):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(CONFIG), encoding="utf-8")
+    made = [ws.Backbone.from_config(c, str(tokenizer_dir), random_state=3) for c in (CONFIG, file, str(file), tmp_path)]
+    for other in made[1:]:
+        np.testing.assert_array_equal(made[0].embed(texts), other.embed(texts))
+
+
+def test_from_config_with_another_seed_differs(tokenizer_dir, texts):
+    a, b = (ws.Backbone.from_config(CONFIG, tokenizer_dir, random_state=seed) for seed in (1, 2))
+    assert not np.allclose(a.embed(texts), b.embed(texts))
+
+
+def test_from_config_refuses_broken_json(tokenizer_dir, tmp_path):
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises((ValueError, ws.WarmstartError)):
+        ws.Backbone.from_config(tmp_path, tokenizer_dir)
+
+
+def test_from_pretrained_of_nothing_is_file_not_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        ws.Backbone.from_pretrained(tmp_path / "nowhere")
+
+
+def test_constructor_points_to_from_pretrained():
+    with pytest.raises(TypeError, match="from_pretrained"):
+        ws.Backbone("some/path")
+
+
+def test_save_pretrained_round_trip(backbone, texts, tmp_path):
+    backbone.save_pretrained(tmp_path / "saved")
+    again = ws.Backbone.from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(backbone.embed(texts), again.embed(texts))
+
+
+def test_copies_are_the_same_object_and_pickles_the_same_values(backbone, texts):
+    assert copy.copy(backbone) is backbone
+    assert copy.deepcopy(backbone) is backbone
+    assert clone(backbone, safe=False) is backbone
+    again = pickle.loads(pickle.dumps(backbone))
+    assert again is not backbone
+    np.testing.assert_array_equal(again.embed(texts), backbone.embed(texts))
+
+
+def test_embed_gives_float32_in_input_order(backbone, texts):
+    whole = backbone.embed(texts)
+    assert whole.shape == (len(texts), 32)
+    assert whole.dtype == np.float32
+    for index in (0, 7, 15):
+        np.testing.assert_allclose(backbone.embed([texts[index]])[0], whole[index], rtol=1e-4, atol=1e-5)
+
+
+def test_embed_does_not_depend_on_batch_size(backbone, texts):
+    np.testing.assert_allclose(
+        backbone.embed(texts, batch_tokens=16), backbone.embed(texts, batch_tokens=4096), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_embed_of_no_texts_is_empty(backbone):
+    assert backbone.embed([]).shape == (0, 32)
+    assert backbone.embed([], layers=[0, 1]).shape == (0, 64)
+
+
+def test_negative_layers_count_from_the_last(backbone, texts):
+    np.testing.assert_array_equal(backbone.embed(texts, layers=-1), backbone.embed(texts, layers=2))
+    np.testing.assert_array_equal(backbone.embed(texts, layers=-3), backbone.embed(texts, layers=0))
+    both = backbone.embed(texts, layers=[0, -1])
+    np.testing.assert_array_equal(both, np.hstack([backbone.embed(texts, layers=0), backbone.embed(texts, layers=2)]))
+
+
+@pytest.mark.parametrize(
+    ("layers", "error", "match"),
+    [
+        (3, ValueError, "layers=3 does not exist"),
+        (-4, ValueError, "2 or -1"),
+        ([], ValueError, "empty"),
+        ("last", TypeError, "'last'"),
+        (True, TypeError, "True"),
+        ([0, 1.5], TypeError, "1.5"),
+    ],
+)
+def test_layers_out_of_range_are_named(backbone, layers, error, match):
+    with pytest.raises(error, match=match):
+        backbone.embed(["a"], layers=layers)
+
+
+def test_unknown_pooling_lists_the_known(backbone):
+    with pytest.raises(ValueError, match=r"'mean', 'cls', 'max', got 'sum'"):
+        backbone.embed(["a"], pooling="sum")
+
+
+def test_poolings_differ(backbone, texts):
+    mean, cls, largest = (backbone.embed(texts, pooling=p) for p in ("mean", "cls", "max"))
+    assert not np.allclose(mean, cls)
+    assert (largest >= mean - 1e-5).all()
+
+
+def test_texts_that_were_cut_are_counted_in_one_warning(backbone):
+    with pytest.warns(UserWarning, match=f"1 of 2 texts is longer than {MAX_LENGTH} tokens and was cut") as caught:
+        backbone.embed(["the film " * 40, "a film"])
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_max_length_beyond_the_model_is_refused(backbone):
+    with pytest.raises(ValueError, match=str(MAX_LENGTH)):
+        backbone.embed(["a"], max_length=MAX_LENGTH + 1)
+
+
+def test_repr_tells_what_it_is(backbone):
+    text = repr(backbone)
+    assert text.startswith("Backbone(bert, 2 layers x 32, ")
+    assert f"vocabulary of {CONFIG['vocab_size']}" in text
+    assert "up to 32 tokens" in text
+    assert "\n" not in text
+
+
+def test_html_is_a_table(backbone):
+    html = backbone._repr_html_()
+    assert html.startswith("<table>")
+    for word in ("bert", "parameters", "attention heads"):
+        assert word in html

@@ -1,0 +1,122 @@
+"""Bad input: the right exception, a message that says what to do, and the estimator as it was before."""
+
+import numpy as np
+import pytest
+import warmstart as ws
+from warmstart.training import class_weights
+
+TEXTS = ["good film", "bad film", "fine plot", "sad plot"]
+LABELS = ["pos", "neg", "pos", "neg"]
+
+PARAMS = [
+    ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
+    ({"epochs": 1.5}, TypeError, "epochs must be a positive integer, got 1.5"),
+    ({"epochs": True}, TypeError, "epochs must be a positive integer"),
+    ({"max_steps": 0}, ValueError, "max_steps must be at least 1"),
+    ({"max_steps": "many"}, TypeError, "max_steps must be a positive integer or None"),
+    ({"batch_tokens": 0}, ValueError, "batch_tokens must be at least 1"),
+    ({"batch_tokens": "all"}, TypeError, "batch_tokens must be a positive integer or 'auto'"),
+    ({"accumulation_steps": 0}, ValueError, "accumulation_steps"),
+    ({"max_length": 0}, ValueError, "max_length must be at least 1"),
+    ({"max_length": 100000}, ValueError, "100000"),
+    ({"precision": "bf16"}, ws.DeviceError, "precision='bf16' is not available.*precision='f32'"),
+    ({"precision": "f8"}, ValueError, "precision must be one of"),
+    ({"device": "cuda"}, ws.DeviceError, "device='cuda' is not available.*device='cpu'"),
+    ({"device": "tpu"}, ValueError, "device must be one of"),
+    ({"random_state": -1}, ValueError, "random_state must lie between 0"),
+    ({"random_state": "seed"}, TypeError, "random_state must be None, an integer"),
+    ({"metric": "f2"}, ValueError, "metric must be one of 'accuracy', 'macro_f1', 'loss'.*'f2'"),
+    ({"patience": 2}, ValueError, "patience=2 needs texts to evaluate on"),
+    ({"eval_every": 5}, ValueError, "eval_every=5 needs texts to evaluate on"),
+    ({"strategy": "full"}, TypeError, "strategy must be None, FullFineTuning.*got 'full'"),
+    ({"strategy": ws.FullFineTuning}, TypeError, "strategy must be None"),
+    ({"strategy": ws.FullFineTuning(learning_rate=-1.0)}, ValueError, "learning_rate"),
+    ({"strategy": ws.FullFineTuning(schedule="zigzag")}, ValueError, "zigzag"),
+    ({"class_weight": "even"}, ValueError, "class_weight must be None, 'balanced' or a dict"),
+    ({"class_weight": {"positive": 2.0}}, ValueError, "class_weight names 'positive'"),
+    ({"class_weight": {"pos": -1.0}}, ValueError, r"class_weight\['pos'\] must be finite and at least 0"),
+    ({"backbone": "some/dir"}, TypeError, r"backbone must be a Backbone, got str; .*from_pretrained\('some/dir'\)"),
+]
+
+DATA = [
+    ((["a", None, "b", "c"], LABELS), TypeError, r"texts\[1\] is None"),
+    ((["a", "b", float("nan"), "c"], LABELS), TypeError, r"texts\[2\] is nan"),
+    (([1, 2, 3, 4], LABELS), TypeError, r"texts\[0\] is 1 \(int\)"),
+    (([b"a", "b", "c", "d"], LABELS), TypeError, r"texts\[0\] is b'a'"),
+    (("a text", LABELS), TypeError, "texts is one str"),
+    (([], []), ValueError, "texts is empty"),
+    ((TEXTS, LABELS[:3]), ValueError, "labels has 3 entries for 4 texts"),
+    ((TEXTS, ["pos"] * 4), ValueError, "all 4 labels are 'pos'"),
+    ((TEXTS, ["pos", None, "neg", "neg"]), ValueError, r"labels\[1\] is missing"),
+    ((TEXTS, [0.5, 0.1, 0.2, 0.3]), TypeError, r"labels\[0\] is 0.5"),
+    ((TEXTS, None), TypeError, "labels is a NoneType"),
+    ((TEXTS, LABELS, (TEXTS, ["pos", "neg", "new", "neg"])), ws.DataError, "eval_set labels holds 'new'"),
+    ((TEXTS, LABELS, (TEXTS, LABELS[:2])), ValueError, "eval_set labels has 2 entries for 4 texts"),
+    ((TEXTS, LABELS, (["a", None], ["pos", "neg"])), TypeError, r"eval_set texts\[1\] is None"),
+    ((TEXTS, LABELS, ([], [])), ValueError, "eval_set holds no texts"),
+    ((TEXTS, LABELS, TEXTS), TypeError, r"eval_set must be a tuple \(texts, labels\)"),
+    ((TEXTS, LABELS, "dev"), TypeError, "eval_set must be a tuple"),
+]
+
+
+def refuse(clf, arguments, error, match):
+    """Check that `fit` raises and leaves every attribute the same object."""
+    before = dict(vars(clf))
+    with pytest.raises(error, match=match):
+        clf.fit(*arguments)
+    after = vars(clf)
+    assert before.keys() == after.keys()
+    assert all(after[name] is value for name, value in before.items())
+
+
+@pytest.mark.parametrize(("params", "error", "match"), PARAMS)
+def test_bad_parameters_are_refused_by_fit_and_not_before(make, params, error, match):
+    refuse(make().set_params(**params), (TEXTS, LABELS), error, match)
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), DATA)
+def test_bad_data_is_refused(make, arguments, error, match):
+    refuse(make(), arguments, error, match)
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), [DATA[0], DATA[6], DATA[11]])
+def test_a_fitted_estimator_still_predicts_the_same(make, arguments, error, match):
+    clf = make().fit(TEXTS, LABELS)
+    before = clf.predict_proba(TEXTS)
+    refuse(clf, arguments, error, match)
+    np.testing.assert_array_equal(clf.predict_proba(TEXTS), before)
+
+
+@pytest.mark.parametrize("given", [["a", None], "a text", [b"a"]])
+def test_predicting_refuses_what_fitting_does(fitted, given):
+    for call in (fitted.predict, fitted.predict_proba, fitted.decision_function):
+        with pytest.raises(TypeError, match="texts"):
+            call(given)
+
+
+def test_evaluating_nothing_is_refused(fitted):
+    with pytest.raises(ValueError, match="texts is empty"):
+        fitted.evaluate([], [])
+
+
+def test_a_loss_that_explodes_is_a_training_error_with_a_usable_model(make):
+    clf = make(strategy=ws.FullFineTuning(learning_rate=90.0, max_grad_norm=None, warmup_ratio=0.0), epochs=1000)
+    try:
+        clf.fit(TEXTS, LABELS)
+    except ws.TrainingError as error:
+        assert "step" in str(error)
+        if hasattr(clf, "classes_"):
+            assert np.isfinite(clf.predict_proba(TEXTS)).all()
+            assert clf.report_.training["stopped_by"] == "TrainingError"
+    else:
+        assert np.isfinite(clf.predict_proba(TEXTS)).all()
+
+
+def test_balanced_weights_are_those_of_sklearn():
+    from sklearn.utils.class_weight import compute_class_weight
+    from warmstart.labels import Classes
+
+    labels = ["a"] * 6 + ["b"] * 3 + ["c"]
+    classes = Classes.learn(labels, 10, multi_label=False)
+    expected = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+    np.testing.assert_allclose(class_weights("balanced", classes, classes.encode(labels, 10)), expected)

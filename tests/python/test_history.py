@@ -1,0 +1,76 @@
+"""`History`: rows, tables, curves."""
+
+import numpy as np
+import pytest
+from warmstart.history import History
+
+ROWS = [
+    {"step": s, "epoch": s / 4, "loss": 1 / s, "eval_loss": 2 / s, "f<1>": 0.1 * s, "tokens": 10 * s, "elapsed_s": 1.0}
+    for s in (4, 8, 12)
+]
+
+
+def test_a_row_for_each_epoch_with_and_without_evaluation(make, texts, labels):
+    plain = make(epochs=3).fit(texts, labels).history_
+    scored = make(epochs=3).fit(texts, labels, eval_set=(texts, labels)).history_
+    assert [round(row["epoch"]) for row in plain.rows] == [1, 2, 3] == [round(row["epoch"]) for row in scored.rows]
+    assert "eval_loss" not in plain.columns
+    assert {"eval_loss", "accuracy", "learning_rate", "grad_norm", "tokens", "elapsed_s"} <= set(scored.columns)
+    assert plain.best_step is None
+    assert scored.rows[-1]["tokens"] > scored.rows[0]["tokens"] > 0
+
+
+def test_loss_falls_while_learning(fitted):
+    assert fitted.history_.rows[-1]["loss"] < fitted.history_.rows[0]["loss"]
+
+
+def test_rows_make_a_data_frame():
+    pd = pytest.importorskip("pandas")
+    history = History(ROWS, "f<1>", best_step=8)
+    assert pd.DataFrame(history.rows).shape == (3, 7)
+    assert list(pd.DataFrame(history.to_dict()).columns) == history.columns
+
+
+def test_tables_mark_the_best_row_and_escape():
+    history = History(ROWS, "f<1>", best_step=8)
+    lines = repr(history).splitlines()
+    assert [line.endswith("best") for line in lines] == [False, False, False, True, False]
+    html = history._repr_html_()
+    assert "f&lt;1&gt;" in html
+    assert "<1>" not in html
+    assert html.count("<tr>") == 4
+
+
+def test_an_empty_history_says_so():
+    history = History([], "accuracy")
+    assert "no whole epoch" in repr(history)
+    assert history._repr_html_().startswith("<p>")
+    assert len(history) == 0
+
+
+def test_plot_draws_loss_and_metric(fitted):
+    loss, metric = fitted.history_.plot()
+    assert metric.get_ylabel() == "accuracy"
+    drawn = next(line for line in loss.lines if line.get_label() == "training")
+    np.testing.assert_array_equal(drawn.get_ydata(), [row["loss"] for row in fitted.history_.rows])
+    assert [text.get_text() for text in loss.get_legend().texts] == ["training", "evaluation"]
+
+
+def test_plot_without_evaluation_draws_the_loss_alone(make, texts, labels):
+    assert len(make().fit(texts, labels).history_.plot()) == 1
+
+
+def test_steps_are_thinned_out():
+    history = History([], "accuracy")
+    for step in range(1, 5001):
+        history.add_step({"step": step, "epoch": step / 100, "loss": 1.0, "tokens": 5})
+    assert len(history.steps) <= 1000
+    kept = [s["step"] for s in history.steps]
+    assert kept == sorted(kept)
+    assert kept[-1] == 5000
+
+
+def test_without_matplotlib_plot_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install warmstart\[plot\]"):
+        History(ROWS, "f<1>").plot()

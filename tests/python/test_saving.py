@@ -1,0 +1,182 @@
+"""`save` and `load`: a Hugging Face directory with ``warmstart.json``, and what damage does."""
+
+import json
+
+import numpy as np
+import pytest
+import warmstart as ws
+
+
+@pytest.fixture
+def saved(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_the_directory_is_what_transformers_reads(fitted, saved):
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"] == {"0": "neg", "1": "pos"}
+    assert config["label2id"] == {"neg": 0, "pos": 1}
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert {"model.safetensors", "warmstart.json"} <= {p.name for p in saved.iterdir()}
+
+
+def test_load_restores_the_estimator(fitted, saved, texts, labels):
+    again = ws.load(str(saved))
+    np.testing.assert_array_equal(again.predict_proba(texts), fitted.predict_proba(texts))
+    for name, value in fitted.get_params(deep=False).items():
+        if name != "backbone":
+            assert getattr(again, name) == value, name
+    assert again.history_.rows == fitted.history_.rows
+    assert again.history_.best_step == fitted.history_.best_step
+    assert repr(again.report_) == repr(fitted.report_)
+    assert (again.random_state_, again.n_iter_) == (fitted.random_state_, fitted.n_iter_)
+    assert again.score(texts, labels) == 1.0
+
+
+def test_a_loaded_estimator_can_be_fitted_again_and_saved_again(saved, texts, labels, tmp_path):
+    again = ws.load(saved).set_params(epochs=1).fit(texts, labels)
+    again.save(tmp_path / "second")
+    np.testing.assert_array_equal(ws.load(tmp_path / "second").predict_proba(texts), again.predict_proba(texts))
+
+
+@pytest.mark.parametrize("names", [("no", "yes"), (3, 11), (False, True), ("é <ü>", "日本")])
+def test_labels_keep_their_kind(make, texts, names, tmp_path):
+    clf = make(epochs=1).fit(texts, [names[i % 2] for i in range(len(texts))])
+    clf.save(tmp_path / "model")
+    again = ws.load(tmp_path / "model")
+    assert again.classes_.dtype.kind == clf.classes_.dtype.kind
+    assert again.predict(texts).tolist() == clf.predict(texts).tolist()
+
+
+def test_every_parameter_survives(make, texts, tmp_path):
+    labels = [i % 2 for i in range(len(texts))]
+    params = {
+        "strategy": ws.LinearProbing(learning_rate=np.float32(0.5), schedule="cosine", max_grad_norm=None),
+        "epochs": np.int64(1),
+        "max_steps": 2,
+        "batch_tokens": 64,
+        "accumulation_steps": 2,
+        "max_length": 20,
+        "class_weight": {0: 1.5, 1: 0.5},
+        "metric": "macro_f1",
+        "precision": "f32",
+        "device": "cpu",
+        "random_state": np.random.RandomState(3),
+    }
+    clf = make(**params).fit(texts, labels)
+    clf.save(tmp_path / "model")
+    again = ws.load(tmp_path / "model")
+    for name, value in params.items():
+        expected = clf.random_state_ if name == "random_state" else value
+        assert getattr(again, name) == expected, name
+
+
+def test_a_metric_that_is_a_function_is_warned_about(make, texts, labels, tmp_path):
+    clf = make(metric=lambda truth, predicted: 1.0).fit(texts, labels)
+    with pytest.warns(UserWarning, match="is a function, which is not saved") as caught:
+        clf.save(tmp_path / "model")
+    assert caught[0].filename == __file__
+    assert ws.load(tmp_path / "model").metric == "accuracy"
+
+
+def test_saving_over_an_older_save_replaces_it(make, texts, labels, saved):
+    other = make(epochs=1, random_state=9).fit(texts, labels)
+    other.save(saved)
+    np.testing.assert_array_equal(ws.load(saved).predict_proba(texts), other.predict_proba(texts))
+
+
+def test_the_backbone_of_a_save_opens_as_a_backbone(fitted, saved, texts):
+    np.testing.assert_array_equal(ws.Backbone.from_pretrained(saved).embed(texts), fitted.backbone_.embed(texts))
+
+
+def test_a_place_that_cannot_be_written_is_named(fitted, tmp_path):
+    (tmp_path / "file").write_text("here", encoding="utf-8")
+    with pytest.raises((OSError, ws.WarmstartError), match="file"):
+        fitted.save(tmp_path / "file" / "model")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "here"
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such directory"):
+        ws.load(tmp_path / "nowhere")
+
+
+def test_a_plain_hugging_face_directory_says_what_to_do(backbone, tmp_path):
+    backbone.save_pretrained(tmp_path / "plain")
+    with pytest.raises(ws.WarmstartError, match=r"no warmstart.json.*Backbone.from_pretrained"):
+        ws.load(tmp_path / "plain")
+
+
+def change(saved, **fields):
+    file = saved / "warmstart.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **fields}), encoding="utf-8")
+
+
+def test_a_newer_format_says_to_upgrade(saved):
+    change(saved, format_version=99, warmstart_version="9.0")
+    with pytest.raises(ws.WarmstartError, match=r"format version 99, written by warmstart 9.0.*pip install --upgrade"):
+        ws.load(saved)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"params": {}},
+        {"params": None},
+        {"classes": {"kind": "float", "values": [1.5], "multi_label": False}},
+        {"classes": {"kind": "str", "values": ["a", "b", "c"], "multi_label": False}},
+        {"report": {}},
+        {"history": {"rows": []}},
+        {"estimator": "TextPainter"},
+        {"format_version": "one"},
+        {"random_state": None},
+    ],
+)
+def test_damaged_metadata_is_a_warmstart_error(saved, fields):
+    change(saved, **fields)
+    with pytest.raises(ws.WarmstartError, match=r"warmstart.json is damaged"):
+        ws.load(saved)
+
+
+def test_an_unknown_parameter_is_a_warmstart_error(saved):
+    params = json.loads((saved / "warmstart.json").read_text(encoding="utf-8"))["params"]
+    change(saved, params={**params, "colour": "red"})
+    with pytest.raises(ws.WarmstartError, match="colour"):
+        ws.load(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_metadata_that_is_no_json_object_is_a_warmstart_error(saved, text):
+    (saved / "warmstart.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ws.WarmstartError, match=r"warmstart.json is damaged"):
+        ws.load(saved)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "lying header", "huge header"])
+def test_damaged_weights_are_a_weights_error(saved, damage):
+    file = saved / "model.safetensors"
+    content = file.read_bytes()
+    broken = {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+        "lying header": (len(content) - 9).to_bytes(8, "little") + content[8:],
+        "huge header": (2**63 - 1).to_bytes(8, "little") + content[8:],
+    }[damage]
+    file.write_bytes(broken)
+    with pytest.raises(ws.WeightsError, match=r"model\.safetensors"):
+        ws.load(saved)
+
+
+def test_a_config_that_disagrees_with_the_weights_is_a_weights_error(saved):
+    file = saved / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**config, "hidden_size": 64}), encoding="utf-8")
+    with pytest.raises(ws.WeightsError, match="word_embeddings"):
+        ws.load(saved)
+
+
+def test_weights_that_are_not_there(saved):
+    (saved / "model.safetensors").unlink()
+    with pytest.raises((FileNotFoundError, ws.WeightsError)):
+        ws.load(saved)

@@ -1,0 +1,118 @@
+"""Citizenship in scikit-learn."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import warmstart as ws
+from conftest import BAD, GOOD, PLAIN, make_texts
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.validation import check_is_fitted
+
+
+def test_clone_copies_parameters_and_shares_the_backbone(fitted):
+    copy = clone(fitted)
+    assert copy.backbone is fitted.backbone
+    assert copy.strategy is not fitted.strategy
+    assert copy.strategy == fitted.strategy
+    assert copy.get_params(deep=False).keys() == fitted.get_params(deep=False).keys()
+    with pytest.raises(NotFittedError):
+        check_is_fitted(copy)
+
+
+def test_constructor_stores_its_arguments_untouched(backbone):
+    values = {name: object() for name in ws.TextClassifier(backbone).get_params(deep=False)}
+    clf = ws.TextClassifier(**values)
+    assert all(getattr(clf, name) is value for name, value in values.items())
+
+
+def test_nested_parameters_are_read_and_set(make):
+    clf = make(strategy=ws.FullFineTuning())
+    assert clf.get_params()["strategy__learning_rate"] == 5e-5
+    clf.set_params(strategy__learning_rate=0.25, epochs=9)
+    assert (clf.strategy.learning_rate, clf.epochs) == (0.25, 9)
+    clf.set_params(strategy=ws.LinearProbing(), strategy__weight_decay=0.5)
+    assert clf.strategy == ws.LinearProbing(weight_decay=0.5)
+
+
+def test_nested_parameters_without_a_strategy_say_what_to_do(make):
+    with pytest.raises(ValueError, match=r"strategy__learning_rate .* pass strategy=FullFineTuning\(\)"):
+        make(strategy=None).set_params(strategy__learning_rate=1.0)
+
+
+def test_tags_tell_a_classifier_of_texts(make):
+    clf = make()
+    assert is_classifier(clf)
+    tags = clf.__sklearn_tags__()
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert not tags.classifier_tags.multi_label
+    assert make(multi_label=True).__sklearn_tags__().classifier_tags.multi_label
+
+
+def test_metadata_routing_takes_texts_and_labels_for_data(make):
+    routing = make().get_metadata_routing()
+    assert set(routing.fit.requests) == {"eval_set"}
+    assert set(routing.predict.requests) == set()
+    assert set(routing.score.requests) == {"sample_weight"}
+
+
+def test_pipeline_ends_in_the_classifier(make, texts, labels):
+    lower = FunctionTransformer(lambda items: [t.lower() for t in items])
+    model = make_pipeline(lower, make(epochs=20)).fit([t.upper() for t in texts], labels)
+    assert model.score(texts, labels) == 1.0
+    assert model.classes_.tolist() == ["neg", "pos"]
+
+
+def test_grid_search_over_the_strategy(make):
+    texts, labels = make_texts(24, [BAD, GOOD])
+    grid = {"strategy__learning_rate": np.array([1e-6, 1e-2], dtype=np.float32)}
+    search = GridSearchCV(make(strategy=ws.FullFineTuning(), epochs=15), grid, cv=2).fit(texts, labels)
+    assert search.best_params_["strategy__learning_rate"] == pytest.approx(1e-2)
+    assert search.best_score_ > 0.6
+    assert search.predict(texts).shape == (24,)
+
+
+def test_cross_val_score_of_numpy_and_pandas(make):
+    pd = pytest.importorskip("pandas")
+    texts, labels = make_texts(18, [BAD, GOOD, PLAIN])
+    for x, y in ((np.array(texts), np.array(labels)), (pd.Series(texts), pd.Series(labels))):
+        scores = cross_val_score(make(epochs=1), x, y, cv=3)
+        assert scores.shape == (3,)
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@pytest.mark.parametrize("name", ["accuracy", "roc_auc", "neg_log_loss", "f1_macro", "average_precision"])
+def test_scorers_understand_the_outputs(make, texts, name):
+    labels = [i % 2 for i in range(len(texts))]
+    clf = make(epochs=20).fit(texts, labels)
+    assert get_scorer(name)(clf, texts, labels) == pytest.approx(0.0 if name == "neg_log_loss" else 1.0, abs=0.2)
+
+
+def test_pickle_keeps_everything(fitted, texts):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(texts), fitted.predict_proba(texts))
+    assert again.history_.rows == fitted.history_.rows
+    assert repr(again.report_) == repr(fitted.report_)
+    unfitted = pickle.loads(pickle.dumps(clone(fitted)))
+    assert not hasattr(unfitted, "classes_")
+
+
+def test_processes_predict_and_fit(make, fitted, texts, labels):
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        halves = joblib.Parallel()(joblib.delayed(fitted.predict_proba)(part) for part in (texts[:8], texts[8:]))
+        scores = cross_val_score(make(epochs=1), texts, labels, cv=2, n_jobs=2)
+    np.testing.assert_allclose(np.vstack(halves), fitted.predict_proba(texts), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(scores, cross_val_score(make(epochs=1), texts, labels, cv=2))
+
+
+def test_repr_and_html_show_what_was_set(make):
+    clf = make(epochs=7)
+    assert "epochs=7" in repr(clf)
+    assert "TextClassifier" in clf._repr_html_()

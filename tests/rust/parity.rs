@@ -1,0 +1,261 @@
+//! Against tensors recorded with torch and transformers (tests/reference/make_reference.py): every layer, logits, loss, every
+//! gradient by name, ten training losses.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor, Var};
+use warmstart::backbone::{Backbone, Bert, Checkpoint, Config, Mode, Parameters, Pooling};
+use warmstart::batch::PackedBatch;
+use warmstart::error::Error;
+use warmstart::head::{ClassificationHead, SequenceClassifier};
+use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::kernels::with_f32;
+use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
+use warmstart::rng::{Key, Stream};
+use warmstart::text::Encodings;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Largest difference over largest value: rounding of f32 in another order of summation.
+const TOLERANCE: f64 = 1e-5;
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>, Error> {
+    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
+}
+
+/// Compare, with the tolerance relative to the largest recorded value, at least to `floor`.
+fn assert_close(what: &str, got: &Tensor, expected: &Tensor, floor: f64) -> Result<(), Error> {
+    assert_eq!(got.elem_count(), expected.elem_count(), "{what}: number of values");
+    let (got, expected) = (values(got)?, values(expected)?);
+    let scale = expected.iter().fold(floor, |a, b| a.max(b.abs()));
+    let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= TOLERANCE * scale, "{what}: off by {worst:e}, values up to {scale:e}");
+    Ok(())
+}
+
+struct Reference {
+    config: Config,
+    params: Parameters,
+    tensors: HashMap<String, Tensor>,
+    batch: PackedBatch,
+    labels: Vec<Option<u32>>,
+    training: PathBuf,
+}
+
+impl Reference {
+    fn open(name: &str) -> Result<Self, Error> {
+        let dir = directory(name);
+        let text = std::fs::read_to_string(dir.join("config.json")).map_err(|e| Error::io(&dir, e))?;
+        let config = Config::parse(&text)?;
+        let tensors = candle_core::safetensors::load(dir.join("reference.safetensors"), &Device::Cpu)?;
+        let integers = |name: &str| tensors[name].to_vec1::<i64>();
+        let labels: Vec<Option<u32>> = integers("labels")?.into_iter().map(|y| u32::try_from(y).ok()).collect();
+        let mut specs = Backbone::specs(&config);
+        let n_outputs = tensors["logits"].dim(1)?;
+        specs.extend(ClassificationHead::specs(&config, n_outputs));
+        let (params, report) = Checkpoint::open(&dir)?.load(&specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
+        assert_eq!(report.loaded, specs.len());
+        let (ids, segments, starts) = (integers("ids")?, integers("segments")?, integers("cu_seqlens")?);
+        let texts: Vec<(Vec<u32>, Vec<u8>)> = starts
+            .windows(2)
+            .map(|w| {
+                let at = w[0] as usize..w[1] as usize;
+                (ids[at.clone()].iter().map(|&i| i as u32).collect(), segments[at].iter().map(|&s| s as u8).collect())
+            })
+            .collect();
+        let batch = PackedBatch::collate(&Encodings::from_ids(&texts), (0..texts.len()).collect());
+        Ok(Self { config, params, tensors, batch, labels, training: dir })
+    }
+
+    fn variables(&self) -> Result<(Parameters, Vec<Trainable>), Error> {
+        let mut trainable = Vec::new();
+        for (name, tensor) in self.params.iter() {
+            let decays = !name.ends_with("bias") && !name.contains("LayerNorm");
+            let weight_decay = if decays { 0.01 } else { 0.0 };
+            trainable.push(Trainable { name: name.into(), var: Var::from_tensor(tensor)?, learning_rate: 1e-2, weight_decay });
+        }
+        let params = trainable.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
+        Ok((params, trainable))
+    }
+
+    fn logits(&self, params: &Parameters) -> Result<Tensor, Error> {
+        let mode = Mode::inference();
+        let hidden = Bert::load(params, &self.config)?.forward(&self.batch, self.config.num_hidden_layers, &mode)?;
+        ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, &mode)
+    }
+
+    fn loss(&self, logits: &Tensor) -> Result<Tensor, Error> {
+        // bert_b is recorded with smoothing and class weights, bert_a without.
+        let (class_weight, label_smoothing) = match logits.dim(1)? {
+            4 => (Some(vec![1.0, 2.0, 0.5, 1.5]), 0.1),
+            _ => (None, 0.0),
+        };
+        let normalizer = CrossEntropy::weight_sum(&self.labels, class_weight.as_deref());
+        Ok(cross_entropy(logits, CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer })?)
+    }
+
+    fn stored(&self, name: &str) -> String {
+        if name.starts_with("classifier") { name.to_string() } else { format!("bert.{name}") }
+    }
+}
+
+#[test]
+fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
+    for name in ["bert_a", "bert_b"] {
+        let reference = Reference::open(name)?;
+        let bert = Bert::load(&reference.params, &reference.config)?;
+        for layer in 0..=reference.config.num_hidden_layers {
+            let hidden = bert.forward(&reference.batch, layer, &Mode::inference())?;
+            assert_close(&format!("{name} layer {layer}"), &hidden, &reference.tensors[&format!("hidden_states.{layer}")], 0.0)?;
+        }
+        let logits = reference.logits(&reference.params)?;
+        assert_close("logits", &logits, &reference.tensors["logits"], 0.0)?;
+        assert_close("loss", &reference.loss(&logits)?, &reference.tensors["loss"], 0.0)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
+    for name in ["bert_a", "bert_b"] {
+        let reference = Reference::open(name)?;
+        let (params, trainable) = reference.variables()?;
+        let grads = reference.loss(&reference.logits(&params)?)?.backward()?;
+        for p in &trainable {
+            let got = grads.get(p.var.as_tensor()).ok_or(format!("{}: no gradient", p.name))?;
+            let expected = &reference.tensors[&format!("grad.{}", reference.stored(&p.name))];
+            // The gradient of a key's bias is zero in exact arithmetic (softmax does not see a shift), so it has no scale
+            // of its own: it is held against that of the query's bias.
+            let floor = match p.name.strip_suffix("key.bias") {
+                Some(layer) => values(&reference.tensors[&format!("grad.bert.{layer}query.bias")])?.iter().fold(0.0, |a: f64, b| a.max(b.abs())),
+                None => 0.0,
+            };
+            assert_close(&format!("{name} {}", p.name), got, expected, floor)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outcome {
+    for name in ["bert_a", "bert_b"] {
+        let reference = Reference::open(name)?;
+        let (params, trainable) = reference.variables()?;
+        let logits = reference.logits(&params)?;
+        let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
+        let normalizer = targets.len() as f64;
+        let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
+        assert_close("multi-label loss", &loss, &reference.tensors["multi_loss"], 0.0)?;
+        let grads = loss.backward()?;
+        for part in ["classifier.weight", "classifier.bias"] {
+            let var = &trainable.iter().find(|p| p.name == part).ok_or("no classifier")?.var;
+            let got = grads.get(var.as_tensor()).ok_or("no gradient")?;
+            assert_close(part, got, &reference.tensors[&format!("multi_grad.{part}")], 0.0)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -> Outcome {
+    for name in ["bert_a", "bert_b"] {
+        for (file, kind) in [("training.json", ScheduleKind::Linear), ("training_cosine.json", ScheduleKind::Cosine)] {
+            let reference = Reference::open(name)?;
+            let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(reference.training.join(file))?)?;
+            let series = |key: &str| -> Vec<f64> {
+                recorded[key].as_array().map(|a| a.iter().filter_map(serde_json::Value::as_f64).collect()).unwrap_or_default()
+            };
+            let (losses, norms, rates) = (series("losses"), series("grad_norms"), series("learning_rates"));
+            assert_eq!((losses.len(), norms.len(), rates.len()), (10, 10, 10));
+            let (params, trainable) = reference.variables()?;
+            let mut optimiser = AdamW::new(&trainable, 0.9, 0.999, 1e-8);
+            let schedule = Schedule { kind, warmup_steps: 3, total_steps: 12 };
+            for step in 0..10 {
+                let what = format!("{name} {file} step {step}");
+                let loss = reference.loss(&reference.logits(&params)?)?;
+                let mut gradients = Gradients::default();
+                gradients.add(&loss.backward()?, &trainable)?;
+                let norm = gradients.norm()?;
+                let close = |got: f64, expected: f64| (got - expected).abs() <= TOLERANCE * expected.abs();
+                let loss = f64::from(loss.to_scalar::<f32>()?);
+                assert!(close(loss, losses[step]), "{what}: loss {loss}, recorded {}", losses[step]);
+                assert!(close(norm, norms[step]), "{what}: norm {norm}, recorded {}", norms[step]);
+                let rate = 1e-2 * schedule.factor(step);
+                assert!((rate - rates[step]).abs() < 1e-12, "{what}: rate {rate}, recorded {}", rates[step]);
+                optimiser.step(&trainable, &gradients, (1.0 / (norm + 1e-6)).min(1.0), schedule.factor(step))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn company_when_it_changes_leaves_a_sequence_as_it_was() -> Outcome {
+    let reference = Reference::open("bert_a")?;
+    let bert = Bert::load(&reference.params, &reference.config)?;
+    let texts: Vec<(Vec<u32>, Vec<u8>)> = reference
+        .batch
+        .cu_seqlens
+        .windows(2)
+        .map(|w| {
+            let at = w[0] as usize..w[1] as usize;
+            (reference.batch.ids[at.clone()].to_vec(), reference.batch.segments[at].iter().map(|&s| s as u8).collect())
+        })
+        .collect();
+    let encodings = Encodings::from_ids(&texts);
+    let rows = |order: Vec<usize>| -> Result<Vec<Vec<f32>>, Error> {
+        let batch = PackedBatch::collate(&encodings, order.clone());
+        let hidden = bert.forward(&batch, 3, &Mode::inference())?;
+        let mut parts = vec![Vec::new(); texts.len()];
+        for (&text, w) in order.iter().zip(batch.cu_seqlens.windows(2)) {
+            parts[text] = with_f32(&hidden.narrow(0, w[0] as usize, (w[1] - w[0]) as usize)?, |v| Ok(v.to_vec()))?;
+        }
+        Ok(parts)
+    };
+    let together = rows((0..texts.len()).collect())?;
+    let reversed = rows((0..texts.len()).rev().collect())?;
+    for text in 0..texts.len() {
+        let alone = &rows(vec![text])?[text];
+        for other in [&together[text], &reversed[text]] {
+            let worst = alone.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 2e-6, "text {text}: {worst}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
+    let reference = Reference::open("bert_b")?;
+    for name in ["bert_b_bin", "bert_b_sharded", "bert_b_legacy", "bert_b_bin_f16"] {
+        let dir = directory(name);
+        let ignorable = |name: &str| name.starts_with("cls.") || name.starts_with("classifier.") || name == "embeddings.position_ids";
+        let (params, report) = Checkpoint::open(&dir)?.load(&Backbone::specs(&reference.config), |_| false, ignorable, Key::new(0, Stream::Init))?;
+        for (parameter, tensor) in params.iter() {
+            let expected = reference.params.get(parameter)?;
+            let expected = if name.ends_with("f16") { expected.to_dtype(DType::F16)?.to_dtype(DType::F32)? } else { expected.clone() };
+            assert_eq!(values(tensor)?, values(&expected)?, "{name} {parameter}");
+        }
+        assert_eq!(report.converted.is_empty(), name != "bert_b_bin_f16", "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
+    let dir = directory("bert_b_legacy");
+    let backbone = Backbone::from_pretrained(&dir)?;
+    let mut names: Vec<String> = SequenceClassifier::specs(&backbone, 4).into_iter().map(|s| s.name).collect();
+    let n = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), n);
+    assert!(backbone.report.ignored.iter().any(|name| name.starts_with("cls.predictions")));
+    Ok(())
+}

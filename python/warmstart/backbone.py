@@ -210,7 +210,9 @@ class Backbone:
             f"vocabulary of {inner.vocab_size}, up to {inner.max_length} tokens, from {inner.source!r}",
         ]
         found = inner.load_report()
-        parts += [f"{len(found[kind])} tensors {kind}" for kind in ("missing", "ignored", "converted") if found[kind]]
+        for kind in ("missing", "ignored", "converted"):
+            if found[kind]:
+                parts.append(f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind}")
         return f"Backbone({', '.join(parts)})"
 
     def _repr_html_(self) -> str:

@@ -34,7 +34,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     epochs : int
         Passes over the training texts.
     max_steps : int, optional
-        Stop after so many optimiser steps.
+        Optimiser steps to train for, instead of `epochs`.
     batch_tokens : int or "auto"
         Tokens in one batch. "auto" takes 32 times the mean length of the training texts, at least the longest of them.
     accumulation_steps : int

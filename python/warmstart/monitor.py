@@ -21,8 +21,6 @@ class FitMonitor:
         Name of the metric.
     scorer : callable
         ``scorer(logits, eval_loss)``, higher is better.
-    epochs : int
-        Epochs to run, for the bar.
     verbose : bool
         Show a bar.
 
@@ -35,18 +33,19 @@ class FitMonitor:
         The step they belong to.
     """
 
-    def __init__(self, metric: str, scorer: Scorer, epochs: int, verbose: bool) -> None:
+    def __init__(self, metric: str, scorer: Scorer, verbose: bool) -> None:
         self.history = History([], metric)
         self.best_logits: NDArray[np.float32] | None = None
         self.best_step: int | None = None
         self._best_score = -np.inf
         self._scorer = scorer
-        self._epochs = epochs
+        self._epochs = 1
         self._verbose = verbose
         self._bar: TokenBar | None = None
 
     def on_start(self, facts: dict[str, Any]) -> None:
         """Open the bar."""
+        self._epochs = -(-facts["total_steps"] // facts["steps_per_epoch"])
         self._bar = TokenBar(facts["total_tokens"], f"epoch 1/{self._epochs}", self._verbose)
 
     def on_step(self, record: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from warmstart.report import Report
 
 _LINE_COLOURS = ("#1f77b4", "#d95f02")
 _CELL_INCHES = 0.32
+_SMALL_CELL_INCHES = 0.21
+_MANY_CLASSES = 30
 _MIN_INCHES = 4.5
 
 
@@ -47,9 +49,9 @@ def draw_history(history: History) -> list[Any]:
         axis.grid(alpha=0.25)
         if best is not None:
             axis.axvline(best["epoch"], color="#666666", linestyle=":", linewidth=1)
-            axis.text(
-                best["epoch"], 1, "kept ", transform=axis.get_xaxis_transform(), ha="right", va="top", color="#666666"
-            )
+    if best is not None:
+        where = axes[-1].get_xaxis_transform()
+        axes[-1].text(best["epoch"], 0.02, "kept ", transform=where, ha="right", va="bottom", color="#666666")
     return axes
 
 
@@ -64,11 +66,12 @@ def _draw_confusion(report: Report) -> Any:
     names = [str(label) for label in report.classes]
     n = len(names)
     widest = max(map(len, names))
-    side = max(_MIN_INCHES, _CELL_INCHES * n + 0.075 * widest)
+    cell = _SMALL_CELL_INCHES if n > _MANY_CLASSES else _CELL_INCHES
+    side = max(_MIN_INCHES, cell * n + 0.075 * widest)
     figure, axis = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    font = 9 if n <= 12 else 7
+    font = 9 if n <= 12 else 7 if n <= _MANY_CLASSES else 6
     for row, column in np.argwhere(counts):
         colour = "white" if shares[row, column] > 0.55 else "#222222"
         axis.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=font, color=colour)

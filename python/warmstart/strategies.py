@@ -7,7 +7,7 @@ Values are stored as given and checked by the core when a plan is made, in `fit`
 import json
 from dataclasses import dataclass, fields
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 from warmstart.backbone import require_backbone
@@ -45,12 +45,13 @@ class Strategy:
         Raises
         ------
         TypeError
-            A parameter is no number, str or None.
+            A parameter is of another type than its default.
         ValueError
             A number is infinite or NaN.
         """
-        params = self.get_params()
-        return {"method": self.method, **{name: _plain(f"strategy.{name}", value) for name, value in params.items()}}
+        defaults = type(self)().get_params()
+        params = {name: _plain(name, value, defaults[name]) for name, value in self.get_params().items()}
+        return {"method": self.method, **params}
 
     def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
         """Show what this strategy does to each layer of a backbone and a head on it.
@@ -181,11 +182,16 @@ def require_strategy(value: Any) -> Strategy:
     raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
 
 
-def _plain(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, str):
+def _plain(name: str, value: Any, default: Any) -> Any:
+    """Return a parameter as JSON can hold it; only `max_grad_norm` may be None."""
+    if isinstance(default, str):
+        if not isinstance(value, str):
+            raise TypeError(f"strategy.{name} must be a str, got {value!r} ({type(value).__name__})")
         return value
+    if value is None and name == "max_grad_norm":
+        return None
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"strategy.{name} must be a number, got {value!r} ({type(value).__name__})")
     if not isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value!r}")
-    return int(value) if isinstance(value, Integral) else float(value)
+        raise ValueError(f"strategy.{name} must be finite, got {value!r}")
+    return float(value)

@@ -91,7 +91,7 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
             )
         return value
 
-    monitor = FitMonitor(metric_name(metric), scorer, options["epochs"], bool(params["verbose"]))
+    monitor = FitMonitor(metric_name(metric), scorer, bool(params["verbose"]))
     try:
         model, facts, stopped = _core.SequenceClassifier.fit(
             backbone._inner,

@@ -41,6 +41,8 @@ impl AdamW {
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);
         let (b1, b2, eps) = (self.beta1 as f32, self.beta2 as f32, self.epsilon as f32);
+        // 1 - 0.999 taken in f32 would be off by 1e-5.
+        let (c1, c2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         let inverse_root2 = (1.0 / correction2.sqrt()) as f32;
         for ((parameter, gradient), (m, v)) in trainable.iter().zip(&gradients.0).zip(&mut self.moments) {
             let Some(gradient) = gradient else { continue };
@@ -54,8 +56,8 @@ impl AdamW {
                         simd(|| {
                             for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
                                 let g = g * scale;
-                                *m = b1 * *m + (1.0 - b1) * g;
-                                *v = b2 * *v + (1.0 - b2) * g * g;
+                                *m = b1 * *m + c1 * g;
+                                *v = b2 * *v + c2 * g * g;
                                 *p = *p * keep - rate * *m / (v.sqrt() * inverse_root2 + eps);
                             }
                         });

@@ -10,6 +10,7 @@ import pytest
 from warmstart.monitor import FitMonitor
 
 TIMEOUT_S = 60.0
+MANY_EPOCHS = 20_000
 
 
 def interrupt_when(event: threading.Event, delay_s: float = 0.0) -> threading.Thread:
@@ -35,7 +36,7 @@ def test_ctrl_c_leaves_the_best_model_so_far(make, texts, labels):
             begun.set()
         return scores[-1]
 
-    clf = make(epochs=1_000_000, metric=metric)
+    clf = make(epochs=MANY_EPOCHS, metric=metric)
     thread = interrupt_when(begun, delay_s=0.2)
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
@@ -52,7 +53,7 @@ def test_ctrl_c_without_evaluation_leaves_a_usable_model(make, texts, labels, mo
     begun = threading.Event()
     on_epoch = FitMonitor.on_epoch
     monkeypatch.setattr(FitMonitor, "on_epoch", lambda self, record: (on_epoch(self, record), begun.set())[0])
-    clf = make(epochs=1_000_000)
+    clf = make(epochs=MANY_EPOCHS)
     thread = interrupt_when(begun, delay_s=0.1)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(texts, labels)
@@ -91,7 +92,7 @@ def test_another_thread_advances_during_fit(make, texts, labels):
     thread = threading.Thread(target=count_for_half_a_second)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        make(epochs=1_000_000).fit(texts, labels)
+        make(epochs=MANY_EPOCHS).fit(texts, labels)
     thread.join()
     assert ticks > 50
 

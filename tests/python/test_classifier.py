@@ -85,6 +85,17 @@ def test_same_random_state_gives_the_same_bytes(make, texts, labels, strategy):
     assert a.tobytes() != c.tobytes()
 
 
+def test_the_number_of_threads_does_not_change_a_byte(make, texts, labels):
+    found = []
+    try:
+        for n in (1, 2, 3):
+            ws.set_num_threads(n)
+            found.append(make().fit(texts, labels).predict_proba(texts).tobytes())
+    finally:
+        ws.set_num_threads(0)
+    assert found[0] == found[1] == found[2]
+
+
 def test_a_drawn_seed_is_recorded_and_repeats_the_run(make, texts, labels):
     drawn = make(random_state=None).fit(texts, labels)
     again = make(random_state=drawn.random_state_).fit(texts, labels)

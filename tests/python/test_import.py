@@ -49,6 +49,7 @@ def test_exceptions_form_one_tree():
     assert issubclass(ws.WarmstartError, Exception)
 
 
-def test_set_num_threads_refuses_zero():
-    with pytest.raises(ValueError):
-        ws.set_num_threads(0)
+def test_set_num_threads_refuses_what_is_no_count():
+    for value in (-1, 1.5, "two", None):
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            ws.set_num_threads(value)

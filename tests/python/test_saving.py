@@ -97,6 +97,21 @@ def test_a_place_that_cannot_be_written_is_named(fitted, tmp_path):
     assert (tmp_path / "file").read_text(encoding="utf-8") == "here"
 
 
+def test_a_disk_that_fills_up_leaves_the_older_save(make, texts, labels, saved):
+    resource = pytest.importorskip("resource")
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+    other = make(epochs=1, random_state=9).fit(texts, labels)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises((OSError, ws.WarmstartError), match="model"):
+            other.save(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
 def test_a_directory_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such directory"):
         ws.load(tmp_path / "nowhere")

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::math::{erf, exp, tanh};
+use super::simd::vectorised;
 
 /// A function applied to every element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,32 +28,42 @@ const CUBIC: f32 = 0.044_715;
 
 impl Activation {
     /// `out = f(pre)`, for slices of equal length.
-    #[inline(always)]
     pub(super) fn forward(self, pre: &[f32], out: &mut [f32]) {
-        match self {
-            Self::Gelu => map(pre, out, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
-            Self::GeluTanh => map(pre, out, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
-            Self::Relu => map(pre, out, |x| x.max(0.0)),
-            Self::Tanh => map(pre, out, tanh),
-        }
+        forward(self, pre, out);
     }
 
     /// `out = grad * f'(pre)`, for slices of equal length.
-    #[inline(always)]
     pub(super) fn backward(self, pre: &[f32], grad: &[f32], out: &mut [f32]) {
-        match self {
-            Self::Gelu => map2(pre, grad, out, |x| {
+        backward(self, pre, grad, out);
+    }
+}
+
+vectorised! {
+    fn forward(activation: Activation, pre: &[f32], out: &mut [f32]) {
+        match activation {
+            Activation::Gelu => map(pre, out, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+            Activation::GeluTanh => map(pre, out, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
+            Activation::Relu => map(pre, out, |x| x.max(0.0)),
+            Activation::Tanh => map(pre, out, |x| tanh(x)),
+        }
+    }
+}
+
+vectorised! {
+    fn backward(activation: Activation, pre: &[f32], grad: &[f32], out: &mut [f32]) {
+        match activation {
+            Activation::Gelu => map2(pre, grad, out, |x| {
                 const INV_SQRT_2PI: f32 = 0.398_942_3;
                 let cdf = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
                 (x * INV_SQRT_2PI).mul_add(exp(-0.5 * x * x), cdf)
             }),
-            Self::GeluTanh => map2(pre, grad, out, |x| {
+            Activation::GeluTanh => map2(pre, grad, out, |x| {
                 let t = tanh(inner(x));
                 let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
             }),
-            Self::Relu => map2(pre, grad, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Self::Tanh => map2(pre, grad, out, |x| {
+            Activation::Relu => map2(pre, grad, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Activation::Tanh => map2(pre, grad, out, |x| {
                 let t = tanh(x);
                 1.0 - t * t
             }),

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::access::{f32_slice, tensor, uninit, with_f32};
 use super::dropout::Dropout;
 use super::math;
-use super::parallel::simd;
+use super::simd::vectorised;
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = 64;
@@ -148,10 +148,7 @@ impl Attention {
                 task.scores(q, k, block, scale, p);
                 for i in 0..block.1 {
                     let row = &mut p[i * task.len..(i + 1) * task.len];
-                    let lse = simd(|| softmax(row));
-                    if let Some(dropout) = self.row_dropout(task, block.0 + i) {
-                        simd(|| dropout.for_each(0, task.len, |j, factor| row[j] *= factor));
-                    }
+                    let lse = softmax(row, self.row_dropout(task, block.0 + i));
                     // SAFETY: [H, T], each entry belongs to one task.
                     unsafe { *log_sum_exp.at(task.head * tokens + task.first + block.0 + i) = lse };
                 }
@@ -174,20 +171,7 @@ impl Attention {
                     let lse = log_sum_exp[task.head * tokens + task.first + row];
                     let (o, go) = (&out[task.offset(row)..][..task.head_size], &grad[task.offset(row)..][..task.head_size]);
                     let dropout = self.row_dropout(task, row);
-                    simd(|| {
-                        let delta = math::sum(o.len(), |j| o[j] * go[j]);
-                        for p in p.iter_mut() {
-                            *p = math::exp(*p - lse);
-                        }
-                        // Afterwards `p` holds dropout(P), for dV, and `dp` holds dS.
-                        match dropout {
-                            None => (0..p.len()).for_each(|j| dp[j] = p[j] * (dp[j] - delta)),
-                            Some(dropout) => dropout.for_each(0, p.len(), |j, factor| {
-                                dp[j] = p[j] * dp[j].mul_add(factor, -delta);
-                                p[j] *= factor;
-                            }),
-                        }
-                    });
+                    softmax_backward(p, dp, lse, o, go, dropout);
                 }
                 task.accumulate(p, grad, block, 1.0, dv);
                 task.combine(dp, k, block, scale, dq);
@@ -197,19 +181,40 @@ impl Attention {
     }
 }
 
-/// Softmax in place; returns the log-sum-exp.
-#[inline(always)]
-fn softmax(row: &mut [f32]) -> f32 {
-    let max = math::max(row);
-    for x in row.iter_mut() {
-        *x = math::exp(*x - max);
+vectorised! {
+    /// Softmax in place, then dropout; returns the log-sum-exp.
+    fn softmax(row: &mut [f32], dropout: Option<Dropout>) -> f32 {
+        let max = math::max(row);
+        for x in row.iter_mut() {
+            *x = math::exp(*x - max);
+        }
+        let sum = math::sum(row, |x| x);
+        let inverse = 1.0 / sum;
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
+        if let Some(dropout) = dropout {
+            dropout.for_each(0, row.len(), |j, factor| row[j] *= factor);
+        }
+        max + sum.ln()
     }
-    let sum = math::sum(row.len(), |i| row[i]);
-    let inverse = 1.0 / sum;
-    for x in row.iter_mut() {
-        *x *= inverse;
+}
+
+vectorised! {
+    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`.
+    fn softmax_backward(p: &mut [f32], dp: &mut [f32], lse: f32, out: &[f32], grad: &[f32], dropout: Option<Dropout>) {
+        let delta = math::sum2(out, grad, |o, g| o * g);
+        for p in p.iter_mut() {
+            *p = math::exp(*p - lse);
+        }
+        match dropout {
+            None => p.iter().zip(dp).for_each(|(p, dp)| *dp = p * (*dp - delta)),
+            Some(dropout) => dropout.for_each(0, p.len(), |j, factor| {
+                dp[j] = p[j] * dp[j].mul_add(factor, -delta);
+                p[j] *= factor;
+            }),
+        }
     }
-    max + sum.ln()
 }
 
 impl CustomOp3 for Attention {

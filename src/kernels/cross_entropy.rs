@@ -10,7 +10,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::access::{f32_slice, tensor, with_f32};
 use super::math;
-use super::parallel::{for_chunks, simd};
+use super::parallel::for_chunks;
+use super::simd::vectorised;
 
 /// What the logits are held against.
 #[derive(Debug, Clone)]
@@ -54,10 +55,18 @@ impl CrossEntropy {
     }
 }
 
-#[inline(always)]
-fn log_sum_exp(row: &[f32]) -> f32 {
-    let max = math::max(row);
-    max + math::sum(row.len(), |i| math::exp(row[i] - max)).ln()
+vectorised! {
+    fn log_sum_exp(row: &[f32]) -> f32 {
+        let max = math::max(row);
+        max + math::sum(row, |z| math::exp(z - max)).ln()
+    }
+}
+
+vectorised! {
+    /// `out = scale * exp(row - lse)`.
+    fn scaled_softmax(row: &[f32], lse: f32, scale: f32, out: &mut [f32]) {
+        out.iter_mut().zip(row).for_each(|(out, z)| *out = scale * math::exp(z - lse));
+    }
 }
 
 impl CustomOp1 for CrossEntropy {
@@ -71,7 +80,7 @@ impl CustomOp1 for CrossEntropy {
         let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
         for (row, label) in logits.chunks_exact(c.max(1)).zip(&self.labels) {
             let Some(y) = *label else { continue };
-            let lse = simd(|| log_sum_exp(row));
+            let lse = log_sum_exp(row);
             total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
             if smooth > 0.0 {
                 let all: f64 = row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
@@ -90,12 +99,12 @@ impl CustomOp1 for CrossEntropy {
             for_chunks(&mut dz, c, |start, dz| {
                 let Some(y) = self.labels.get(start / c.max(1)).copied().flatten() else { return };
                 let (row, y) = (&z[start..start + dz.len()], y as usize);
-                let lse = log_sum_exp(row);
                 let hard = (1.0 - self.label_smoothing) * self.weight(y);
                 let mass = hard + self.label_smoothing * mean_weight;
-                for (class, dz) in dz.iter_mut().enumerate() {
-                    let soft = self.label_smoothing / c as f32 * self.weight(class);
-                    *dz = scale * (mass * math::exp(row[class] - lse) - soft);
+                scaled_softmax(row, log_sum_exp(row), scale * mass, dz);
+                if self.label_smoothing > 0.0 {
+                    let soft = scale * self.label_smoothing / c as f32;
+                    dz.iter_mut().enumerate().for_each(|(class, dz)| *dz -= soft * self.weight(class));
                 }
                 dz[y] -= scale * hard;
             });

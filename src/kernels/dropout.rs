@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::access::{f32_slice, tensor, uninit, with_f32};
 use super::parallel::for_chunks;
+use super::simd::vectorised;
 use crate::rng::{Key, hash32};
 
 /// Elements that share a 32-bit key.
@@ -49,11 +50,15 @@ impl Dropout {
 
     fn apply(&self, x: &[f32]) -> Vec<f32> {
         let mut out = uninit(x.len());
-        for_chunks(&mut out, BLOCK, |start, out| {
-            let x = &x[start..start + out.len()];
-            self.for_each(start, out.len(), |i, factor| out[i] = x[i] * factor);
-        });
+        for_chunks(&mut out, BLOCK, |start, out| masked(self, start, &x[start..start + out.len()], out));
         out
+    }
+}
+
+vectorised! {
+    /// `out = x * mask / (1 - p)` for the elements from `start` on.
+    fn masked(dropout: &Dropout, start: usize, x: &[f32], out: &mut [f32]) {
+        dropout.for_each(start, out.len(), |i, factor| out[i] = x[i] * factor);
     }
 }
 

@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::access::{f32_slice, tensor, uninit, with_f32};
-use super::parallel::{CHUNK, add_assign, for_chunks, simd};
+use super::parallel::{CHUNK, add_rows, for_chunks};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
 pub fn embedding(table: &Tensor, ids: Arc<[u32]>) -> Result<Tensor> {
@@ -49,13 +49,11 @@ impl CustomOp1 for Embedding {
             let rows = v.div_ceil(64).max(1);
             sum.par_chunks_mut((rows * d).max(1)).enumerate().for_each(|(task, part)| {
                 let range = task * rows..(task + 1) * rows;
-                simd(|| {
-                    for (t, &id) in self.ids.iter().enumerate() {
-                        if range.contains(&(id as usize)) {
-                            add_assign(&mut part[(id as usize - range.start) * d..][..d], &grad[t * d..][..d]);
-                        }
+                for (t, &id) in self.ids.iter().enumerate() {
+                    if range.contains(&(id as usize)) {
+                        add_rows(&mut part[(id as usize - range.start) * d..][..d], &grad[t * d..][..d]);
                     }
-                });
+                }
             });
             tensor(sum, (v, d)).map(Some)
         })

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use super::access::{f32_slice, rows_and_columns, tensor, uninit, with_f32};
 use super::dropout::Dropout;
 use super::math;
-use super::parallel::{simd, sum_partials};
+use super::parallel::sum_partials;
+use super::simd::vectorised;
 
 /// Rows handled by one task.
 const ROWS: usize = 32;
@@ -64,23 +65,9 @@ impl LayerNorm {
         if d == 0 || params.len() != 2 * d || residual.is_some_and(|r| r.len() != x.len()) {
             bail!("layer norm: got x {shape:?}, residual of {:?} values, weight and bias of {}", residual.map(<[f32]>::len), params.len() / 2)
         }
-        let (weight, bias) = params.split_at(d);
         let (mut y, mut moments) = (uninit(t * d), uninit(2 * t));
         y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(|(task, (y, moments))| {
-            simd(|| {
-                for (i, (y, moments)) in y.chunks_exact_mut(d).zip(moments.chunks_exact_mut(2)).enumerate() {
-                    let row = task * ROWS + i;
-                    let at = row * d..(row + 1) * d;
-                    self.sum_row(row, &x[at.clone()], residual.map(|r| &r[at]), y);
-                    let mean = math::sum(d, |i| y[i]) / d as f32;
-                    let variance = math::sum(d, |i| (y[i] - mean) * (y[i] - mean)) / d as f32;
-                    let rstd = 1.0 / (variance + self.eps).sqrt();
-                    for i in 0..d {
-                        y[i] = ((y[i] - mean) * rstd).mul_add(weight[i], bias[i]);
-                    }
-                    moments.copy_from_slice(&[mean, rstd]);
-                }
-            });
+            forward_rows(self, task * ROWS, x, residual, params, y, moments);
         });
         let _ = self.moments.set(moments);
         Ok((CpuStorage::F32(y), shape.clone()))
@@ -90,33 +77,63 @@ impl LayerNorm {
     fn backward(&self, x: &[f32], residual: Option<&[f32]>, params: &[f32], grad: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
         let Some(moments) = self.moments.get() else { bail!("layer norm: backward before forward") };
         let d = params.len() / 2;
-        let weight = &params[..d];
         let mut ds = uninit(x.len());
         let partial: Vec<Vec<f32>> = ds.par_chunks_mut(ROWS * d).enumerate().map(|(task, ds)| {
-            let (mut sums, mut n) = (vec![0f32; 2 * d], vec![0f32; d]);
-            simd(|| {
-                let (dw, db) = sums.split_at_mut(d);
-                for (i, ds) in ds.chunks_exact_mut(d).enumerate() {
-                    let row = task * ROWS + i;
-                    let at = row * d..(row + 1) * d;
-                    let (dy, mean, rstd) = (&grad[at.clone()], moments[2 * row], moments[2 * row + 1]);
-                    self.sum_row(row, &x[at.clone()], residual.map(|r| &r[at]), &mut n);
-                    for i in 0..d {
-                        n[i] = (n[i] - mean) * rstd;
-                        dw[i] = dy[i].mul_add(n[i], dw[i]);
-                        db[i] += dy[i];
-                        ds[i] = dy[i] * weight[i];
-                    }
-                    let mean_g = math::sum(d, |i| ds[i]) / d as f32;
-                    let mean_gn = math::sum(d, |i| ds[i] * n[i]) / d as f32;
-                    for i in 0..d {
-                        ds[i] = rstd * (ds[i] - mean_g - n[i] * mean_gn);
-                    }
-                }
-            });
+            let mut sums = vec![0f32; 2 * d];
+            backward_rows(self, task * ROWS, x, residual, &params[..d], grad, moments, ds, &mut sums);
             sums
         }).collect();
         Ok((ds, sum_partials(partial, 2 * d)))
+    }
+}
+
+vectorised! {
+    /// Norm of the rows from `first` on, as many as `y` holds; `moments` gets mean and 1/std of each.
+    fn forward_rows(op: &LayerNorm, first: usize, x: &[f32], residual: Option<&[f32]>, params: &[f32], y: &mut [f32], moments: &mut [f32]) {
+        let (weight, bias) = params.split_at(params.len() / 2);
+        let d = weight.len();
+        for (i, (y, moments)) in y.chunks_exact_mut(d).zip(moments.chunks_exact_mut(2)).enumerate() {
+            let at = (first + i) * d..(first + i + 1) * d;
+            op.sum_row(first + i, &x[at.clone()], residual.map(|r| &r[at]), y);
+            let mean = math::sum(y, |y| y) / d as f32;
+            let variance = math::sum(y, |y| (y - mean) * (y - mean)) / d as f32;
+            let rstd = 1.0 / (variance + op.eps).sqrt();
+            for ((y, w), b) in y.iter_mut().zip(weight).zip(bias) {
+                *y = ((*y - mean) * rstd).mul_add(*w, *b);
+            }
+            moments.copy_from_slice(&[mean, rstd]);
+        }
+    }
+}
+
+vectorised! {
+    /// `ds` of the rows from `first` on, as many as it holds; their `dw` and `db` are added to `sums [2, D]`.
+    fn backward_rows(
+        op: &LayerNorm, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32], grad: &[f32], moments: &[f32],
+        ds: &mut [f32], sums: &mut [f32],
+    ) {
+        let d = weight.len();
+        let mut n = vec![0f32; d];
+        let (dw, db) = sums.split_at_mut(d);
+        for (i, ds) in ds.chunks_exact_mut(d).enumerate() {
+            let row = first + i;
+            let at = row * d..(row + 1) * d;
+            let (dy, mean, rstd) = (&grad[at.clone()], moments[2 * row], moments[2 * row + 1]);
+            op.sum_row(row, &x[at.clone()], residual.map(|r| &r[at]), &mut n);
+            // One length for all of them, so that the loops need no checks.
+            let (n, ds, dw, db) = (&mut n[..d], &mut ds[..d], &mut dw[..d], &mut db[..d]);
+            for i in 0..d {
+                n[i] = (n[i] - mean) * rstd;
+                dw[i] = dy[i].mul_add(n[i], dw[i]);
+                db[i] += dy[i];
+                ds[i] = dy[i] * weight[i];
+            }
+            let mean_g = math::sum(ds, |g| g) / d as f32;
+            let mean_gn = math::sum2(ds, n, |g, n| g * n) / d as f32;
+            for (ds, n) in ds.iter_mut().zip(n) {
+                *ds = rstd * (*ds - mean_g - *n * mean_gn);
+            }
+        }
     }
 }
 

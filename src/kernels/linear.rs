@@ -10,7 +10,7 @@ use gemm::{Parallelism, gemm};
 
 use super::access::{f32_slice, rows_and_columns, tensor, uninit, with_f32};
 use super::activation::Activation;
-use super::parallel::{CHUNK, add_assign, for_chunks, sum_rows};
+use super::parallel::{CHUNK, add_to_rows, for_chunks, sum_rows};
 
 /// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]` to `[.., N]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
@@ -38,9 +38,7 @@ impl Linear {
         let mut y = uninit(t * n);
         product(t, n, k, &mut y, (x, k, 1), (w, 1, k));
         if let Some(bias) = bias {
-            for_chunks(&mut y, CHUNK / n.max(1) * n.max(1), |_, rows| {
-                rows.chunks_exact_mut(n).for_each(|row| add_assign(row, bias));
-            });
+            for_chunks(&mut y, (CHUNK / n.max(1)).max(1) * n, |_, rows| add_to_rows(rows, bias));
         }
         if let Some(activation) = self.activation {
             let mut out = uninit(t * n);

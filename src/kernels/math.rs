@@ -86,24 +86,24 @@ pub fn erf(x: f32) -> f32 {
 
 const LANES: usize = 16;
 
-/// `sum f(i)` for `i` in `0..len`, in a fixed order with sixteen running sums.
+/// `sum f(a_i)`, in a fixed order with sixteen running sums.
 #[inline(always)]
-pub fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub fn sum(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    sum2(a, a, |x, _| f(x))
+}
+
+/// `sum f(a_i, b_i)` of slices of equal length, in a fixed order with sixteen running sums.
+#[inline(always)]
+pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
-    let whole = len / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += f(i + lane);
+    let (blocks_a, blocks_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = blocks_a.remainder().iter().zip(blocks_b.remainder()).map(|(&x, &y)| f(x, y)).sum::<f32>();
+    for (x, y) in blocks_a.zip(blocks_b) {
+        for lane in 0..LANES {
+            lanes[lane] += f(x[lane], y[lane]);
         }
-        i += LANES;
     }
-    let mut total = 0f32;
-    while i < len {
-        total += f(i);
-        i += 1;
-    }
-    total + lanes.iter().sum::<f32>()
+    rest + lanes.iter().sum::<f32>()
 }
 
 /// The largest value, negative infinity for none; NaN is passed over.
@@ -150,7 +150,7 @@ mod tests {
     fn reductions_when_lengths_are_odd_cover_every_value() {
         for n in [0usize, 1, 7, 16, 17, 1023] {
             let values: Vec<f32> = (0..n).map(|i| (i % 13) as f32 - 5.0).collect();
-            assert_eq!(sum(n, |i| values[i]), values.iter().sum::<f32>());
+            assert_eq!(sum(&values, |x| x), values.iter().sum::<f32>());
             assert_eq!(max(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }

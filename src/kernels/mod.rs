@@ -8,6 +8,7 @@
 mod access;
 mod math;
 mod parallel;
+pub(crate) mod simd;
 
 pub mod activation;
 pub mod attention;
@@ -20,4 +21,4 @@ pub mod linear;
 pub mod segment_pool;
 
 pub use access::{overwrite, with_f32};
-pub use parallel::{CHUNK, for_chunks, in_pool, num_threads, set_num_threads, simd, sum_rows};
+pub use parallel::{CHUNK, for_chunks, in_pool, num_threads, set_num_threads};

@@ -1,10 +1,11 @@
-//! Threads and vector instructions: where work is split, and where the instruction set is chosen at run time.
+//! Threads: where work is split, and the few sums that many operations share.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use pulp::Arch;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use super::simd::vectorised;
 
 /// Elements handled by one task of an element-wise pass: 64 KiB of f32, a few times that with its operands in L2.
 pub const CHUNK: usize = 16 * 1024;
@@ -61,21 +62,14 @@ pub fn set_num_threads(n: usize) {
     state.pool = None;
 }
 
-/// Run `f`, compiled for the widest vector instructions this processor has. What `f` calls must be `#[inline(always)]`.
-#[inline(always)]
-pub fn simd<R>(f: impl FnOnce() -> R) -> R {
-    static ARCH: OnceLock<Arch> = OnceLock::new();
-    ARCH.get_or_init(Arch::new).dispatch(f)
-}
-
-/// Call `f(first index, chunk)` for consecutive chunks of at most `chunk` elements, in parallel and vectorised.
+/// Call `f(first index, chunk)` for consecutive chunks of at most `chunk` elements, in parallel.
 pub fn for_chunks(values: &mut [f32], chunk: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let chunk = chunk.max(1);
     if values.len() <= chunk {
-        simd(|| f(0, values));
+        f(0, values);
         return;
     }
-    values.par_chunks_mut(chunk).enumerate().for_each(|(i, values)| simd(|| f(i * chunk, values)));
+    values.par_chunks_mut(chunk).enumerate().for_each(|(i, values)| f(i * chunk, values));
 }
 
 /// The sum over rows of a row-major `[rows, columns]` slice: `[columns]`.
@@ -85,7 +79,7 @@ pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
         .par_chunks((ROWS * columns).max(1))
         .map(|rows| {
             let mut sum = vec![0f32; columns];
-            simd(|| rows.chunks_exact(columns.max(1)).for_each(|row| add_assign(&mut sum, row)));
+            add_rows(&mut sum, rows);
             sum
         })
         .collect();
@@ -98,6 +92,20 @@ pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
     let mut sum = parts.next().unwrap_or_else(|| vec![0f32; columns]);
     parts.for_each(|part| add_assign(&mut sum, &part));
     sum
+}
+
+vectorised! {
+    /// `sum += row` for each row of `rows [_, sum.len()]`.
+    pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+        rows.chunks_exact(sum.len().max(1)).for_each(|row| add_assign(sum, row));
+    }
+}
+
+vectorised! {
+    /// `row += bias` for each row of `rows [_, bias.len()]`.
+    pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+        rows.chunks_exact_mut(bias.len().max(1)).for_each(|row| add_assign(row, bias));
+    }
 }
 
 #[inline(always)]

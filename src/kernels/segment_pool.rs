@@ -9,7 +9,8 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::access::{f32_slice, tensor, with_f32};
-use super::parallel::{add_assign, simd};
+use super::parallel::add_assign;
+use super::simd::vectorised;
 
 /// How rows become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,29 @@ impl SegmentPool {
     }
 }
 
+vectorised! {
+    /// Rows `[_, D]` to `y [D]`, which is zero before.
+    fn reduce(reduction: Reduction, rows: &[f32], y: &mut [f32]) {
+        let d = y.len();
+        match reduction {
+            Reduction::Mean => {
+                rows.chunks_exact(d).for_each(|row| add_assign(y, row));
+                let inverse = 1.0 / (rows.len() / d).max(1) as f32;
+                y.iter_mut().for_each(|y| *y *= inverse);
+            }
+            Reduction::Max => {
+                let mut rows = rows.chunks_exact(d);
+                if let Some(first) = rows.next() {
+                    y.copy_from_slice(first);
+                }
+                for row in rows {
+                    y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y { x } else { *y });
+                }
+            }
+        }
+    }
+}
+
 impl CustomOp1 for SegmentPool {
     fn name(&self) -> &'static str {
         "segment-pool"
@@ -49,19 +73,7 @@ impl CustomOp1 for SegmentPool {
         let mut y = vec![0f32; b * d];
         y.par_chunks_mut(d).enumerate().for_each(|(sequence, y)| {
             let rows = &x[self.rows(sequence).start * d..self.rows(sequence).end * d];
-            simd(|| match self.reduction {
-                Reduction::Mean => {
-                    rows.chunks_exact(d).for_each(|row| add_assign(y, row));
-                    let inverse = 1.0 / (rows.len() / d).max(1) as f32;
-                    y.iter_mut().for_each(|y| *y *= inverse);
-                }
-                Reduction::Max => {
-                    y.copy_from_slice(rows.get(..d).unwrap_or(&vec![0.0; d]));
-                    for row in rows.chunks_exact(d) {
-                        y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y { x } else { *y });
-                    }
-                }
-            });
+            reduce(self.reduction, rows, y);
         });
         Ok((CpuStorage::F32(y), Shape::from((b, d))))
     }

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::gradients::Gradients;
 use crate::error::Result;
-use crate::kernels::{CHUNK, overwrite, simd, with_f32};
+use crate::kernels::simd::vectorised;
+use crate::kernels::{CHUNK, overwrite, with_f32};
 
 /// A parameter that is trained, with its own learning rate and decay.
 pub struct Trainable {
@@ -40,31 +41,51 @@ impl AdamW {
         self.steps += 1;
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);
-        let (b1, b2, eps) = (self.beta1 as f32, self.beta2 as f32, self.epsilon as f32);
-        // 1 - 0.999 taken in f32 would be off by 1e-5.
-        let (c1, c2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let inverse_root2 = (1.0 / correction2.sqrt()) as f32;
         for ((parameter, gradient), (m, v)) in trainable.iter().zip(&gradients.0).zip(&mut self.moments) {
             let Some(gradient) = gradient else { continue };
             let rate = parameter.learning_rate * rate_factor;
             let keep = (1.0 - rate * parameter.weight_decay) as f32;
-            let (rate, scale) = ((rate / correction1) as f32, gradient_scale as f32);
+            let factors = Factors {
+                beta: [self.beta1 as f32, self.beta2 as f32],
+                // 1 - 0.999 taken in f32 would be off by 1e-5.
+                one_minus_beta: [(1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32],
+                gradient: gradient_scale as f32,
+                keep,
+                rate: (rate / correction1) as f32,
+                root: (1.0 / correction2.sqrt()) as f32,
+                epsilon: self.epsilon as f32,
+            };
             with_f32(gradient, |g| {
                 overwrite(parameter.var.as_tensor(), |p| {
                     let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                     chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
-                        simd(|| {
-                            for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
-                                let g = g * scale;
-                                *m = b1 * *m + c1 * g;
-                                *v = b2 * *v + c2 * g * g;
-                                *p = *p * keep - rate * *m / (v.sqrt() * inverse_root2 + eps);
-                            }
-                        });
+                        update(&factors, p, m, v, g);
                     });
                 })
             })?;
         }
         Ok(())
+    }
+}
+
+/// What one step multiplies by.
+struct Factors {
+    beta: [f32; 2],
+    one_minus_beta: [f32; 2],
+    gradient: f32,
+    keep: f32,
+    rate: f32,
+    root: f32,
+    epsilon: f32,
+}
+
+vectorised! {
+    fn update(f: &Factors, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * f.gradient;
+            *m = f.beta[0] * *m + f.one_minus_beta[0] * g;
+            *v = f.beta[1] * *v + f.one_minus_beta[1] * g * g;
+            *p = *p * f.keep - f.rate * *m / (v.sqrt() * f.root + f.epsilon);
+        }
     }
 }

@@ -92,7 +92,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commit_when_files_are_staged_replaces_old_ones_and_removes_stale_ones() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    fn commit_when_files_are_staged_replaces_old_ones_and_removes_stale_ones()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
         let target = dir.path().join("save");
         fs::create_dir(&target)?;

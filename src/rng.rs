@@ -28,11 +28,13 @@ impl Key {
     }
 
     /// A key below this one; different counters give unrelated keys.
+    #[must_use]
     pub fn child(self, counter: u64) -> Self {
         Self(split_mix(self.0 ^ split_mix(counter)))
     }
 
     /// A key below this one, named.
+    #[must_use]
     pub fn named(self, name: &str) -> Self {
         name.bytes().fold(self, |key, byte| key.child(u64::from(byte)))
     }

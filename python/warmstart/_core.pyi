@@ -4,10 +4,27 @@ Shape letters: ``N`` texts, ``T`` tokens, ``D`` hidden size, ``C`` outputs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, type_check_only
 
 import numpy as np
 from numpy.typing import NDArray
+
+__all__ = [
+    "Backbone",
+    "DataError",
+    "DeviceError",
+    "Encodings",
+    "SequenceClassifier",
+    "TrainingError",
+    "WarmstartError",
+    "WeightsError",
+    "__version__",
+    "_backbone_from_state",
+    "_classifier_from_state",
+    "get_num_threads",
+    "peak_memory_bytes",
+    "set_num_threads",
+]
 
 __version__: str
 
@@ -17,19 +34,29 @@ class DataError(WarmstartError): ...
 class DeviceError(WarmstartError): ...
 class TrainingError(WarmstartError): ...
 
+@type_check_only
 class Monitor(Protocol):
     """What a training run calls back into. An exception raised here stops the run."""
 
     def on_start(self, facts: dict[str, Any]) -> None:
-        """Keys ``total_steps, total_tokens, steps_per_epoch, batch_tokens, trainable_parameters, parameters``."""
+        """Facts known before the first step.
+
+        Keys ``total_steps, total_tokens, steps_per_epoch, batch_tokens, trainable_parameters, parameters``.
+        """
 
     def on_step(self, record: dict[str, Any]) -> None:
-        """At most ten times a second. Keys ``step, epoch`` (float)``, loss, learning_rate, grad_norm, tokens, elapsed_s``;
-        ``tokens`` and ``elapsed_s`` count from the start of training, evaluation excluded."""
+        """Progress, at most ten times a second.
+
+        Keys ``step, epoch`` (float)``, loss, learning_rate, grad_norm, tokens, elapsed_s``; ``tokens`` and ``elapsed_s``
+        count from the start of training, evaluation excluded.
+        """
 
     def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
-        """Logits ``[N, C]`` of the evaluation texts; returns the score, higher is better. ``record`` has the keys of
-        ``on_step``, its ``loss`` the mean since the previous evaluation, and ``eval_loss``."""
+        """Logits ``[N, C]`` of the evaluation texts; returns the score, higher is better.
+
+        ``record`` has the keys of ``on_step``, its ``loss`` the mean since the previous evaluation, and ``eval_loss``, which
+        is computed with class weights and label smoothing as the training loss is.
+        """
 
     def on_epoch(self, record: dict[str, Any]) -> None:
         """End of an epoch in a run without evaluation texts; ``record`` as in ``on_evaluate`` without ``eval_loss``."""
@@ -93,8 +120,11 @@ class Backbone:
         batch_tokens: int,
         on_progress: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
-        """Pooled hidden states ``[N, D]`` in input order. ``layer`` counts from 0 (embedding output) to n. ``pooling`` is
-        mean, cls or max. ``on_progress`` gets the number of tokens done so far."""
+        """Pooled hidden states ``[N, D]`` in input order.
+
+        ``layer`` counts from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``on_progress`` gets the number of
+        tokens done so far.
+        """
     def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
         """The plan a strategy (JSON) compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
@@ -116,16 +146,21 @@ class SequenceClassifier:
         options: str,
         monitor: Monitor,
     ) -> tuple[SequenceClassifier | None, dict[str, Any], BaseException | None]:
-        """Train. ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
+        """Train a classifier; the backbone stays as it is.
 
-        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs, multi_label, epochs,
-        max_steps, batch_tokens, accumulation_steps, class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``,
-        patience`` (evaluations without improvement, null: never stop early)``, seed``.
+        ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
 
-        Bad input raises. A run that began and was stopped returns the exception that stopped it (KeyboardInterrupt,
-        TrainingError, or what a monitor raised) with the model holding the best (else the last good) weights; the model is None when no step was completed.
-        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score, stopped_early, batch_tokens,
-        trainable_parameters, parameters``.
+        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs, multi_label,
+        epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps, class_weight`` (list of C or
+        null)``, eval_every`` (optimiser steps, null: each epoch)``, patience`` (evaluations without improvement, null: never
+        stop early)``, seed``.
+
+        Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns the
+        exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model holding the
+        best (else the last good) weights; the model is None when there are none.
+
+        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score, stopped_early,
+        batch_tokens, trainable_parameters, parameters``.
         """
     def logits(
         self, encodings: Encodings, batch_tokens: int, on_progress: Callable[[int], None] | None
@@ -138,8 +173,10 @@ class SequenceClassifier:
     @property
     def n_parameters(self) -> int: ...
     def save(self, path: str, labels: Sequence[str], multi_label: bool, metadata: str) -> None:
-        """Write a Hugging Face directory; ``metadata`` becomes ``warmstart.json``. Files are staged, read back and compared before
-        they replace what was there."""
+        """Write a Hugging Face directory; ``metadata`` becomes ``warmstart.json``.
+
+        Files are staged, read back and compared before they replace what was there.
+        """
     @staticmethod
     def load(path: str) -> tuple[SequenceClassifier, str]:
         """The model and the text of ``warmstart.json``."""
@@ -147,7 +184,9 @@ class SequenceClassifier:
 
 def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
 def _classifier_from_state(state: dict[str, Any]) -> SequenceClassifier: ...
-def set_num_threads(n: int) -> None: ...
+def set_num_threads(n: int) -> None:
+    """Use ``n`` threads from now on; 0 means the default."""
+
 def get_num_threads() -> int: ...
 def peak_memory_bytes() -> int:
     """Highest resident set of this process so far, in bytes."""

@@ -68,8 +68,7 @@ impl Config {
                 return Err(bad(format!("{field} is {value}; supported: {expected}")));
             }
         }
-        let mut config: Self =
-            serde_json::from_value(Value::Object(raw.clone())).map_err(|e| bad(format!("{e}")))?;
+        let mut config: Self = serde_json::from_value(Value::Object(raw.clone())).map_err(|e| bad(format!("{e}")))?;
         config.raw = raw;
         config.check().map_err(bad)?;
         Ok(config)
@@ -90,7 +89,10 @@ impl Config {
             }
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return Err(format!("hidden_size {} is not a multiple of num_attention_heads {}", self.hidden_size, self.num_attention_heads));
+            return Err(format!(
+                "hidden_size {} is not a multiple of num_attention_heads {}",
+                self.hidden_size, self.num_attention_heads
+            ));
         }
         for (field, p) in [
             ("hidden_dropout_prob", self.hidden_dropout_prob),
@@ -101,8 +103,15 @@ impl Config {
                 return Err(format!("{field} is {p}; expected 0 or more and less than 1"));
             }
         }
-        if self.layer_norm_eps.is_nan() || self.layer_norm_eps <= 0.0 || !(self.initializer_range >= 0.0) {
-            return Err(format!("layer_norm_eps {} or initializer_range {} is out of range", self.layer_norm_eps, self.initializer_range));
+        if self.layer_norm_eps.is_nan()
+            || self.layer_norm_eps <= 0.0
+            || self.initializer_range.is_nan()
+            || self.initializer_range < 0.0
+        {
+            return Err(format!(
+                "layer_norm_eps {} or initializer_range {} is out of range",
+                self.layer_norm_eps, self.initializer_range
+            ));
         }
         Ok(())
     }

@@ -14,6 +14,6 @@ pub use config::Config;
 pub(crate) use layers::{Linear, linear_specs};
 pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
-pub(crate) use pretrained::{is_pooler, same_values, stage_common};
 pub use pretrained::{Backbone, Pooling};
+pub(crate) use pretrained::{is_pooler, same_values, stage_common};
 pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};

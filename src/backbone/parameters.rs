@@ -57,6 +57,7 @@ impl Parameters {
     }
 
     /// The parameters whose name passes.
+    #[must_use]
     pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Self {
         self.iter().filter(|(name, _)| keep(name)).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
     }

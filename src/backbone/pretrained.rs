@@ -83,7 +83,10 @@ impl Backbone {
     /// Configuration and side files of a model directory.
     pub fn read_directory(dir: &Path) -> Result<(Config, SideFiles)> {
         if !dir.is_dir() {
-            return Err(Error::NotFound { path: dir.to_path_buf(), hint: "; expected a directory with config.json and weights".into() });
+            return Err(Error::NotFound {
+                path: dir.to_path_buf(),
+                hint: "; expected a directory with config.json and weights".into(),
+            });
         }
         let path = dir.join("config.json");
         let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
@@ -98,12 +101,21 @@ impl Backbone {
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
     pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
         let key = Key::new(seed, Stream::Init);
-        let params = Self::specs(&config).iter().map(|spec| Ok((spec.name.clone(), initialise(spec, key)?))).collect::<Result<_>>()?;
+        let params = Self::specs(&config)
+            .iter()
+            .map(|spec| Ok((spec.name.clone(), initialise(spec, key)?)))
+            .collect::<Result<_>>()?;
         Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))
     }
 
     /// Put the parts together and check that the tokenizer's ids fit the embedding.
-    pub fn assemble(config: Config, params: Parameters, side_files: SideFiles, report: LoadReport, source: String) -> Result<Self> {
+    pub fn assemble(
+        config: Config,
+        params: Parameters,
+        side_files: SideFiles,
+        report: LoadReport,
+        source: String,
+    ) -> Result<Self> {
         let tokenizer = Tokenizer::from_files(&side_files)?;
         if tokenizer.vocab_size() > config.vocab_size {
             return Err(Error::Data(format!(
@@ -112,7 +124,14 @@ impl Backbone {
                 config.vocab_size
             )));
         }
-        Ok(Self { config: Arc::new(config), params, tokenizer: Arc::new(tokenizer), side_files: Arc::new(side_files), report: Arc::new(report), source })
+        Ok(Self {
+            config: Arc::new(config),
+            params,
+            tokenizer: Arc::new(tokenizer),
+            side_files: Arc::new(side_files),
+            report: Arc::new(report),
+            source,
+        })
     }
 
     /// The longest input in tokens: what positions exist for, or less if the tokenizer says so.
@@ -154,7 +173,11 @@ impl Backbone {
 }
 
 /// `config.json` and the side files.
-pub(crate) fn stage_common(staged: &mut Staged, backbone: &Backbone, config: &serde_json::Map<String, serde_json::Value>) -> Result<()> {
+pub(crate) fn stage_common(
+    staged: &mut Staged,
+    backbone: &Backbone,
+    config: &serde_json::Map<String, serde_json::Value>,
+) -> Result<()> {
     let mut config = config.clone();
     config.insert("torch_dtype".into(), "float32".into());
     config.remove("dtype");
@@ -187,5 +210,6 @@ pub(crate) fn is_pooler(name: &str) -> bool {
 
 /// Tensors that pretraining and downstream heads leave in a checkpoint, and buffers.
 fn is_head_or_buffer(name: &str) -> bool {
-    ["cls.", "classifier.", "qa_outputs."].iter().any(|head| name.starts_with(head)) || name == "embeddings.position_ids"
+    ["cls.", "classifier.", "qa_outputs."].iter().any(|head| name.starts_with(head))
+        || name == "embeddings.position_ids"
 }

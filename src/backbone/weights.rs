@@ -55,7 +55,11 @@ impl Checkpoint {
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
         let unreadable = |e: candle_core::Error| {
-            Error::Weights(format!("{}: cannot be read as {}: {e}", path.display(), if name.contains("safetensors") { "safetensors" } else { "a PyTorch checkpoint" }))
+            Error::Weights(format!(
+                "{}: cannot be read as {}: {e}",
+                path.display(),
+                if name.contains("safetensors") { "safetensors" } else { "a PyTorch checkpoint" }
+            ))
         };
         let (source, stored) = if name.contains("safetensors") {
             // SAFETY: the file must not be changed while it is mapped; values are copied out before loading returns.
@@ -63,11 +67,16 @@ impl Checkpoint {
             let stored = map.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
             (Source::Safetensors(map), stored)
         } else {
-            let parts: Vec<PthTensors> =
-                paths.iter().map(|p| PthTensors::new(p, None)).collect::<candle_core::Result<_>>().map_err(unreadable)?;
+            let parts: Vec<PthTensors> = paths
+                .iter()
+                .map(|p| PthTensors::new(p, None))
+                .collect::<candle_core::Result<_>>()
+                .map_err(unreadable)?;
             let stored: Vec<(String, Vec<usize>)> = parts
                 .iter()
-                .flat_map(|part| part.tensor_infos().iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec())))
+                .flat_map(|part| {
+                    part.tensor_infos().iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec()))
+                })
                 .collect();
             (Source::Pickle(parts), stored)
         };
@@ -94,7 +103,10 @@ impl Checkpoint {
         for spec in specs {
             match self.entries.get(&spec.name) {
                 Some((shape, _)) if *shape != spec.shape => {
-                    problems.push(format!("  {}: has shape {shape:?}, the configuration asks for {:?}", spec.name, spec.shape));
+                    problems.push(format!(
+                        "  {}: has shape {shape:?}, the configuration asks for {:?}",
+                        spec.name, spec.shape
+                    ));
                 }
                 Some(_) => {}
                 None if may_be_missing(&spec.name) => report.missing.push(spec.name.clone()),
@@ -140,21 +152,25 @@ impl Checkpoint {
         report.loaded += 1;
         if tensor.dtype() != DType::F32 {
             if !tensor.dtype().is_float() {
-                return Err(Error::Weights(format!("{}: tensor {stored}: got {:?}, expected floating point", self.files, tensor.dtype())));
+                return Err(Error::Weights(format!(
+                    "{}: tensor {stored}: got {:?}, expected floating point",
+                    self.files,
+                    tensor.dtype()
+                )));
             }
             report.converted.push(name.to_string());
         }
-        Ok(tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(unreadable)?)
+        tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(unreadable)
     }
 }
 
 fn shorten(problems: &[String]) -> String {
     const SHOWN: usize = 20;
-    let mut text = problems[..problems.len().min(SHOWN)].join("\n");
-    if problems.len() > SHOWN {
-        text.push_str(&format!("\n  ... and {} more", problems.len() - SHOWN));
+    let text = problems[..problems.len().min(SHOWN)].join("\n");
+    match problems.len().saturating_sub(SHOWN) {
+        0 => text,
+        more => format!("{text}\n  ... and {more} more"),
     }
-    text
 }
 
 /// Names without the `bert.` prefix, and of norms without their oldest spelling.
@@ -162,7 +178,8 @@ fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTr
     let mut entries = BTreeMap::new();
     for (name, shape) in stored {
         let canonical = name.strip_prefix("bert.").unwrap_or(&name);
-        let canonical = canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
+        let canonical =
+            canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
         if entries.insert(canonical.clone(), (shape, name)).is_some() {
             return Err(Error::Weights(format!("{}: two tensors stand for {canonical}", path.display())));
         }

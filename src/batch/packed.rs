@@ -33,7 +33,13 @@ impl PackedBatch {
             segments.extend(encodings.segments(example).iter().map(|&s| u32::from(s)));
             cu_seqlens.push(ids.len() as u32);
         }
-        Self { examples, ids: ids.into(), positions: positions.into(), segments: segments.into(), cu_seqlens: cu_seqlens.into() }
+        Self {
+            examples,
+            ids: ids.into(),
+            positions: positions.into(),
+            segments: segments.into(),
+            cu_seqlens: cu_seqlens.into(),
+        }
     }
 
     /// Tokens in the batch, `T`.

@@ -38,7 +38,10 @@ impl PyBackbone {
     fn from_config(py: Python<'_>, config: String, tokenizer: PathBuf, seed: u64) -> PyResult<Self> {
         run(py, || {
             if !tokenizer.is_dir() {
-                return Err(Error::NotFound { path: tokenizer, hint: "; expected a directory with a tokenizer".into() });
+                return Err(Error::NotFound {
+                    path: tokenizer,
+                    hint: "; expected a directory with a tokenizer".into(),
+                });
             }
             Backbone::from_config(Config::parse(&config)?, SideFiles::read(&tokenizer)?, seed)
         })
@@ -50,6 +53,7 @@ impl PyBackbone {
     }
 
     #[getter]
+    #[allow(clippy::unused_self)]
     fn family(&self) -> &'static str {
         "bert"
     }
@@ -111,13 +115,21 @@ impl PyBackbone {
         self.0.params.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect()
     }
 
-    fn encode(&self, py: Python<'_>, texts: Vec<String>, pairs: Option<Vec<String>>, max_length: Option<usize>) -> PyResult<PyEncodings> {
+    fn encode(
+        &self,
+        py: Python<'_>,
+        texts: Vec<String>,
+        pairs: Option<Vec<String>>,
+        max_length: Option<usize>,
+    ) -> PyResult<PyEncodings> {
         let limit = self.0.max_length();
         let positions = self.0.config.max_position_embeddings;
         run(py, || {
             let max_length = max_length.unwrap_or(limit);
             if max_length > positions {
-                return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
+                return Err(Error::Value(format!(
+                    "max_length={max_length}: the model bears {positions} tokens at most"
+                )));
             }
             self.0.tokenizer.encode(&texts, pairs.as_deref(), max_length)
         })
@@ -138,7 +150,10 @@ impl PyBackbone {
         let values = run(py, || {
             let pooling = Pooling::parse(pooling)?;
             if layer > self.0.config.num_hidden_layers {
-                return Err(Error::Value(format!("layer {layer}: the model has {} layers", self.0.config.num_hidden_layers)));
+                return Err(Error::Value(format!(
+                    "layer {layer}: the model has {} layers",
+                    self.0.config.num_hidden_layers
+                )));
             }
             let forward = |batch: &_| pooling.apply(&self.0.hidden(batch, layer)?, batch);
             collect_rows(&encodings.0, batch_tokens, columns, &forward, &mut |done| progress.report(done))

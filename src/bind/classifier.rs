@@ -25,15 +25,22 @@ pub struct PySequenceClassifier(SequenceClassifier);
 /// Class indices int64 `[N]`, or for multi-label indicators float32 `[N, C]`.
 fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> {
     if options.multi_label {
-        let array: PyReadonlyArray2<'_, f32> = targets.extract().map_err(|_| PyTypeError::new_err("targets: expected float32 [N, C]"))?;
+        let array: PyReadonlyArray2<'_, f32> =
+            targets.extract().map_err(|_| PyTypeError::new_err("targets: expected float32 [N, C]"))?;
         let array = array.as_array();
         if array.ncols() != options.n_outputs {
-            return Err(PyValueError::new_err(format!("targets: got {} columns for {} outputs", array.ncols(), options.n_outputs)));
+            return Err(PyValueError::new_err(format!(
+                "targets: got {} columns for {} outputs",
+                array.ncols(),
+                options.n_outputs
+            )));
         }
         return Ok(Labels::Indicators(array.iter().copied().collect()));
     }
-    let array: PyReadonlyArray1<'_, i64> = targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N]"))?;
-    let index = |&y: &i64| u32::try_from(y).map_err(|_| PyValueError::new_err(format!("targets: {y} is not a class index")));
+    let array: PyReadonlyArray1<'_, i64> =
+        targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N]"))?;
+    let index =
+        |&y: &i64| u32::try_from(y).map_err(|_| PyValueError::new_err(format!("targets: {y} is not a class index")));
     array.as_array().iter().map(index).collect::<PyResult<_>>().map(Labels::Classes)
 }
 
@@ -67,7 +74,13 @@ impl PySequenceClassifier {
         (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
     }
 
-    fn logits<'py>(&self, py: Python<'py>, encodings: &PyEncodings, batch_tokens: usize, on_progress: Option<Py<PyAny>>) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    fn logits<'py>(
+        &self,
+        py: Python<'py>,
+        encodings: &PyEncodings,
+        batch_tokens: usize,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mut progress = PyProgress::new(on_progress);
         let columns = self.n_outputs()?;
         let values = run(py, || self.0.logits(&encodings.0, batch_tokens, &mut |done| progress.report(done)))?;
@@ -89,7 +102,14 @@ impl PySequenceClassifier {
         self.0.params().count()
     }
 
-    fn save(&self, py: Python<'_>, path: PathBuf, labels: Vec<String>, multi_label: bool, metadata: &str) -> PyResult<()> {
+    fn save(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        labels: Vec<String>,
+        multi_label: bool,
+        metadata: &str,
+    ) -> PyResult<()> {
         run(py, || self.0.save(&path, &labels, multi_label, metadata))
     }
 

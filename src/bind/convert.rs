@@ -73,7 +73,8 @@ pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> 
     for (name, content) in &backbone.side_files.0 {
         files.set_item(name, PyBytes::new(py, content))?;
     }
-    let config = serde_json::to_string(&backbone.config.raw).map_err(|e| super::errors::to_python(Error::Value(e.to_string())))?;
+    let config = serde_json::to_string(&backbone.config.raw)
+        .map_err(|e| super::errors::to_python(Error::Value(e.to_string())))?;
     let dict = PyDict::new(py);
     dict.set_item("config", config)?;
     dict.set_item("files", files)?;
@@ -112,7 +113,8 @@ impl State {
         let Report { loaded, missing, ignored, converted } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted };
         let config = Config::parse(&self.config)?;
-        let backbone = Backbone::assemble(config, params.filter(in_backbone), SideFiles(self.files), report, self.source)?;
+        let backbone =
+            Backbone::assemble(config, params.filter(in_backbone), SideFiles(self.files), report, self.source)?;
         Ok((params, backbone))
     }
 }

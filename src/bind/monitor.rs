@@ -68,7 +68,8 @@ impl PyMonitor {
 
 impl Monitor for PyMonitor {
     fn on_start(&mut self, facts: &Facts) -> Result<()> {
-        Python::attach(|py| self.object.call_method1(py, "on_start", (convert::facts(py, facts)?,)).map(drop)).map_err(stopped)
+        Python::attach(|py| self.object.call_method1(py, "on_start", (convert::facts(py, facts)?,)).map(drop))
+            .map_err(stopped)
     }
 
     fn on_step(&mut self, record: &Record) -> Result<()> {
@@ -84,6 +85,8 @@ impl Monitor for PyMonitor {
     }
 
     fn on_wait(&mut self) -> Result<()> {
+        // Clippy's shorter form does not compile: the method's lifetime is not general enough.
+        #[allow(clippy::redundant_closure_for_method_calls)]
         Python::attach(|py| py.check_signals()).map_err(stopped)
     }
 
@@ -98,6 +101,7 @@ impl Monitor for PyMonitor {
     }
 
     fn on_epoch(&mut self, record: &Record) -> Result<()> {
-        Python::attach(|py| self.object.call_method1(py, "on_epoch", (convert::record(py, record)?,)).map(drop)).map_err(stopped)
+        Python::attach(|py| self.object.call_method1(py, "on_epoch", (convert::record(py, record)?,)).map(drop))
+            .map_err(stopped)
     }
 }

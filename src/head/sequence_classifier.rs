@@ -57,7 +57,12 @@ impl SequenceClassifier {
     }
 
     /// Logits, row-major `[N, C]` in input order. `progress` gets the number of tokens done and may stop the work.
-    pub fn logits(&self, encodings: &Encodings, batch_tokens: usize, progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<f32>> {
+    pub fn logits(
+        &self,
+        encodings: &Encodings,
+        batch_tokens: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
         let (bert, head) = (Bert::load(&params, config)?, ClassificationHead::load(&params, config)?);
         let mode = || Mode::inference();
@@ -109,7 +114,10 @@ impl SequenceClassifier {
         if same_logits && same_tokens && same_values(&self.params(), &read_back.params())? {
             return Ok(());
         }
-        Err(Error::Weights(format!("{}: what was written does not read back as the same model; nothing was replaced", dir.display())))
+        Err(Error::Weights(format!(
+            "{}: what was written does not read back as the same model; nothing was replaced",
+            dir.display()
+        )))
     }
 
     /// Read what [`SequenceClassifier::save`] wrote: the model and the metadata.
@@ -126,7 +134,8 @@ impl SequenceClassifier {
         specs.extend(ClassificationHead::specs(&config, n_outputs));
         let (params, report) = Checkpoint::open(dir)?.load(&specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
         let in_head = |name: &str| name.starts_with("classifier.");
-        let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, dir.display().to_string())?;
+        let backbone =
+            Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, dir.display().to_string())?;
         Ok((Self { backbone, head: params.filter(in_head) }, metadata))
     }
 

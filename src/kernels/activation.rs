@@ -44,7 +44,7 @@ vectorised! {
             Activation::Gelu => map(pre, out, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Activation::GeluTanh => map(pre, out, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
             Activation::Relu => map(pre, out, |x| x.max(0.0)),
-            Activation::Tanh => map(pre, out, |x| tanh(x)),
+            Activation::Tanh => map(pre, out, tanh),
         }
     }
 }

@@ -22,7 +22,14 @@ use super::simd::vectorised;
 const BLOCK: usize = 64;
 
 /// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`.
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, cu_seqlens: Arc<[u32]>, heads: usize, dropout: Option<Dropout>) -> Result<Tensor> {
+pub fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    cu_seqlens: Arc<[u32]>,
+    heads: usize,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
     let op = Attention { cu_seqlens, heads, dropout, log_sum_exp: OnceLock::new() };
     q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
 }
@@ -88,10 +95,25 @@ impl Task {
         // SAFETY: rows and columns of this task lie within `a` and `b`, which hold T rows of `width` values.
         unsafe {
             gemm(
-                rows, self.len, self.head_size, scores.as_mut_ptr(), 1, self.len as isize, false,
-                a.as_ptr().add(self.offset(row)), 1, self.width as isize,
-                b.as_ptr().add(self.offset(0)), self.width as isize, 1,
-                0.0, scale, false, false, false, Parallelism::None,
+                rows,
+                self.len,
+                self.head_size,
+                scores.as_mut_ptr(),
+                1,
+                self.len as isize,
+                false,
+                a.as_ptr().add(self.offset(row)),
+                1,
+                self.width as isize,
+                b.as_ptr().add(self.offset(0)),
+                self.width as isize,
+                1,
+                0.0,
+                scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
             );
         }
     }
@@ -101,10 +123,25 @@ impl Task {
         // SAFETY: as in `scores`; `out` is written at this task's rows and columns alone.
         unsafe {
             gemm(
-                rows, self.head_size, self.len, out.at(self.offset(row)), 1, self.width as isize, false,
-                scores.as_ptr(), 1, self.len as isize,
-                values.as_ptr().add(self.offset(0)), 1, self.width as isize,
-                0.0, scale, false, false, false, Parallelism::None,
+                rows,
+                self.head_size,
+                self.len,
+                out.at(self.offset(row)),
+                1,
+                self.width as isize,
+                false,
+                scores.as_ptr(),
+                1,
+                self.len as isize,
+                values.as_ptr().add(self.offset(0)),
+                1,
+                self.width as isize,
+                0.0,
+                scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
             );
         }
     }
@@ -114,10 +151,25 @@ impl Task {
         // SAFETY: as in `combine`.
         unsafe {
             gemm(
-                self.len, self.head_size, rows, out.at(self.offset(0)), 1, self.width as isize, row > 0,
-                scores.as_ptr(), self.len as isize, 1,
-                values.as_ptr().add(self.offset(row)), 1, self.width as isize,
-                1.0, scale, false, false, false, Parallelism::None,
+                self.len,
+                self.head_size,
+                rows,
+                out.at(self.offset(0)),
+                1,
+                self.width as isize,
+                row > 0,
+                scores.as_ptr(),
+                self.len as isize,
+                1,
+                values.as_ptr().add(self.offset(row)),
+                1,
+                self.width as isize,
+                1.0,
+                scale,
+                false,
+                false,
+                false,
+                Parallelism::None,
             );
         }
     }
@@ -126,14 +178,28 @@ impl Task {
 impl Attention {
     fn tasks(&self, tokens: usize, width: usize) -> Result<Vec<Task>> {
         let last = self.cu_seqlens.last().copied().unwrap_or(0) as usize;
-        if self.heads == 0 || !width.is_multiple_of(self.heads) || last != tokens || !self.cu_seqlens.is_sorted() || self.cu_seqlens[0] != 0 {
-            bail!("attention: got {tokens} tokens of width {width}, {} heads, sequences {:?}", self.heads, self.cu_seqlens)
+        if self.heads == 0
+            || !width.is_multiple_of(self.heads)
+            || last != tokens
+            || !self.cu_seqlens.is_sorted()
+            || self.cu_seqlens[0] != 0
+        {
+            bail!(
+                "attention: got {tokens} tokens of width {width}, {} heads, sequences {:?}",
+                self.heads,
+                self.cu_seqlens
+            )
         }
         let head_size = width / self.heads;
-        Ok(self.cu_seqlens.windows(2).flat_map(|w| {
-            let (first, len) = (w[0] as usize, (w[1] - w[0]) as usize);
-            (0..self.heads).map(move |head| Task { first, len, head, width, head_size })
-        }).filter(|task| task.len > 0).collect())
+        Ok(self
+            .cu_seqlens
+            .windows(2)
+            .flat_map(|w| {
+                let (first, len) = (w[0] as usize, (w[1] - w[0]) as usize);
+                (0..self.heads).map(move |head| Task { first, len, head, width, head_size })
+            })
+            .filter(|task| task.len > 0)
+            .collect())
     }
 
     /// The dropout of one row of probabilities: a key of its own for each query and head.
@@ -141,7 +207,7 @@ impl Attention {
         self.dropout.map(|dropout| dropout.child(((task.first + row) * self.heads + task.head) as u64))
     }
 
-    fn forward_task(&self, task: &Task, q: &[f32], k: &[f32], v: &[f32], out: Shared, log_sum_exp: Shared, tokens: usize) {
+    fn forward_task(&self, task: &Task, [q, k, v]: [&[f32]; 3], [out, log_sum_exp]: [Shared; 2], tokens: usize) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
         with_scratch(BLOCK.min(task.len) * task.len, |p, _| {
             for block in task.blocks() {
@@ -157,7 +223,13 @@ impl Attention {
         });
     }
 
-    fn backward_task(&self, task: &Task, [q, k, v, out, grad]: [&[f32]; 5], [dq, dk, dv]: [Shared; 3], log_sum_exp: &[f32]) {
+    fn backward_task(
+        &self,
+        task: &Task,
+        [q, k, v, out, grad]: [&[f32]; 5],
+        [dq, dk, dv]: [Shared; 3],
+        log_sum_exp: &[f32],
+    ) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
         let tokens = log_sum_exp.len() / self.heads;
         with_scratch(BLOCK.min(task.len) * task.len, |p, dp| {
@@ -169,7 +241,8 @@ impl Attention {
                     let (p, dp) = (&mut p[at.clone()], &mut dp[at]);
                     let row = block.0 + i;
                     let lse = log_sum_exp[task.head * tokens + task.first + row];
-                    let (o, go) = (&out[task.offset(row)..][..task.head_size], &grad[task.offset(row)..][..task.head_size]);
+                    let (o, go) =
+                        (&out[task.offset(row)..][..task.head_size], &grad[task.offset(row)..][..task.head_size]);
                     let dropout = self.row_dropout(task, row);
                     softmax_backward(p, dp, lse, o, go, dropout);
                 }
@@ -222,31 +295,58 @@ impl CustomOp3 for Attention {
         "attention"
     }
 
-    fn cpu_fwd(&self, q: &CpuStorage, ql: &Layout, k: &CpuStorage, kl: &Layout, v: &CpuStorage, vl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        ql: &Layout,
+        k: &CpuStorage,
+        kl: &Layout,
+        v: &CpuStorage,
+        vl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (t, width) = ql.shape().dims2()?;
         if kl.shape() != ql.shape() || vl.shape() != ql.shape() {
             bail!("attention: got q {:?}, k {:?}, v {:?}", ql.shape(), kl.shape(), vl.shape())
         }
-        let (q, k, v) = (f32_slice("attention", q, ql)?, f32_slice("attention", k, kl)?, f32_slice("attention", v, vl)?);
+        let (q, k, v) =
+            (f32_slice("attention", q, ql)?, f32_slice("attention", k, kl)?, f32_slice("attention", v, vl)?);
         let tasks = self.tasks(t, width)?;
         let (mut out, mut lse) = (uninit(t * width), uninit(t * self.heads));
-        let (out_ptr, lse_ptr) = (Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr()));
-        tasks.par_iter().for_each(|task| self.forward_task(task, q, k, v, out_ptr, lse_ptr, t));
+        let outputs = [Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr())];
+        tasks.par_iter().for_each(|task| self.forward_task(task, [q, k, v], outputs, t));
         let _ = self.log_sum_exp.set(lse);
         Ok((CpuStorage::F32(out), ql.shape().clone()))
     }
 
-    fn bwd(&self, q: &Tensor, k: &Tensor, v: &Tensor, out: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (t, width) = q.dims2()?;
         let Some(lse) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
         let tasks = self.tasks(t, width)?;
         let (mut dq, mut dk, mut dv) = (uninit(t * width), uninit(t * width), uninit(t * width));
         let outputs = [Shared(dq.as_mut_ptr()), Shared(dk.as_mut_ptr()), Shared(dv.as_mut_ptr())];
-        with_f32(q, |q| with_f32(k, |k| with_f32(v, |v| with_f32(out, |out| with_f32(grad, |grad| {
-            tasks.par_iter().for_each(|task| self.backward_task(task, [q, k, v, out, grad], outputs, lse));
-            Ok(())
-        })))))?;
-        let wanted = |arg: &Tensor, values| if arg.track_op() { tensor(values, (t, width)).map(Some) } else { Ok(None) };
+        with_f32(q, |q| {
+            with_f32(k, |k| {
+                with_f32(v, |v| {
+                    with_f32(out, |out| {
+                        with_f32(grad, |grad| {
+                            tasks
+                                .par_iter()
+                                .for_each(|task| self.backward_task(task, [q, k, v, out, grad], outputs, lse));
+                            Ok(())
+                        })
+                    })
+                })
+            })
+        })?;
+        let wanted =
+            |arg: &Tensor, values| if arg.track_op() { tensor(values, (t, width)).map(Some) } else { Ok(None) };
         Ok((wanted(q, dq)?, wanted(k, dk)?, wanted(v, dv)?))
     }
 }

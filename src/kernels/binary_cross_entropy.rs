@@ -48,9 +48,14 @@ impl CustomOp1 for BinaryCrossEntropy {
     fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let c = self.check(layout.shape())?;
         let logits = f32_slice("binary-cross-entropy", logits, layout)?;
-        let total: f64 = logits.iter().zip(&self.targets).enumerate().map(|(i, (&z, &t))| {
-            f64::from(self.weight(i % c)) * f64::from(z.max(0.0) - z * t + (-z.abs()).exp().ln_1p())
-        }).sum();
+        let total: f64 = logits
+            .iter()
+            .zip(&self.targets)
+            .enumerate()
+            .map(|(i, (&z, &t))| {
+                f64::from(self.weight(i % c)) * f64::from(z.max(0.0) - z * t + (-z.abs()).exp().ln_1p())
+            })
+            .sum();
         Ok((CpuStorage::F32(vec![(total / self.normalizer) as f32]), Shape::from(())))
     }
 

@@ -83,7 +83,8 @@ impl CustomOp1 for CrossEntropy {
             let lse = log_sum_exp(row);
             total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
             if smooth > 0.0 {
-                let all: f64 = row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
+                let all: f64 =
+                    row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
                 total += smooth / c as f64 * all;
             }
         }

@@ -60,29 +60,51 @@ impl LayerNorm {
         }
     }
 
-    fn forward(&self, x: &[f32], shape: &Shape, residual: Option<&[f32]>, params: &[f32]) -> Result<(CpuStorage, Shape)> {
+    fn forward(
+        &self,
+        x: &[f32],
+        shape: &Shape,
+        residual: Option<&[f32]>,
+        params: &[f32],
+    ) -> Result<(CpuStorage, Shape)> {
         let (t, d) = rows_and_columns("layer norm", shape)?;
         if d == 0 || params.len() != 2 * d || residual.is_some_and(|r| r.len() != x.len()) {
-            bail!("layer norm: got x {shape:?}, residual of {:?} values, weight and bias of {}", residual.map(<[f32]>::len), params.len() / 2)
+            bail!(
+                "layer norm: got x {shape:?}, residual of {:?} values, weight and bias of {}",
+                residual.map(<[f32]>::len),
+                params.len() / 2
+            )
         }
         let (mut y, mut moments) = (uninit(t * d), uninit(2 * t));
-        y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(|(task, (y, moments))| {
-            forward_rows(self, task * ROWS, x, residual, params, y, moments);
-        });
+        y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(
+            |(task, (y, moments))| {
+                forward_rows(self, task * ROWS, x, residual, params, y, moments);
+            },
+        );
         let _ = self.moments.set(moments);
         Ok((CpuStorage::F32(y), shape.clone()))
     }
 
     /// Gradients of `(s, [w, b])`.
-    fn backward(&self, x: &[f32], residual: Option<&[f32]>, params: &[f32], grad: &[f32]) -> Result<(Vec<f32>, Vec<f32>)> {
+    fn backward(
+        &self,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        params: &[f32],
+        grad: &[f32],
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
         let Some(moments) = self.moments.get() else { bail!("layer norm: backward before forward") };
         let d = params.len() / 2;
         let mut ds = uninit(x.len());
-        let partial: Vec<Vec<f32>> = ds.par_chunks_mut(ROWS * d).enumerate().map(|(task, ds)| {
-            let mut sums = vec![0f32; 2 * d];
-            backward_rows(self, task * ROWS, x, residual, &params[..d], grad, moments, ds, &mut sums);
-            sums
-        }).collect();
+        let partial: Vec<Vec<f32>> = ds
+            .par_chunks_mut(ROWS * d)
+            .enumerate()
+            .map(|(task, ds)| {
+                let mut sums = vec![0f32; 2 * d];
+                backward_rows(self, task * ROWS, x, residual, &params[..d], grad, moments, ds, &mut sums);
+                sums
+            })
+            .collect();
         Ok((ds, sum_partials(partial, 2 * d)))
     }
 }
@@ -142,14 +164,31 @@ impl CustomOp3 for LayerNorm {
         "residual-layer-norm"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, r: &CpuStorage, rl: &Layout, p: &CpuStorage, pl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        r: &CpuStorage,
+        rl: &Layout,
+        p: &CpuStorage,
+        pl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let name = "residual-layer-norm";
         let (x, r, p) = (f32_slice(name, x, xl)?, f32_slice(name, r, rl)?, f32_slice(name, p, pl)?);
         self.forward(x, xl.shape(), Some(r), p)
     }
 
-    fn bwd(&self, x: &Tensor, residual: &Tensor, params: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (ds, dp) = with_f32(x, |x| with_f32(residual, |r| with_f32(params, |p| with_f32(grad, |g| self.backward(x, Some(r), p, g)))))?;
+    fn bwd(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        params: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (ds, dp) = with_f32(x, |x| {
+            with_f32(residual, |r| with_f32(params, |p| with_f32(grad, |g| self.backward(x, Some(r), p, g))))
+        })?;
         let ds = tensor(ds, x.shape())?;
         let dx = match (x.track_op(), self.dropout) {
             (false, _) => None,

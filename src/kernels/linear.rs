@@ -29,7 +29,14 @@ struct Linear {
 }
 
 impl Linear {
-    fn forward(&self, x: &[f32], x_shape: &Shape, w: &[f32], w_shape: &Shape, bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+    fn forward(
+        &self,
+        x: &[f32],
+        x_shape: &Shape,
+        w: &[f32],
+        w_shape: &Shape,
+        bias: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
         let (t, k) = rows_and_columns("linear", x_shape)?;
         let (n, w_k) = w_shape.dims2()?;
         if k != w_k || bias.is_some_and(|b| b.len() != n) {
@@ -105,10 +112,25 @@ fn product(m: usize, n: usize, k: usize, out: &mut [f32], a: (&[f32], usize, usi
     // SAFETY: the strides stay within the slices, whose lengths the callers derive from the same m, n, k.
     unsafe {
         gemm(
-            m, n, k, out.as_mut_ptr(), 1, n as isize, false,
-            a.0.as_ptr(), a.2 as isize, a.1 as isize,
-            b.0.as_ptr(), b.2 as isize, b.1 as isize,
-            0.0, 1.0, false, false, false, Parallelism::Rayon(0),
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.0.as_ptr(),
+            a.2 as isize,
+            a.1 as isize,
+            b.0.as_ptr(),
+            b.2 as isize,
+            b.1 as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::Rayon(0),
         );
     }
 }
@@ -118,12 +140,27 @@ impl CustomOp3 for Linear {
         "linear"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, w, b) = (f32_slice("linear", x, xl)?, f32_slice("linear", w, wl)?, f32_slice("linear", b, bl)?);
         self.forward(x, xl.shape(), w, wl.shape(), Some(b))
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, b: &Tensor, _: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [dx, dw, db] = self.backward(x, w, Some(b), grad)?;
         Ok((dx, dw, db))
     }

@@ -18,7 +18,7 @@ pub fn exp(x: f32) -> f32 {
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
     let mut p = 1.984_127e-4_f32;
     p = p.mul_add(r, 1.388_888_9e-3);
-    p = p.mul_add(r, 8.333_333_6e-3);
+    p = p.mul_add(r, 8.333_334e-3);
     p = p.mul_add(r, 4.166_666_8e-2);
     p = p.mul_add(r, 0.166_666_67);
     p = p.mul_add(r, 0.5);
@@ -57,7 +57,7 @@ pub fn tanh(x: f32) -> f32 {
     p = p.mul_add(y, 6.372_619_3e-4);
     p = p.mul_add(y, 4.893_524_6e-3);
     let mut q = 1.198_258_4e-6_f32;
-    q = q.mul_add(y, 1.185_347_06e-4);
+    q = q.mul_add(y, 1.185_347e-4);
     q = q.mul_add(y, 2.268_434_6e-3);
     q = q.mul_add(y, 4.893_525e-3);
     x * p / q

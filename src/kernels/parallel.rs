@@ -13,20 +13,20 @@ pub const CHUNK: usize = 16 * 1024;
 struct Pool {
     process: u32,
     requested: Option<usize>,
-    pool: Option<Arc<ThreadPool>>,
+    threads: Option<Arc<ThreadPool>>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, requested: None, pool: None });
+static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, requested: None, threads: None });
 
 fn pool() -> Arc<ThreadPool> {
     let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     // Threads do not survive a fork: a child process needs a pool of its own.
     if state.process != std::process::id() {
-        std::mem::forget(state.pool.take());
+        std::mem::forget(state.threads.take());
         state.process = std::process::id();
     }
     let requested = state.requested;
-    state.pool.get_or_insert_with(|| Arc::new(build(requested))).clone()
+    state.threads.get_or_insert_with(|| Arc::new(build(requested))).clone()
 }
 
 fn build(threads: Option<usize>) -> ThreadPool {
@@ -59,7 +59,7 @@ pub fn set_num_threads(n: usize) {
     let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     state.requested = (n > 0).then_some(n);
     state.process = std::process::id();
-    state.pool = None;
+    state.threads = None;
 }
 
 /// Call `f(first index, chunk)` for consecutive chunks of at most `chunk` elements, in parallel.

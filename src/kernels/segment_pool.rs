@@ -43,7 +43,9 @@ vectorised! {
             Reduction::Mean => {
                 rows.chunks_exact(d).for_each(|row| add_assign(y, row));
                 let inverse = 1.0 / (rows.len() / d).max(1) as f32;
-                y.iter_mut().for_each(|y| *y *= inverse);
+                for y in y {
+                    *y *= inverse;
+                }
             }
             Reduction::Max => {
                 let mut rows = rows.chunks_exact(d);
@@ -80,28 +82,32 @@ impl CustomOp1 for SegmentPool {
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let (t, d) = x.dims2()?;
-        with_f32(x, |x| with_f32(y, |y| with_f32(grad, |grad| {
-            let mut dx = vec![0f32; t * d];
-            for sequence in 0..self.cu_seqlens.len().saturating_sub(1) {
-                let rows = self.rows(sequence);
-                let (y, grad) = (&y[sequence * d..][..d], &grad[sequence * d..][..d]);
-                match self.reduction {
-                    Reduction::Mean => {
-                        let inverse = 1.0 / rows.len().max(1) as f32;
-                        for row in rows {
-                            dx[row * d..][..d].iter_mut().zip(grad).for_each(|(dx, g)| *dx = g * inverse);
-                        }
-                    }
-                    Reduction::Max => {
-                        for column in 0..d {
-                            if let Some(row) = rows.clone().find(|row| x[row * d + column] == y[column]) {
-                                dx[row * d + column] = grad[column];
+        with_f32(x, |x| {
+            with_f32(y, |y| {
+                with_f32(grad, |grad| {
+                    let mut dx = vec![0f32; t * d];
+                    for sequence in 0..self.cu_seqlens.len().saturating_sub(1) {
+                        let rows = self.rows(sequence);
+                        let (y, grad) = (&y[sequence * d..][..d], &grad[sequence * d..][..d]);
+                        match self.reduction {
+                            Reduction::Mean => {
+                                let inverse = 1.0 / rows.len().max(1) as f32;
+                                for row in rows {
+                                    dx[row * d..][..d].iter_mut().zip(grad).for_each(|(dx, g)| *dx = g * inverse);
+                                }
+                            }
+                            Reduction::Max => {
+                                for column in 0..d {
+                                    if let Some(row) = rows.clone().find(|row| x[row * d + column] == y[column]) {
+                                        dx[row * d + column] = grad[column];
+                                    }
+                                }
                             }
                         }
                     }
-                }
-            }
-            tensor(dx, (t, d)).map(Some)
-        })))
+                    tensor(dx, (t, d)).map(Some)
+                })
+            })
+        })
     }
 }

@@ -69,7 +69,10 @@ impl Classification {
         Ok(match labels {
             Labels::Classes(labels) => {
                 let labels = examples.iter().map(|&i| Some(labels[i])).collect();
-                cross_entropy(logits, CrossEntropy { labels, class_weight, label_smoothing: self.label_smoothing as f32, normalizer })?
+                cross_entropy(
+                    logits,
+                    CrossEntropy { labels, class_weight, label_smoothing: self.label_smoothing as f32, normalizer },
+                )?
             }
             Labels::Indicators(values) => {
                 let (c, e) = (self.n_outputs, self.label_smoothing as f32);

@@ -37,7 +37,13 @@ impl AdamW {
     }
 
     /// One step with gradients scaled by `gradient_scale` and learning rates by `rate_factor`.
-    pub fn step(&mut self, trainable: &[Trainable], gradients: &Gradients, gradient_scale: f64, rate_factor: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        trainable: &[Trainable],
+        gradients: &Gradients,
+        gradient_scale: f64,
+        rate_factor: f64,
+    ) -> Result<()> {
         self.steps += 1;
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);

@@ -24,9 +24,8 @@ impl Tokenizer {
     pub fn from_files(files: &SideFiles) -> Result<Self> {
         let config = files.json("tokenizer_config.json")?.unwrap_or_default();
         let mut inner = match (files.0.get("tokenizer.json"), files.0.get("vocab.txt")) {
-            (Some(json), _) => {
-                tokenizers::Tokenizer::from_bytes(json).map_err(|e| Error::Data(format!("tokenizer.json: cannot be read: {e}")))?
-            }
+            (Some(json), _) => tokenizers::Tokenizer::from_bytes(json)
+                .map_err(|e| Error::Data(format!("tokenizer.json: cannot be read: {e}")))?,
             (None, Some(vocab)) => word_piece::build(vocab, &config)?,
             (None, None) => {
                 return Err(Error::Data("no tokenizer: expected tokenizer.json or vocab.txt beside the model".into()));
@@ -66,7 +65,11 @@ impl Tokenizer {
             )));
         }
         if pairs.is_some_and(|p| p.len() != texts.len()) {
-            return Err(Error::Value(format!("got {} texts and {:?} second texts", texts.len(), pairs.map(<[_]>::len))));
+            return Err(Error::Value(format!(
+                "got {} texts and {:?} second texts",
+                texts.len(),
+                pairs.map(<[_]>::len)
+            )));
         }
         let mut cutting = self.inner.clone();
         cutting

@@ -24,7 +24,8 @@ pub(super) fn build(vocab: &[u8], config: &Value) -> Result<Tokenizer> {
         })?;
         Ok((token, id as u32))
     };
-    let (unk, cls, sep) = (special("unk_token", "[UNK]")?, special("cls_token", "[CLS]")?, special("sep_token", "[SEP]")?);
+    let (unk, cls, sep) =
+        (special("unk_token", "[UNK]")?, special("cls_token", "[CLS]")?, special("sep_token", "[SEP]")?);
     let bad = |e: tokenizers::Error| Error::Data(format!("vocab.txt: {e}"));
     let ids = WordPiece::read_bytes(vocab).map_err(bad)?;
     let model = WordPiece::builder().vocab(ids).unk_token(unk.0.clone()).build().map_err(bad)?;

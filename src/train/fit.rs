@@ -72,7 +72,10 @@ impl FitOptions {
         at_least_one("patience", self.patience.unwrap_or(1))?;
         match &self.class_weight {
             Some(w) if w.len() != self.n_outputs || w.iter().any(|w| !(*w >= 0.0 && w.is_finite())) => {
-                Err(Error::Value(format!("class_weight: expected {} finite numbers of 0 or more, got {w:?}", self.n_outputs)))
+                Err(Error::Value(format!(
+                    "class_weight: expected {} finite numbers of 0 or more, got {w:?}",
+                    self.n_outputs
+                )))
             }
             _ => Ok(()),
         }
@@ -80,7 +83,13 @@ impl FitOptions {
 }
 
 /// Train a classifier on a backbone, which stays as it is.
-pub fn fit(backbone: &Backbone, train: &Dataset, eval: Option<&Dataset>, options: &FitOptions, monitor: &mut dyn Monitor) -> Result<Outcome> {
+pub fn fit(
+    backbone: &Backbone,
+    train: &Dataset,
+    eval: Option<&Dataset>,
+    options: &FitOptions,
+    monitor: &mut dyn Monitor,
+) -> Result<Outcome> {
     options.check()?;
     let strategy = Strategy::parse(options.strategy.clone())?;
     let objective = Classification {
@@ -104,7 +113,7 @@ pub fn fit(backbone: &Backbone, train: &Dataset, eval: Option<&Dataset>, options
         params.insert(&spec.name, initialise(&spec, Key::new(options.seed, Stream::Init))?);
     }
     let plan = Plan::compile(&strategy, backbone, options.n_outputs);
-    let batches = Batches::of(&train.encodings.lengths(), options);
+    let batches = Batches::of(&train.encodings.lengths(), options, &mut || monitor.on_wait())?;
     let facts = Facts {
         total_steps: batches.total_steps,
         total_tokens: batches.total_tokens,
@@ -116,25 +125,17 @@ pub fn fit(backbone: &Backbone, train: &Dataset, eval: Option<&Dataset>, options
     monitor.on_start(&facts)?;
 
     let started = Instant::now();
-    let inputs = |encodings, monitor: &mut dyn Monitor| match plan.encoder_is_frozen() {
-        true => Inputs::precompute(encodings, &params, &backbone.config, options.batch_tokens, &mut |_| monitor.on_wait()),
-        false => Ok(Inputs::Tokens(encodings)),
-    };
-    let prepared = inputs(train.encodings, monitor).and_then(|train_inputs| {
-        let eval = eval.map(|eval| Ok::<_, Error>((inputs(eval.encodings, monitor)?, &eval.labels))).transpose()?;
-        Ok((train_inputs, eval))
-    });
-    let (train_inputs, eval) = match prepared {
-        Ok(prepared) => prepared,
-        // Stopped before the first step: there is nothing to keep.
-        Err(stopped @ Error::Stopped(_)) => {
-            return Ok(Outcome { model: None, summary: Summary::default(), facts, stopped: Some(stopped) });
+    let inputs = |encodings, monitor: &mut dyn Monitor| {
+        if !plan.encoder_is_frozen() {
+            return Ok(Inputs::Tokens(encodings));
         }
-        Err(other) => return Err(other),
+        Inputs::precompute(encodings, &params, &backbone.config, options.batch_tokens, &mut |_| monitor.on_wait())
     };
+    let train_inputs = inputs(train.encodings, monitor)?;
+    let eval = eval.map(|eval| Ok::<_, Error>((inputs(eval.encodings, monitor)?, &eval.labels))).transpose()?;
     let mut run = Run::new(&params, &plan, &strategy, &objective, backbone, options, batches.total_steps, started)?;
     let stopped = run.train(&train_inputs, &train.labels, eval.as_ref(), &batches, monitor).err();
-    let (params, summary) = run.finish(stopped.as_ref())?;
+    let (params, summary) = run.finish(stopped.as_ref());
     let model = params.map(|params| SequenceClassifier::new(backbone, &params));
     Ok(Outcome { model, summary, facts, stopped })
 }
@@ -151,7 +152,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    fn of(lengths: &[usize], options: &FitOptions) -> Self {
+    fn of(lengths: &[usize], options: &FitOptions, wait: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
         let key = Key::new(options.seed, Stream::Shuffle);
         let mut all = Self {
             lengths: lengths.to_vec(),
@@ -173,8 +174,9 @@ impl Batches {
                 all.total_tokens += step.iter().flatten().map(|&text| lengths[text]).sum::<usize>();
             }
             epoch += 1;
+            wait()?;
         }
-        all
+        Ok(all)
     }
 
     /// The optimiser steps of an epoch, each the batches it accumulates; the last may have fewer.

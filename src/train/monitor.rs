@@ -3,7 +3,6 @@
 use crate::error::Result;
 use crate::report::{Facts, Record};
 
-
 /// Called on the thread that called `fit`. An error ends the run; what was learnt so far is kept.
 pub trait Monitor {
     /// Before the first step.

@@ -38,7 +38,11 @@ impl Plan {
             ParameterPlan {
                 trainable,
                 // The topmost layer learns as fast as the head.
-                learning_rate: if trainable { strategy.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32) } else { 0.0 },
+                learning_rate: if trainable {
+                    strategy.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32)
+                } else {
+                    0.0
+                },
                 weight_decay: if decays { strategy.weight_decay } else { 0.0 },
                 name: spec.name,
                 shape: spec.shape,

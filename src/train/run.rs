@@ -85,16 +85,24 @@ impl<'a> Run<'a> {
     }
 
     /// Run to the end, to early stopping, or to an error.
-    pub fn train(&mut self, inputs: &Inputs, labels: &Labels, eval: Option<&(Inputs, &Labels)>, batches: &Batches, monitor: &mut dyn Monitor) -> Result<()> {
+    pub fn train(
+        &mut self,
+        inputs: &Inputs,
+        labels: &Labels,
+        eval: Option<&(Inputs, &Labels)>,
+        batches: &Batches,
+        monitor: &mut dyn Monitor,
+    ) -> Result<()> {
         let total = self.schedule.total_steps;
         for epoch in 0.. {
             let steps = batches.steps(epoch);
             let n_steps = steps.len();
             for (i, groups) in steps.into_iter().enumerate() {
                 let mut record = self.step(inputs, labels, &groups)?;
-                record.tokens = self.summary.last.tokens + groups.iter().map(|texts| batches.tokens(texts)).sum::<usize>();
+                record.tokens =
+                    self.summary.last.tokens + groups.iter().map(|texts| batches.tokens(texts)).sum::<usize>();
                 record.epoch = epoch as f64 + (i + 1) as f64 / n_steps as f64;
-                record.elapsed_s = (self.started.elapsed() - self.evaluating).as_secs_f64();
+                record.elapsed_s = self.started.elapsed().saturating_sub(self.evaluating).as_secs_f64();
                 let step = record.step;
                 self.summary.last = record.clone();
                 monitor.on_step(&record)?;
@@ -159,7 +167,13 @@ impl<'a> Run<'a> {
             Ok((loss, norm))
         })?;
         self.losses = (self.losses.0 + loss, self.losses.1 + 1);
-        Ok(Record { step: step + 1, loss, learning_rate: self.strategy.learning_rate * factor, grad_norm: norm, ..Record::default() })
+        Ok(Record {
+            step: step + 1,
+            loss,
+            learning_rate: self.strategy.learning_rate * factor,
+            grad_norm: norm,
+            ..Record::default()
+        })
     }
 
     /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
@@ -200,7 +214,7 @@ impl<'a> Run<'a> {
         let loss = f64::from(self.objective.loss(&tensor, labels, &all, normalizer)?.to_scalar::<f32>()?);
         let score = monitor.on_evaluate(&logits, &self.mean_record(), loss)?;
         self.evaluating += began.elapsed();
-        if self.summary.best_score.is_none_or(|best| score > best) {
+        if self.summary.best_score.is_none_or(|best| score > best || best.is_nan()) {
             self.summary.best_score = Some(score);
             self.summary.best_step = Some(self.summary.last.step);
             self.kept = Some(self.snapshot()?);
@@ -222,7 +236,7 @@ impl<'a> Run<'a> {
     }
 
     /// The weights to keep: the best evaluated; else the last, or if they may be bad, those of the last good epoch.
-    pub fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
+    pub fn finish(self, stopped: Option<&Error>) -> (Option<Parameters>, Summary) {
         let evaluated = self.summary.best_step.is_some();
         let doubtful = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
         let current = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
@@ -237,7 +251,7 @@ impl<'a> Run<'a> {
             _ if doubtful || self.summary.last.step == 0 => None,
             _ => Some(current),
         };
-        Ok((params, self.summary))
+        (params, self.summary)
     }
 }
 

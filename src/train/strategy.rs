@@ -56,12 +56,27 @@ impl Strategy {
         };
         let positive = |x: f64| x > 0.0 && x.is_finite();
         within("learning_rate", self.learning_rate, positive(self.learning_rate), "a positive number")?;
-        within("layer_decay", self.layer_decay, self.layer_decay > 0.0 && self.layer_decay <= 1.0, "more than 0, at most 1")?;
-        within("weight_decay", self.weight_decay, self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "0 or more")?;
+        within(
+            "layer_decay",
+            self.layer_decay,
+            self.layer_decay > 0.0 && self.layer_decay <= 1.0,
+            "more than 0, at most 1",
+        )?;
+        within(
+            "weight_decay",
+            self.weight_decay,
+            self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+            "0 or more",
+        )?;
         within("warmup_ratio", self.warmup_ratio, (0.0..=1.0).contains(&self.warmup_ratio), "0 to 1")?;
         let norm = self.max_grad_norm.unwrap_or(1.0);
         within("max_grad_norm", norm, positive(norm), "a positive number or None")?;
-        within("label_smoothing", self.label_smoothing, (0.0..1.0).contains(&self.label_smoothing), "0 or more, less than 1")?;
+        within(
+            "label_smoothing",
+            self.label_smoothing,
+            (0.0..1.0).contains(&self.label_smoothing),
+            "0 or more, less than 1",
+        )?;
         within("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "0 or more, less than 1")?;
         within("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "0 or more, less than 1")?;
         within("epsilon", self.epsilon, positive(self.epsilon), "a positive number")

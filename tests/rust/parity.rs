@@ -78,7 +78,12 @@ impl Reference {
         for (name, tensor) in self.params.iter() {
             let decays = !name.ends_with("bias") && !name.contains("LayerNorm");
             let weight_decay = if decays { 0.01 } else { 0.0 };
-            trainable.push(Trainable { name: name.into(), var: Var::from_tensor(tensor)?, learning_rate: 1e-2, weight_decay });
+            trainable.push(Trainable {
+                name: name.into(),
+                var: Var::from_tensor(tensor)?,
+                learning_rate: 1e-2,
+                weight_decay,
+            });
         }
         let params = trainable.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
         Ok((params, trainable))
@@ -97,10 +102,14 @@ impl Reference {
             _ => (None, 0.0),
         };
         let normalizer = CrossEntropy::weight_sum(&self.labels, class_weight.as_deref());
-        Ok(cross_entropy(logits, CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer })?)
+        Ok(cross_entropy(
+            logits,
+            CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer },
+        )?)
     }
 
-    fn stored(&self, name: &str) -> String {
+    /// The name under which transformers stores a parameter.
+    fn stored(name: &str) -> String {
         if name.starts_with("classifier") { name.to_string() } else { format!("bert.{name}") }
     }
 }
@@ -112,7 +121,12 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
         let bert = Bert::load(&reference.params, &reference.config)?;
         for layer in 0..=reference.config.num_hidden_layers {
             let hidden = bert.forward(&reference.batch, layer, &Mode::inference())?;
-            assert_close(&format!("{name} layer {layer}"), &hidden, &reference.tensors[&format!("hidden_states.{layer}")], 0.0)?;
+            assert_close(
+                &format!("{name} layer {layer}"),
+                &hidden,
+                &reference.tensors[&format!("hidden_states.{layer}")],
+                0.0,
+            )?;
         }
         let logits = reference.logits(&reference.params)?;
         assert_close("logits", &logits, &reference.tensors["logits"], 0.0)?;
@@ -129,11 +143,13 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
         let grads = reference.loss(&reference.logits(&params)?)?.backward()?;
         for p in &trainable {
             let got = grads.get(p.var.as_tensor()).ok_or(format!("{}: no gradient", p.name))?;
-            let expected = &reference.tensors[&format!("grad.{}", reference.stored(&p.name))];
+            let expected = &reference.tensors[&format!("grad.{}", Reference::stored(&p.name))];
             // The gradient of a key's bias is zero in exact arithmetic (softmax does not see a shift), so it has no scale
             // of its own: it is held against that of the query's bias.
             let floor = match p.name.strip_suffix("key.bias") {
-                Some(layer) => values(&reference.tensors[&format!("grad.bert.{layer}query.bias")])?.iter().fold(0.0, |a: f64, b| a.max(b.abs())),
+                Some(layer) => values(&reference.tensors[&format!("grad.bert.{layer}query.bias")])?
+                    .iter()
+                    .fold(0.0, |a: f64, b| a.max(b.abs())),
                 None => 0.0,
             };
             assert_close(&format!("{name} {}", p.name), got, expected, floor)?;
@@ -169,7 +185,10 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
             let reference = Reference::open(name)?;
             let recorded: serde_json::Value = serde_json::from_slice(&std::fs::read(reference.training.join(file))?)?;
             let series = |key: &str| -> Vec<f64> {
-                recorded[key].as_array().map(|a| a.iter().filter_map(serde_json::Value::as_f64).collect()).unwrap_or_default()
+                recorded[key]
+                    .as_array()
+                    .map(|a| a.iter().filter_map(serde_json::Value::as_f64).collect())
+                    .unwrap_or_default()
             };
             let (losses, norms, rates) = (series("losses"), series("grad_norms"), series("learning_rates"));
             assert_eq!((losses.len(), norms.len(), rates.len()), (10, 10, 10));
@@ -235,11 +254,22 @@ fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
     let reference = Reference::open("bert_b")?;
     for name in ["bert_b_bin", "bert_b_sharded", "bert_b_legacy", "bert_b_bin_f16"] {
         let dir = directory(name);
-        let ignorable = |name: &str| name.starts_with("cls.") || name.starts_with("classifier.") || name == "embeddings.position_ids";
-        let (params, report) = Checkpoint::open(&dir)?.load(&Backbone::specs(&reference.config), |_| false, ignorable, Key::new(0, Stream::Init))?;
+        let ignorable = |name: &str| {
+            name.starts_with("cls.") || name.starts_with("classifier.") || name == "embeddings.position_ids"
+        };
+        let (params, report) = Checkpoint::open(&dir)?.load(
+            &Backbone::specs(&reference.config),
+            |_| false,
+            ignorable,
+            Key::new(0, Stream::Init),
+        )?;
         for (parameter, tensor) in params.iter() {
             let expected = reference.params.get(parameter)?;
-            let expected = if name.ends_with("f16") { expected.to_dtype(DType::F16)?.to_dtype(DType::F32)? } else { expected.clone() };
+            let expected = if name.ends_with("f16") {
+                expected.to_dtype(DType::F16)?.to_dtype(DType::F32)?
+            } else {
+                expected.clone()
+            };
             assert_eq!(values(tensor)?, values(&expected)?, "{name} {parameter}");
         }
         assert_eq!(report.converted.is_empty(), name != "bert_b_bin_f16", "{name}");

@@ -1,0 +1,58 @@
+# `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint test-rust test-python bench format clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.made: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.made $(SOURCES)
+	rm -rf dist
+	$(BIN)/maturin build --release --locked --out dist
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	touch $@
+
+build: $(VENV)/.built  ## Build the wheel and install it into .venv
+
+demo: build  ## The main job on real input: fine-tune MiniLM on Reuters R8, save, reload, predict, compare
+	$(BIN)/python -m bench.demo
+
+test: lint test-rust test-python  ## Everything that checks the project
+
+lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	$(BIN)/ruff format --check python tests bench
+	$(BIN)/ruff check python tests bench
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest warmstart._core
+
+test-rust:  ## Rust tests
+	cargo test --release --locked --no-default-features
+
+test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
+	$(BIN)/python -m pytest
+
+bench: build  ## Speed and memory beside torch + transformers (makes .venv-bench, 6 GB)
+	$(BIN)/python -m bench.run
+
+format: $(VENV)/.dev  ## Format all sources
+	cargo fmt
+	$(BIN)/ruff format python tests bench
+	$(BIN)/ruff check --fix python tests bench
+
+clean:  ## Remove what was built
+	rm -rf target dist $(VENV) .venv-bench .assets demo-output

@@ -1,0 +1,442 @@
+//! Every operation at odd sizes against plain f64 formulas: forward directly, backward against central differences.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor, Var};
+use warmstart::kernels::activation::Activation;
+use warmstart::kernels::attention::attention;
+use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::kernels::dropout::{Dropout, dropout};
+use warmstart::kernels::embedding::embedding;
+use warmstart::kernels::layer_norm::{layer_norm, residual_layer_norm};
+use warmstart::kernels::linear::linear;
+use warmstart::kernels::segment_pool::{Reduction, segment_pool};
+use warmstart::rng::{Key, Stream};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// f32 rounding of sums of up to about a thousand terms, relative to the largest value.
+const TOLERANCE: f64 = 3e-6;
+
+fn random(seed: u64, shape: &[usize]) -> candle_core::Result<Var> {
+    let values = Key::new(seed, Stream::Init).normal(shape.iter().product(), 1.0);
+    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+fn f64s(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
+    Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        assert!((g - e).abs() <= tolerance * scale, "{what}[{i}]: got {g}, expected {e} (values up to {scale})");
+    }
+}
+
+/// Check `op` against `formula`: values, and for the loss `sum(weights * y)` the gradient of each argument against central
+/// differences of the formula in f64. At most `PROBES` elements of each argument are shifted.
+fn check(
+    what: &str,
+    args: &[Var],
+    op: impl Fn(&[Tensor]) -> candle_core::Result<Tensor>,
+    formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+) -> Outcome {
+    const PROBES: usize = 40;
+    let tensors: Vec<Tensor> = args.iter().map(|v| v.as_tensor().clone()).collect();
+    let y = op(&tensors)?;
+    let values: Vec<Vec<f64>> = tensors.iter().map(f64s).collect::<candle_core::Result<_>>()?;
+    assert_close(what, &f64s(&y)?, &formula(&values), TOLERANCE);
+    if y.elem_count() == 0 {
+        return Ok(());
+    }
+    let weights = random(99, y.dims())?.as_detached_tensor();
+    let w = f64s(&weights)?;
+    let grads = (&y * &weights)?.sum_all()?.backward()?;
+    let loss = |values: &[Vec<f64>]| formula(values).iter().zip(&w).map(|(y, w)| y * w).sum::<f64>();
+    for (a, var) in args.iter().enumerate() {
+        let got = f64s(grads.get(var.as_tensor()).ok_or(format!("{what}: argument {a} has no gradient"))?)?;
+        let stride = got.len().div_ceil(PROBES).max(1);
+        let (mut measured, mut picked) = (Vec::new(), Vec::new());
+        for i in (0..got.len()).step_by(stride) {
+            let shifted = |h: f64| {
+                let mut values = values.clone();
+                values[a][i] += h;
+                loss(&values)
+            };
+            measured.push((shifted(1e-6) - shifted(-1e-6)) / 2e-6);
+            picked.push(got[i]);
+        }
+        // Rounding of the f64 loss makes central differences with this step uncertain by about 1e-8.
+        assert_close(&format!("{what}: gradient of argument {a}"), &picked, &measured, 2e-5);
+    }
+    Ok(())
+}
+
+fn activate(kind: Option<Activation>, x: f64) -> f64 {
+    match kind {
+        None => x,
+        Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt())),
+        Some(Activation::GeluTanh) => {
+            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
+        }
+        Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::Tanh) => x.tanh(),
+    }
+}
+
+#[test]
+fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
+    let kinds =
+        [None, Some(Activation::Gelu), Some(Activation::GeluTanh), Some(Activation::Relu), Some(Activation::Tanh)];
+    for (i, (t, k, n)) in [(1, 1, 1), (7, 5, 3), (1, 33, 17), (130, 7, 65), (3, 1023, 9)].into_iter().enumerate() {
+        let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?];
+        let kind = kinds[i];
+        let with_bias = move |v: &[Vec<f64>]| {
+            let at = |row: usize, col: usize| (0..k).map(|j| v[0][row * k + j] * v[1][col * k + j]).sum::<f64>();
+            (0..t * n).map(|i| activate(kind, at(i / n, i % n) + v.get(2).map_or(0.0, |b| b[i % n]))).collect()
+        };
+        check("linear", &args, |a| linear(&a[0], &a[1], Some(&a[2]), kind), with_bias)?;
+        check("linear without bias", &args[..2], |a| linear(&a[0], &a[1], None, kind), with_bias)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_when_there_are_no_rows_gives_none() -> Outcome {
+    let (x, w) = (Tensor::zeros((0, 4), candle_core::DType::F32, &Device::Cpu)?, random(1, &[3, 4])?);
+    assert_eq!(linear(&x, w.as_tensor(), None, Some(Activation::Gelu))?.dims(), [0, 3]);
+    Ok(())
+}
+
+#[test]
+fn linear_when_a_side_is_frozen_computes_no_gradient_for_it() -> Outcome {
+    let (x, w, b) = (random(1, &[4, 3])?, random(2, &[5, 3])?, random(3, &[5])?);
+    let frozen = w.as_detached_tensor();
+    let grads = linear(x.as_tensor(), &frozen, Some(b.as_tensor()), None)?.sum_all()?.backward()?;
+    assert!(grads.get(&frozen).is_none());
+    assert!(grads.get(x.as_tensor()).is_some() && grads.get(b.as_tensor()).is_some());
+    Ok(())
+}
+
+fn norm_formula(x: &[f64], w: &[f64], b: &[f64], eps: f64) -> Vec<f64> {
+    let d = w.len();
+    x.chunks(d)
+        .flat_map(|row| {
+            let mean = row.iter().sum::<f64>() / d as f64;
+            let var = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+            row.iter().enumerate().map(|(i, x)| (x - mean) / (var + eps).sqrt() * w[i] + b[i]).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn layer_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
+    for (t, d) in [(1, 1), (1, 3), (7, 16), (33, 17), (65, 1023)] {
+        let args = [random(1, &[t, d])?, random(2, &[d])?, random(3, &[d])?];
+        check(
+            "layer norm",
+            &args,
+            |a| layer_norm(&a[0], &a[1], &a[2], 1e-5),
+            |v| norm_formula(&v[0], &v[1], &v[2], 1e-5),
+        )?;
+    }
+    Ok(())
+}
+
+/// The factors 0 or 1 / (1 - p) that an operation's dropout uses, read off `dropout` of ones.
+fn factors(drop: Dropout, shape: &[usize]) -> candle_core::Result<Vec<f64>> {
+    f64s(&dropout(&Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu)?, drop)?)
+}
+
+#[test]
+fn residual_layer_norm_when_dropout_is_on_agrees_forward_and_backward() -> Outcome {
+    for (t, d) in [(1, 7), (70, 33)] {
+        for p in [0.0, 0.3] {
+            let drop = (p > 0.0).then(|| Dropout::new(p, Key::new(5, Stream::Dropout)));
+            let factor = factors(drop.unwrap_or(Dropout::new(0.0, Key::new(5, Stream::Dropout))), &[t, d])?;
+            let args = [random(1, &[t, d])?, random(2, &[t, d])?, random(3, &[d])?, random(4, &[d])?];
+            check(
+                "residual layer norm",
+                &args,
+                |a| residual_layer_norm(&a[0], &a[1], &a[2], &a[3], 1e-12, drop),
+                |v| {
+                    let sum: Vec<f64> = v[0].iter().zip(&factor).zip(&v[1]).map(|((x, f), r)| x * f + r).collect();
+                    norm_formula(&sum, &v[2], &v[3], 1e-12)
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn dropout_when_applied_keeps_the_mean_and_its_backward_uses_the_same_mask() -> Outcome {
+    let (p, n) = (0.25, 100_003);
+    let drop = Dropout::new(p, Key::new(11, Stream::Dropout));
+    let factor = factors(drop, &[n])?;
+    let kept = factor.iter().filter(|&&f| f > 0.0).count() as f64 / n as f64;
+    assert!((kept - 0.75).abs() < 0.006, "{kept}");
+    assert!(factor.iter().all(|&f| f == 0.0 || (f - 4.0 / 3.0).abs() < 1e-6));
+    let x = random(1, &[n])?;
+    let y = dropout(x.as_tensor(), drop)?;
+    let expected: Vec<f64> = f64s(x.as_tensor())?.iter().zip(&factor).map(|(x, f)| x * f).collect();
+    assert_close("dropout", &f64s(&y)?, &expected, 1e-6);
+    let grads = y.sum_all()?.backward()?;
+    assert_close("dropout gradient", &f64s(grads.get(x.as_tensor()).ok_or("none")?)?, &factor, 1e-6);
+    let other = factors(Dropout::new(p, Key::new(12, Stream::Dropout)), &[n])?;
+    let both = factor.iter().zip(&other).filter(|(a, b)| **a > 0.0 && **b > 0.0).count() as f64 / n as f64;
+    assert!((both - 0.5625).abs() < 0.01, "masks of two keys are not independent: {both}");
+    Ok(())
+}
+
+#[test]
+fn embedding_when_ids_repeat_adds_their_gradients() -> Outcome {
+    for (v, d, ids) in
+        [(1, 1, vec![0u32]), (7, 5, vec![3, 0, 3, 6, 3]), (200, 33, (0..501).map(|i| i * 7 % 200).collect())]
+    {
+        let ids: Arc<[u32]> = ids.into();
+        let picked = ids.clone();
+        check(
+            "embedding",
+            &[random(1, &[v, d])?],
+            |a| embedding(&a[0], ids.clone()),
+            move |t| picked.iter().flat_map(|&id| t[0][id as usize * d..][..d].to_vec()).collect(),
+        )?;
+    }
+    let table = random(1, &[3, 2])?;
+    let error = embedding(table.as_tensor(), vec![0, 3].into()).err().ok_or("id 3 of 3 rows was accepted")?;
+    assert!(error.to_string().contains("id 3 at position 1"), "{error}");
+    Ok(())
+}
+
+fn attention_formula(v: &[Vec<f64>], starts: &[u32], heads: usize, width: usize) -> Vec<f64> {
+    let d = width / heads;
+    let mut out = vec![0.0; v[0].len()];
+    for w in starts.windows(2) {
+        let rows = w[0] as usize..w[1] as usize;
+        for head in 0..heads {
+            let at = |t: usize, j: usize| t * width + head * d + j;
+            for i in rows.clone() {
+                let scores: Vec<f64> = rows
+                    .clone()
+                    .map(|t| (0..d).map(|j| v[0][at(i, j)] * v[1][at(t, j)]).sum::<f64>() / (d as f64).sqrt())
+                    .collect();
+                let max = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
+                let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+                for (t, s) in rows.clone().zip(&scores) {
+                    (0..d).for_each(|j| out[at(i, j)] += (s - max).exp() / sum * v[2][at(t, j)]);
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
+    // One token; an empty sequence; more queries than one block; a head size of one.
+    for (lengths, heads, d) in
+        [(vec![1u32], 1, 1), (vec![3, 0, 5, 1], 2, 7), (vec![130, 64, 65], 3, 8), (vec![0], 2, 2)]
+    {
+        let mut starts = vec![0u32];
+        for n in &lengths {
+            starts.push(starts.last().copied().unwrap_or(0) + n);
+        }
+        let (t, width) = (*starts.last().unwrap_or(&0) as usize, heads * d);
+        let args = [random(1, &[t, width])?, random(2, &[t, width])?, random(3, &[t, width])?];
+        let cu: Arc<[u32]> = starts.clone().into();
+        check(
+            "attention",
+            &args,
+            |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, None),
+            |v| attention_formula(v, &starts, heads, width),
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_when_dropout_is_on_is_linear_in_values_and_its_gradients_follow_the_same_mask() -> Outcome {
+    let (t, heads, d) = (70usize, 2usize, 3usize);
+    let cu: Arc<[u32]> = vec![0, t as u32].into();
+    let width = heads * d;
+    let drop = Some(Dropout::new(0.4, Key::new(3, Stream::Dropout)));
+    let (q, k) = (random(1, &[t, width])?, random(2, &[t, width])?);
+    // The dropped probabilities, read off with unit values: column t of P is the output for values that are 1 at row t.
+    let run = |v: &Tensor, drop| attention(q.as_tensor(), k.as_tensor(), v, cu.clone(), heads, drop);
+    let (mut dropped, mut plain) = (vec![vec![0.0; t]; t * heads], vec![vec![0.0; t]; t * heads]);
+    for row in 0..t {
+        let mut unit = vec![0f32; t * width];
+        unit[row * width..(row + 1) * width].fill(1.0);
+        let unit = Tensor::from_vec(unit, (t, width), &Device::Cpu)?;
+        for (store, drop) in [(&mut dropped, drop), (&mut plain, None)] {
+            let out = f64s(&run(&unit, drop)?)?;
+            for i in 0..t * heads {
+                store[i][row] = out[i / heads * width + i % heads * d];
+            }
+        }
+    }
+    let factor: Vec<Vec<f64>> = dropped
+        .iter()
+        .zip(&plain)
+        .map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a / b * 0.6).round() / 0.6).collect())
+        .collect();
+    let kept = factor.iter().flatten().filter(|&&f| f > 0.0).count() as f64 / (t * t * heads) as f64;
+    assert!((kept - 0.6).abs() < 0.03, "{kept}");
+    let args = [q.clone(), k.clone(), random(3, &[t, width])?];
+    check(
+        "attention with dropout",
+        &args,
+        |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, drop),
+        |v| {
+            let mut out = vec![0.0; t * width];
+            for head in 0..heads {
+                let at = |t: usize, j: usize| t * width + head * d + j;
+                for i in 0..t {
+                    let scores: Vec<f64> = (0..t)
+                        .map(|s| {
+                            ((0..d).map(|j| v[0][at(i, j)] * v[1][at(s, j)]).sum::<f64>() / (d as f64).sqrt()).exp()
+                        })
+                        .collect();
+                    let sum: f64 = scores.iter().sum();
+                    for s in 0..t {
+                        (0..d).for_each(|j| {
+                            out[at(i, j)] += scores[s] / sum * factor[i * heads + head][s] * v[2][at(s, j)];
+                        });
+                    }
+                }
+            }
+            out
+        },
+    )
+}
+
+#[test]
+fn attention_when_the_sequences_do_not_cover_the_tokens_is_an_error() -> Outcome {
+    let x = random(1, &[4, 6])?;
+    for cu in [vec![0u32, 3], vec![1, 4], vec![0, 3, 2, 4], vec![]] {
+        assert!(attention(x.as_tensor(), x.as_tensor(), x.as_tensor(), cu.clone().into(), 2, None).is_err(), "{cu:?}");
+    }
+    assert!(attention(x.as_tensor(), x.as_tensor(), x.as_tensor(), vec![0, 4].into(), 4, None).is_err());
+    Ok(())
+}
+
+#[test]
+fn cross_entropy_when_weighted_smoothed_and_ignored_agrees_forward_and_backward() -> Outcome {
+    for (b, c) in [(1usize, 1usize), (7, 3), (5, 1023)] {
+        for (weighted, smooth) in [(false, 0.0f32), (true, 0.2)] {
+            let labels: Vec<Option<u32>> = (0..b).map(|i| (i != 2).then_some((i * 5 % c) as u32)).collect();
+            let weight: Option<Vec<f32>> = weighted.then(|| (0..c).map(|i| 0.5 + (i % 4) as f32).collect());
+            let normalizer = CrossEntropy::weight_sum(&labels, weight.as_deref());
+            let target = CrossEntropy {
+                labels: labels.clone(),
+                class_weight: weight.clone(),
+                label_smoothing: smooth,
+                normalizer,
+            };
+            let of = move |i: usize| weight.as_ref().map_or(1.0, |w| f64::from(w[i]));
+            let e = f64::from(smooth);
+            check(
+                "cross entropy",
+                &[random(1, &[b, c])?],
+                |a| cross_entropy(&a[0], target.clone()),
+                |v| {
+                    let mut total = 0.0;
+                    for (row, label) in v[0].chunks(c).zip(&labels) {
+                        let Some(y) = *label else { continue };
+                        let lse = row.iter().map(|z| z.exp()).sum::<f64>().ln();
+                        total -= (1.0 - e) * of(y as usize) * (row[y as usize] - lse);
+                        total -= e / c as f64 * row.iter().enumerate().map(|(i, z)| of(i) * (z - lse)).sum::<f64>();
+                    }
+                    vec![total / normalizer]
+                },
+            )?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn binary_cross_entropy_when_weighted_agrees_forward_and_backward() -> Outcome {
+    for (b, c) in [(1usize, 1usize), (9, 7)] {
+        let targets: Vec<f32> = (0..b * c).map(|i| [0.0, 1.0, 0.25][i % 3]).collect();
+        let weight: Vec<f32> = (0..c).map(|i| 0.5 + i as f32).collect();
+        let normalizer = (b * c) as f64;
+        let target = BinaryCrossEntropy { targets: targets.clone(), class_weight: Some(weight.clone()), normalizer };
+        check(
+            "binary cross entropy",
+            &[random(1, &[b, c])?],
+            |a| binary_cross_entropy(&a[0], target.clone()),
+            |v| {
+                let loss = |(i, z): (usize, &f64)| {
+                    let t = f64::from(targets[i]);
+                    -f64::from(weight[i % c])
+                        * (t * (1.0 / (1.0 + (-z).exp())).ln() + (1.0 - t) * (1.0 / (1.0 + z.exp())).ln())
+                };
+                vec![v[0].iter().enumerate().map(loss).sum::<f64>() / normalizer]
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
+    let starts = vec![0u32, 1, 8, 8, 31];
+    for reduction in [Reduction::Mean, Reduction::Max] {
+        let (d, cu) = (5, Arc::<[u32]>::from(starts.clone()));
+        check(
+            "segment pool",
+            &[random(1, &[31, d])?],
+            |a| segment_pool(&a[0], cu.clone(), reduction),
+            |v| {
+                let pool = |w: &[u32], j: usize| {
+                    let column = (w[0]..w[1]).map(|t| v[0][t as usize * d + j]);
+                    match reduction {
+                        _ if w[0] == w[1] => 0.0,
+                        Reduction::Mean => column.sum::<f64>() / f64::from(w[1] - w[0]),
+                        Reduction::Max => column.fold(f64::MIN, f64::max),
+                    }
+                };
+                starts.windows(2).flat_map(|w| (0..d).map(move |j| (w, j))).map(|(w, j)| pool(w, j)).collect()
+            },
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
+    use warmstart::kernels::{in_pool, set_num_threads};
+    let starts: Arc<[u32]> = vec![0, 100, 333, 700].into();
+    let run = || -> Result<Vec<Vec<u32>>, candle_core::Error> {
+        let (x, w, b) = (random(1, &[700, 96])?, random(2, &[96, 96])?, random(3, &[96])?);
+        let drop = Some(Dropout::new(0.1, Key::new(1, Stream::Dropout)));
+        let y = linear(x.as_tensor(), w.as_tensor(), Some(b.as_tensor()), Some(Activation::Gelu))?;
+        let y = attention(&y, &y, &y, starts.clone(), 4, drop)?;
+        let y = residual_layer_norm(&y, x.as_tensor(), b.as_tensor(), b.as_tensor(), 1e-5, drop)?;
+        let y = embedding(&y, (0..900u32).map(|i| i * 31 % 700).collect())?;
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        let bits = |t: &Tensor| {
+            candle_core::Result::Ok(
+                t.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect::<Vec<u32>>(),
+            )
+        };
+        let mut all = vec![bits(&y)?];
+        for var in [&x, &w, &b] {
+            all.push(bits(grads.get(var.as_tensor()).ok_or_else(|| candle_core::Error::Msg("no gradient".into()))?)?);
+        }
+        Ok(all)
+    };
+    let mut results = Vec::new();
+    for threads in [1, 2, 3, 8] {
+        set_num_threads(threads);
+        results.push(in_pool(run)?);
+    }
+    set_num_threads(0);
+    assert!(results.windows(2).all(|w| w[0] == w[1]));
+    Ok(())
+}

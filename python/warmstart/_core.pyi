@@ -47,15 +47,15 @@ class Monitor(Protocol):
     def on_step(self, record: dict[str, Any]) -> None:
         """Progress, at most ten times a second.
 
-        Keys ``step, epoch`` (float)``, loss, learning_rate, grad_norm, tokens, elapsed_s``; ``tokens`` and ``elapsed_s``
-        count from the start of training, evaluation excluded.
+        Keys ``step, epoch`` (float)``, loss, learning_rate, grad_norm, tokens, elapsed_s``; ``tokens`` and
+        ``elapsed_s`` count from the start of training, evaluation excluded.
         """
 
     def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
         """Logits ``[N, C]`` of the evaluation texts; returns the score, higher is better.
 
-        ``record`` has the keys of ``on_step``, its ``loss`` the mean since the previous evaluation, and ``eval_loss``, which
-        is computed with class weights and label smoothing as the training loss is.
+        ``record`` has the keys of ``on_step``, its ``loss`` the mean since the previous evaluation, and
+        ``eval_loss``, which is computed with class weights and label smoothing as the training loss is.
         """
 
     def on_epoch(self, record: dict[str, Any]) -> None:
@@ -122,8 +122,8 @@ class Backbone:
     ) -> NDArray[np.float32]:
         """Pooled hidden states ``[N, D]`` in input order.
 
-        ``layer`` counts from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``on_progress`` gets the number of
-        tokens done so far.
+        ``layer`` counts from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``on_progress`` gets the
+        number of tokens done so far.
         """
     def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
         """The plan a strategy (JSON) compiles to: a row per parameter with keys
@@ -150,17 +150,17 @@ class SequenceClassifier:
 
         ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
 
-        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs, multi_label,
-        epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps, class_weight`` (list of C or
-        null)``, eval_every`` (optimiser steps, null: each epoch)``, patience`` (evaluations without improvement, null: never
-        stop early)``, seed``.
+        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs,
+        multi_label, epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps,
+        class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``, patience``
+        (evaluations without improvement, null: never stop early)``, seed``.
 
-        Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns the
-        exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model holding the
-        best (else the last good) weights; the model is None when there are none.
+        Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns
+        the exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model
+        holding the best (else the last good) weights; the model is None when there are none.
 
-        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score, stopped_early,
-        batch_tokens, trainable_parameters, parameters``.
+        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score,
+        stopped_early, batch_tokens, trainable_parameters, parameters``.
         """
     def logits(
         self, encodings: Encodings, batch_tokens: int, on_progress: Callable[[int], None] | None

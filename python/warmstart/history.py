@@ -5,6 +5,7 @@ from typing import Any
 from warmstart.tables import format_cell, html_table, text_table
 
 _COLUMNS = ("step", "epoch", "loss", "eval_loss", "score", "learning_rate", "grad_norm", "tokens", "elapsed_s")
+_FORMATS = {"epoch": ".4g", "learning_rate": ".2e", "grad_norm": ".3f", "elapsed_s": ",.1f"}
 _MAX_STEPS = 1000
 
 
@@ -58,7 +59,7 @@ class History:
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         names = self.columns
-        table = [[format_cell(row.get(name)) for name in names] for row in self.rows]
+        table = [[_format(name, row.get(name)) for name in names] for row in self.rows]
         if self.best_step is None:
             return names, table
         marks = ["best" if row["step"] == self.best_step else "" for row in self.rows]
@@ -80,3 +81,8 @@ class History:
         from warmstart.plots import draw_history
 
         return draw_history(self)
+
+
+def _format(name: str, value: Any) -> str:
+    """Format one value with as many decimals as the others of its column; losses and metrics get four."""
+    return format(value, _FORMATS.get(name, ".4f")) if isinstance(value, float) else format_cell(value)

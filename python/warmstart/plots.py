@@ -20,7 +20,7 @@ def draw_history(history: History) -> list[Any]:
     rows = history.rows
     scored = [row for row in rows if history.metric in row and history.metric != "loss"]
     _, grid = plt.subplots(
-        1, 2 if scored else 1, figsize=(9 if scored else 5, 3.4), squeeze=False, layout="constrained"
+        1, 2 if scored else 1, figsize=(9 if scored else 5, 3.4), squeeze=False, sharex=True, layout="constrained"
     )
     axes = list(grid[0])
     train, held_out = _LINE_COLOURS
@@ -42,9 +42,10 @@ def draw_history(history: History) -> list[Any]:
     axes[0].legend(frameon=False)
     if scored:
         axes[1].plot([row["epoch"] for row in scored], [row[history.metric] for row in scored], "s-", color=held_out)
-        axes[1].set(xlabel="epoch", ylabel=history.metric, title=f"{history.metric} on the evaluation texts")
+        axes[1].set(xlabel="epoch", ylabel=history.metric, title="Evaluation texts")
     best = next((row for row in rows if row["step"] == history.best_step), None)
     for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)  # epochs, where the axis spans at least two
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
         if best is not None:

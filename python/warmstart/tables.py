@@ -76,7 +76,8 @@ def html_stack(*blocks: str) -> str:
 
 def html_scroll(block: str, max_height_px: int = 420) -> str:
     """Let a long block scroll instead of filling the notebook."""
-    return f"<div style='max-height:{max_height_px}px;overflow:auto;display:inline-block'>{block}</div>"
+    style = f"max-height:{max_height_px}px;overflow:auto;display:inline-block;vertical-align:top"
+    return f"<div style='{style}'>{block}</div>"
 
 
 def _html_row(tag: str, cells: Sequence[str], align: Sequence[str]) -> str:

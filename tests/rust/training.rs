@@ -1,0 +1,255 @@
+//! The training loop: what it keeps when it ends, is stopped, or goes wrong; what it freezes; what it audits.
+
+use std::path::Path;
+
+use candle_core::{Tensor, Var};
+use serde_json::json;
+use warmstart::backbone::Backbone;
+use warmstart::error::{Error, Result};
+use warmstart::head::SequenceClassifier;
+use warmstart::kernels::with_f32;
+use warmstart::objective::{Classification, Labels};
+use warmstart::optim::{Gradients, Trainable};
+use warmstart::report::{Facts, Record};
+use warmstart::text::Encodings;
+use warmstart::train::{Dataset, FitOptions, Monitor, Outcome, Plan, Strategy, fit};
+
+type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
+
+const OUTPUTS: usize = 3;
+
+fn backbone() -> Result<Backbone> {
+    Backbone::from_pretrained(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/bert_b_legacy"))
+}
+
+/// Texts of unlike lengths whose class is told by one token.
+fn texts(n: usize) -> (Encodings, Labels) {
+    let text = |i: usize| {
+        let ids: Vec<u32> =
+            std::iter::once(2).chain((0..1 + i % 7).map(|j| (20 + (i % OUTPUTS) * 8 + j % 3) as u32)).collect();
+        let segments = vec![0; ids.len()];
+        (ids, segments)
+    };
+    let labels = Labels::Classes((0..n).map(|i| (i % OUTPUTS) as u32).collect());
+    (Encodings::from_ids(&(0..n).map(text).collect::<Vec<_>>()), labels)
+}
+
+fn strategy(method: &str, learning_rate: f64) -> serde_json::Value {
+    json!({"method": method, "learning_rate": learning_rate, "layer_decay": 0.5, "weight_decay": 0.01, "schedule": "constant",
+        "warmup_ratio": 0.0, "max_grad_norm": 1.0, "label_smoothing": 0.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8})
+}
+
+fn options(method: &str, learning_rate: f64) -> FitOptions {
+    FitOptions {
+        strategy: strategy(method, learning_rate),
+        n_outputs: OUTPUTS,
+        multi_label: false,
+        epochs: 4,
+        max_steps: None,
+        batch_tokens: 40,
+        accumulation_steps: 1,
+        class_weight: None,
+        eval_every: None,
+        patience: None,
+        seed: 3,
+    }
+}
+
+/// Scores as told, one an evaluation; stops after a number of steps if told.
+#[derive(Default)]
+struct Script {
+    scores: Vec<f64>,
+    stop_at: Option<usize>,
+    facts: Facts,
+    steps: Vec<Record>,
+    evaluations: Vec<(Vec<f32>, Record, f64)>,
+    epochs: Vec<Record>,
+}
+
+impl Monitor for Script {
+    fn on_start(&mut self, facts: &Facts) -> Result<()> {
+        self.facts = facts.clone();
+        Ok(())
+    }
+    fn on_step(&mut self, record: &Record) -> Result<()> {
+        self.steps.push(record.clone());
+        if self.stop_at == Some(record.step) { Err(Error::Stopped("enough".into())) } else { Ok(()) }
+    }
+    fn on_wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn on_evaluate(&mut self, logits: &[f32], record: &Record, eval_loss: f64) -> Result<f64> {
+        self.evaluations.push((logits.to_vec(), record.clone(), eval_loss));
+        Ok(self.scores.get(self.evaluations.len() - 1).copied().unwrap_or(0.0))
+    }
+    fn on_epoch(&mut self, record: &Record) -> Result<()> {
+        self.epochs.push(record.clone());
+        Ok(())
+    }
+}
+
+fn train(options: &FitOptions, script: &mut Script, evaluate: bool) -> Result<Outcome> {
+    let (encodings, labels) = texts(33);
+    let dataset = Dataset { encodings: &encodings, labels };
+    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), options, script)
+}
+
+fn logits(model: &SequenceClassifier) -> Result<Vec<f32>> {
+    model.logits(&texts(33).0, 1000, &mut |_| Ok(()))
+}
+
+#[test]
+fn fit_when_left_alone_learns_and_counts_its_steps() -> Checked {
+    let mut script = Script::default();
+    let outcome = train(&FitOptions { epochs: 30, ..options("full_fine_tuning", 1e-2) }, &mut script, false)?;
+    assert!(outcome.stopped.is_none());
+    assert_eq!(script.steps.len(), script.facts.total_steps);
+    assert_eq!((script.epochs.len(), outcome.summary.last.epoch), (30, 30.0));
+    let all_tokens = texts(33).0.n_tokens() * 30;
+    assert_eq!((script.facts.total_tokens, outcome.summary.last.tokens), (all_tokens, all_tokens));
+    assert!(script.epochs[29].loss < 0.05, "loss {}", script.epochs[29].loss);
+    Ok(())
+}
+
+#[test]
+fn fit_when_evaluated_keeps_the_best_weights() -> Checked {
+    let mut script = Script { scores: vec![0.1, 0.9, 0.2, 0.9], ..Script::default() };
+    let outcome = train(&options("full_fine_tuning", 1e-2), &mut script, true)?;
+    assert_eq!((script.evaluations.len(), outcome.summary.best_score), (4, Some(0.9)));
+    assert_eq!(outcome.summary.best_step, Some(script.evaluations[1].1.step));
+    let kept = logits(&outcome.model.ok_or("no model")?)?;
+    let difference = |other: &[f32]| kept.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(difference(&script.evaluations[1].0) < 1e-5 && difference(&script.evaluations[3].0) > 1e-2);
+    assert!(script.epochs.is_empty());
+    Ok(())
+}
+
+#[test]
+fn fit_when_scores_stop_rising_stops_early() -> Checked {
+    let mut script = Script { scores: vec![0.5, 0.4, 0.5, 0.9], ..Script::default() };
+    let options = FitOptions { patience: Some(2), eval_every: Some(2), ..options("full_fine_tuning", 1e-3) };
+    let outcome = train(&options, &mut script, true)?;
+    assert!(outcome.summary.stopped_early);
+    assert_eq!((script.evaluations.len(), outcome.summary.last.step, outcome.summary.best_step), (3, 6, Some(2)));
+    Ok(())
+}
+
+#[test]
+fn fit_when_stopped_hands_back_what_it_has() -> Checked {
+    let mut script = Script { stop_at: Some(3), ..Script::default() };
+    let outcome = train(&options("full_fine_tuning", 1e-3), &mut script, false)?;
+    assert!(matches!(outcome.stopped, Some(Error::Stopped(_))));
+    assert_eq!(outcome.summary.last.step, 3);
+    let mut same = Script::default();
+    let expected = train(&FitOptions { max_steps: Some(3), ..options("full_fine_tuning", 1e-3) }, &mut same, false)?;
+    assert_eq!(logits(&outcome.model.ok_or("no model")?)?, logits(&expected.model.ok_or("no model")?)?);
+    Ok(())
+}
+
+#[test]
+fn fit_when_the_loss_is_not_finite_names_the_step_and_keeps_the_last_good_weights() -> Checked {
+    // So large a rate that the first step's weights overflow in the second forward pass.
+    let mut script = Script::default();
+    let outcome = train(&options("full_fine_tuning", 1e30), &mut script, false)?;
+    let message = outcome
+        .stopped
+        .map(|e| matches!(e, Error::Training(_)).then(|| e.to_string()))
+        .ok_or("went on")?
+        .ok_or("other error")?;
+    assert!(message.contains("step 2, batch 0") && message.contains("texts "), "{message}");
+    assert!(outcome.model.is_none(), "no epoch had ended: there is nothing good to keep");
+    // With an evaluation before, that one's weights are kept.
+    let mut script = Script { scores: vec![0.5], ..Script::default() };
+    let outcome = train(&FitOptions { eval_every: Some(1), ..options("full_fine_tuning", 1e30) }, &mut script, true)?;
+    assert!(matches!(outcome.stopped, Some(Error::Training(_))) && outcome.model.is_some());
+    Ok(())
+}
+
+#[test]
+fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
+    let mut script = Script::default();
+    let before = backbone()?;
+    let outcome = train(&options("linear_probing", 1e-2), &mut script, false)?;
+    let model = outcome.model.ok_or("no model")?;
+    // The legacy checkpoint has a pooler, so the classifier alone is the head.
+    assert_eq!(outcome.facts.trainable_parameters, OUTPUTS * 20 + OUTPUTS);
+    for (name, tensor) in before.params.iter() {
+        let bits = |t: &Tensor| with_f32(t, |v| Ok(v.iter().map(|x| x.to_bits()).collect::<Vec<_>>()));
+        assert_eq!(bits(tensor)?, bits(model.backbone.params.get(name)?)?, "{name}");
+    }
+    assert!(script.epochs[3].loss < script.epochs[0].loss);
+    Ok(())
+}
+
+#[test]
+fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> Checked {
+    let plan = Plan::compile(&Strategy::parse(strategy("full_fine_tuning", 1.0))?, &backbone()?, OUTPUTS);
+    let of = |name: &str| plan.0.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
+    assert_eq!(of("classifier.weight"), Some((1.0, 0.01)));
+    assert_eq!(of("encoder.layer.1.output.dense.weight"), Some((1.0, 0.01)));
+    assert_eq!(of("encoder.layer.0.output.dense.bias"), Some((0.5, 0.0)));
+    assert_eq!(of("embeddings.LayerNorm.weight"), Some((0.25, 0.0)));
+    assert_eq!(of("embeddings.word_embeddings.weight"), Some((0.25, 0.01)));
+    for (field, value) in
+        [("learning_rate", json!(0.0)), ("layer_decay", json!(1.5)), ("unknown", json!(1)), ("schedule", json!("step"))]
+    {
+        let mut json = strategy("full_fine_tuning", 1.0);
+        json[field] = value;
+        assert!(matches!(Strategy::parse(json), Err(Error::Value(_))), "{field}");
+    }
+    Ok(())
+}
+
+#[test]
+fn audit_when_a_gradient_is_missing_or_not_finite_names_the_parameter() -> Checked {
+    let trainable: Vec<Trainable> = ["reached", "cut off", "infinite"]
+        .into_iter()
+        .map(|name| {
+            let var = Var::new(&[1f32, 2.0], &candle_core::Device::Cpu)?;
+            Ok(Trainable { name: name.into(), var, learning_rate: 1.0, weight_decay: 0.0 })
+        })
+        .collect::<Result<_>>()?;
+    let loss = (trainable[0].var.sqr()?.sum_all()? + trainable[2].var.affine(1e30, 0.0)?.sqr()?.sum_all()?)?;
+    let mut gradients = Gradients::default();
+    gradients.add(&loss.backward()?, &trainable)?;
+    assert_eq!(gradients.audit(&trainable)?, ["cut off: no gradient", "infinite: not finite"]);
+    Ok(())
+}
+
+#[test]
+fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checked {
+    for class_weight in [None, Some(vec![0.5, 2.0, 1.0])] {
+        let objective = Classification { n_outputs: OUTPUTS, class_weight, label_smoothing: 0.1 };
+        let (_, labels) = texts(7);
+        let values = (0..21).map(|i| (i * 5 % 11) as f32 / 3.0).collect::<Vec<_>>();
+        let var = Var::from_vec(values, (7, OUTPUTS), &candle_core::Device::Cpu)?;
+        let trainable = [Trainable { name: "logits".into(), var, learning_rate: 1.0, weight_decay: 0.0 }];
+        let all: Vec<usize> = (0..7).collect();
+        let normalizer = objective.normalizer(&labels, &all);
+        let collect = |groups: &[&[usize]]| -> Result<Vec<f32>> {
+            let mut gradients = Gradients::default();
+            for group in groups {
+                let rows = trainable[0].var.narrow(0, group[0], group.len())?;
+                gradients.add(&objective.loss(&rows, &labels, group, normalizer)?.backward()?, &trainable)?;
+            }
+            let gradient = gradients.0[0].as_ref().ok_or_else(|| Error::Value("none".into()))?;
+            Ok(with_f32(gradient, |v| Ok(v.to_vec()))?)
+        };
+        let (one, many) = (collect(&[&all])?, collect(&[&all[..3], &all[3..6], &all[6..]])?);
+        let worst = one.iter().zip(&many).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-7, "{worst}");
+    }
+    Ok(())
+}
+
+#[test]
+fn accumulation_when_batches_do_not_divide_counts_the_last_group() -> Checked {
+    let mut single = Script::default();
+    train(&FitOptions { epochs: 1, ..options("full_fine_tuning", 1e-3) }, &mut single, false)?;
+    let mut grouped = Script::default();
+    train(&FitOptions { epochs: 1, accumulation_steps: 2, ..options("full_fine_tuning", 1e-3) }, &mut grouped, false)?;
+    assert_eq!(single.steps.len() % 2, 1, "the case needs an odd number of batches");
+    assert_eq!(grouped.steps.len(), single.steps.len().div_ceil(2));
+    assert_eq!(grouped.facts.total_tokens, single.facts.total_tokens);
+    Ok(())
+}

@@ -5,7 +5,7 @@ from typing import Any
 from warmstart.tables import format_cell, html_table, text_table
 
 _COLUMNS = ("step", "epoch", "loss", "eval_loss", "score", "learning_rate", "grad_norm", "tokens", "elapsed_s")
-_FORMATS = {"epoch": ".4g", "learning_rate": ".2e", "grad_norm": ".3f", "elapsed_s": ",.1f"}
+_FORMATS = {"epoch": ".3f", "learning_rate": ".2e", "grad_norm": ".3f", "elapsed_s": ",.1f"}
 _MAX_STEPS = 1000
 
 
@@ -59,7 +59,8 @@ class History:
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         names = self.columns
-        table = [[_format(name, row.get(name)) for name in names] for row in self.rows]
+        columns = [_format_column(name, [row.get(name) for row in self.rows]) for name in names]
+        table = [list(line) for line in zip(*columns, strict=True)]
         if self.best_step is None:
             return names, table
         marks = ["best" if row["step"] == self.best_step else "" for row in self.rows]
@@ -83,6 +84,10 @@ class History:
         return draw_history(self)
 
 
-def _format(name: str, value: Any) -> str:
-    """Format one value with as many decimals as the others of its column; losses and metrics get four."""
-    return format(value, _FORMATS.get(name, ".4f")) if isinstance(value, float) else format_cell(value)
+def _format_column(name: str, values: list[Any]) -> list[str]:
+    """Give the floats of a column the same number of decimals: four to losses and metrics, none to whole epochs."""
+    floats = [value for value in values if isinstance(value, float)]
+    spec = _FORMATS.get(name, ".4f")
+    if name == "epoch" and all(value.is_integer() for value in floats):
+        spec = ".0f"
+    return [format(value, spec) if isinstance(value, float) else format_cell(value) for value in values]

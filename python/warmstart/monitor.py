@@ -73,7 +73,7 @@ class FitMonitor:
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+            self._bar.close()
 
     def _show(self, record: dict[str, Any]) -> None:
         if self._bar is None:

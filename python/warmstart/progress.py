@@ -57,11 +57,17 @@ class TokenBar:
         """What to hand to the core; None where there is nothing to move."""
         return None if self._bar is None or self._bar.disable else self.move_to
 
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
     def __enter__(self) -> "TokenBar":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if kind is None and self._bar is not None and not self._bar.disable:
+            self.move_to(self._bar.total)  # the core reports ten times a second, so perhaps not the last batch
+        self.close()

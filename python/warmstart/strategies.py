@@ -152,7 +152,7 @@ class LinearProbing(Strategy):
 
     method: ClassVar[str] = "linear_probing"
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-2
     weight_decay: float = 0.0
     schedule: str = "linear"
     warmup_ratio: float = 0.0

@@ -57,7 +57,8 @@ impl Config {
         let raw: Map<String, Value> = serde_json::from_str(text).map_err(|e| bad(format!("not a JSON object: {e}")))?;
         match raw.get("model_type").and_then(Value::as_str) {
             Some("bert") => {}
-            other => return Err(bad(format!("model_type is {other:?}; supported: \"bert\""))),
+            Some(other) => return Err(bad(format!("model_type is {other:?}; supported: \"bert\""))),
+            None => return Err(bad("has no model_type; expected \"bert\"".into())),
         }
         for (field, expected) in [
             ("position_embedding_type", Value::from("absolute")),

@@ -29,5 +29,7 @@ pub struct Summary {
     pub last: Record,
     pub best_step: Option<usize>,
     pub best_score: Option<f64>,
+    /// Breaks ties of the score.
+    pub best_loss: Option<f64>,
     pub stopped_early: bool,
 }

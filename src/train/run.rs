@@ -214,8 +214,9 @@ impl<'a> Run<'a> {
         let loss = f64::from(self.objective.loss(&tensor, labels, &all, normalizer)?.to_scalar::<f32>()?);
         let score = monitor.on_evaluate(&logits, &self.mean_record(), loss)?;
         self.evaluating += began.elapsed();
-        if self.summary.best_score.is_none_or(|best| score > best || best.is_nan()) {
+        if self.is_best(score, loss) {
             self.summary.best_score = Some(score);
+            self.summary.best_loss = Some(loss);
             self.summary.best_step = Some(self.summary.last.step);
             self.kept = Some(self.snapshot()?);
             self.since_best = 0;
@@ -223,6 +224,12 @@ impl<'a> Run<'a> {
             self.since_best += 1;
         }
         Ok(self.options.patience.is_some_and(|patience| self.since_best >= patience))
+    }
+
+    /// Of equal scores, frequent on small evaluation sets, the one with the smaller loss is better.
+    fn is_best(&self, score: f64, loss: f64) -> bool {
+        let (Some(best), Some(best_loss)) = (self.summary.best_score, self.summary.best_loss) else { return true };
+        best.is_nan() || score > best || (score == best && loss < best_loss)
     }
 
     /// The last record with the mean loss since the last call.

@@ -113,7 +113,7 @@ fn fit_when_left_alone_learns_and_counts_its_steps() -> Checked {
 
 #[test]
 fn fit_when_evaluated_keeps_the_best_weights() -> Checked {
-    let mut script = Script { scores: vec![0.1, 0.9, 0.2, 0.9], ..Script::default() };
+    let mut script = Script { scores: vec![0.1, 0.9, 0.2, 0.8], ..Script::default() };
     let outcome = train(&options("full_fine_tuning", 1e-2), &mut script, true)?;
     assert_eq!((script.evaluations.len(), outcome.summary.best_score), (4, Some(0.9)));
     assert_eq!(outcome.summary.best_step, Some(script.evaluations[1].1.step));
@@ -125,8 +125,18 @@ fn fit_when_evaluated_keeps_the_best_weights() -> Checked {
 }
 
 #[test]
+fn fit_when_scores_are_equal_keeps_the_smaller_loss() -> Checked {
+    let mut script = Script { scores: vec![0.5; 4], ..Script::default() };
+    let outcome = train(&options("full_fine_tuning", 1e-2), &mut script, true)?;
+    let best = script.evaluations.iter().min_by(|a, b| a.2.total_cmp(&b.2)).ok_or("no evaluation")?;
+    assert_eq!(outcome.summary.best_step, Some(best.1.step));
+    assert_ne!(outcome.summary.best_step, Some(script.evaluations[0].1.step));
+    Ok(())
+}
+
+#[test]
 fn fit_when_scores_stop_rising_stops_early() -> Checked {
-    let mut script = Script { scores: vec![0.5, 0.4, 0.5, 0.9], ..Script::default() };
+    let mut script = Script { scores: vec![0.5, 0.4, 0.3, 0.9], ..Script::default() };
     let options = FitOptions { patience: Some(2), eval_every: Some(2), ..options("full_fine_tuning", 1e-3) };
     let outcome = train(&options, &mut script, true)?;
     assert!(outcome.summary.stopped_early);

@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 from bench.assets import ROOT, fetch_assets
 from bench.data import Documents, read_r8
 
-TRAIN_ROWS, TEST_ROWS, MAX_LENGTH = 1000, 600, 128
+TRAIN_ROWS, TEST_ROWS, MAX_LENGTH = 1000, 600, 64
 SEED = 0
 OUTPUT = ROOT / "demo-output"
 
@@ -58,7 +58,7 @@ def climb(
 def fine_tune(backbone: ws.Backbone) -> ws.TextClassifier:
     """The estimator of the demo."""
     strategy = ws.FullFineTuning(learning_rate=3e-4)
-    return ws.TextClassifier(backbone, strategy=strategy, epochs=2, max_length=MAX_LENGTH, random_state=SEED)
+    return ws.TextClassifier(backbone, strategy=strategy, epochs=4, max_length=MAX_LENGTH, random_state=SEED)
 
 
 def main_job(backbone: ws.Backbone, train: Documents, test: Documents, directory: Path) -> Rung:

@@ -37,7 +37,7 @@ class FitMonitor:
         self.history = History([], metric)
         self.best_logits: NDArray[np.float32] | None = None
         self.best_step: int | None = None
-        self._best_score = -np.inf
+        self._best = (-np.inf, -np.inf)
         self._scorer = scorer
         self._epochs = 1
         self._verbose = verbose
@@ -60,8 +60,10 @@ class FitMonitor:
         if self.history.metric != "loss":
             row[self.history.metric] = score
         self.history.rows.append(row)
-        if score > self._best_score:
-            self._best_score, self.best_step, self.best_logits = score, record["step"], logits
+        # The core's rule: of equal scores the one with the smaller loss.
+        if (score, -record["eval_loss"]) > self._best:
+            self._best = (score, -record["eval_loss"])
+            self.best_step, self.best_logits = record["step"], logits
         self._show(row)
         return score
 

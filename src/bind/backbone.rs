@@ -131,6 +131,9 @@ impl PyBackbone {
                     "max_length={max_length}: the model bears {positions} tokens at most"
                 )));
             }
+            if pairs.is_some() && self.0.config.type_vocab_size < 2 {
+                return Err(Error::Data("pairs of texts: the model has one segment only (type_vocab_size 1)".into()));
+            }
             self.0.tokenizer.encode(&texts, pairs.as_deref(), max_length)
         })
         .map(|encodings| PyEncodings(Arc::new(encodings)))

@@ -33,7 +33,23 @@ pub enum Error {
     Stopped(Box<dyn std::error::Error + Send + Sync>),
     /// The tensor library failed; a bug of this package if it reaches a user.
     #[error("internal tensor error: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Tensor(without_backtrace(error))
+    }
+}
+
+/// The error itself: with RUST_BACKTRACE set candle wraps it in a backtrace that would reach the user's message.
+pub fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } | candle_core::Error::Context { inner, .. } => {
+            without_backtrace(*inner)
+        }
+        other => other,
+    }
 }
 
 /// A result with the one error type.

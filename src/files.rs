@@ -1,11 +1,15 @@
 //! Writing several files into a directory so that a reader finds the old ones or the new ones, whole.
 //!
 //! Everything is written under a temporary directory inside the target and synced; only then is each file renamed into
-//! place. A disk that fills up, or a process that dies while writing, leaves what was there before.
+//! place. A disk that fills up, or a process that dies while writing, leaves what was there before. `config.json`, with which
+//! every reader begins, is taken away first and put in place last: a machine that stops between two renames leaves a
+//! directory that does not open, never one that mixes two models.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 
@@ -22,11 +26,8 @@ impl Staged {
         if target.exists() && !target.is_dir() {
             return Err(Error::Value(format!("{}: is a file; give a directory to save into", target.display())));
         }
-        let staging = target.join(format!(".warmstart-{}", std::process::id()));
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(|e| Error::io(&staging, e))?;
-        }
-        fs::create_dir_all(&staging).map_err(|source| Error::Io { path: target.to_path_buf(), source })?;
+        fs::create_dir_all(target).map_err(|source| Error::Io { path: target.to_path_buf(), source })?;
+        let staging = unique_directory(target)?;
         Ok(Self { target: target.to_path_buf(), staging, names: Vec::new() })
     }
 
@@ -56,10 +57,26 @@ impl Staged {
     }
 
     /// Sync every staged file, move each into place, then remove `stale` files that an earlier save may have left.
-    pub fn commit(self, stale: &[&str]) -> Result<()> {
+    pub fn commit(mut self, stale: &[&str]) -> Result<()> {
+        // The mode that a plain new file gets here: some writers make their files private.
+        let plain = self.staging.join(".mode");
+        let permissions =
+            File::create(&plain).and_then(|file| file.metadata()).map_err(|e| Error::io(&plain, e))?.permissions();
         for name in &self.names {
-            let path = self.staging.join(name);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(|e| Error::io(&path, e))?;
+            let (path, to) = (self.staging.join(name), self.target.join(name));
+            let sync = || File::open(&path).and_then(|file| file.sync_all());
+            fs::set_permissions(&path, permissions.clone()).and_then(|()| sync()).map_err(|e| Error::io(&path, e))?;
+            if to.is_dir() {
+                return Err(Error::Value(format!("{}: is a directory where a file must be written", to.display())));
+            }
+        }
+        // One save at a time; released when the handle is dropped.
+        let directory = File::open(&self.target).map_err(|e| Error::io(&self.target, e))?;
+        let _ = directory.lock();
+        self.names.sort_by_key(|name| name == FIRST_READ);
+        remove(&self.target.join(FIRST_READ))?;
+        for name in stale.iter().filter(|name| !self.names.iter().any(|n| n == *name)) {
+            remove(&self.target.join(name))?;
         }
         for name in &self.names {
             let to = self.target.join(name);
@@ -68,17 +85,30 @@ impl Staged {
             }
             fs::rename(self.staging.join(name), &to).map_err(|e| Error::io(&to, e))?;
         }
-        for name in stale.iter().filter(|name| !self.names.iter().any(|n| n == *name)) {
-            let path = self.target.join(name);
-            match fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(&path, e)),
-                _ => {}
-            }
-        }
         // Makes the renames themselves durable; not every file system lets a directory be synced.
-        let _ = File::open(&self.target).and_then(|directory| directory.sync_all());
+        let _ = directory.sync_all();
         Ok(())
     }
+}
+
+/// The file every reader of a model directory opens first.
+const FIRST_READ: &str = "config.json";
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// A new directory inside `target` that no other save uses, in this process or another.
+fn unique_directory(target: &Path) -> Result<PathBuf> {
+    static SAVES: AtomicU64 = AtomicU64::new(0);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let save = SAVES.fetch_add(1, Ordering::Relaxed);
+    let path = target.join(format!(".warmstart-{}-{save}-{since_epoch:x}", std::process::id()));
+    fs::create_dir(&path).map_err(|source| Error::Io { path: target.to_path_buf(), source })?;
+    Ok(path)
 }
 
 impl Drop for Staged {
@@ -122,6 +152,44 @@ mod tests {
         drop(staged);
         assert_eq!(fs::read_to_string(dir.path().join("a"))?, "old");
         assert_eq!(fs::read_dir(dir.path())?.count(), 1);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn commit_when_a_writer_made_its_file_private_gives_all_files_one_mode()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir()?;
+        let mut staged = Staged::begin(dir.path())?;
+        staged.write("open", b"x")?;
+        let path = staged.reserve("private")?;
+        fs::write(&path, "x")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        staged.commit(&[])?;
+        let mode = |name: &str| Ok::<_, std::io::Error>(fs::metadata(dir.path().join(name))?.permissions().mode());
+        assert_eq!(mode("open")?, mode("private")?);
+        Ok(())
+    }
+
+    #[test]
+    fn saves_when_they_overlap_leave_one_of_them_whole() -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let save = |i: usize| -> Result<()> {
+            let mut staged = Staged::begin(dir.path())?;
+            for name in ["config.json", "a", "b", "c"] {
+                staged.write(name, i.to_string().as_bytes())?;
+            }
+            staged.commit(&[])
+        };
+        std::thread::scope(|scope| -> Result<()> {
+            let saves: Vec<_> = (0..16).map(|i| scope.spawn(move || save(i))).collect();
+            saves.into_iter().try_for_each(|save| save.join().unwrap_or_else(|_| Err(Error::Value("panicked".into()))))
+        })?;
+        let read = |name: &str| fs::read_to_string(dir.path().join(name));
+        let first = read("config.json")?;
+        assert!(read("a")? == first && read("b")? == first && read("c")? == first);
+        assert_eq!(fs::read_dir(dir.path())?.count(), 4);
         Ok(())
     }
 }

@@ -215,6 +215,15 @@ class Backbone:
                 parts.append(f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind}")
         return f"Backbone({', '.join(parts)})"
 
+    @property
+    def load_report(self) -> dict[str, Any]:
+        """What happened to the checkpoint's tensors at loading.
+
+        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers) and ``converted`` (to float32) are
+        lists of names. A tensor that fits no plan is a `WeightsError`.
+        """
+        return self._inner.load_report()
+
     def _repr_html_(self) -> str:
         inner = self._inner
         found = inner.load_report()

@@ -168,6 +168,9 @@ def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
         if len(set(row)) < len(row):
             raise ValueError(f"{name}[{index}] names a label twice: {row}; pass a 0/1 matrix as np.asarray({name})")
         rows.append(row)
+    width = len(rows[0]) if rows else 0
+    if width > 1 and all(len(row) == width and set(row) <= {0, 1} for row in rows):
+        raise ValueError(f"{name} looks like a 0/1 matrix given as lists; pass a matrix as np.asarray({name})")
     return rows
 
 

@@ -12,6 +12,7 @@ EMBED_BATCH_TOKENS = 4096
 """Tokens in one batch where nothing is trained: enough to fill the processor, small enough to stay in its caches."""
 
 _MAX_SEED = 2**32 - 1
+_MAX_COUNT = 2**40
 
 
 def positive_int(name: str, value: Any, where: str = "") -> int:
@@ -22,12 +23,14 @@ def positive_int(name: str, value: Any, where: str = "") -> int:
     TypeError
         It is no integer.
     ValueError
-        It is below 1.
+        It is below 1, or so large that it can only be a mistake.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a positive integer{where}, got {value!r} ({type(value).__name__})")
     if value < 1:
         raise ValueError(f"{name} must be at least 1{where}, got {value}")
+    if int(value) > _MAX_COUNT:
+        raise ValueError(f"{name} must be at most {_MAX_COUNT}{where}, got {value}")
     return int(value)
 
 

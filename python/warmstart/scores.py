@@ -42,6 +42,11 @@ def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
     """Unweighted mean of the F1 of the classes that occur in either argument; 0 where nothing was predicted."""
     from sklearn.metrics import f1_score
 
+    if targets.ndim == 2:  # scikit-learn averages over all columns there, also those that occur nowhere
+        seen = (targets.astype(bool) | predicted.astype(bool)).any(axis=0)
+        if not seen.any():
+            return 0.0
+        targets, predicted = targets[:, seen], predicted[:, seen]
     return float(f1_score(targets, predicted, average="macro", zero_division=0))
 
 

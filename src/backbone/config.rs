@@ -34,6 +34,9 @@ pub struct Config {
     pub raw: Map<String, Value>,
 }
 
+/// 8 billion: 32 GB in f32.
+const MAX_PARAMETERS: usize = 8_000_000_000;
+
 fn default_activation() -> Activation {
     Activation::Gelu
 }
@@ -76,18 +79,25 @@ impl Config {
     }
 
     fn check(&self) -> std::result::Result<(), String> {
-        for (field, value) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-            ("type_vocab_size", self.type_vocab_size),
+        for (field, value, most) in [
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("hidden_size", self.hidden_size, 1 << 16),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_attention_heads", self.num_attention_heads, 1 << 16),
+            ("intermediate_size", self.intermediate_size, 1 << 18),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
+            ("type_vocab_size", self.type_vocab_size, 1 << 8),
         ] {
-            if value == 0 || value > 1 << 24 {
-                return Err(format!("{field} is {value}; expected 1 to {}", 1 << 24));
+            if value == 0 || value > most {
+                return Err(format!("{field} is {value}; expected 1 to {most}"));
             }
+        }
+        // Far above what this machine could hold, far below what a lying file may claim.
+        let per_layer = 4 * self.hidden_size * self.hidden_size + 2 * self.hidden_size * self.intermediate_size;
+        let rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size;
+        let parameters = self.num_hidden_layers * per_layer + rows * self.hidden_size;
+        if parameters > MAX_PARAMETERS {
+            return Err(format!("asks for {parameters} parameters; at most {MAX_PARAMETERS} are supported"));
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return Err(format!(

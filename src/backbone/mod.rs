@@ -15,5 +15,5 @@ pub(crate) use layers::{Linear, linear_specs};
 pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
 pub use pretrained::{Backbone, Pooling};
-pub(crate) use pretrained::{is_pooler, same_values, stage_common};
-pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
+pub(crate) use pretrained::{METADATA, is_pooler, replaced_files, same_values, stage_common};
+pub use weights::{Checkpoint, LoadReport, write_safetensors};

@@ -17,7 +17,7 @@ use crate::files::Staged;
 use crate::kernels::embedding::embedding;
 use crate::kernels::segment_pool::{Reduction, segment_pool};
 use crate::rng::{Key, Stream};
-use crate::text::{SideFiles, Tokenizer};
+use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer};
 
 /// How a text's token vectors become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +140,36 @@ impl Backbone {
         self.tokenizer.max_length().map_or(positions, |n| n.min(positions))
     }
 
+    /// Encode texts, or pairs of texts, each cut to `max_length` tokens (default: [`Backbone::max_length`]).
+    pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: Option<usize>) -> Result<Encodings> {
+        let positions = self.config.max_position_embeddings;
+        let max_length = max_length.unwrap_or_else(|| self.max_length());
+        if max_length > positions {
+            return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
+        }
+        let encodings = self.tokenizer.encode(texts, pairs, max_length)?;
+        for text in 0..encodings.len() {
+            let id = encodings.ids(text).iter().find(|&&id| id as usize >= self.config.vocab_size);
+            let segment = encodings.segments(text).iter().find(|&&s| usize::from(s) >= self.config.type_vocab_size);
+            if id.is_some() || segment.is_some() || encodings.ids(text).is_empty() {
+                let what = match (id, segment) {
+                    (Some(id), _) => {
+                        format!("has the token id {id}, the model has vocab_size {}", self.config.vocab_size)
+                    }
+                    (_, Some(s)) => {
+                        format!("has the segment {s}, the model has type_vocab_size {}", self.config.type_vocab_size)
+                    }
+                    _ => {
+                        "has no tokens, and the tokenizer adds none; give it a post-processor or leave empty texts out"
+                            .into()
+                    }
+                };
+                return Err(Error::Data(format!("text {text} {what}")));
+            }
+        }
+        Ok(encodings)
+    }
+
     /// The pooling its directory asks for (`1_Pooling/config.json`), else the mean.
     pub fn default_pooling(&self) -> Result<Pooling> {
         let Some(json) = self.side_files.json("1_Pooling/config.json")? else { return Ok(Pooling::Mean) };
@@ -168,8 +198,16 @@ impl Backbone {
         if !same_values(&self.params, &read_back.params)? {
             return Err(Error::Weights(format!("{}: the weights read back differ from those written", dir.display())));
         }
-        staged.commit(&WEIGHT_FILES)
+        staged.commit(&replaced_files())
     }
+}
+
+/// What `save` of an estimator writes beside the Hugging Face files.
+pub(crate) const METADATA: &str = "warmstart.json";
+
+/// Files of an earlier save that would change what is read if they stayed.
+pub(crate) fn replaced_files() -> Vec<&'static str> {
+    [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat()
 }
 
 /// `config.json` and the side files.

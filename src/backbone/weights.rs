@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::pickle::PthTensors;
+use candle_core::pickle::{PthTensors, TensorInfo};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
 use super::parameters::{Parameters, Spec, initialise};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_backtrace};
 use crate::rng::Key;
 
 /// Files that hold weights, in order of preference.
@@ -55,11 +55,13 @@ impl Checkpoint {
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
         let unreadable = |e: candle_core::Error| {
-            Error::Weights(format!(
-                "{}: cannot be read as {}: {e}",
-                path.display(),
-                if name.contains("safetensors") { "safetensors" } else { "a PyTorch checkpoint" }
-            ))
+            let (e, hint) =
+                (without_backtrace(e), "files that torch before 1.6 wrote must be saved anew with a later one");
+            if name.contains("safetensors") {
+                Error::Weights(format!("{}: cannot be read as safetensors: {e}", path.display()))
+            } else {
+                Error::Weights(format!("{}: cannot be read as a PyTorch checkpoint: {e}; {hint}", path.display()))
+            }
         };
         let (source, stored) = if name.contains("safetensors") {
             // SAFETY: the file must not be changed while it is mapped; values are copied out before loading returns.
@@ -72,12 +74,13 @@ impl Checkpoint {
                 .map(|p| PthTensors::new(p, None))
                 .collect::<candle_core::Result<_>>()
                 .map_err(unreadable)?;
-            let stored: Vec<(String, Vec<usize>)> = parts
-                .iter()
-                .flat_map(|part| {
-                    part.tensor_infos().iter().map(|(name, info)| (name.clone(), info.layout.dims().to_vec()))
-                })
-                .collect();
+            let mut stored = Vec::new();
+            for (part, path) in parts.iter().zip(&paths) {
+                let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+                for (name, info) in part.tensor_infos() {
+                    stored.push((name.clone(), pickled_shape(info, bytes, path)?));
+                }
+            }
             (Source::Pickle(parts), stored)
         };
         let entries = canonical_names(stored, &path)?;
@@ -140,7 +143,9 @@ impl Checkpoint {
     }
 
     fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
-        let unreadable = |e: candle_core::Error| Error::Weights(format!("{}: tensor {stored}: {e}", self.files));
+        let unreadable = |e: candle_core::Error| {
+            Error::Weights(format!("{}: tensor {stored}: {}", self.files, without_backtrace(e)))
+        };
         let tensor = match &self.source {
             Source::Safetensors(map) => map.load(stored, &Device::Cpu).map_err(unreadable)?,
             Source::Pickle(parts) => parts
@@ -185,6 +190,21 @@ fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTr
         }
     }
     Ok(entries)
+}
+
+/// The shape of a pickled tensor, which is only what the file claims: memory is taken for it before its values are read.
+fn pickled_shape(info: &TensorInfo, file_bytes: u64, path: &Path) -> Result<Vec<usize>> {
+    let shape = info.layout.dims().to_vec();
+    let count = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
+    let bytes = count.and_then(|n| n.checked_mul(info.dtype.size_in_bytes()));
+    match bytes {
+        Some(bytes) if bytes as u64 <= file_bytes => Ok(shape),
+        _ => Err(Error::Weights(format!(
+            "{}: tensor {} claims shape {shape:?}, more than the file of {file_bytes} bytes can hold; download it again",
+            path.display(),
+            info.name
+        ))),
+    }
 }
 
 /// The files an index names; they must lie in the same directory.

@@ -17,7 +17,7 @@ pub fn shuffled(lengths: &[usize], budget: usize, key: Key) -> Vec<Vec<usize>> {
     for (i, &text) in order.iter().enumerate() {
         window.push(text);
         tokens += lengths[text];
-        if tokens >= WINDOW_BATCHES * budget || i + 1 == order.len() {
+        if tokens >= budget.saturating_mul(WINDOW_BATCHES) || i + 1 == order.len() {
             window.sort_by_key(|&text| lengths[text]);
             batches.extend(cut(&window, lengths, budget));
             (window, tokens) = (Vec::new(), 0);

@@ -122,21 +122,8 @@ impl PyBackbone {
         pairs: Option<Vec<String>>,
         max_length: Option<usize>,
     ) -> PyResult<PyEncodings> {
-        let limit = self.0.max_length();
-        let positions = self.0.config.max_position_embeddings;
-        run(py, || {
-            let max_length = max_length.unwrap_or(limit);
-            if max_length > positions {
-                return Err(Error::Value(format!(
-                    "max_length={max_length}: the model bears {positions} tokens at most"
-                )));
-            }
-            if pairs.is_some() && self.0.config.type_vocab_size < 2 {
-                return Err(Error::Data("pairs of texts: the model has one segment only (type_vocab_size 1)".into()));
-            }
-            self.0.tokenizer.encode(&texts, pairs.as_deref(), max_length)
-        })
-        .map(|encodings| PyEncodings(Arc::new(encodings)))
+        run(py, || self.0.encode(&texts, pairs.as_deref(), max_length))
+            .map(|encodings| PyEncodings(Arc::new(encodings)))
     }
 
     fn embed<'py>(

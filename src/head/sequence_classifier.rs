@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::classification::ClassificationHead;
 use crate::backbone::{
-    Backbone, Bert, Checkpoint, LoadReport, Mode, Parameters, Pooling, Spec, WEIGHT_FILES, is_pooler, same_values,
-    stage_common, write_safetensors,
+    Backbone, Bert, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, is_pooler, replaced_files,
+    same_values, stage_common, write_safetensors,
 };
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::error::{Error, Result};
@@ -16,9 +16,6 @@ use crate::files::Staged;
 use crate::kernels::{in_pool, with_f32};
 use crate::rng::{Key, Stream};
 use crate::text::Encodings;
-
-/// What `save` writes beside the Hugging Face files.
-const METADATA: &str = "warmstart.json";
 
 /// A fitted classifier. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -40,8 +37,10 @@ impl SequenceClassifier {
     /// From a backbone and all parameters by name.
     pub fn new(backbone: &Backbone, all: &Parameters) -> Self {
         let in_backbone = |name: &str| backbone.params.get(name).is_ok();
+        // What the checkpoint lacked has been trained since.
+        let report = LoadReport { missing: Vec::new(), ..(*backbone.report).clone() };
         Self {
-            backbone: Backbone { params: all.filter(in_backbone), ..backbone.clone() },
+            backbone: Backbone { params: all.filter(in_backbone), report: report.into(), ..backbone.clone() },
             head: all.filter(|name| !in_backbone(name)),
         }
     }
@@ -87,7 +86,7 @@ impl SequenceClassifier {
         write_safetensors(tensors, &staged.reserve("model.safetensors")?)?;
         let (read_back, _) = Self::load(staged.directory())?;
         self.compare(&read_back, dir)?;
-        staged.commit(&WEIGHT_FILES)
+        staged.commit(&replaced_files())
     }
 
     fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {

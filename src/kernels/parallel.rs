@@ -29,19 +29,18 @@ fn pool() -> Arc<ThreadPool> {
     state.threads.get_or_insert_with(|| Arc::new(build(requested))).clone()
 }
 
-fn build(threads: Option<usize>) -> ThreadPool {
-    // 0 is rayon's default: RAYON_NUM_THREADS, else the processors this process may use.
-    let builder = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).thread_name(|i| format!("warmstart-{i}"));
-    match builder.build() {
-        Ok(pool) => pool,
-        Err(_) => current_thread_pool(),
-    }
-}
-
-/// The last resort on a machine that refuses new threads.
+/// 0 is rayon's default: RAYON_NUM_THREADS, else the processors this process may use. OMP_NUM_THREADS, with which process
+/// pools share out the processors, counts where RAYON_NUM_THREADS is not set.
 #[allow(clippy::expect_used)]
-fn current_thread_pool() -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().expect("a pool without new threads")
+fn build(threads: Option<usize>) -> ThreadPool {
+    let from_environment = || match std::env::var_os("RAYON_NUM_THREADS") {
+        Some(_) => None,
+        None => std::env::var("OMP_NUM_THREADS").ok()?.parse().ok(),
+    };
+    let threads = threads.or_else(from_environment).unwrap_or(0);
+    let build = |n| ThreadPoolBuilder::new().num_threads(n).thread_name(|i| format!("warmstart-{i}")).build();
+    // A panic here becomes an exception at the boundary.
+    build(threads).or_else(|_| build(1)).expect("the system refuses to start a thread")
 }
 
 /// Run `f` where its parallel iterators use this package's threads.
@@ -58,8 +57,11 @@ pub fn num_threads() -> usize {
 pub fn set_num_threads(n: usize) {
     let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     state.requested = (n > 0).then_some(n);
-    state.process = std::process::id();
-    state.threads = None;
+    let pool = state.threads.take();
+    if state.process != std::process::id() {
+        std::mem::forget(pool);
+        state.process = std::process::id();
+    }
 }
 
 /// Call `f(first index, chunk)` for consecutive chunks of at most `chunk` elements, in parallel.

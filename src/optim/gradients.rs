@@ -41,12 +41,17 @@ impl Gradients {
         for (gradient, parameter) in self.0.iter().zip(trainable) {
             match gradient {
                 None => problems.push(format!("{}: no gradient", parameter.name)),
-                Some(g) if !sum_of_squares(g)?.is_finite() => problems.push(format!("{}: not finite", parameter.name)),
+                Some(g) if !is_finite(g)? => problems.push(format!("{}: not finite", parameter.name)),
                 Some(_) => {}
             }
         }
         Ok(problems)
     }
+}
+
+/// True if every value is finite.
+pub fn is_finite(tensor: &Tensor) -> Result<bool> {
+    Ok(with_f32(tensor, |values| Ok(values.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|x| x.is_finite()))))?)
 }
 
 /// In f64, in pieces of fixed size: the same whatever the number of threads.

@@ -5,5 +5,5 @@ mod gradients;
 mod schedule;
 
 pub use adamw::{AdamW, Trainable};
-pub use gradients::Gradients;
+pub use gradients::{Gradients, is_finite};
 pub use schedule::{Schedule, ScheduleKind};

@@ -6,5 +6,5 @@ mod tokenizer;
 mod word_piece;
 
 pub use encodings::Encodings;
-pub use side_files::SideFiles;
+pub use side_files::{SIDE_FILES, SideFiles};
 pub use tokenizer::Tokenizer;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-const NAMES: [&str; 6] = [
+/// Their names.
+pub const SIDE_FILES: [&str; 6] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -22,7 +23,7 @@ impl SideFiles {
     /// Read those that are there.
     pub fn read(dir: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
-        for name in NAMES {
+        for name in SIDE_FILES {
             let path = dir.join(name);
             if path.is_file() {
                 files.insert(name.to_string(), std::fs::read(&path).map_err(|e| Error::io(&path, e))?);

@@ -83,18 +83,19 @@ impl Tokenizer {
             let encoding = cutting
                 .encode_char_offsets(input, true)
                 .map_err(|e| Error::Data(format!("text {i}: cannot be tokenised: {e}")))?;
-            Ok(compact(&encoding))
+            compact(&encoding).ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
         Ok(Encodings::collect(encoded?, max_length))
     }
 }
 
-fn compact(encoding: &Encoding) -> Encoded {
-    Encoded {
+/// None if a segment does not fit.
+fn compact(encoding: &Encoding) -> Option<Encoded> {
+    Some(Encoded {
         ids: encoding.get_ids().to_vec(),
-        segments: encoding.get_type_ids().iter().map(|&s| s as u8).collect(),
+        segments: encoding.get_type_ids().iter().map(|&s| u8::try_from(s).ok()).collect::<Option<_>>()?,
         offsets: encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect(),
         truncated: !encoding.get_overflowing().is_empty(),
-    }
+    })
 }

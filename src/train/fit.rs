@@ -106,6 +106,9 @@ pub fn fit(
             return Err(Error::Value("eval_set: no texts".into()));
         }
         objective.check(&eval.labels, eval.encodings.len(), "eval_set")?;
+        if objective.normalizer(&eval.labels, &(0..eval.encodings.len()).collect::<Vec<_>>()) <= 0.0 {
+            return Err(Error::Value("eval_set: class_weight is 0 for every text in it".into()));
+        }
     }
 
     let mut params = backbone.params.clone();

@@ -14,7 +14,7 @@ use crate::batch::in_order_of_length;
 use crate::error::{Error, Result};
 use crate::kernels::{in_pool, with_f32};
 use crate::objective::{Classification, Labels};
-use crate::optim::{AdamW, Gradients, Schedule, Trainable};
+use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
 use crate::report::{Record, Summary};
 use crate::rng::{Key, Stream};
 
@@ -116,6 +116,8 @@ impl<'a> Run<'a> {
                         }
                     }
                     None if end_of_epoch || last => {
+                        self.check_weights()?;
+                        self.check_loss(inputs, labels, &groups[0])?;
                         monitor.on_epoch(&self.mean_record())?;
                         if !last {
                             self.kept = Some(self.snapshot()?);
@@ -190,9 +192,33 @@ impl<'a> Run<'a> {
         )))
     }
 
+    /// The last update may have been the one that overflowed: the loss would tell only a step later.
+    fn check_weights(&self) -> Result<()> {
+        for p in &self.trainable {
+            if !is_finite(p.var.as_tensor())? {
+                return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, self.summary.last.step, 0, &[]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
+    fn check_loss(&self, inputs: &Inputs, labels: &Labels, examples: &[usize]) -> Result<()> {
+        let normalizer = self.objective.normalizer(labels, examples).max(1.0);
+        let loss = in_pool(|| -> Result<f32> {
+            let logits = self.network.logits(inputs, examples, &Mode::inference())?;
+            Ok(self.objective.loss(&logits, labels, examples, normalizer)?.to_scalar::<f32>()?)
+        })?;
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(not_finite("loss after the last update", f64::from(loss), self.summary.last.step, 0, examples))
+    }
+
     /// Evaluate; true if it is time to stop early.
     fn evaluate(&mut self, inputs: &Inputs, labels: &Labels, monitor: &mut dyn Monitor) -> Result<bool> {
         let began = Instant::now();
+        self.check_weights()?;
         let params = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
         let network = Network::load(&params, self.network.config())?;
         let c = self.objective.n_outputs;
@@ -210,8 +236,11 @@ impl<'a> Run<'a> {
         }
         let all: Vec<usize> = (0..lengths.len()).collect();
         let tensor = Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?;
-        let normalizer = self.objective.normalizer(labels, &all).max(f64::MIN_POSITIVE);
+        let normalizer = self.objective.normalizer(labels, &all);
         let loss = f64::from(self.objective.loss(&tensor, labels, &all, normalizer)?.to_scalar::<f32>()?);
+        if !loss.is_finite() {
+            return Err(not_finite("evaluation loss", loss, self.summary.last.step, 0, &[]));
+        }
         let score = monitor.on_evaluate(&logits, &self.mean_record(), loss)?;
         self.evaluating += began.elapsed();
         if self.is_best(score, loss) {
@@ -245,7 +274,8 @@ impl<'a> Run<'a> {
     /// The weights to keep: the best evaluated; else the last, or if they may be bad, those of the last good epoch.
     pub fn finish(self, stopped: Option<&Error>) -> (Option<Parameters>, Summary) {
         let evaluated = self.summary.best_step.is_some();
-        let doubtful = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        let doubtful = failed || self.check_weights().is_err();
         let current = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
         let params = match self.kept {
             Some(kept) if evaluated || doubtful => {
@@ -264,10 +294,13 @@ impl<'a> Run<'a> {
 
 fn not_finite(what: &str, value: f64, step: usize, batch: usize, examples: &[usize]) -> Error {
     let shown: Vec<String> = examples.iter().take(8).map(ToString::to_string).collect();
-    let more = if examples.len() > shown.len() { ", ..." } else { "" };
+    let texts = match examples.len() {
+        0 => String::new(),
+        n if n > shown.len() => format!(" (texts {}, ...)", shown.join(", ")),
+        _ => format!(" (texts {})", shown.join(", ")),
+    };
     Error::Training(format!(
-        "step {step}, batch {batch}: the {what} is {value} (texts {}{more}); the weights are those of the last good state. A smaller \
-         learning_rate, a warm-up or a smaller max_grad_norm usually mends this",
-        shown.join(", ")
+        "step {step}, batch {batch}: the {what} is {value}{texts}. The weights go back to the last evaluation or end of an epoch; \
+         before the first of them nothing is kept. A smaller learning_rate, a warm-up or a smaller max_grad_norm usually mends this"
     ))
 }

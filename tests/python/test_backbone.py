@@ -140,3 +140,9 @@ def test_html_is_a_table(backbone):
     assert html.startswith("<table>")
     for word in ("bert", "parameters", "attention heads"):
         assert word in html
+
+
+def test_load_report_tells_what_was_read(backbone, tmp_path):
+    backbone.save_pretrained(tmp_path / "saved")
+    report = ws.Backbone.from_pretrained(tmp_path / "saved").load_report
+    assert report == {"loaded": len(backbone._inner.parameters()), "missing": [], "ignored": [], "converted": []}

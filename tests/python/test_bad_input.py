@@ -99,17 +99,27 @@ def test_evaluating_nothing_is_refused(fitted):
         fitted.evaluate([], [])
 
 
-def test_a_loss_that_explodes_is_a_training_error_with_a_usable_model(make):
-    clf = make(strategy=ws.FullFineTuning(learning_rate=90.0, max_grad_norm=None, warmup_ratio=0.0), epochs=1000)
-    try:
-        clf.fit(TEXTS, LABELS)
-    except ws.TrainingError as error:
-        assert "step" in str(error)
-        if hasattr(clf, "classes_"):
-            assert np.isfinite(clf.predict_proba(TEXTS)).all()
-            assert clf.report_.training["stopped_by"] == "TrainingError"
-    else:
-        assert np.isfinite(clf.predict_proba(TEXTS)).all()
+@pytest.mark.parametrize("params", [{"max_steps": 1}, {"epochs": 3}, {"epochs": 3, "batch_tokens": 10_000}])
+def test_a_rate_that_explodes_is_a_training_error_and_changes_nothing(make, params):
+    clf = make(strategy=ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.0), **params)
+    refuse(clf, (TEXTS, LABELS), ws.TrainingError, "step 1|step 2")
+
+
+def test_a_rate_that_explodes_after_an_evaluation_leaves_that_one(make):
+    strategy = ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.5)
+    clf = make(strategy=strategy, epochs=10, eval_every=1)
+    with pytest.raises(ws.TrainingError, match="step"):
+        clf.fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
+    assert np.isfinite(clf.predict_proba(TEXTS)).all()
+    assert clf.report_.training["stopped_by"] == "TrainingError"
+
+
+def test_counts_beyond_reason_are_refused(make):
+    refuse(make(batch_tokens=2**64), (TEXTS, LABELS), ValueError, "batch_tokens must be at most")
+
+
+def test_a_matrix_given_as_lists_is_not_taken_for_lists_of_labels(make):
+    refuse(make(multi_label=True), (TEXTS, [[1, 0], [0, 1], [1, 0], [0, 1]]), ValueError, "np.asarray")
 
 
 def test_balanced_weights_are_those_of_sklearn():

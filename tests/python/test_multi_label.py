@@ -101,3 +101,11 @@ def test_save_and_load_keep_the_labels(make, data, tmp_path):
     again = ws.load(tmp_path / "m")
     assert again.classes_.tolist() == NAMES
     np.testing.assert_array_equal(again.predict_proba(texts), clf.predict_proba(texts))
+
+
+def test_macro_f1_leaves_out_classes_that_occur_nowhere():
+    from warmstart.scores import macro_f1
+
+    matrix = np.array([[1, 0], [1, 0]])
+    assert macro_f1(matrix, matrix) == 1.0
+    assert macro_f1(matrix * 0, matrix * 0) == 0.0

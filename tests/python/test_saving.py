@@ -195,3 +195,27 @@ def test_weights_that_are_not_there(saved):
     (saved / "model.safetensors").unlink()
     with pytest.raises((FileNotFoundError, ws.WeightsError)):
         ws.load(saved)
+
+
+def test_a_save_over_another_keeps_nothing_of_it(fitted, backbone, tmp_path):
+    """Side files of the older model, or of an estimator, would change what is read."""
+    other = tmp_path / "other"
+    fitted.save(other)
+    (other / "1_Pooling").mkdir()
+    (other / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (other / "notes.txt").write_text("mine")
+    backbone.save_pretrained(other)
+    assert ws.Backbone.from_pretrained(other)._inner.default_pooling == backbone._inner.default_pooling
+    assert not (other / "warmstart.json").exists()
+    assert (other / "notes.txt").read_text() == "mine"
+
+
+def test_saves_from_several_threads_leave_one_whole(fitted, texts, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fitted.save, tmp_path / "model") for _ in range(8)]:
+            done.result()
+    reloaded = ws.load(tmp_path / "model")
+    assert (reloaded.decision_function(texts) == fitted.decision_function(texts)).all()
+    assert not list((tmp_path / "model").glob(".warmstart*"))

@@ -289,3 +289,28 @@ fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
     assert!(backbone.report.ignored.iter().any(|name| name.starts_with("cls.predictions")));
     Ok(())
 }
+
+#[test]
+fn config_when_it_asks_for_the_impossible_is_refused() -> Outcome {
+    let text = std::fs::read_to_string(directory("bert_a").join("config.json"))?;
+    for (field, value, expected) in [
+        ("num_hidden_layers", serde_json::json!(1 << 24), "num_hidden_layers is 16777216"),
+        ("vocab_size", serde_json::json!(0), "vocab_size is 0"),
+        ("intermediate_size", serde_json::json!(-1), "invalid value"),
+        ("num_attention_heads", serde_json::json!(5), "not a multiple of num_attention_heads"),
+        ("hidden_act", serde_json::json!("swish"), "swish"),
+        ("hidden_dropout_prob", serde_json::json!(1.0), "hidden_dropout_prob is 1"),
+        ("position_embedding_type", serde_json::json!("relative_key"), "position_embedding_type"),
+        ("model_type", serde_json::json!("gpt2"), "model_type is \"gpt2\"; supported: \"bert\""),
+    ] {
+        let mut json: serde_json::Value = serde_json::from_str(&text)?;
+        json[field] = value;
+        let error = Config::parse(&json.to_string()).err().ok_or(field)?;
+        assert!(matches!(error, Error::Value(_)) && error.to_string().contains(expected), "{field}: {error}");
+    }
+    let mut json: serde_json::Value = serde_json::from_str(&text)?;
+    (json["vocab_size"], json["hidden_size"]) = (serde_json::json!(1 << 24), serde_json::json!(3 << 14));
+    let error = Config::parse(&json.to_string()).err().ok_or("824 billion parameters were accepted")?;
+    assert!(error.to_string().contains("parameters"), "{error}");
+    Ok(())
+}

@@ -31,7 +31,7 @@ fn tokens_when_read_from_vocab_txt_equal_those_of_transformers() -> Outcome {
             for case in cases {
                 let text = [case["text"].as_str().ok_or("no text")?.to_string()];
                 let pair = case["pair"].as_str().map(|pair| [pair.to_string()]);
-                let encoded = tokenizer.encode(&text, pair.as_ref().map(|p| p.as_slice()), 512)?;
+                let encoded = tokenizer.encode(&text, pair.as_ref().map(<[String; 1]>::as_slice), 512)?;
                 assert_eq!(serde_json::json!(encoded.ids(0)), case["ids"], "ids of {text:?} {pair:?}");
                 assert_eq!(serde_json::json!(encoded.segments(0)), case["token_type_ids"], "segments of {text:?}");
                 assert_eq!(serde_json::json!(encoded.offsets(0)), case["offsets"], "offsets of {text:?} {pair:?}");
@@ -52,7 +52,7 @@ fn encode_when_texts_are_too_long_cuts_and_counts_them() -> Outcome {
     let pairs = ["the cat".to_string(), "the".to_string(), "the".to_string()];
     let paired = tokenizer.encode(&texts, Some(&pairs), 8)?;
     assert_eq!(paired.lengths()[0], 8);
-    assert_eq!(paired.segments(0).iter().filter(|&&s| s == 1).count(), 3);
+    assert_eq!(paired.segments(0), [0, 0, 0, 0, 0, 1, 1, 1]);
     let error = tokenizer.encode(&texts, Some(&pairs), 3).err().ok_or("no room for text was accepted")?;
     assert!(error.to_string().contains("at least 4"), "{error}");
     Ok(())
@@ -74,5 +74,33 @@ fn tokenizer_when_its_files_are_wrong_says_which() -> Outcome {
     }
     let error = Tokenizer::from_files(&SideFiles::default()).err().ok_or("no files were accepted")?;
     assert!(error.to_string().contains("expected tokenizer.json or vocab.txt"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn encode_when_tokens_do_not_fit_the_model_names_the_text() -> Outcome {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/bert_b_legacy");
+    let (files, _) = side_files(true)?;
+    let mut json: Value = serde_json::from_str(&Tokenizer::from_files(&files)?.to_json()?)?;
+    let special = |id: u32, type_id: u32| {
+        serde_json::json!({"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "[CLS]", "type_id": type_id}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [id], "tokens": ["[CLS]"]}}})
+    };
+    for (processor, expected) in [
+        (Value::Null, "text 1 has no tokens"),
+        (special(999, 0), "text 0 has the token id 999"),
+        (special(2, 7), "text 0 has the segment 7"),
+        (special(2, 256), "segments above 255"),
+    ] {
+        json["post_processor"] = processor;
+        let mut backbone = warmstart::backbone::Backbone::from_pretrained(&dir)?;
+        let mut files = files.clone();
+        files.0.insert("tokenizer.json".into(), serde_json::to_vec(&json)?);
+        backbone.tokenizer = Tokenizer::from_files(&files)?.into();
+        let error = backbone.encode(&["the".into(), String::new()], None, None).err().ok_or(expected)?;
+        assert!(error.to_string().contains(expected), "{error}");
+    }
     Ok(())
 }

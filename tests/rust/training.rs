@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{Tensor, Var};
 use serde_json::json;
-use warmstart::backbone::Backbone;
+use warmstart::backbone::{Backbone, Config};
 use warmstart::error::{Error, Result};
 use warmstart::head::SequenceClassifier;
 use warmstart::kernels::with_f32;
@@ -26,7 +26,7 @@ fn backbone() -> Result<Backbone> {
 fn texts(n: usize) -> (Encodings, Labels) {
     let text = |i: usize| {
         let ids: Vec<u32> =
-            std::iter::once(2).chain((0..1 + i % 7).map(|j| (20 + (i % OUTPUTS) * 8 + j % 3) as u32)).collect();
+            std::iter::once(2).chain((0..=(i % 7)).map(|j| (20 + (i % OUTPUTS) * 8 + j % 3) as u32)).collect();
         let segments = vec![0; ids.len()];
         (ids, segments)
     };
@@ -168,10 +168,54 @@ fn fit_when_the_loss_is_not_finite_names_the_step_and_keeps_the_last_good_weight
         .ok_or("other error")?;
     assert!(message.contains("step 2, batch 0") && message.contains("texts "), "{message}");
     assert!(outcome.model.is_none(), "no epoch had ended: there is nothing good to keep");
-    // With an evaluation before, that one's weights are kept.
+    // The update that overflows may be the last one, or the last of an epoch: its weights are never kept.
+    let one_step = FitOptions { max_steps: Some(1), ..options("full_fine_tuning", 1e30) };
+    let one_an_epoch = FitOptions { batch_tokens: 10_000, ..options("full_fine_tuning", 1e30) };
+    for (options, evaluate) in [(&one_step, false), (&one_step, true), (&one_an_epoch, false), (&one_an_epoch, true)] {
+        let outcome = train(options, &mut Script::default(), evaluate)?;
+        assert!(matches!(outcome.stopped, Some(Error::Training(_))), "went on: {options:?}");
+        assert!(outcome.model.is_none(), "{options:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn fit_when_it_goes_wrong_after_a_good_evaluation_keeps_that_one() -> Checked {
+    // The warm-up's first rate is 0, so the first evaluation is of good weights.
     let mut script = Script { scores: vec![0.5], ..Script::default() };
-    let outcome = train(&FitOptions { eval_every: Some(1), ..options("full_fine_tuning", 1e30) }, &mut script, true)?;
-    assert!(matches!(outcome.stopped, Some(Error::Training(_))) && outcome.model.is_some());
+    let mut options = FitOptions { eval_every: Some(1), ..options("full_fine_tuning", 1e30) };
+    options.strategy["warmup_ratio"] = json!(0.5);
+    let outcome = train(&options, &mut script, true)?;
+    assert!(matches!(outcome.stopped, Some(Error::Training(_))));
+    assert_eq!(outcome.summary.best_step, Some(1));
+    assert!(logits(&outcome.model.ok_or("no model")?)?.iter().all(|z| z.is_finite()));
+    Ok(())
+}
+
+#[test]
+fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
+    let mut backbone = backbone()?;
+    let mut config = (*backbone.config).clone();
+    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.2, 0.2);
+    let (encodings, labels) = texts(33);
+    let dataset = Dataset { encodings: &encodings, labels };
+    let mut run = |config: Config, seed: u64| -> Result<Vec<u32>> {
+        backbone.config = config.into();
+        let outcome = fit(
+            &backbone,
+            &dataset,
+            None,
+            &FitOptions { seed, ..options("full_fine_tuning", 1e-2) },
+            &mut Script::default(),
+        )?;
+        let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
+        Ok(logits(&model)?.into_iter().map(f32::to_bits).collect())
+    };
+    let first = run(config.clone(), 3)?;
+    assert_eq!(first, run(config.clone(), 3)?);
+    assert_ne!(first, run(config.clone(), 4)?);
+    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.0, 0.0);
+    assert_ne!(first, run(config, 3)?, "dropout made no difference");
     Ok(())
 }
 

@@ -219,8 +219,8 @@ class Backbone:
     def load_report(self) -> dict[str, Any]:
         """What happened to the checkpoint's tensors at loading.
 
-        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers) and ``converted`` (to float32) are
-        lists of names. A tensor that fits no plan is a `WeightsError`.
+        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers) and ``converted`` (to float32)
+        are lists of names. A tensor that fits no plan is a `WeightsError`.
         """
         return self._inner.load_report()
 

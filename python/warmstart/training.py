@@ -107,7 +107,13 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
     monitor.history.best_step = facts["best_step"]
-    report = _report(model, facts, stopped, held_out, classes, monitor)
+    try:
+        report = _report(model, facts, stopped, held_out, classes, monitor)
+    except BaseException as error:  # a second Ctrl-C must not cost the trained model
+        report, stopped = (
+            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error)),
+            stopped or error,
+        )
     return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"]), stopped
 
 
@@ -203,6 +209,15 @@ def _batch_tokens(batch_tokens: Any, encodings: _core.Encodings) -> int:
     return positive_int("batch_tokens", batch_tokens, " or 'auto'")
 
 
+def _facts(facts: dict[str, Any], stopped: BaseException | None) -> dict[str, Any]:
+    return {
+        **facts,
+        "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
+        "peak_memory_bytes": _core.peak_memory_bytes(),
+        "stopped_by": None if stopped is None else type(stopped).__name__,
+    }
+
+
 def _report(
     model: _core.SequenceClassifier,
     facts: dict[str, Any],
@@ -211,12 +226,7 @@ def _report(
     classes: Classes,
     monitor: FitMonitor,
 ) -> Report:
-    training = {
-        **facts,
-        "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
-        "peak_memory_bytes": _core.peak_memory_bytes(),
-        "stopped_by": None if stopped is None else type(stopped).__name__,
-    }
+    training = _facts(facts, stopped)
     final = None
     if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits

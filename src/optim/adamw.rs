@@ -2,22 +2,13 @@
 //! `p -= lr * wd * p`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
 
-use candle_core::Var;
 use rayon::prelude::*;
 
 use super::gradients::Gradients;
+use super::trainable::Trainable;
 use crate::error::Result;
 use crate::kernels::simd::vectorised;
 use crate::kernels::{CHUNK, overwrite, with_f32};
-
-/// A parameter that is trained, with its own learning rate and decay.
-pub struct Trainable {
-    pub name: String,
-    pub var: Var,
-    /// The peak; a schedule gives the factor of each step.
-    pub learning_rate: f64,
-    pub weight_decay: f64,
-}
 
 /// The optimiser with its state.
 pub struct AdamW {

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use rayon::prelude::*;
 
-use super::adamw::Trainable;
+use super::trainable::Trainable;
 use crate::error::Result;
 use crate::kernels::{CHUNK, for_chunks, overwrite, with_f32};
 

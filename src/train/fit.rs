@@ -2,15 +2,14 @@
 
 use std::time::Instant;
 
-use serde::Deserialize;
-
+use super::batches::Batches;
 use super::monitor::Monitor;
 use super::network::Inputs;
+use super::options::FitOptions;
 use super::plan::Plan;
 use super::run::Run;
 use super::strategy::Strategy;
 use crate::backbone::{Backbone, initialise};
-use crate::batch::shuffled;
 use crate::error::{Error, Result};
 use crate::head::{ClassificationHead, SequenceClassifier};
 use crate::objective::{Classification, Labels};
@@ -24,29 +23,6 @@ pub struct Dataset<'a> {
     pub labels: Labels,
 }
 
-/// How long and on what terms to train.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FitOptions {
-    /// See [`Strategy`].
-    pub strategy: serde_json::Value,
-    pub n_outputs: usize,
-    pub multi_label: bool,
-    pub epochs: usize,
-    /// Optimiser steps; takes the place of `epochs`.
-    pub max_steps: Option<usize>,
-    /// Tokens of a batch at most, unless a single text is longer.
-    pub batch_tokens: usize,
-    /// Batches whose gradients make one optimiser step.
-    pub accumulation_steps: usize,
-    pub class_weight: Option<Vec<f32>>,
-    /// Optimiser steps between evaluations; none: at the end of each epoch.
-    pub eval_every: Option<usize>,
-    /// Evaluations without improvement after which to stop; none: never.
-    pub patience: Option<usize>,
-    pub seed: u64,
-}
-
 /// What came of a run.
 pub struct Outcome {
     /// None if the run was stopped before anything good was learnt.
@@ -55,31 +31,6 @@ pub struct Outcome {
     pub facts: Facts,
     /// What stopped the run, if it did not end by itself.
     pub stopped: Option<Error>,
-}
-
-impl FitOptions {
-    fn check(&self) -> Result<()> {
-        let at_least_one = |name: &str, value: usize| match value {
-            0 => Err(Error::Value(format!("{name}=0: expected at least 1"))),
-            _ => Ok(()),
-        };
-        at_least_one("n_outputs", self.n_outputs)?;
-        at_least_one("epochs", self.epochs)?;
-        at_least_one("batch_tokens", self.batch_tokens)?;
-        at_least_one("accumulation_steps", self.accumulation_steps)?;
-        at_least_one("max_steps", self.max_steps.unwrap_or(1))?;
-        at_least_one("eval_every", self.eval_every.unwrap_or(1))?;
-        at_least_one("patience", self.patience.unwrap_or(1))?;
-        match &self.class_weight {
-            Some(w) if w.len() != self.n_outputs || w.iter().any(|w| !(*w >= 0.0 && w.is_finite())) => {
-                Err(Error::Value(format!(
-                    "class_weight: expected {} finite numbers of 0 or more, got {w:?}",
-                    self.n_outputs
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Train a classifier on a backbone, which stays as it is.
@@ -141,55 +92,4 @@ pub fn fit(
     let (params, summary) = run.finish(stopped.as_ref());
     let model = params.map(|params| SequenceClassifier::new(backbone, &params));
     Ok(Outcome { model, summary, facts, stopped })
-}
-
-/// The batches of every epoch follow from the seed, so the length of a run is known before it starts.
-pub(super) struct Batches {
-    lengths: Vec<usize>,
-    budget: usize,
-    key: Key,
-    accumulation: usize,
-    pub total_steps: usize,
-    pub total_tokens: usize,
-    pub steps_per_epoch: usize,
-}
-
-impl Batches {
-    fn of(lengths: &[usize], options: &FitOptions, wait: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
-        let key = Key::new(options.seed, Stream::Shuffle);
-        let mut all = Self {
-            lengths: lengths.to_vec(),
-            budget: options.batch_tokens,
-            key,
-            accumulation: options.accumulation_steps,
-            total_steps: 0,
-            total_tokens: 0,
-            steps_per_epoch: 0,
-        };
-        all.steps_per_epoch = all.steps(0).len();
-        let mut epoch = 0;
-        while options.max_steps.map_or(epoch < options.epochs, |max| all.total_steps < max) {
-            for step in all.steps(epoch) {
-                if options.max_steps == Some(all.total_steps) {
-                    break;
-                }
-                all.total_steps += 1;
-                all.total_tokens += step.iter().flatten().map(|&text| lengths[text]).sum::<usize>();
-            }
-            epoch += 1;
-            wait()?;
-        }
-        Ok(all)
-    }
-
-    /// The optimiser steps of an epoch, each the batches it accumulates; the last may have fewer.
-    pub fn steps(&self, epoch: usize) -> Vec<Vec<Vec<usize>>> {
-        let batches = shuffled(&self.lengths, self.budget, self.key.child(epoch as u64));
-        batches.chunks(self.accumulation).map(<[_]>::to_vec).collect()
-    }
-
-    /// Tokens of these texts.
-    pub fn tokens(&self, texts: &[usize]) -> usize {
-        texts.iter().map(|&text| self.lengths[text]).sum()
-    }
 }

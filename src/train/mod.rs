@@ -1,13 +1,16 @@
 //! Strategy -> plan -> steps -> evaluation -> fitted model.
 
+mod batches;
 mod fit;
 mod monitor;
 mod network;
+mod options;
 mod plan;
 mod run;
 mod strategy;
 
-pub use fit::{Dataset, FitOptions, Outcome, fit};
+pub use fit::{Dataset, Outcome, fit};
 pub use monitor::Monitor;
+pub use options::FitOptions;
 pub use plan::{ParameterPlan, Plan};
 pub use strategy::{Method, Strategy};

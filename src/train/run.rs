@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Tensor, Var};
 
-use super::fit::{Batches, FitOptions};
+use super::batches::Batches;
 use super::monitor::Monitor;
 use super::network::{Inputs, Network};
+use super::options::FitOptions;
 use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::backbone::{Backbone, Mode, Parameters};

@@ -70,8 +70,15 @@ class TrainerSide:
 
     def predict(self, texts: list[str]) -> list[str]:
         """Labels from the trained model."""
-        logits = self.trainer.predict(self._encode(texts)).predictions  # [N, C]
-        return [self.classes[i] for i in logits.argmax(axis=1)]
+        # Not Trainer.predict: with group_by_length it returns the rows in the sampler's order, not the texts'.
+        examples, collate = self._encode(texts), DataCollatorWithPadding(self.tokenizer)
+        model, size = self.trainer.model.eval(), self.settings.batch_size
+        predicted: list[str] = []
+        with torch.inference_mode():
+            for start in range(0, len(examples), size):
+                logits = model(**collate(examples[start : start + size])).logits  # [B, C]
+                predicted += [self.classes[i] for i in logits.argmax(dim=1).tolist()]
+        return predicted
 
     def facts(self) -> dict[str, Any]:
         """Versions, threads and what else explains a number."""

@@ -13,6 +13,14 @@ TIMEOUT_S = 60.0
 MANY_EPOCHS = 20_000
 
 
+@pytest.fixture(autouse=True)
+def python_handles_ctrl_c():
+    """A shell starts background jobs, such as a CI run, with SIGINT ignored, and Python then leaves it so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_when(event: threading.Event, delay_s: float = 0.0) -> threading.Thread:
     """Send this process SIGINT, as Ctrl-C does, once the event is set."""
 

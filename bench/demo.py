@@ -58,7 +58,7 @@ def climb(
 def fine_tune(backbone: ws.Backbone) -> ws.TextClassifier:
     """The estimator of the demo."""
     strategy = ws.FullFineTuning(learning_rate=3e-4, layer_decay=0.9)
-    # Half of the documents are of one class, and the rarest has seven: unweighted, a short run never learns the rare ones.
+    # Half of the documents are of one class, nine of the rarest: unweighted, a short run never learns the rare ones.
     return ws.TextClassifier(
         backbone, strategy=strategy, epochs=4, max_length=MAX_LENGTH, class_weight="balanced", random_state=SEED
     )

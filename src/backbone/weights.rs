@@ -87,11 +87,6 @@ impl Checkpoint {
         Ok(Self { source, entries, files: path.display().to_string() })
     }
 
-    /// True if the checkpoint holds a tensor of this canonical name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.entries.contains_key(name)
-    }
-
     /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
     /// begin anew. Every other tensor of the checkpoint must pass `may_be_ignored`. Anything else is an error that lists all.
     pub fn load(

@@ -27,6 +27,11 @@ impl AdamW {
         Self { beta1, beta2, epsilon, steps: 0, moments: trainable.iter().map(|p| (zeros(p), zeros(p))).collect() }
     }
 
+    /// How many steps were taken.
+    pub fn steps(&self) -> i32 {
+        self.steps
+    }
+
     /// One step with gradients scaled by `gradient_scale` and learning rates by `rate_factor`.
     pub fn step(
         &mut self,

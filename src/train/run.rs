@@ -158,7 +158,7 @@ impl<'a> Run<'a> {
                 loss += value;
                 gradients.add(&batch_loss.backward()?, &self.trainable)?;
             }
-            if step == 0 {
+            if self.optimiser.steps() == 0 {
                 self.audit(&gradients)?;
             }
             let norm = gradients.norm()?;
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
     /// The last update may have been the one that overflowed: the loss would tell only a step later.
     fn check_weights(&self) -> Result<()> {
         for p in &self.trainable {
-            if !is_finite(p.var.as_tensor())? {
+            if !in_pool(|| is_finite(p.var.as_tensor()))? {
                 return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, self.summary.last.step, 0, &[]));
             }
         }

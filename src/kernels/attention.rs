@@ -10,12 +10,13 @@ use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use gemm::{Parallelism, gemm};
+use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::access::{f32_slice, tensor, uninit, with_f32};
 use super::dropout::Dropout;
 use super::math;
+use super::product::{Operand, product};
 use super::simd::vectorised;
 
 /// Queries whose scores are held at once.
@@ -92,85 +93,34 @@ impl Task {
     /// `scores [rows, len] = scale * a_block b^T` for operands `[T, H * d]`.
     fn scores(&self, a: &[f32], b: &[f32], (row, rows): (usize, usize), scale: f32, scores: &mut [f32]) {
         debug_assert!(scores.len() >= rows * self.len);
+        let size = [rows, self.len, self.head_size];
         // SAFETY: rows and columns of this task lie within `a` and `b`, which hold T rows of `width` values.
         unsafe {
-            gemm(
-                rows,
-                self.len,
-                self.head_size,
-                scores.as_mut_ptr(),
-                1,
-                self.len as isize,
-                false,
-                a.as_ptr().add(self.offset(row)),
-                1,
-                self.width as isize,
-                b.as_ptr().add(self.offset(0)),
-                self.width as isize,
-                1,
-                0.0,
-                scale,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            let a = Operand(a.as_ptr().add(self.offset(row)), self.width, 1);
+            let b = Operand(b.as_ptr().add(self.offset(0)), 1, self.width);
+            product(size, (scores.as_mut_ptr(), self.len), false, (a, b), scale, Parallelism::None);
         }
     }
 
     /// `out_block [rows, d] = scale * scores [rows, len] values [len, d]`.
     fn combine(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+        let size = [rows, self.head_size, self.len];
+        let scores = Operand(scores.as_ptr(), self.len, 1);
         // SAFETY: as in `scores`; `out` is written at this task's rows and columns alone.
         unsafe {
-            gemm(
-                rows,
-                self.head_size,
-                self.len,
-                out.at(self.offset(row)),
-                1,
-                self.width as isize,
-                false,
-                scores.as_ptr(),
-                1,
-                self.len as isize,
-                values.as_ptr().add(self.offset(0)),
-                1,
-                self.width as isize,
-                0.0,
-                scale,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            let values = Operand(values.as_ptr().add(self.offset(0)), self.width, 1);
+            product(size, (out.at(self.offset(row)), self.width), false, (scores, values), scale, Parallelism::None);
         }
     }
 
     /// `out [len, d] (+)= scale * scores [rows, len]^T values_block [rows, d]`; the first block overwrites.
     fn accumulate(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+        let size = [self.len, self.head_size, rows];
+        let scores = Operand(scores.as_ptr(), 1, self.len);
         // SAFETY: as in `combine`.
         unsafe {
-            gemm(
-                self.len,
-                self.head_size,
-                rows,
-                out.at(self.offset(0)),
-                1,
-                self.width as isize,
-                row > 0,
-                scores.as_ptr(),
-                self.len as isize,
-                1,
-                values.as_ptr().add(self.offset(row)),
-                1,
-                self.width as isize,
-                1.0,
-                scale,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+            let values = Operand(values.as_ptr().add(self.offset(row)), self.width, 1);
+            product(size, (out.at(self.offset(0)), self.width), row > 0, (scores, values), scale, Parallelism::None);
         }
     }
 }

@@ -6,11 +6,12 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use gemm::{Parallelism, gemm};
+use gemm::Parallelism;
 
 use super::access::{f32_slice, rows_and_columns, tensor, uninit, with_f32};
 use super::activation::Activation;
 use super::parallel::{CHUNK, add_to_rows, for_chunks, sum_rows};
+use super::product::Operand;
 
 /// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]` to `[.., N]`.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>) -> Result<Tensor> {
@@ -109,27 +110,15 @@ fn product(m: usize, n: usize, k: usize, out: &mut [f32], a: (&[f32], usize, usi
         out.fill(0.0);
         return;
     }
+    let operand = |(values, rows, columns): (&[f32], usize, usize)| Operand(values.as_ptr(), rows, columns);
     // SAFETY: the strides stay within the slices, whose lengths the callers derive from the same m, n, k.
     unsafe {
-        gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
+        super::product::product(
+            [m, n, k],
+            (out.as_mut_ptr(), n),
             false,
-            a.0.as_ptr(),
-            a.2 as isize,
-            a.1 as isize,
-            b.0.as_ptr(),
-            b.2 as isize,
-            b.1 as isize,
-            0.0,
+            (operand(a), operand(b)),
             1.0,
-            false,
-            false,
-            false,
             Parallelism::Rayon(0),
         );
     }

@@ -8,6 +8,7 @@
 mod access;
 mod math;
 mod parallel;
+mod product;
 pub(crate) mod simd;
 
 pub mod activation;

@@ -106,18 +106,20 @@ pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     rest + lanes.iter().sum::<f32>()
 }
 
-/// The largest value, negative infinity for none; NaN is passed over.
+/// The largest `f(value)`, negative infinity for none; NaN is passed over.
 #[inline(always)]
-pub fn max(values: &[f32]) -> f32 {
+pub fn max(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let blocks = values.chunks_exact(LANES);
     let rest = blocks.remainder();
     for block in blocks {
         for (lane, &v) in lanes.iter_mut().zip(block) {
+            let v = f(v);
             *lane = if v > *lane { v } else { *lane };
         }
     }
-    rest.iter().chain(&lanes).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    let rest = rest.iter().map(|&v| f(v));
+    rest.chain(lanes).fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
 }
 
 #[cfg(test)]
@@ -151,7 +153,7 @@ mod tests {
         for n in [0usize, 1, 7, 16, 17, 1023] {
             let values: Vec<f32> = (0..n).map(|i| (i % 13) as f32 - 5.0).collect();
             assert_eq!(sum(&values, |x| x), values.iter().sum::<f32>());
-            assert_eq!(max(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(max(&values, |x| x), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         }
     }
 }

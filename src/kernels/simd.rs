@@ -14,12 +14,45 @@ pub(crate) enum Level {
     /// 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same, with products of bf16 pairs and of int8 quadruples.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
-/// The level of this processor.
+/// The variable that holds the name of a level not to go beyond.
+pub(crate) const VARIABLE: &str = "WARMSTART_INSTRUCTIONS";
+
+/// The level in use: the processor's own, or a lower one that [`VARIABLE`] asks for. A name it does not know counts for
+/// nothing here; [`unknown_level`] tells of it.
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(detect)
+    *LEVEL.get_or_init(|| detect().min(asked().and_then(|name| Level::named(&name)).unwrap_or(Level::HIGHEST)))
+}
+
+/// What [`VARIABLE`] holds if it is not the name of a level.
+pub(crate) fn unknown_level() -> Option<String> {
+    asked().filter(|name| Level::named(name).is_none())
+}
+
+fn asked() -> Option<String> {
+    std::env::var(VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
+impl Level {
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const NAMES: &[(&str, Self)] = &[
+        ("baseline", Self::Baseline),
+        ("avx2", Self::Avx2),
+        ("avx512", Self::Avx512),
+        ("avx512bf16", Self::Avx512Bf16),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) const NAMES: &[(&str, Self)] = &[("baseline", Self::Baseline)];
+    const HIGHEST: Self = Self::NAMES[Self::NAMES.len() - 1].1;
+
+    fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -29,10 +62,12 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
-    match (avx2, avx512) {
-        (true, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
-        (false, _) => Level::Baseline,
+    let bf16 = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+    match (avx2, avx512, bf16) {
+        (true, true, true) => Level::Avx512Bf16,
+        (true, true, false) => Level::Avx512,
+        (true, false, _) => Level::Avx2,
+        (false, _, _) => Level::Baseline,
     }
 }
 
@@ -60,7 +95,7 @@ macro_rules! vectorised {
 
                 match $crate::kernels::simd::level() {
                     // SAFETY: `level` found these instructions on this processor.
-                    $crate::kernels::simd::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::kernels::simd::Level::Avx512 | $crate::kernels::simd::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                     $crate::kernels::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::kernels::simd::Level::Baseline => {}
                 }

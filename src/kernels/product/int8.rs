@@ -1,0 +1,109 @@
+//! Products with int8 operands, for weights that do not change: `C = A W^T` with each row of `A` and of `W` scaled to
+//! [-127, 127] by its own largest value and rounded to nearest. Sums are exact where the processor has VNNI, else f32.
+//!
+//! VNNI multiplies unsigned by signed: rows of `A` are shifted by 128, and what the shift adds is subtracted again.
+
+use rayon::prelude::*;
+
+use super::super::math;
+use super::super::simd::vectorised;
+use super::number::Unit;
+use super::{Lines, Output, Packed, packed_product};
+
+const LARGEST: f32 = 127.0;
+const SHIFT: f32 = 128.0;
+
+/// A weight `W [n, k]`, rounded and packed once.
+pub struct Int8Weight {
+    packed: Packed,
+    /// Of each row of `W`.
+    scales: Vec<f32>,
+    /// What the shift of `A` adds to each column of the product, before scaling.
+    surplus: Vec<f32>,
+    depth: usize,
+}
+
+impl Int8Weight {
+    /// Round and pack row-major `weight [n, k]`.
+    pub fn new(weight: &[f32], n: usize, k: usize) -> Self {
+        let unit = Unit::int8();
+        let (rows, scales) = quantise(weight, k, unit, 0.0);
+        let columns = row_units(k, unit);
+        let surplus = match unit {
+            Unit::I8Quad => (0..n).map(|i| SHIFT * sum_of_bytes(&rows[i * columns..][..columns])).collect(),
+            _ => vec![0.0; n],
+        };
+        let packed = Packed::with_unit(Lines::rows(&rows, n, columns), unit);
+        Self { packed, scales, surplus, depth: k }
+    }
+
+    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`packed_product`].
+    pub(in super::super) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        let unit = self.packed.unit();
+        let m = a.len() / self.depth.max(1);
+        let (rows, scales) = quantise(a, self.depth, unit, SHIFT);
+        let lines = Lines::rows(&rows, m, row_units(self.depth, unit));
+        packed_product(lines, &self.packed, out, |row, column, values| {
+            let at = column..column + values.len();
+            rescale(values, scales[row], &self.scales[at.clone()], &self.surplus[at]);
+            finish(row, column, values);
+        });
+    }
+}
+
+/// Units of one row.
+fn row_units(k: usize, unit: Unit) -> usize {
+    if unit == Unit::I8Quad { k.div_ceil(4) } else { k }
+}
+
+/// Each row of `values [_, k]` divided by its scale, rounded and, where they become bytes, shifted: units, and scales.
+fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<f32>) {
+    let (k, units) = (k.max(1), row_units(k, unit).max(1));
+    let mut rows = vec![0f32; values.len() / k * units];
+    let scales = rows.par_chunks_exact_mut(units).zip(values.par_chunks_exact(k)).map(|(out, row)| {
+        let scale = largest(row) / LARGEST;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        if unit == Unit::I8Quad { to_bytes(row, inverse, shift, out) } else { to_integers(row, inverse, out) }
+        scale
+    });
+    let scales = scales.collect();
+    (rows, scales)
+}
+
+vectorised! {
+    /// The largest absolute value; NaN if a value is not finite.
+    fn largest(row: &[f32]) -> f32 {
+        math::max(row, f32::abs) + math::sum(row, |x| x * 0.0)
+    }
+}
+
+vectorised! {
+    /// Four bytes in each unit; those behind the row's end are left zero, as are those of the other operand.
+    fn to_bytes(row: &[f32], inverse: f32, shift: f32, out: &mut [f32]) {
+        // SAFETY: an f32 is four bytes, of which any are valid.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
+        for (o, x) in out.iter_mut().zip(row) {
+            *o = ((x * inverse).round_ties_even() + shift) as i32 as u8;
+        }
+    }
+}
+
+vectorised! {
+    fn to_integers(row: &[f32], inverse: f32, out: &mut [f32]) {
+        for (o, x) in out.iter_mut().zip(row) {
+            *o = (x * inverse).round_ties_even();
+        }
+    }
+}
+
+fn sum_of_bytes(units: &[f32]) -> f32 {
+    units.iter().flat_map(|unit| unit.to_ne_bytes()).map(|byte| i32::from(byte as i8)).sum::<i32>() as f32
+}
+
+vectorised! {
+    fn rescale(values: &mut [f32], row: f32, columns: &[f32], surplus: &[f32]) {
+        for ((v, c), s) in values.iter_mut().zip(columns).zip(surplus) {
+            *v = (*v - s) * row * c;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the operands of a product are rounded to, and how they lie in a 32-bit unit.
+
+use super::super::simd::{Level, level};
+
+/// The precision of a product's operands; sums are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    F32,
+    /// bfloat16: the upper half of an f32, rounded to nearest even.
+    Bf16,
+}
+
+/// The content of one 32-bit unit of a packed operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// One f32.
+    F32,
+    /// One f32 that holds a bf16: for processors that cannot multiply bf16.
+    Bf16AsF32,
+    /// Two bf16, consecutive in depth.
+    Bf16Pair,
+    /// Four int8, consecutive in depth; those of `A` shifted by 128, without sign. They come as the bits of an f32.
+    I8Quad,
+}
+
+impl Unit {
+    /// The unit in which this processor computes with `precision`.
+    pub fn of(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            #[cfg(target_arch = "x86_64")]
+            Precision::Bf16 if level() >= Level::Avx512Bf16 => Self::Bf16Pair,
+            Precision::Bf16 => Self::Bf16AsF32,
+        }
+    }
+
+    /// The unit in which this processor computes with int8.
+    pub fn int8() -> Self {
+        match level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => Self::I8Quad,
+            _ => Self::F32,
+        }
+    }
+
+    /// Values that a unit is packed from.
+    pub fn depth(self) -> usize {
+        match self {
+            Self::F32 | Self::Bf16AsF32 | Self::I8Quad => 1,
+            Self::Bf16Pair => 2,
+        }
+    }
+}
+
+/// The bits of the bf16 nearest to `x`; a NaN stays one.
+#[inline(always)]
+pub(super) fn bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    if x.is_nan() { 0x7fc0 } else { rounded }
+}

@@ -1,0 +1,151 @@
+//! Operands laid out in the order in which the innermost loop reads them.
+//!
+//! A product `C [m, n] = A [m, k] B [k, n]` sees `A` as `m` lines (its rows) and `B` as `n` lines (its columns) of depth `k`.
+//! Packed, [`ROWS`] lines of `A` or [`COLUMNS`] of `B` stand beside each other as a panel `[units of depth, lines]`; lines that
+//! are not there are zeros.
+
+use rayon::prelude::*;
+
+#[cfg(target_arch = "x86_64")]
+use super::super::simd::{Level, level};
+use super::number::{Unit, bf16};
+#[cfg(target_arch = "x86_64")]
+use super::pack_avx512;
+
+/// Rows of a tile of `C`.
+pub(super) const ROWS: usize = 14;
+/// Columns of a tile of `C`: two vectors of 16.
+pub(super) const COLUMNS: usize = 32;
+/// Units behind a panel that vectors stored across its end may overwrite.
+pub(super) const SPARE: usize = 16;
+
+/// Values below which a copy is not worth other threads.
+const SMALL: usize = 32 * 1024;
+
+/// Lines in memory: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one stride is 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    pub values: &'a [f32],
+    pub count: usize,
+    pub depth: usize,
+    pub line_stride: usize,
+    pub depth_stride: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// The rows of a row-major matrix `[count, depth]`.
+    pub fn rows(values: &'a [f32], count: usize, depth: usize) -> Self {
+        Self { values, count, depth, line_stride: depth, depth_stride: 1 }
+    }
+
+    /// The columns of a row-major matrix `[depth, count]`.
+    pub fn columns(values: &'a [f32], count: usize, depth: usize) -> Self {
+        Self { values, count, depth, line_stride: 1, depth_stride: count }
+    }
+
+    /// The lines `first .. first + count` in a range of depth that begins at `depth` and has `len` values at most.
+    pub(super) fn block(&self, first: usize, count: usize, depth: usize, len: usize) -> Self {
+        let offset = (first * self.line_stride + depth * self.depth_stride).min(self.values.len());
+        Self { values: &self.values[offset..], count, depth: len.min(self.depth - depth), ..*self }
+    }
+
+    /// The last value lies within the slice.
+    pub(super) fn is_within(&self) -> bool {
+        self.count == 0
+            || self.depth == 0
+            || (self.count - 1) * self.line_stride + (self.depth - 1) * self.depth_stride < self.values.len()
+    }
+}
+
+/// 16 units: a vector register, and a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Vector([u32; 16]);
+
+/// Lines packed into panels.
+pub(super) struct Panels {
+    memory: Vec<Vector>,
+    /// Lines in a panel.
+    width: usize,
+    pub unit: Unit,
+    pub count: usize,
+    pub depth: usize,
+    /// Units of depth.
+    pub units: usize,
+}
+
+impl Panels {
+    /// Pack, in parallel where it is worth it.
+    pub fn pack(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
+        let mut panels = Self::empty(&lines, width, unit, memory);
+        let vectors = panels.vectors();
+        let pack = |(i, panel): (usize, &mut [Vector])| pack_panel(&lines, unit, i * width, width, panel);
+        if lines.count * lines.depth < SMALL {
+            panels.memory.chunks_mut(vectors).enumerate().for_each(pack);
+        } else {
+            panels.memory.par_chunks_mut(vectors).enumerate().for_each(pack);
+        }
+        panels
+    }
+
+    /// Pack on this thread.
+    pub fn pack_here(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
+        let mut panels = Self::empty(&lines, width, unit, memory);
+        let vectors = panels.vectors();
+        let pack = |(i, panel): (usize, &mut [Vector])| pack_panel(&lines, unit, i * width, width, panel);
+        panels.memory.chunks_mut(vectors).enumerate().for_each(pack);
+        panels
+    }
+
+    /// Panels that are yet to be written.
+    fn empty(lines: &Lines, width: usize, unit: Unit, mut memory: Vec<Vector>) -> Self {
+        assert!(lines.is_within(), "lines reach beyond their values");
+        let units = lines.depth.div_ceil(unit.depth());
+        let vectors = (units * width + SPARE).div_ceil(16) * lines.count.div_ceil(width);
+        memory.clear();
+        memory.reserve(vectors);
+        // SAFETY: the capacity is there, any bits are valid units, and all that is read is written before.
+        #[allow(clippy::uninit_vec)]
+        unsafe {
+            memory.set_len(vectors);
+        }
+        Self { memory, width, unit, count: lines.count, depth: lines.depth, units }
+    }
+
+    /// Vectors in one panel.
+    fn vectors(&self) -> usize {
+        (self.units * self.width + SPARE).div_ceil(16)
+    }
+
+    /// Panel `i`: `[units, width]`.
+    pub fn panel(&self, i: usize) -> &[u32] {
+        let panel = &self.memory[i * self.vectors()..][..self.vectors()];
+        // SAFETY: a Vector is 16 units.
+        unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), self.units * self.width) }
+    }
+
+    /// The memory, to be used again.
+    pub fn into_memory(self) -> Vec<Vector> {
+        self.memory
+    }
+}
+
+/// `panel [units, width]` from the lines from `first` on.
+fn pack_panel(lines: &Lines, unit: Unit, first: usize, width: usize, panel: &mut [Vector]) {
+    // SAFETY: a Vector is 16 units.
+    let panel = unsafe { std::slice::from_raw_parts_mut(panel.as_mut_ptr().cast::<u32>(), panel.len() * 16) };
+    let count = width.min(lines.count - first);
+    #[cfg(target_arch = "x86_64")]
+    if level() >= Level::Avx512 {
+        // SAFETY: `level` found the instructions, `Unit::of` those for pairs; `Packed::new` checked the lines.
+        return unsafe { pack_avx512::pack_panel(lines, unit, first, count, width, panel) };
+    }
+    for (depth, panel) in panel.chunks_exact_mut(width).take(lines.depth).enumerate() {
+        let (there, absent) = panel.split_at_mut(count);
+        for (i, out) in there.iter_mut().enumerate() {
+            let value = lines.values[(first + i) * lines.line_stride + depth * lines.depth_stride];
+            *out = if unit == Unit::Bf16AsF32 { bf16(value) << 16 } else { value.to_bits() };
+        }
+        absent.fill(0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Packing with 512-bit vectors: 16 units are loaded and rounded at once, and 16 lines transposed in registers.
+
+use std::arch::x86_64::{
+    __m512i, _mm512_castps_si512, _mm512_cvtne2ps_pbh, _mm512_loadu_si512, _mm512_maskz_loadu_ps,
+    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_storeu_si512,
+};
+
+use super::number::{Unit, bf16};
+use super::pack::{Lines, SPARE};
+
+/// Lines or units in a vector.
+const LANES: usize = SPARE;
+
+/// `panel [units, width]` from the `count` lines from `first` on; the [`SPARE`] units behind it are overwritten too.
+///
+/// # Safety
+///
+/// The processor has AVX-512 F, BW, DQ, VL and, for pairs, BF16; the lines lie within their values; `count <= width`.
+pub(super) unsafe fn pack_panel(lines: &Lines, unit: Unit, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+    // SAFETY: what the caller promises.
+    unsafe {
+        match unit {
+            Unit::Bf16Pair => pairs::pack_panel(lines, first, count, width, panel),
+            Unit::F32 | Unit::I8Quad => f32s::pack_panel(lines, first, count, width, panel),
+            Unit::Bf16AsF32 => rounded::pack_panel(lines, first, count, width, panel),
+        }
+    }
+}
+
+/// The lowest `n` lanes; all of them if there are more.
+fn mask(n: usize) -> u16 {
+    if n >= LANES { u16::MAX } else { (1 << n) - 1 }
+}
+
+macro_rules! packing {
+    ($module:ident, $features:literal, $depth:literal, $along:item, $across:item) => {
+        mod $module {
+            use super::*;
+
+            /// 16 units along a line, from `values` values at `from`; zeros behind them.
+            #[inline]
+            #[target_feature(enable = $features)]
+            $along
+
+            /// A unit of each of the `count` lines at `from`; `left` values of depth are left, at `stride` from each other.
+            #[inline]
+            #[target_feature(enable = $features)]
+            $across
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn pack_panel(lines: &Lines, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+                let units = lines.depth.div_ceil($depth);
+                assert!(panel.len() >= units * width + SPARE && lines.is_within());
+                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride);
+                if lines.depth_stride == 1 {
+                    for unit in (0..units).step_by(LANES) {
+                        let left = lines.depth - unit * $depth;
+                        for group in (0..width).step_by(LANES) {
+                            let mut block = [_mm512_setzero_si512(); LANES];
+                            for (i, row) in block.iter_mut().enumerate().take(count.saturating_sub(group)) {
+                                let line = from.wrapping_add((group + i) * lines.line_stride + unit * $depth);
+                                // SAFETY: no more than `left` values are read.
+                                *row = unsafe { along(line, left) };
+                            }
+                            for (i, row) in transpose(block).into_iter().enumerate().take(units - unit) {
+                                let to = panel[(unit + i) * width + group..][..LANES].as_mut_ptr();
+                                // SAFETY: the slice holds a vector.
+                                unsafe { _mm512_storeu_si512(to.cast(), row) };
+                            }
+                        }
+                    }
+                } else {
+                    for unit in 0..units {
+                        for group in (0..width).step_by(LANES) {
+                            let at = from.wrapping_add(group + unit * $depth * lines.depth_stride);
+                            let lanes = count.saturating_sub(group);
+                            // SAFETY: no more lines and depth are read than there are.
+                            let row = unsafe { across(at, lanes, lines.depth - unit * $depth, lines.depth_stride) };
+                            let to = panel[unit * width + group..][..LANES].as_mut_ptr();
+                            // SAFETY: the slice holds a vector.
+                            unsafe { _mm512_storeu_si512(to.cast(), row) };
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+packing!(
+    f32s,
+    "avx512f,avx512bw",
+    1,
+    unsafe fn along(from: *const f32, values: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(values), from) })
+    },
+    unsafe fn across(from: *const f32, count: usize, _: usize, _: usize) -> __m512i {
+        // SAFETY: as above.
+        _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from) })
+    }
+);
+
+packing!(
+    rounded,
+    "avx512f,avx512bw",
+    1,
+    unsafe fn along(from: *const f32, values: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        round(_mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(values), from) }))
+    },
+    unsafe fn across(from: *const f32, count: usize, _: usize, _: usize) -> __m512i {
+        // SAFETY: as above.
+        round(_mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from) }))
+    }
+);
+
+packing!(
+    pairs,
+    "avx512f,avx512bw,avx512bf16",
+    2,
+    unsafe fn along(from: *const f32, values: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        unsafe {
+            let low = _mm512_maskz_loadu_ps(mask(values), from);
+            let high = _mm512_maskz_loadu_ps(mask(values.saturating_sub(LANES)), from.wrapping_add(LANES));
+            std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+        }
+    },
+    unsafe fn across(from: *const f32, count: usize, left: usize, stride: usize) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm512_maskz_loadu_ps(mask(count), from);
+            let high = _mm512_maskz_loadu_ps(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride));
+            let halves: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+            _mm512_permutexvar_epi16(_mm512_loadu_si512(INTERLEAVE.as_ptr().cast()), halves)
+        }
+    }
+);
+
+/// Bf16 of each lane, as f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round(lanes: __m512i) -> __m512i {
+    // SAFETY: both are 64 bytes without an invalid pattern.
+    let lanes: [f32; LANES] = unsafe { std::mem::transmute(lanes) };
+    let rounded = lanes.map(|x| bf16(x) << 16);
+    // SAFETY: as above.
+    unsafe { std::mem::transmute(rounded) }
+}
+
+/// 16-bit lanes 0, 16, 1, 17, ..
+const INTERLEAVE: [u16; 32] = {
+    let mut index = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        index[i] = (i / 2 + i % 2 * 16) as u16;
+        i += 1;
+    }
+    index
+};
+
+/// For the exchange of blocks of `S` lanes between two rows that are `S` apart: what the upper and what the lower row becomes.
+const fn exchange(step: usize, lower: bool) -> [u32; LANES] {
+    let mut index = [0; LANES];
+    let mut i = 0;
+    while i < LANES {
+        let moved = (i & step != 0) != lower;
+        // Lanes from 16 on are those of the second row.
+        index[i] = match (lower, moved) {
+            (false, false) => i,
+            (false, true) => LANES + (i ^ step),
+            (true, false) => LANES + i,
+            (true, true) => i ^ step,
+        } as u32;
+        i += 1;
+    }
+    index
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose(mut rows: [__m512i; LANES]) -> [__m512i; LANES] {
+    macro_rules! stage {
+        ($step:literal) => {
+            // SAFETY: an index is a vector.
+            let upper = unsafe { _mm512_loadu_si512(const { exchange($step, false) }.as_ptr().cast()) };
+            // SAFETY: as above.
+            let lower = unsafe { _mm512_loadu_si512(const { exchange($step, true) }.as_ptr().cast()) };
+            let mut i = 0;
+            while i < LANES {
+                if i & $step == 0 {
+                    let (a, b) = (rows[i], rows[i + $step]);
+                    rows[i] = _mm512_permutex2var_epi32(a, upper, b);
+                    rows[i + $step] = _mm512_permutex2var_epi32(a, lower, b);
+                }
+                i += 1;
+            }
+        };
+    }
+    stage!(8);
+    stage!(4);
+    stage!(2);
+    stage!(1);
+    rows
+}

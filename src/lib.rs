@@ -8,6 +8,8 @@ pub mod error;
 pub mod report;
 pub mod files;
 pub mod rng;
+pub mod compute;
+pub mod autograd;
 pub mod kernels;
 pub mod text;
 pub mod batch;

@@ -1,11 +1,10 @@
 //! Layers: an operation with the parameters it finds under its name.
 
-use candle_core::Tensor;
-
-use super::mode::Mode;
 use super::parameters::{Init, Parameters, Spec};
+use crate::autograd::Value;
 use crate::error::Result;
 use crate::kernels::activation::Activation;
+use crate::kernels::dropout::Dropout;
 use crate::kernels::layer_norm::{layer_norm, residual_layer_norm};
 use crate::kernels::linear::linear;
 
@@ -21,41 +20,41 @@ pub(crate) fn norm_specs(specs: &mut Vec<Spec>, name: &str, d: usize) {
 
 /// `f(x W^T + b)` with its parameters.
 pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Value,
+    bias: Value,
     activation: Option<Activation>,
 }
 
 impl Linear {
     pub(crate) fn load(params: &Parameters, name: &str, activation: Option<Activation>) -> Result<Self> {
-        let get = |part: &str| params.get(&format!("{name}.{part}")).cloned();
+        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
         Ok(Self { weight: get("weight")?, bias: get("bias")?, activation })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, Some(&self.bias), self.activation)?)
+    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+        linear(x, &self.weight, Some(&self.bias), self.activation)
     }
 }
 
 /// Layer norm with its parameters.
 pub(crate) struct Norm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Value,
+    bias: Value,
     eps: f64,
 }
 
 impl Norm {
     pub(crate) fn load(params: &Parameters, name: &str, eps: f64) -> Result<Self> {
-        let get = |part: &str| params.get(&format!("{name}.{part}")).cloned();
+        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
         Ok(Self { weight: get("weight")?, bias: get("bias")?, eps })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+        layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 
     /// `norm(dropout(x) + residual)`.
-    pub(crate) fn residual(&self, x: &Tensor, residual: &Tensor, mode: &Mode, dropout: f64) -> Result<Tensor> {
-        Ok(residual_layer_norm(x, residual, &self.weight, &self.bias, self.eps, mode.dropout(dropout))?)
+    pub(crate) fn residual(&self, x: &Value, residual: &Value, dropout: Option<Dropout>) -> Result<Value> {
+        residual_layer_norm(x, residual, &self.weight, &self.bias, self.eps, dropout)
     }
 }

@@ -7,40 +7,61 @@
 //! `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`.
 
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::Tensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::access::{f32_slice, tensor, uninit, with_f32};
 use super::dropout::Dropout;
 use super::math;
 use super::product::{Operand, product};
-use super::simd::vectorised;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::simd::vectorised;
+use crate::compute::{tensor, uninit, values};
+use crate::error::{Error, Result};
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = 64;
 
 /// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`.
 pub fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    q: &Value,
+    k: &Value,
+    v: &Value,
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
-) -> Result<Tensor> {
-    let op = Attention { cu_seqlens, heads, dropout, log_sum_exp: OnceLock::new() };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+) -> Result<Value> {
+    let shapes = [q, k, v].map(|value| value.tensor().shape());
+    let (t, width) = shapes[0].dims2()?;
+    if shapes[1] != shapes[0] || shapes[2] != shapes[0] {
+        return Err(Error::internal(format!("attention: got q, k, v of {shapes:?}")));
+    }
+    let scheme = Scheme { cu_seqlens, heads, dropout };
+    let tasks = scheme.tasks(t, width)?;
+    let (mut out, mut log_sum_exp) = (uninit(t * width), uninit(t * heads));
+    {
+        let (q, k, v) = (values(q.tensor())?, values(k.tensor())?, values(v.tensor())?);
+        let (operands, outputs) = ([&*q, &*k, &*v], [&mut out, &mut log_sum_exp].map(|out| Shared(out.as_mut_ptr())));
+        tasks.par_iter().for_each(|task| scheme.forward_task(task, operands, outputs, t));
+    }
+    let out = tensor(out, (t, width))?;
+    Ok(Value::computed(out.clone(), &[q, k, v], Attention { scheme, log_sum_exp, out }))
 }
 
 struct Attention {
+    scheme: Scheme,
+    /// `[H, T]`
+    log_sum_exp: Vec<f32>,
+    out: Tensor,
+}
+
+/// What attends to what.
+struct Scheme {
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
-    /// `[H, T]`
-    log_sum_exp: OnceLock<Vec<f32>>,
 }
 
 /// One sequence and head: where its rows and columns lie.
@@ -52,6 +73,9 @@ struct Task {
     width: usize,
     head_size: usize,
 }
+
+/// A gradient that tasks write: whether they add to what is there. None is not asked for.
+type Output = Option<(Shared, bool)>;
 
 /// A pointer that tasks share; each touches only the rows and columns of its own (sequence, head).
 #[derive(Clone, Copy)]
@@ -102,30 +126,39 @@ impl Task {
         }
     }
 
-    /// `out_block [rows, d] = scale * scores [rows, len] values [len, d]`.
-    fn combine(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+    /// `out_block [rows, d] (+)= scale * scores [rows, len] values [len, d]`.
+    fn combine(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Output) {
+        let Some((out, add)) = out else { return };
         let size = [rows, self.head_size, self.len];
         let scores = Operand(scores.as_ptr(), self.len, 1);
         // SAFETY: as in `scores`; `out` is written at this task's rows and columns alone.
         unsafe {
             let values = Operand(values.as_ptr().add(self.offset(0)), self.width, 1);
-            product(size, (out.at(self.offset(row)), self.width), false, (scores, values), scale, Parallelism::None);
+            product(size, (out.at(self.offset(row)), self.width), add, (scores, values), scale, Parallelism::None);
         }
     }
 
-    /// `out [len, d] (+)= scale * scores [rows, len]^T values_block [rows, d]`; the first block overwrites.
-    fn accumulate(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
+    /// `out [len, d] += scale * scores [rows, len]^T values_block [rows, d]`; the first block overwrites unless told to add.
+    fn accumulate(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Output) {
+        let Some((out, add)) = out else { return };
         let size = [self.len, self.head_size, rows];
         let scores = Operand(scores.as_ptr(), 1, self.len);
         // SAFETY: as in `combine`.
         unsafe {
             let values = Operand(values.as_ptr().add(self.offset(row)), self.width, 1);
-            product(size, (out.at(self.offset(0)), self.width), row > 0, (scores, values), scale, Parallelism::None);
+            product(
+                size,
+                (out.at(self.offset(0)), self.width),
+                add || row > 0,
+                (scores, values),
+                scale,
+                Parallelism::None,
+            );
         }
     }
 }
 
-impl Attention {
+impl Scheme {
     fn tasks(&self, tokens: usize, width: usize) -> Result<Vec<Task>> {
         let last = self.cu_seqlens.last().copied().unwrap_or(0) as usize;
         if self.heads == 0
@@ -134,11 +167,10 @@ impl Attention {
             || !self.cu_seqlens.is_sorted()
             || self.cu_seqlens[0] != 0
         {
-            bail!(
-                "attention: got {tokens} tokens of width {width}, {} heads, sequences {:?}",
-                self.heads,
-                self.cu_seqlens
-            )
+            let (heads, sequences) = (self.heads, &self.cu_seqlens);
+            return Err(Error::internal(format!(
+                "attention: got {tokens} tokens of width {width}, {heads} heads, sequences {sequences:?}"
+            )));
         }
         let head_size = width / self.heads;
         Ok(self
@@ -168,7 +200,7 @@ impl Attention {
                     // SAFETY: [H, T], each entry belongs to one task.
                     unsafe { *log_sum_exp.at(task.head * tokens + task.first + block.0 + i) = lse };
                 }
-                task.combine(p, v, block, 1.0, out);
+                task.combine(p, v, block, 1.0, Some((out, false)));
             }
         });
     }
@@ -177,7 +209,7 @@ impl Attention {
         &self,
         task: &Task,
         [q, k, v, out, grad]: [&[f32]; 5],
-        [dq, dk, dv]: [Shared; 3],
+        [dq, dk, dv]: [Output; 3],
         log_sum_exp: &[f32],
     ) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
@@ -240,63 +272,22 @@ vectorised! {
     }
 }
 
-impl CustomOp3 for Attention {
+impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        ql: &Layout,
-        k: &CpuStorage,
-        kl: &Layout,
-        v: &CpuStorage,
-        vl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (t, width) = ql.shape().dims2()?;
-        if kl.shape() != ql.shape() || vl.shape() != ql.shape() {
-            bail!("attention: got q {:?}, k {:?}, v {:?}", ql.shape(), kl.shape(), vl.shape())
-        }
-        let (q, k, v) =
-            (f32_slice("attention", q, ql)?, f32_slice("attention", k, kl)?, f32_slice("attention", v, vl)?);
-        let tasks = self.tasks(t, width)?;
-        let (mut out, mut lse) = (uninit(t * width), uninit(t * self.heads));
-        let outputs = [Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr())];
-        tasks.par_iter().for_each(|task| self.forward_task(task, [q, k, v], outputs, t));
-        let _ = self.log_sum_exp.set(lse);
-        Ok((CpuStorage::F32(out), ql.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let (&[q, k, v], [dq, dk, dv]) = (inputs, into) else {
+            return Err(Error::internal("got other than three inputs"));
+        };
         let (t, width) = q.dims2()?;
-        let Some(lse) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
-        let tasks = self.tasks(t, width)?;
-        let (mut dq, mut dk, mut dv) = (uninit(t * width), uninit(t * width), uninit(t * width));
-        let outputs = [Shared(dq.as_mut_ptr()), Shared(dk.as_mut_ptr()), Shared(dv.as_mut_ptr())];
-        with_f32(q, |q| {
-            with_f32(k, |k| {
-                with_f32(v, |v| {
-                    with_f32(out, |out| {
-                        with_f32(grad, |grad| {
-                            tasks
-                                .par_iter()
-                                .for_each(|task| self.backward_task(task, [q, k, v, out, grad], outputs, lse));
-                            Ok(())
-                        })
-                    })
-                })
-            })
-        })?;
-        let wanted =
-            |arg: &Tensor, values| if arg.track_op() { tensor(values, (t, width)).map(Some) } else { Ok(None) };
-        Ok((wanted(q, dq)?, wanted(k, dk)?, wanted(v, dv)?))
+        let tasks = self.scheme.tasks(t, width)?;
+        let (q, k, v, out) = (values(q)?, values(k)?, values(v)?, values(&self.out)?);
+        let operands = [&*q, &*k, &*v, &*out, &*gradient];
+        // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
+        let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (Shared(values.as_mut_ptr()), add)));
+        tasks.par_iter().for_each(|task| self.scheme.backward_task(task, operands, outputs, &self.log_sum_exp));
+        Ok(())
     }
 }

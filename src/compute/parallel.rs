@@ -74,8 +74,25 @@ pub fn for_chunks(values: &mut [f32], chunk: usize, f: impl Fn(usize, &mut [f32]
     values.par_chunks_mut(chunk).enumerate().for_each(|(i, values)| f(i * chunk, values));
 }
 
+/// `sum += values`, in parallel.
+pub fn add(sum: &mut [f32], values: &[f32]) {
+    for_chunks(sum, CHUNK, |start, sum| add_chunk(sum, &values[start..]));
+}
+
+vectorised! {
+    fn add_chunk(sum: &mut [f32], values: &[f32]) {
+        add_assign(sum, values);
+    }
+}
+
+/// Store a contribution: `out = value`, or `out += value` where there was one before.
+#[inline(always)]
+pub(crate) fn put(out: &mut f32, value: f32, add: bool) {
+    *out = if add { *out + value } else { value };
+}
+
 /// The sum over rows of a row-major `[rows, columns]` slice: `[columns]`.
-pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
+pub(crate) fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
     const ROWS: usize = 128;
     let partial: Vec<Vec<f32>> = values
         .par_chunks((ROWS * columns).max(1))
@@ -89,7 +106,7 @@ pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Add partial sums in their order.
-pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
+pub(crate) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
     let mut parts = partial.into_iter();
     let mut sum = parts.next().unwrap_or_else(|| vec![0f32; columns]);
     parts.for_each(|part| add_assign(&mut sum, &part));
@@ -98,19 +115,19 @@ pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
 
 vectorised! {
     /// `sum += row` for each row of `rows [_, sum.len()]`.
-    pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+    pub(crate) fn add_rows(sum: &mut [f32], rows: &[f32]) {
         rows.chunks_exact(sum.len().max(1)).for_each(|row| add_assign(sum, row));
     }
 }
 
 vectorised! {
     /// `row += bias` for each row of `rows [_, bias.len()]`.
-    pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    pub(crate) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
         rows.chunks_exact_mut(bias.len().max(1)).for_each(|row| add_assign(row, bias));
     }
 }
 
 #[inline(always)]
-pub(super) fn add_assign(sum: &mut [f32], values: &[f32]) {
+pub(crate) fn add_assign(sum: &mut [f32], values: &[f32]) {
     sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
 }

@@ -56,6 +56,11 @@ pub fn without_backtrace(error: candle_core::Error) -> candle_core::Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// An operation was given what it cannot take; a bug of this package if it reaches a user.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::Tensor(candle_core::Error::Msg(message.into()))
+    }
+
     /// An I/O error at `path`; a missing file becomes [`Error::NotFound`].
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         if source.kind() == std::io::ErrorKind::NotFound {

@@ -3,22 +3,24 @@
 //! Embeddings are the norm of word + position + segment; a layer is attention and a feed-forward net, each followed by
 //! dropout, residual and norm.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
 use super::config::Config;
 use super::layers::{Linear, Norm, linear_specs, norm_specs};
 use super::mode::Mode;
 use super::parameters::{Init, Parameters, Spec};
+use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::kernels::attention::attention;
 use crate::kernels::dropout::dropout;
-use crate::kernels::embedding::embedding;
+use crate::kernels::embedding::embedding_sum;
+use crate::product::Precision;
 
 /// A BERT encoder.
 pub struct Bert {
     embeddings: Embeddings,
-    layers: Vec<Layer>,
+    layers: Vec<Arc<Layer>>,
 }
 
 impl Bert {
@@ -45,16 +47,25 @@ impl Bert {
         specs
     }
 
-    /// From parameters; those that are variables will receive gradients.
-    pub fn load(params: &Parameters, config: &Config) -> Result<Self> {
-        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(params, &format!("encoder.layer.{i}"), config));
+    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        let layers = (0..config.num_hidden_layers)
+            .map(|i| Layer::load(params, &format!("encoder.layer.{i}"), config, precision).map(Arc::new));
         Ok(Self { embeddings: Embeddings::load(params, config)?, layers: layers.collect::<Result<_>>()? })
     }
 
     /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output.
-    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: &Mode) -> Result<Tensor> {
-        let hidden = self.embeddings.forward(batch, mode)?;
-        self.layers.iter().take(n_layers).try_fold(hidden, |hidden, layer| layer.forward(&hidden, batch, mode))
+    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Value> {
+        let mut hidden = self.embeddings.forward(batch, mode)?;
+        for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
+            let (layer, mode, cu_seqlens) = (layer.clone(), mode.layer(i), batch.cu_seqlens.clone());
+            hidden = if mode.recomputes() {
+                checkpoint(&[&hidden], move |x| layer.forward(&x[0], &cu_seqlens, mode))?
+            } else {
+                layer.forward(&hidden, &cu_seqlens, mode)?
+            };
+        }
+        Ok(hidden)
     }
 }
 
@@ -68,16 +79,16 @@ pub(crate) fn depth(name: &str, config: &Config) -> usize {
 }
 
 struct Embeddings {
-    word: Tensor,
-    position: Tensor,
-    segment: Tensor,
+    word: Value,
+    position: Value,
+    segment: Value,
     norm: Norm,
     dropout: f64,
 }
 
 impl Embeddings {
     fn load(params: &Parameters, config: &Config) -> Result<Self> {
-        let table = |name: &str| params.get(&format!("embeddings.{name}_embeddings.weight")).cloned();
+        let table = |name: &str| params.value(&format!("embeddings.{name}_embeddings.weight")).cloned();
         Ok(Self {
             word: table("word")?,
             position: table("position")?,
@@ -87,15 +98,17 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, batch: &PackedBatch, mode: &Mode) -> Result<Tensor> {
-        let word = embedding(&self.word, batch.ids.clone())?; // [T, D]
-        let position = embedding(&self.position, batch.positions.clone())?;
-        let segment = embedding(&self.segment, batch.segments.clone())?;
-        let normed = self.norm.forward(&((word + position)? + segment)?)?;
-        Ok(match mode.dropout(self.dropout) {
-            Some(p) => dropout(&normed, p)?,
-            None => normed,
-        })
+    fn forward(&self, batch: &PackedBatch, mode: Mode) -> Result<Value> {
+        let sum = embedding_sum([
+            (&self.word, batch.ids.clone()),
+            (&self.position, batch.positions.clone()),
+            (&self.segment, batch.segments.clone()),
+        ])?; // [T, D]
+        let normed = self.norm.forward(&sum)?;
+        match mode.dropout("embeddings", self.dropout) {
+            Some(p) => dropout(&normed, p),
+            None => Ok(normed),
+        }
     }
 }
 
@@ -111,34 +124,37 @@ struct Layer {
     heads: usize,
     attention_dropout: f64,
     hidden_dropout: f64,
+    precision: Precision,
 }
 
 impl Layer {
-    fn load(params: &Parameters, name: &str, config: &Config) -> Result<Self> {
-        let linear = |part: &str| Linear::load(params, &format!("{name}.{part}"), None);
+    fn load(params: &Parameters, name: &str, config: &Config, precision: Precision) -> Result<Self> {
+        let linear = |part: &str, activation| Linear::load(params, &format!("{name}.{part}"), activation, precision);
         let norm = |part: &str| Norm::load(params, &format!("{name}.{part}"), config.layer_norm_eps);
         Ok(Self {
-            query: linear("attention.self.query")?,
-            key: linear("attention.self.key")?,
-            value: linear("attention.self.value")?,
-            attention_output: linear("attention.output.dense")?,
+            query: linear("attention.self.query", None)?,
+            key: linear("attention.self.key", None)?,
+            value: linear("attention.self.value", None)?,
+            attention_output: linear("attention.output.dense", None)?,
             attention_norm: norm("attention.output.LayerNorm")?,
-            intermediate: Linear::load(params, &format!("{name}.intermediate.dense"), Some(config.hidden_act))?,
-            output: linear("output.dense")?,
+            intermediate: linear("intermediate.dense", Some(config.hidden_act))?,
+            output: linear("output.dense", None)?,
             output_norm: norm("output.LayerNorm")?,
             heads: config.num_attention_heads,
             attention_dropout: config.attention_probs_dropout_prob,
             hidden_dropout: config.hidden_dropout_prob,
+            precision,
         })
     }
 
-    fn forward(&self, x: &Tensor, batch: &PackedBatch, mode: &Mode) -> Result<Tensor> {
+    fn forward(&self, x: &Value, cu_seqlens: &Arc<[u32]>, mode: Mode) -> Result<Value> {
+        let dropout = |place: &str| mode.dropout(place, self.hidden_dropout);
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?); // [T, D]
-        let dropout = mode.dropout(self.attention_dropout);
-        let attended = attention(&q, &k, &v, batch.cu_seqlens.clone(), self.heads, dropout)?;
+        let probabilities = mode.dropout("probabilities", self.attention_dropout);
+        let attended = attention(&q, &k, &v, cu_seqlens.clone(), self.heads, probabilities, self.precision)?;
         let attended = self.attention_output.forward(&attended)?;
-        let x = self.attention_norm.residual(&attended, x, mode, self.hidden_dropout)?;
+        let x = self.attention_norm.residual(&attended, x, dropout("attention output"))?;
         let fed = self.output.forward(&self.intermediate.forward(&x)?)?;
-        self.output_norm.residual(&fed, &x, mode, self.hidden_dropout)
+        self.output_norm.residual(&fed, &x, dropout("output"))
     }
 }

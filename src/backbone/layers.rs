@@ -1,13 +1,15 @@
 //! Layers: an operation with the parameters it finds under its name.
 
-use candle_core::Tensor;
+use std::sync::OnceLock;
 
-use super::mode::Mode;
 use super::parameters::{Init, Parameters, Spec};
+use crate::autograd::Value;
 use crate::error::Result;
 use crate::kernels::activation::Activation;
+use crate::kernels::dropout::Dropout;
 use crate::kernels::layer_norm::{layer_norm, residual_layer_norm};
-use crate::kernels::linear::linear;
+use crate::kernels::linear::{FrozenWeight, frozen_linear, linear};
+use crate::product::Precision;
 
 pub(crate) fn linear_specs(specs: &mut Vec<Spec>, name: &str, n_out: usize, n_in: usize, std: f64) {
     specs.push(Spec::new(format!("{name}.weight"), &[n_out, n_in], Init::Normal(std)));
@@ -21,41 +23,59 @@ pub(crate) fn norm_specs(specs: &mut Vec<Spec>, name: &str, d: usize) {
 
 /// `f(x W^T + b)` with its parameters.
 pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Value,
+    bias: Value,
     activation: Option<Activation>,
+    precision: Precision,
+    /// The weight, once a constant has met it and neither learns.
+    packed: OnceLock<FrozenWeight>,
 }
 
 impl Linear {
-    pub(crate) fn load(params: &Parameters, name: &str, activation: Option<Activation>) -> Result<Self> {
-        let get = |part: &str| params.get(&format!("{name}.{part}")).cloned();
-        Ok(Self { weight: get("weight")?, bias: get("bias")?, activation })
+    pub(crate) fn load(
+        params: &Parameters,
+        name: &str,
+        activation: Option<Activation>,
+        precision: Precision,
+    ) -> Result<Self> {
+        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
+        Ok(Self { weight: get("weight")?, bias: get("bias")?, activation, precision, packed: OnceLock::new() })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, Some(&self.bias), self.activation)?)
+    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+        if Value::differentiable(&[x, &self.weight, &self.bias]) {
+            return linear(x, &self.weight, &self.bias, self.activation, self.precision);
+        }
+        let packed = match self.packed.get() {
+            Some(packed) => packed,
+            None => {
+                let packed = FrozenWeight::new(self.weight.tensor(), self.precision)?;
+                self.packed.get_or_init(|| packed)
+            }
+        };
+        frozen_linear(x, packed, &self.bias, self.activation)
     }
 }
 
 /// Layer norm with its parameters.
 pub(crate) struct Norm {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Value,
+    bias: Value,
     eps: f64,
 }
 
 impl Norm {
     pub(crate) fn load(params: &Parameters, name: &str, eps: f64) -> Result<Self> {
-        let get = |part: &str| params.get(&format!("{name}.{part}")).cloned();
+        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
         Ok(Self { weight: get("weight")?, bias: get("bias")?, eps })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(layer_norm(x, &self.weight, &self.bias, self.eps)?)
+    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+        layer_norm(x, &self.weight, &self.bias, self.eps)
     }
 
     /// `norm(dropout(x) + residual)`.
-    pub(crate) fn residual(&self, x: &Tensor, residual: &Tensor, mode: &Mode, dropout: f64) -> Result<Tensor> {
-        Ok(residual_layer_norm(x, residual, &self.weight, &self.bias, self.eps, mode.dropout(dropout))?)
+    pub(crate) fn residual(&self, x: &Value, residual: &Value, dropout: Option<Dropout>) -> Result<Value> {
+        residual_layer_norm(x, residual, &self.weight, &self.bias, self.eps, dropout)
     }
 }

@@ -1,30 +1,45 @@
-//! Whether a forward pass trains, and where its dropout masks come from.
-
-use std::cell::Cell;
+//! Whether a forward pass trains, where its dropout masks come from, and whether activations are kept.
 
 use crate::kernels::dropout::Dropout;
 use crate::rng::Key;
 
-/// The mode of one forward pass.
+/// The mode of one forward pass, or of one part of it. It counts nothing: a part that runs again draws the same masks.
+#[derive(Debug, Clone, Copy)]
 pub struct Mode {
     key: Option<Key>,
-    calls: Cell<u64>,
+    recompute: bool,
 }
 
 impl Mode {
     /// Dropout off.
     pub fn inference() -> Self {
-        Self { key: None, calls: Cell::new(0) }
+        Self { key: None, recompute: false }
     }
 
     /// Dropout on; `key` is this pass's own.
     pub fn training(key: Key) -> Self {
-        Self { key: Some(key), calls: Cell::new(0) }
+        Self { key: Some(key), recompute: false }
     }
 
-    /// The next dropout of this pass, if it drops at all.
-    pub fn dropout(&self, p: f64) -> Option<Dropout> {
-        let call = self.calls.replace(self.calls.get() + 1);
-        self.key.filter(|_| p > 0.0).map(|key| Dropout::new(p, key.child(call)))
+    /// Layers keep their inputs alone and compute the rest again in the backward pass.
+    #[must_use]
+    pub fn recomputing(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
+    }
+
+    /// True if layers should keep their inputs alone.
+    pub fn recomputes(&self) -> bool {
+        self.recompute
+    }
+
+    /// The mode of layer `i`, with masks of its own.
+    #[must_use]
+    pub fn layer(self, i: usize) -> Self {
+        Self { key: self.key.map(|key| key.named("layer").child(i as u64)), ..self }
+    }
+
+    /// The dropout at a place of this pass or layer, if it drops at all; each place has a name of its own.
+    pub fn dropout(&self, place: &str, p: f64) -> Option<Dropout> {
+        self.key.filter(|_| p > 0.0).map(|key| Dropout::new(p, key.named(place)))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
+use crate::autograd::{GradientSlot, Value};
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
@@ -31,41 +32,52 @@ impl Spec {
     }
 }
 
-/// Tensors by name: f32, on the CPU. Cloning shares them.
+/// Tensors by name: f32, on the CPU; those that are trained have a place for their gradient. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub struct Parameters(BTreeMap<String, Tensor>);
+pub struct Parameters(BTreeMap<String, Value>);
 
 impl Parameters {
     /// The parameter `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.value(name).map(Value::tensor)
+    }
+
+    /// The parameter `name` as operations take it.
+    pub fn value(&self, name: &str) -> Result<&Value> {
         self.0.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
     }
 
     /// Add a parameter, or put another in its place.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.0.insert(name.into(), tensor);
+        self.0.insert(name.into(), Value::constant(tensor));
+    }
+
+    /// Add a parameter whose gradient is collected in `slot`, or put it in another's place.
+    pub fn insert_trained(&mut self, name: impl Into<String>, tensor: Tensor, slot: GradientSlot) -> Result<()> {
+        self.0.insert(name.into(), Value::parameter(tensor, slot)?);
+        Ok(())
     }
 
     /// Names and tensors in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.tensor()))
     }
 
     /// The number of values in all parameters.
     pub fn count(&self) -> usize {
-        self.0.values().map(Tensor::elem_count).sum()
+        self.0.values().map(|value| value.tensor().elem_count()).sum()
     }
 
     /// The parameters whose name passes.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Self {
-        self.iter().filter(|(name, _)| keep(name)).map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
+        Self(self.0.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 }
 
 impl FromIterator<(String, Tensor)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
-        Self(iter.into_iter().collect())
+        Self(iter.into_iter().map(|(name, tensor)| (name, Value::constant(tensor))).collect())
     }
 }
 

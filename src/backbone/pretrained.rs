@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
 use super::bert::Bert;
 use super::config::Config;
 use super::layers::linear_specs;
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec, initialise};
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
+use crate::autograd::Value;
 use crate::batch::PackedBatch;
+use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::kernels::embedding::embedding;
@@ -41,12 +41,12 @@ impl Pooling {
     }
 
     /// Hidden states `[T, D]` to `[B, D]`.
-    pub fn apply(self, hidden: &Tensor, batch: &PackedBatch) -> Result<Tensor> {
-        Ok(match self {
-            Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean)?,
-            Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max)?,
-            Self::Cls => embedding(hidden, batch.first_tokens())?,
-        })
+    pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
+        match self {
+            Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean),
+            Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max),
+            Self::Cls => embedding(hidden, batch.first_tokens()),
+        }
     }
 }
 
@@ -181,9 +181,9 @@ impl Backbone {
         })
     }
 
-    /// Hidden states `[T, D]` after `n_layers` layers, without dropout and without a graph.
-    pub fn hidden(&self, batch: &PackedBatch, n_layers: usize) -> Result<Tensor> {
-        Bert::load(&self.params, &self.config)?.forward(batch, n_layers, &Mode::inference())
+    /// Hidden states `[T, D]` after `n_layers` layers, without dropout.
+    pub fn hidden(&self, batch: &PackedBatch, n_layers: usize) -> Result<Value> {
+        Bert::load(&self.params, &self.config)?.forward(batch, n_layers, Mode::inference())
     }
 
     /// Write a Hugging Face directory that `transformers.AutoModel` reads.
@@ -231,11 +231,10 @@ pub(crate) fn stage_common(
 }
 
 pub(crate) fn same_values(a: &Parameters, b: &Parameters) -> Result<bool> {
-    use crate::kernels::with_f32;
     for (name, tensor) in a.iter() {
         let other = b.get(name)?;
-        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        if with_f32(tensor, |a| with_f32(other, |b| Ok(bits(a) != bits(b))))? {
+        let (a, b) = (values(tensor)?, values(other)?);
+        if a.len() != b.len() || a.iter().zip(&*b).any(|(a, b)| a.to_bits() != b.to_bits()) {
             return Ok(false);
         }
     }

@@ -15,13 +15,13 @@ use crate::kernels;
 /// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else the processors this process may use.
 #[pyfunction]
 fn set_num_threads(n: usize) {
-    kernels::set_num_threads(n);
+    compute::set_num_threads(n);
 }
 
 /// How many threads the kernels use.
 #[pyfunction]
 fn get_num_threads() -> usize {
-    kernels::num_threads()
+    compute::num_threads()
 }
 
 /// Highest resident set of this process so far, in bytes; 0 where the system does not tell.

@@ -6,14 +6,15 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::classification::ClassificationHead;
+use crate::autograd;
 use crate::backbone::{
     Backbone, Bert, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, is_pooler, replaced_files,
     same_values, stage_common, write_safetensors,
 };
 use crate::batch::{PackedBatch, in_order_of_length};
+use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
 use crate::files::Staged;
-use crate::kernels::{in_pool, with_f32};
 use crate::rng::{Key, Stream};
 use crate::text::Encodings;
 
@@ -64,10 +65,10 @@ impl SequenceClassifier {
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
         let (bert, head) = (Bert::load(&params, config)?, ClassificationHead::load(&params, config)?);
-        let mode = || Mode::inference();
+        let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
-            let hidden = bert.forward(batch, config.num_hidden_layers, &mode())?;
-            head.forward(&Pooling::Cls.apply(&hidden, batch)?, &mode())
+            let hidden = bert.forward(batch, config.num_hidden_layers, mode)?;
+            head.forward(&Pooling::Cls.apply(&hidden, batch)?, mode)
         };
         collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
     }
@@ -149,7 +150,7 @@ pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,
     columns: usize,
-    forward: &(dyn Fn(&PackedBatch) -> Result<Tensor> + Sync),
+    forward: &(dyn Fn(&PackedBatch) -> Result<autograd::Value> + Sync),
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
     let mut rows = vec![0f32; encodings.len() * columns];
@@ -157,12 +158,9 @@ pub fn collect_rows(
     for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
-        with_f32(&out, |values| {
-            for (&example, row) in batch.examples.iter().zip(values.chunks_exact(columns.max(1))) {
-                rows[example * columns..][..columns].copy_from_slice(row);
-            }
-            Ok(())
-        })?;
+        for (&example, row) in batch.examples.iter().zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
+            rows[example * columns..][..columns].copy_from_slice(row);
+        }
         done += batch.n_tokens();
         progress(done)?;
     }

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::math::{erf, exp, tanh};
-use super::simd::vectorised;
+use crate::compute::math::{erf, exp, tanh};
+use crate::compute::simd::vectorised;
 
 /// A function applied to every element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +32,14 @@ impl Activation {
         forward(self, pre, out);
     }
 
-    /// `out = grad * f'(pre)`, for slices of equal length.
-    pub(super) fn backward(self, pre: &[f32], grad: &[f32], out: &mut [f32]) {
-        backward(self, pre, grad, out);
+    /// `x = f(x)`.
+    pub(super) fn forward_in_place(self, x: &mut [f32]) {
+        forward_in_place(self, x);
+    }
+
+    /// `grad *= f'(pre)`, for slices of equal length.
+    pub(super) fn backward(self, pre: &[f32], grad: &mut [f32]) {
+        backward(self, pre, grad);
     }
 }
 
@@ -50,20 +55,31 @@ vectorised! {
 }
 
 vectorised! {
-    fn backward(activation: Activation, pre: &[f32], grad: &[f32], out: &mut [f32]) {
+    fn forward_in_place(activation: Activation, x: &mut [f32]) {
         match activation {
-            Activation::Gelu => map2(pre, grad, out, |x| {
+            Activation::Gelu => map_in_place(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+            Activation::GeluTanh => map_in_place(x, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
+            Activation::Relu => map_in_place(x, |x| x.max(0.0)),
+            Activation::Tanh => map_in_place(x, tanh),
+        }
+    }
+}
+
+vectorised! {
+    fn backward(activation: Activation, pre: &[f32], grad: &mut [f32]) {
+        match activation {
+            Activation::Gelu => scale(pre, grad, |x| {
                 const INV_SQRT_2PI: f32 = 0.398_942_3;
                 let cdf = 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2));
                 (x * INV_SQRT_2PI).mul_add(exp(-0.5 * x * x), cdf)
             }),
-            Activation::GeluTanh => map2(pre, grad, out, |x| {
+            Activation::GeluTanh => scale(pre, grad, |x| {
                 let t = tanh(inner(x));
                 let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
             }),
-            Activation::Relu => map2(pre, grad, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Activation::Tanh => map2(pre, grad, out, |x| {
+            Activation::Relu => scale(pre, grad, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Activation::Tanh => scale(pre, grad, |x| {
                 let t = tanh(x);
                 1.0 - t * t
             }),
@@ -82,6 +98,11 @@ fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn map2(x: &[f32], grad: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
-    out.iter_mut().zip(x).zip(grad).for_each(|((o, &x), &g)| *o = g * f(x));
+fn map_in_place(x: &mut [f32], f: impl Fn(f32) -> f32) {
+    x.iter_mut().for_each(|x| *x = f(*x));
+}
+
+#[inline(always)]
+fn scale(x: &[f32], grad: &mut [f32], f: impl Fn(f32) -> f32) {
+    grad.iter_mut().zip(x).for_each(|(g, &x)| *g *= f(x));
 }

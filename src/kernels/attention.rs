@@ -7,40 +7,62 @@
 //! `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`.
 
 use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
-use gemm::Parallelism;
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::access::{f32_slice, tensor, uninit, with_f32};
 use super::dropout::Dropout;
-use super::math;
-use super::product::{Operand, product};
-use super::simd::vectorised;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::math;
+use crate::compute::simd::vectorised;
+use crate::compute::{SharedSlice, tensor, uninit, values};
+use crate::error::{Error, Result};
+use crate::product::{Lines, Output, Precision, TASK_ROWS, Temporary, product_here};
 
 /// Queries whose scores are held at once.
-const BLOCK: usize = 64;
+const BLOCK: usize = TASK_ROWS;
 
-/// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`.
+/// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`; products in `precision`.
 pub fn attention(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    q: &Value,
+    k: &Value,
+    v: &Value,
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
-) -> Result<Tensor> {
-    let op = Attention { cu_seqlens, heads, dropout, log_sum_exp: OnceLock::new() };
-    q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    precision: Precision,
+) -> Result<Value> {
+    let shapes = [q, k, v].map(|value| value.tensor().shape());
+    let (t, width) = shapes[0].dims2()?;
+    if shapes[1] != shapes[0] || shapes[2] != shapes[0] {
+        return Err(Error::internal(format!("attention: got q, k, v of {shapes:?}")));
+    }
+    let scheme = Scheme { cu_seqlens, heads, dropout, precision };
+    let tasks = scheme.tasks(t, width)?;
+    let (mut out, mut log_sum_exp) = (uninit(t * width), uninit(t * heads));
+    {
+        let (q, k, v) = (values(q.tensor())?, values(k.tensor())?, values(v.tensor())?);
+        let (operands, outputs) = ([&*q, &*k, &*v], [&mut out, &mut log_sum_exp].map(|out| SharedSlice::new(out)));
+        tasks.par_iter().for_each(|task| scheme.forward_task(task, operands, outputs, t));
+    }
+    let out = tensor(out, (t, width))?;
+    Ok(Value::computed(out.clone(), &[q, k, v], Attention { scheme, log_sum_exp, out }))
 }
 
 struct Attention {
+    scheme: Scheme,
+    /// `[H, T]`
+    log_sum_exp: Vec<f32>,
+    out: Tensor,
+}
+
+/// What attends to what.
+struct Scheme {
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
-    /// `[H, T]`
-    log_sum_exp: OnceLock<Vec<f32>>,
+    precision: Precision,
 }
 
 /// One sequence and head: where its rows and columns lie.
@@ -53,17 +75,8 @@ struct Task {
     head_size: usize,
 }
 
-/// A pointer that tasks share; each touches only the rows and columns of its own (sequence, head).
-#[derive(Clone, Copy)]
-struct Shared(*mut f32);
-unsafe impl Send for Shared {}
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn at(self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
-    }
-}
+/// A gradient that tasks write: whether they add to what is there. None is not asked for.
+type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -90,42 +103,26 @@ impl Task {
         (0..self.len).step_by(BLOCK).map(move |row| (row, BLOCK.min(self.len - row)))
     }
 
-    /// `scores [rows, len] = scale * a_block b^T` for operands `[T, H * d]`.
-    fn scores(&self, a: &[f32], b: &[f32], (row, rows): (usize, usize), scale: f32, scores: &mut [f32]) {
-        debug_assert!(scores.len() >= rows * self.len);
-        let size = [rows, self.len, self.head_size];
-        // SAFETY: rows and columns of this task lie within `a` and `b`, which hold T rows of `width` values.
-        unsafe {
-            let a = Operand(a.as_ptr().add(self.offset(row)), self.width, 1);
-            let b = Operand(b.as_ptr().add(self.offset(0)), 1, self.width);
-            product(size, (scores.as_mut_ptr(), self.len), false, (a, b), scale, Parallelism::None);
-        }
+    /// `rows` of this task from `row` on, of values `[T, H * d]`.
+    fn rows<'a>(&self, values: &'a [f32], row: usize, rows: usize) -> Lines<'a> {
+        let values = &values[self.offset(row)..];
+        Lines { values, count: rows, depth: self.head_size, line_stride: self.width, depth_stride: 1 }
     }
 
-    /// `out_block [rows, d] = scale * scores [rows, len] values [len, d]`.
-    fn combine(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
-        let size = [rows, self.head_size, self.len];
-        let scores = Operand(scores.as_ptr(), self.len, 1);
-        // SAFETY: as in `scores`; `out` is written at this task's rows and columns alone.
-        unsafe {
-            let values = Operand(values.as_ptr().add(self.offset(0)), self.width, 1);
-            product(size, (out.at(self.offset(row)), self.width), false, (scores, values), scale, Parallelism::None);
-        }
+    /// The columns of the same.
+    fn columns<'a>(&self, values: &'a [f32], row: usize, rows: usize) -> Lines<'a> {
+        let values = &values[self.offset(row)..];
+        Lines { values, count: self.head_size, depth: rows, line_stride: 1, depth_stride: self.width }
     }
 
-    /// `out [len, d] (+)= scale * scores [rows, len]^T values_block [rows, d]`; the first block overwrites.
-    fn accumulate(&self, scores: &[f32], values: &[f32], (row, rows): (usize, usize), scale: f32, out: Shared) {
-        let size = [self.len, self.head_size, rows];
-        let scores = Operand(scores.as_ptr(), 1, self.len);
-        // SAFETY: as in `combine`.
-        unsafe {
-            let values = Operand(values.as_ptr().add(self.offset(row)), self.width, 1);
-            product(size, (out.at(self.offset(0)), self.width), row > 0, (scores, values), scale, Parallelism::None);
-        }
+    /// This task's rows of `[T, H * d]` from `row` on.
+    fn output<'a>(&self, out: SharedSlice<'a>, row: usize, add: bool) -> Output<'a> {
+        // SAFETY: products write this task's rows and columns alone.
+        unsafe { Output::from_raw(out.at(self.offset(row)), self.width, add) }
     }
 }
 
-impl Attention {
+impl Scheme {
     fn tasks(&self, tokens: usize, width: usize) -> Result<Vec<Task>> {
         let last = self.cu_seqlens.last().copied().unwrap_or(0) as usize;
         if self.heads == 0
@@ -134,11 +131,10 @@ impl Attention {
             || !self.cu_seqlens.is_sorted()
             || self.cu_seqlens[0] != 0
         {
-            bail!(
-                "attention: got {tokens} tokens of width {width}, {} heads, sequences {:?}",
-                self.heads,
-                self.cu_seqlens
-            )
+            let (heads, sequences) = (self.heads, &self.cu_seqlens);
+            return Err(Error::internal(format!(
+                "attention: got {tokens} tokens of width {width}, {heads} heads, sequences {sequences:?}"
+            )));
         }
         let head_size = width / self.heads;
         Ok(self
@@ -157,18 +153,22 @@ impl Attention {
         self.dropout.map(|dropout| dropout.child(((task.first + row) * self.heads + task.head) as u64))
     }
 
-    fn forward_task(&self, task: &Task, [q, k, v]: [&[f32]; 3], [out, log_sum_exp]: [Shared; 2], tokens: usize) {
+    fn pack(&self, columns: Lines) -> Temporary {
+        Temporary::new(columns, self.precision)
+    }
+
+    fn forward_task(&self, task: &Task, [q, k, v]: [&[f32]; 3], [out, lse]: [SharedSlice; 2], tokens: usize) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
-        with_scratch(BLOCK.min(task.len) * task.len, |p, _| {
-            for block in task.blocks() {
-                task.scores(q, k, block, scale, p);
-                for i in 0..block.1 {
-                    let row = &mut p[i * task.len..(i + 1) * task.len];
-                    let lse = softmax(row, self.row_dropout(task, block.0 + i));
+        let len = task.len;
+        let (keys, values) = (self.pack(task.rows(k, 0, len)), self.pack(task.columns(v, 0, len)));
+        with_scratch(BLOCK.min(len) * len, |p, _| {
+            for (row, rows) in task.blocks() {
+                product_here(task.rows(q, row, rows), &keys, Output::new(p, len, false), |i, p| {
+                    let sum = softmax(p, scale, self.row_dropout(task, row + i));
                     // SAFETY: [H, T], each entry belongs to one task.
-                    unsafe { *log_sum_exp.at(task.head * tokens + task.first + block.0 + i) = lse };
-                }
-                task.combine(p, v, block, 1.0, out);
+                    unsafe { *lse.at(task.head * tokens + task.first + row + i) = sum };
+                });
+                product_here(Lines::rows(p, rows, len), &values, task.output(out, row, false), |_, _| {});
             }
         });
     }
@@ -177,126 +177,92 @@ impl Attention {
         &self,
         task: &Task,
         [q, k, v, out, grad]: [&[f32]; 5],
-        [dq, dk, dv]: [Shared; 3],
+        [dq, dk, dv]: [Gradient; 3],
         log_sum_exp: &[f32],
     ) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
-        let tokens = log_sum_exp.len() / self.heads;
-        with_scratch(BLOCK.min(task.len) * task.len, |p, dp| {
-            for block in task.blocks() {
-                task.scores(q, k, block, scale, p);
-                task.scores(grad, v, block, 1.0, dp);
-                for i in 0..block.1 {
-                    let at = i * task.len..(i + 1) * task.len;
-                    let (p, dp) = (&mut p[at.clone()], &mut dp[at]);
-                    let row = block.0 + i;
-                    let lse = log_sum_exp[task.head * tokens + task.first + row];
-                    let (o, go) =
-                        (&out[task.offset(row)..][..task.head_size], &grad[task.offset(row)..][..task.head_size]);
-                    let dropout = self.row_dropout(task, row);
-                    softmax_backward(p, dp, lse, o, go, dropout);
+        let len = task.len;
+        let lse = &log_sum_exp[task.head * log_sum_exp.len() / self.heads + task.first..];
+        let (keys, values) = (self.pack(task.rows(k, 0, len)), self.pack(task.rows(v, 0, len)));
+        let key_columns = dq.map(|_| self.pack(task.columns(k, 0, len)));
+        with_scratch(BLOCK.min(len) * len, |p, dp| {
+            for (row, rows) in task.blocks() {
+                product_here(task.rows(q, row, rows), &keys, Output::new(p, len, false), |_, _| {});
+                product_here(task.rows(grad, row, rows), &values, Output::new(dp, len, false), |_, _| {});
+                for (i, (p, dp)) in p.chunks_exact_mut(len).zip(dp.chunks_exact_mut(len)).take(rows).enumerate() {
+                    let at = task.offset(row + i);
+                    let (out, grad) = (&out[at..][..task.head_size], &grad[at..][..task.head_size]);
+                    softmax_backward(p, dp, scale, lse[row + i], out, grad, self.row_dropout(task, row + i));
                 }
-                task.accumulate(p, grad, block, 1.0, dv);
-                task.combine(dp, k, block, scale, dq);
-                task.accumulate(dp, q, block, scale, dk);
+                // The gradients of keys and values are sums over the blocks.
+                if let Some((dv, add)) = dv {
+                    let grad = self.pack(task.columns(grad, row, rows));
+                    product_here(Lines::columns(p, len, rows), &grad, task.output(dv, 0, add || row > 0), |_, _| {});
+                }
+                if let (Some((dq, add)), Some(keys)) = (dq, &key_columns) {
+                    product_here(Lines::rows(dp, rows, len), keys, task.output(dq, row, add), |_, _| {});
+                }
+                if let Some((dk, add)) = dk {
+                    let queries = self.pack(task.columns(q, row, rows));
+                    product_here(Lines::columns(dp, len, rows), &queries, task.output(dk, 0, add || row > 0), |_, _| {});
+                }
             }
         });
     }
 }
 
 vectorised! {
-    /// Softmax in place, then dropout; returns the log-sum-exp.
-    fn softmax(row: &mut [f32], dropout: Option<Dropout>) -> f32 {
-        let max = math::max(row);
+    /// Softmax of the scaled scores in place, then dropout; returns the log-sum-exp.
+    fn softmax(row: &mut [f32], scale: f32, dropout: Option<Dropout>) -> f32 {
+        let max = math::max(row, |x| x * scale);
         for x in row.iter_mut() {
-            *x = math::exp(*x - max);
+            *x = math::exp(x.mul_add(scale, -max));
         }
         let sum = math::sum(row, |x| x);
         let inverse = 1.0 / sum;
-        for x in row.iter_mut() {
-            *x *= inverse;
-        }
-        if let Some(dropout) = dropout {
-            dropout.for_each(0, row.len(), |j, factor| row[j] *= factor);
+        match dropout {
+            None => row.iter_mut().for_each(|x| *x *= inverse),
+            Some(dropout) => dropout.for_each(0, row.len(), |j, factor| row[j] *= factor * inverse),
         }
         max + sum.ln()
     }
 }
 
 vectorised! {
-    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`.
-    fn softmax_backward(p: &mut [f32], dp: &mut [f32], lse: f32, out: &[f32], grad: &[f32], dropout: Option<Dropout>) {
+    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`, scaled.
+    fn softmax_backward(
+        p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, out: &[f32], grad: &[f32], dropout: Option<Dropout>,
+    ) {
         let delta = math::sum2(out, grad, |o, g| o * g);
         for p in p.iter_mut() {
-            *p = math::exp(*p - lse);
+            *p = math::exp(p.mul_add(scale, -lse));
         }
         match dropout {
-            None => p.iter().zip(dp).for_each(|(p, dp)| *dp = p * (*dp - delta)),
+            None => p.iter().zip(dp).for_each(|(p, dp)| *dp = p * scale * (*dp - delta)),
             Some(dropout) => dropout.for_each(0, p.len(), |j, factor| {
-                dp[j] = p[j] * dp[j].mul_add(factor, -delta);
+                dp[j] = p[j] * scale * dp[j].mul_add(factor, -delta);
                 p[j] *= factor;
             }),
         }
     }
 }
 
-impl CustomOp3 for Attention {
+impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        ql: &Layout,
-        k: &CpuStorage,
-        kl: &Layout,
-        v: &CpuStorage,
-        vl: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (t, width) = ql.shape().dims2()?;
-        if kl.shape() != ql.shape() || vl.shape() != ql.shape() {
-            bail!("attention: got q {:?}, k {:?}, v {:?}", ql.shape(), kl.shape(), vl.shape())
-        }
-        let (q, k, v) =
-            (f32_slice("attention", q, ql)?, f32_slice("attention", k, kl)?, f32_slice("attention", v, vl)?);
-        let tasks = self.tasks(t, width)?;
-        let (mut out, mut lse) = (uninit(t * width), uninit(t * self.heads));
-        let outputs = [Shared(out.as_mut_ptr()), Shared(lse.as_mut_ptr())];
-        tasks.par_iter().for_each(|task| self.forward_task(task, [q, k, v], outputs, t));
-        let _ = self.log_sum_exp.set(lse);
-        Ok((CpuStorage::F32(out), ql.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let (&[q, k, v], [dq, dk, dv]) = (inputs, into) else {
+            return Err(Error::internal("got other than three inputs"));
+        };
         let (t, width) = q.dims2()?;
-        let Some(lse) = self.log_sum_exp.get() else { bail!("attention: backward before forward") };
-        let tasks = self.tasks(t, width)?;
-        let (mut dq, mut dk, mut dv) = (uninit(t * width), uninit(t * width), uninit(t * width));
-        let outputs = [Shared(dq.as_mut_ptr()), Shared(dk.as_mut_ptr()), Shared(dv.as_mut_ptr())];
-        with_f32(q, |q| {
-            with_f32(k, |k| {
-                with_f32(v, |v| {
-                    with_f32(out, |out| {
-                        with_f32(grad, |grad| {
-                            tasks
-                                .par_iter()
-                                .for_each(|task| self.backward_task(task, [q, k, v, out, grad], outputs, lse));
-                            Ok(())
-                        })
-                    })
-                })
-            })
-        })?;
-        let wanted =
-            |arg: &Tensor, values| if arg.track_op() { tensor(values, (t, width)).map(Some) } else { Ok(None) };
-        Ok((wanted(q, dq)?, wanted(k, dk)?, wanted(v, dv)?))
+        let tasks = self.scheme.tasks(t, width)?;
+        let (q, k, v, out) = (values(q)?, values(k)?, values(v)?, values(&self.out)?);
+        let operands = [&*q, &*k, &*v, &*out, &*gradient];
+        // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
+        let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (SharedSlice::new(values), add)));
+        tasks.par_iter().for_each(|task| self.scheme.backward_task(task, operands, outputs, &self.log_sum_exp));
+        Ok(())
     }
 }

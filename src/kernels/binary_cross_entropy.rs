@@ -3,11 +3,12 @@
 //! For logits `z [B, C]` and targets `t` in [0, 1]: `w_c (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
 //! `normalizer` (torch: `B * C`). Backward: `dz = w_c (sigmoid(z) - t) / normalizer`.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Shape, Tensor};
 
-use super::access::{f32_slice, tensor, with_f32};
-use super::math;
-use super::parallel::{CHUNK, for_chunks};
+use crate::compute::math;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::{CHUNK, for_chunks, put, tensor, values};
+use crate::error::{Error, Result};
 
 /// What the logits are held against.
 #[derive(Debug, Clone)]
@@ -21,15 +22,17 @@ pub struct BinaryCrossEntropy {
 }
 
 /// The loss, a scalar, of `logits [B, C]`.
-pub fn binary_cross_entropy(logits: &Tensor, target: BinaryCrossEntropy) -> Result<Tensor> {
-    logits.contiguous()?.apply_op1(target)
+pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Result<Value> {
+    let loss = target.loss(logits.tensor())?;
+    Ok(Value::computed(tensor(vec![loss], ())?, &[logits], target))
 }
 
 impl BinaryCrossEntropy {
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
         if self.targets.len() != b * c || self.class_weight.as_ref().is_some_and(|w| w.len() != c) {
-            bail!("binary cross entropy: got logits {shape:?} and {} targets", self.targets.len())
+            let n = self.targets.len();
+            return Err(Error::internal(format!("binary cross entropy: got logits {shape:?} and {n} targets")));
         }
         Ok(c)
     }
@@ -38,17 +41,10 @@ impl BinaryCrossEntropy {
     fn weight(&self, output: usize) -> f32 {
         self.class_weight.as_ref().map_or(1.0, |w| w[output])
     }
-}
 
-impl CustomOp1 for BinaryCrossEntropy {
-    fn name(&self) -> &'static str {
-        "binary-cross-entropy"
-    }
-
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let c = self.check(layout.shape())?;
-        let logits = f32_slice("binary-cross-entropy", logits, layout)?;
-        let total: f64 = logits
+    fn loss(&self, logits: &Tensor) -> Result<f32> {
+        let c = self.check(logits.shape())?;
+        let total: f64 = values(logits)?
             .iter()
             .zip(&self.targets)
             .enumerate()
@@ -56,21 +52,28 @@ impl CustomOp1 for BinaryCrossEntropy {
                 f64::from(self.weight(i % c)) * f64::from(z.max(0.0) - z * t + (-z.abs()).exp().ln_1p())
             })
             .sum();
-        Ok((CpuStorage::F32(vec![(total / self.normalizer) as f32]), Shape::from(())))
+        Ok((total / self.normalizer) as f32)
+    }
+}
+
+impl Op for BinaryCrossEntropy {
+    fn name(&self) -> &'static str {
+        "binary cross entropy"
     }
 
-    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let c = self.check(logits.shape())?;
-        let scale = (f64::from(grad.to_scalar::<f32>()?) / self.normalizer) as f32;
-        with_f32(logits, |z| {
-            let mut dz = vec![0f32; z.len()];
-            for_chunks(&mut dz, CHUNK, |start, dz| {
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let c = self.check(inputs[0].shape())?;
+        let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
+        let z: &[f32] = &values(inputs[0])?;
+        into[0].write(|dz, add| {
+            for_chunks(dz, CHUNK, |start, dz| {
                 for (i, dz) in dz.iter_mut().enumerate() {
                     let at = start + i;
-                    *dz = scale * self.weight(at % c) * (1.0 / (1.0 + math::exp(-z[at])) - self.targets[at]);
+                    let slope = 1.0 / (1.0 + math::exp(-z[at])) - self.targets[at];
+                    put(dz, scale * self.weight(at % c) * slope, add);
                 }
             });
-            tensor(dz, logits.shape()).map(Some)
-        })
+        });
+        Ok(())
     }
 }

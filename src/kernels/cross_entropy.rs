@@ -6,12 +6,13 @@
 //! (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
 //! sum of the subtracted weights.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Shape, Tensor};
 
-use super::access::{f32_slice, tensor, with_f32};
-use super::math;
-use super::parallel::for_chunks;
-use super::simd::vectorised;
+use crate::compute::math;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::simd::vectorised;
+use crate::compute::{for_chunks, put, tensor, values};
+use crate::error::{Error, Result};
 
 /// What the logits are held against.
 #[derive(Debug, Clone)]
@@ -27,8 +28,9 @@ pub struct CrossEntropy {
 }
 
 /// The loss, a scalar, of `logits [B, C]`.
-pub fn cross_entropy(logits: &Tensor, target: CrossEntropy) -> Result<Tensor> {
-    logits.contiguous()?.apply_op1(target)
+pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
+    let loss = target.loss(logits.tensor())?;
+    Ok(Value::computed(tensor(vec![loss], ())?, &[logits], target))
 }
 
 impl CrossEntropy {
@@ -45,13 +47,29 @@ impl CrossEntropy {
         let (b, c) = shape.dims2()?;
         let bad = self.labels.iter().flatten().find(|y| **y as usize >= c);
         if b != self.labels.len() || bad.is_some() || self.class_weight.as_ref().is_some_and(|w| w.len() != c) {
-            bail!(
+            return Err(Error::internal(format!(
                 "cross entropy: got logits {shape:?}, {} labels, {:?} class weights, label {bad:?}",
                 self.labels.len(),
                 self.class_weight.as_ref().map(Vec::len)
-            )
+            )));
         }
         Ok(c)
+    }
+
+    fn loss(&self, logits: &Tensor) -> Result<f32> {
+        let c = self.check(logits.shape())?;
+        let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
+        for (row, label) in values(logits)?.chunks_exact(c.max(1)).zip(&self.labels) {
+            let Some(y) = *label else { continue };
+            let lse = log_sum_exp(row);
+            total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
+            if smooth > 0.0 {
+                let all: f64 =
+                    row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
+                total += smooth / c as f64 * all;
+            }
+        }
+        Ok((total / self.normalizer) as f32)
     }
 }
 
@@ -63,53 +81,41 @@ vectorised! {
 }
 
 vectorised! {
-    /// `out = scale * exp(row - lse)`.
-    fn scaled_softmax(row: &[f32], lse: f32, scale: f32, out: &mut [f32]) {
-        out.iter_mut().zip(row).for_each(|(out, z)| *out = scale * math::exp(z - lse));
+    /// `out (+)= scale * exp(row - lse)`.
+    fn scaled_softmax(row: &[f32], lse: f32, scale: f32, out: &mut [f32], add: bool) {
+        out.iter_mut().zip(row).for_each(|(out, z)| put(out, scale * math::exp(z - lse), add));
     }
 }
 
-impl CustomOp1 for CrossEntropy {
+impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
-        "cross-entropy"
+        "cross entropy"
     }
 
-    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let c = self.check(layout.shape())?;
-        let logits = f32_slice("cross-entropy", logits, layout)?;
-        let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
-        for (row, label) in logits.chunks_exact(c.max(1)).zip(&self.labels) {
-            let Some(y) = *label else { continue };
-            let lse = log_sum_exp(row);
-            total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
-            if smooth > 0.0 {
-                let all: f64 =
-                    row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
-                total += smooth / c as f64 * all;
-            }
-        }
-        Ok((CpuStorage::F32(vec![(total / self.normalizer) as f32]), Shape::from(())))
-    }
-
-    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let c = self.check(logits.shape())?;
-        let scale = (f64::from(grad.to_scalar::<f32>()?) / self.normalizer) as f32;
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let c = self.check(inputs[0].shape())?;
+        let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
         let mean_weight = (0..c).map(|c| self.weight(c)).sum::<f32>() / c.max(1) as f32;
-        with_f32(logits, |z| {
-            let mut dz = vec![0f32; z.len()];
-            for_chunks(&mut dz, c, |start, dz| {
-                let Some(y) = self.labels.get(start / c.max(1)).copied().flatten() else { return };
+        let z: &[f32] = &values(inputs[0])?;
+        into[0].write(|dz, add| {
+            for_chunks(dz, c, |start, dz| {
+                let Some(y) = self.labels.get(start / c.max(1)).copied().flatten() else {
+                    if !add {
+                        dz.fill(0.0);
+                    }
+                    return;
+                };
                 let (row, y) = (&z[start..start + dz.len()], y as usize);
                 let hard = (1.0 - self.label_smoothing) * self.weight(y);
                 let mass = hard + self.label_smoothing * mean_weight;
-                scaled_softmax(row, log_sum_exp(row), scale * mass, dz);
+                scaled_softmax(row, log_sum_exp(row), scale * mass, dz, add);
                 if self.label_smoothing > 0.0 {
                     let soft = scale * self.label_smoothing / c as f32;
                     dz.iter_mut().enumerate().for_each(|(class, dz)| *dz -= soft * self.weight(class));
                 }
                 dz[y] -= scale * hard;
             });
-            tensor(dz, logits.shape()).map(Some)
-        })
+        });
+        Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Dropout `y = x * mask / (1 - p)`; the mask is a function of a key and the element's index, recomputed in the backward
 //! pass and never stored.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::Tensor;
 
-use super::access::{f32_slice, tensor, uninit, with_f32};
-use super::parallel::for_chunks;
-use super::simd::vectorised;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::simd::vectorised;
+use crate::compute::{for_chunks, put, tensor, uninit, values};
+use crate::error::Result;
 use crate::rng::{Key, hash32};
 
 /// Elements that share a 32-bit key.
@@ -48,36 +49,40 @@ impl Dropout {
         }
     }
 
-    fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = uninit(x.len());
-        for_chunks(&mut out, BLOCK, |start, out| masked(self, start, &x[start..start + out.len()], out));
-        out
+    /// `out (+)= x * mask / (1 - p)`, for slices of equal length.
+    pub(super) fn apply(&self, x: &[f32], out: &mut [f32], add: bool) {
+        for_chunks(out, BLOCK, |start, out| masked(self, start, &x[start..start + out.len()], out, add));
     }
 }
 
 vectorised! {
-    /// `out = x * mask / (1 - p)` for the elements from `start` on.
-    fn masked(dropout: &Dropout, start: usize, x: &[f32], out: &mut [f32]) {
-        dropout.for_each(start, out.len(), |i, factor| out[i] = x[i] * factor);
+    /// `out (+)= x * mask / (1 - p)` for the elements from `start` on.
+    fn masked(dropout: &Dropout, start: usize, x: &[f32], out: &mut [f32], add: bool) {
+        dropout.for_each(start, out.len(), |i, factor| put(&mut out[i], x[i] * factor, add));
+    }
+}
+
+vectorised! {
+    /// `x *= mask / (1 - p)` for the elements from `start` on.
+    fn mask_in_place(dropout: &Dropout, start: usize, x: &mut [f32]) {
+        dropout.for_each(start, x.len(), |i, factor| x[i] *= factor);
     }
 }
 
 /// Dropout of any shape.
-pub fn dropout(x: &Tensor, dropout: Dropout) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(dropout)
+pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
+    let mut out = uninit(x.tensor().elem_count());
+    dropout.apply(&values(x.tensor())?, &mut out, false);
+    Ok(Value::computed(tensor(out, x.tensor().shape())?, &[x], dropout))
 }
 
-impl CustomOp1 for Dropout {
+impl Op for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = f32_slice("dropout", x, layout)?;
-        Ok((CpuStorage::F32(self.apply(x)), layout.shape().clone()))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        with_f32(grad, |grad| tensor(self.apply(grad), x.shape())).map(Some)
+    fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        for_chunks(&mut gradient, BLOCK, |start, dx| mask_in_place(self, start, dx));
+        into[0].give(gradient)
     }
 }

@@ -1,61 +1,95 @@
-//! Row lookup `y[t] = table[ids[t]]`; backward adds each row of `dy` into the row it came from.
+//! Row lookup in one or several tables at once: `y[t] = sum over tables of table[ids[t]]`; backward adds each row of `dy`
+//! into the rows it came from.
 //!
 //! Shapes: `table [V, D]`, `ids [T]`, `y [T, D]`. Also used to pick rows of hidden states.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::access::{f32_slice, tensor, uninit, with_f32};
-use super::parallel::{CHUNK, add_rows, for_chunks};
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::{CHUNK, Values, add_rows, for_chunks, tensor, uninit, values};
+use crate::error::{Error, Result};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
-pub fn embedding(table: &Tensor, ids: Arc<[u32]>) -> Result<Tensor> {
-    table.contiguous()?.apply_op1(Embedding { ids })
+pub fn embedding(table: &Value, ids: Arc<[u32]>) -> Result<Value> {
+    embedding_sum([(table, ids)])
+}
+
+/// The sum of rows of several tables `[V, D]`, each with its own ids `[T]`: `[T, D]`. An id outside its table is an error.
+pub fn embedding_sum<const N: usize>(lookups: [(&Value, Arc<[u32]>); N]) -> Result<Value> {
+    let tables = lookups.each_ref().map(|(table, _)| *table);
+    let ids = lookups.map(|(_, ids)| ids);
+    let (t, d) = check(&tables, &ids)?;
+    let sources = tables.iter().map(|table| values(table.tensor())).collect::<Result<Vec<Values>>>()?;
+    let sources: Vec<(&[f32], &[u32])> = sources.iter().zip(&ids).map(|(table, ids)| (&**table, &**ids)).collect();
+    let mut out = uninit(t * d);
+    let rows = (CHUNK / d).max(1);
+    for_chunks(&mut out, rows * d, |start, out| {
+        for (i, row) in out.chunks_exact_mut(d).enumerate() {
+            for (n, (table, ids)) in sources.iter().enumerate() {
+                let source = &table[ids[start / d + i] as usize * d..][..d];
+                if n == 0 { row.copy_from_slice(source) } else { add_rows(row, source) }
+            }
+        }
+    });
+    Ok(Value::computed(tensor(out, (t, d))?, &tables, Embedding { ids: ids.into() }))
+}
+
+/// `T` and `D`.
+fn check(tables: &[&Value], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
+    let (Some(first), Some(table)) = (ids.first(), tables.first()) else {
+        return Err(Error::internal("embedding: no tables"));
+    };
+    let (t, d) = (first.len(), table.tensor().dims2()?.1);
+    for (table, ids) in tables.iter().zip(ids) {
+        let (v, columns) = table.tensor().dims2()?;
+        if ids.len() != t || columns != d || d == 0 {
+            let n = ids.len();
+            return Err(Error::internal(format!(
+                "embedding: got {n} ids for a table [{v}, {columns}], expected {t} and [_, {d}]"
+            )));
+        }
+        if let Some((t, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= v) {
+            return Err(Error::internal(format!("embedding: got id {id} at position {t}, the table has {v} rows")));
+        }
+    }
+    Ok((t, d))
 }
 
 struct Embedding {
-    ids: Arc<[u32]>,
+    /// Of each table.
+    ids: Vec<Arc<[u32]>>,
 }
 
-impl CustomOp1 for Embedding {
+impl Op for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
     }
 
-    fn cpu_fwd(&self, table: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (v, d) = layout.shape().dims2()?;
-        let table = f32_slice("embedding", table, layout)?;
-        if let Some((t, id)) = self.ids.iter().enumerate().find(|(_, id)| **id as usize >= v) {
-            bail!("embedding: got id {id} at position {t}, the table has {v} rows")
+    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        for ((table, ids), slot) in inputs.iter().zip(&self.ids).zip(into) {
+            let (v, d) = table.dims2()?;
+            slot.write(|sum, add| scatter(&dy, ids, [v, d], sum, add));
         }
-        let mut out = uninit(self.ids.len() * d);
-        let rows = (CHUNK / d.max(1)).max(1);
-        for_chunks(&mut out, rows * d, |start, out| {
-            let ids = &self.ids[start / d.max(1)..];
-            for (row, &id) in out.chunks_exact_mut(d).zip(ids) {
-                row.copy_from_slice(&table[id as usize * d..][..d]);
-            }
-        });
-        Ok((CpuStorage::F32(out), Shape::from((self.ids.len(), d))))
+        Ok(())
     }
+}
 
-    fn bwd(&self, table: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (v, d) = table.dims2()?;
-        with_f32(grad, |grad| {
-            let mut sum = vec![0f32; v * d];
-            // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums.
-            let rows = v.div_ceil(64).max(1);
-            sum.par_chunks_mut((rows * d).max(1)).enumerate().for_each(|(task, part)| {
-                let range = task * rows..(task + 1) * rows;
-                for (t, &id) in self.ids.iter().enumerate() {
-                    if range.contains(&(id as usize)) {
-                        add_rows(&mut part[(id as usize - range.start) * d..][..d], &grad[t * d..][..d]);
-                    }
-                }
-            });
-            tensor(sum, (v, d)).map(Some)
-        })
-    }
+/// `sum[ids[t]] += dy[t]`, where `sum [V, D]` counts as zero unless `add`.
+fn scatter(dy: &[f32], ids: &[u32], [v, d]: [usize; 2], sum: &mut [f32], add: bool) {
+    // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums.
+    let rows = v.div_ceil(64).max(1);
+    sum.par_chunks_mut(rows * d).enumerate().for_each(|(task, part)| {
+        if !add {
+            part.fill(0.0);
+        }
+        let range = task * rows..(task + 1) * rows;
+        for (t, &id) in ids.iter().enumerate() {
+            if range.contains(&(id as usize)) {
+                add_rows(&mut part[(id as usize - range.start) * d..][..d], &dy[t * d..][..d]);
+            }
+        }
+    });
 }

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::access::{f32_slice, tensor, with_f32};
-use super::parallel::add_assign;
-use super::simd::vectorised;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::simd::vectorised;
+use crate::compute::{add_assign, put, tensor, values};
+use crate::error::{Error, Result};
 
 /// How rows become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,19 +21,30 @@ pub enum Reduction {
 }
 
 /// Reduce the rows of each packed sequence of `x [T, D]`: `[B, D]`.
-pub fn segment_pool(x: &Tensor, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(SegmentPool { cu_seqlens, reduction })
+pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Value> {
+    let (t, d) = x.tensor().dims2()?;
+    let b = cu_seqlens.len().saturating_sub(1);
+    if d == 0
+        || cu_seqlens.first() != Some(&0)
+        || cu_seqlens.last().is_none_or(|&last| last as usize != t)
+        || !cu_seqlens.is_sorted()
+    {
+        return Err(Error::internal(format!("segment pool: got x [{t}, {d}] and sequences {cu_seqlens:?}")));
+    }
+    let mut y = vec![0f32; b * d];
+    let x_values: &[f32] = &values(x.tensor())?;
+    y.par_chunks_mut(d).enumerate().for_each(|(sequence, y)| {
+        let rows = &x_values[cu_seqlens[sequence] as usize * d..cu_seqlens[sequence + 1] as usize * d];
+        reduce(reduction, rows, y);
+    });
+    let y = tensor(y, (b, d))?;
+    Ok(Value::computed(y.clone(), &[x], SegmentPool { cu_seqlens, reduction, y }))
 }
 
 struct SegmentPool {
     cu_seqlens: Arc<[u32]>,
     reduction: Reduction,
-}
-
-impl SegmentPool {
-    fn rows(&self, sequence: usize) -> std::ops::Range<usize> {
-        self.cu_seqlens[sequence] as usize..self.cu_seqlens[sequence + 1] as usize
-    }
+    y: Tensor,
 }
 
 vectorised! {
@@ -60,54 +72,51 @@ vectorised! {
     }
 }
 
-impl CustomOp1 for SegmentPool {
-    fn name(&self) -> &'static str {
-        "segment-pool"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (t, d) = layout.shape().dims2()?;
-        let b = self.cu_seqlens.len().saturating_sub(1);
-        if d == 0 || self.cu_seqlens.last().is_some_and(|&last| last as usize != t) || !self.cu_seqlens.is_sorted() {
-            bail!("segment pool: got x [{t}, {d}] and sequences {:?}", self.cu_seqlens)
-        }
-        let x = f32_slice("segment-pool", x, layout)?;
-        let mut y = vec![0f32; b * d];
-        y.par_chunks_mut(d).enumerate().for_each(|(sequence, y)| {
-            let rows = &x[self.rows(sequence).start * d..self.rows(sequence).end * d];
-            reduce(self.reduction, rows, y);
-        });
-        Ok((CpuStorage::F32(y), Shape::from((b, d))))
-    }
-
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (t, d) = x.dims2()?;
-        with_f32(x, |x| {
-            with_f32(y, |y| {
-                with_f32(grad, |grad| {
-                    let mut dx = vec![0f32; t * d];
-                    for sequence in 0..self.cu_seqlens.len().saturating_sub(1) {
-                        let rows = self.rows(sequence);
-                        let (y, grad) = (&y[sequence * d..][..d], &grad[sequence * d..][..d]);
-                        match self.reduction {
-                            Reduction::Mean => {
-                                let inverse = 1.0 / rows.len().max(1) as f32;
-                                for row in rows {
-                                    dx[row * d..][..d].iter_mut().zip(grad).for_each(|(dx, g)| *dx = g * inverse);
-                                }
-                            }
-                            Reduction::Max => {
-                                for column in 0..d {
-                                    if let Some(row) = rows.clone().find(|row| x[row * d + column] == y[column]) {
-                                        dx[row * d + column] = grad[column];
-                                    }
-                                }
-                            }
-                        }
+vectorised! {
+    /// From `y [D]` and `dy [D]` of a sequence to `dx` of its rows `x`, both `[_, D]`.
+    fn spread(reduction: Reduction, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], add: bool) {
+        let d = y.len();
+        match reduction {
+            Reduction::Mean => {
+                let inverse = 1.0 / (dx.len() / d).max(1) as f32;
+                for dx in dx.chunks_exact_mut(d) {
+                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, dy * inverse, add));
+                }
+            }
+            Reduction::Max => {
+                if !add {
+                    dx.fill(0.0);
+                }
+                for column in 0..d {
+                    if let Some(row) = x.chunks_exact(d).position(|row| row[column] == y[column]) {
+                        dx[row * d + column] += dy[column];
                     }
-                    tensor(dx, (t, d)).map(Some)
-                })
-            })
-        })
+                }
+            }
+        }
+    }
+}
+
+impl Op for SegmentPool {
+    fn name(&self) -> &'static str {
+        "segment pool"
+    }
+
+    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let (_, d) = inputs[0].dims2()?;
+        let (x, y): (&[f32], &[f32]) = (&values(inputs[0])?, &values(&self.y)?);
+        into[0].write(|dx, add| {
+            let (mut parts, mut rest) = (Vec::with_capacity(self.cu_seqlens.len()), dx);
+            for rows in self.cu_seqlens.windows(2) {
+                let (part, after) = rest.split_at_mut((rows[1] - rows[0]) as usize * d);
+                parts.push((rows[0] as usize * d, part));
+                rest = after;
+            }
+            parts.into_par_iter().enumerate().for_each(|(sequence, (start, dx))| {
+                let at = sequence * d..(sequence + 1) * d;
+                spread(self.reduction, &x[start..start + dx.len()], &y[at.clone()], &dy[at], dx, add);
+            });
+        });
+        Ok(())
     }
 }

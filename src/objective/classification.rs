@@ -1,7 +1,6 @@
 //! Cross entropy over classes, or sigmoid cross entropy over independent labels.
 
-use candle_core::Tensor;
-
+use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use crate::kernels::cross_entropy::{CrossEntropy, cross_entropy};
@@ -64,22 +63,22 @@ impl Classification {
     }
 
     /// The summed loss of the texts `examples` with `logits [B, C]`, divided by `normalizer`.
-    pub fn loss(&self, logits: &Tensor, labels: &Labels, examples: &[usize], normalizer: f64) -> Result<Tensor> {
+    pub fn loss(&self, logits: &Value, labels: &Labels, examples: &[usize], normalizer: f64) -> Result<Value> {
         let class_weight = self.class_weight.clone();
-        Ok(match labels {
+        match labels {
             Labels::Classes(labels) => {
                 let labels = examples.iter().map(|&i| Some(labels[i])).collect();
                 cross_entropy(
                     logits,
                     CrossEntropy { labels, class_weight, label_smoothing: self.label_smoothing as f32, normalizer },
-                )?
+                )
             }
             Labels::Indicators(values) => {
                 let (c, e) = (self.n_outputs, self.label_smoothing as f32);
                 let row = |&i: &usize| values[i * c..][..c].iter().map(move |t| t * (1.0 - e) + 0.5 * e);
                 let targets = examples.iter().flat_map(row).collect();
-                binary_cross_entropy(logits, BinaryCrossEntropy { targets, class_weight, normalizer })?
+                binary_cross_entropy(logits, BinaryCrossEntropy { targets, class_weight, normalizer })
             }
-        })
+        }
     }
 }

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::gradients::Gradients;
 use super::trainable::Trainable;
+use crate::compute::simd::vectorised;
+use crate::compute::{CHUNK, overwrite};
 use crate::error::Result;
-use crate::kernels::simd::vectorised;
-use crate::kernels::{CHUNK, overwrite, with_f32};
 
 /// The optimiser with its state.
 pub struct AdamW {
@@ -16,15 +16,16 @@ pub struct AdamW {
     beta2: f64,
     epsilon: f64,
     steps: i32,
-    /// First and second moment of each parameter.
-    moments: Vec<(Vec<f32>, Vec<f32>)>,
+    /// First and second moments, the parameters one after another.
+    m: Vec<f32>,
+    v: Vec<f32>,
 }
 
 impl AdamW {
     /// For these parameters, moments zero.
     pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Self {
-        let zeros = |p: &Trainable| vec![0f32; p.var.elem_count()];
-        Self { beta1, beta2, epsilon, steps: 0, moments: trainable.iter().map(|p| (zeros(p), zeros(p))).collect() }
+        let n = trainable.iter().map(|p| p.tensor.elem_count()).sum();
+        Self { beta1, beta2, epsilon, steps: 0, m: vec![0.0; n], v: vec![0.0; n] }
     }
 
     /// How many steps were taken.
@@ -43,30 +44,32 @@ impl AdamW {
         self.steps += 1;
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);
-        for ((parameter, gradient), (m, v)) in trainable.iter().zip(&gradients.0).zip(&mut self.moments) {
-            let Some(gradient) = gradient else { continue };
-            let rate = parameter.learning_rate * rate_factor;
-            let keep = (1.0 - rate * parameter.weight_decay) as f32;
-            let factors = Factors {
-                beta: [self.beta1 as f32, self.beta2 as f32],
-                // 1 - 0.999 taken in f32 would be off by 1e-5.
-                one_minus_beta: [(1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32],
-                gradient: gradient_scale as f32,
-                keep,
-                rate: (rate / correction1) as f32,
-                root: (1.0 / correction2.sqrt()) as f32,
-                epsilon: self.epsilon as f32,
-            };
-            with_f32(gradient, |g| {
-                overwrite(parameter.var.as_tensor(), |p| {
+        let (mut m, mut v) = (self.m.as_mut_slice(), self.v.as_mut_slice());
+        gradients.read(|gradients| {
+            for (parameter, gradient) in trainable.iter().zip(gradients) {
+                let n = parameter.tensor.elem_count();
+                let (m, v) = (m.split_off_mut(..n), v.split_off_mut(..n));
+                let (Some(g), Some(m), Some(v)) = (gradient, m, v) else { continue };
+                let rate = parameter.learning_rate * rate_factor;
+                let factors = Factors {
+                    beta: [self.beta1 as f32, self.beta2 as f32],
+                    // 1 - 0.999 taken in f32 would be off by 1e-5.
+                    one_minus_beta: [(1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32],
+                    gradient: gradient_scale as f32,
+                    keep: (1.0 - rate * parameter.weight_decay) as f32,
+                    rate: (rate / correction1) as f32,
+                    root: (1.0 / correction2.sqrt()) as f32,
+                    epsilon: self.epsilon as f32,
+                };
+                overwrite(&parameter.tensor, |p| {
                     let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
                     chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
                         update(&factors, p, m, v, g);
                     });
-                })
-            })?;
-        }
-        Ok(())
+                })?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -1,63 +1,80 @@
-//! The gradients of one optimiser step: collected over its batches, measured, checked.
+//! The gradients of one optimiser step, summed over its batches in one buffer: measured, checked.
 
 use candle_core::Tensor;
-use candle_core::backprop::GradStore;
 use rayon::prelude::*;
 
 use super::trainable::Trainable;
+use crate::autograd;
+use crate::compute::simd::vectorised;
+use crate::compute::{CHUNK, values};
 use crate::error::Result;
-use crate::kernels::{CHUNK, for_chunks, overwrite, with_f32};
 
-/// A gradient for each trainable parameter, in their order; none where nothing arrived.
-#[derive(Default)]
-pub struct Gradients(pub Vec<Option<Tensor>>);
+/// One buffer with the gradient of each trainable parameter, in their order.
+pub struct Gradients(autograd::Gradients);
 
 impl Gradients {
-    /// Add the gradients of one more batch.
-    pub fn add(&mut self, store: &GradStore, trainable: &[Trainable]) -> Result<()> {
-        self.0.resize_with(trainable.len(), || None);
-        for (sum, parameter) in self.0.iter_mut().zip(trainable) {
-            let Some(gradient) = store.get(parameter.var.as_tensor()) else { continue };
-            match sum {
-                Some(sum) => with_f32(gradient, |g| {
-                    overwrite(sum, |sum| {
-                        for_chunks(sum, CHUNK, |i, sum| sum.iter_mut().zip(&g[i..]).for_each(|(s, g)| *s += g));
-                    })
-                })?,
-                None => *sum = Some(gradient.clone()),
-            }
-        }
-        Ok(())
+    /// For these parameters; nothing has arrived.
+    pub fn new(trainable: &[Trainable]) -> Self {
+        Self(autograd::Gradients::new(&trainable.iter().map(|p| p.tensor.elem_count()).collect::<Vec<_>>()))
     }
 
-    /// The Euclidean norm over all parameters.
-    pub fn norm(&self) -> Result<f64> {
-        self.0.iter().flatten().try_fold(0.0, |sum, g| Ok(sum + sum_of_squares(g)?)).map(f64::sqrt)
+    /// Where the gradient of each parameter goes, in their order.
+    pub fn slots(&self) -> Vec<autograd::GradientSlot> {
+        self.0.slots()
+    }
+
+    /// Begin another step.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+
+    /// `f` of each parameter's gradient; none where nothing has arrived.
+    pub fn read<R>(&self, f: impl FnOnce(&[Option<&[f32]>]) -> R) -> R {
+        self.0.read(f)
+    }
+
+    /// The Euclidean norm over all parameters, in f64, in pieces of fixed size: the same whatever the number of threads.
+    pub fn norm(&self) -> f64 {
+        self.read(|gradients| {
+            let pieces: Vec<&[f32]> = gradients.iter().flatten().flat_map(|g| g.chunks(CHUNK)).collect();
+            pieces.par_iter().map(|piece| sum_of_squares(piece)).collect::<Vec<f64>>().into_iter().sum::<f64>().sqrt()
+        })
     }
 
     /// Parameters that received no gradient, or one that is not finite, and which of the two.
-    pub fn audit(&self, trainable: &[Trainable]) -> Result<Vec<String>> {
-        let mut problems = Vec::new();
-        for (gradient, parameter) in self.0.iter().zip(trainable) {
-            match gradient {
-                None => problems.push(format!("{}: no gradient", parameter.name)),
-                Some(g) if !is_finite(g)? => problems.push(format!("{}: not finite", parameter.name)),
-                Some(_) => {}
-            }
-        }
-        Ok(problems)
+    pub fn audit(&self, trainable: &[Trainable]) -> Vec<String> {
+        let problem = |gradient: &Option<&[f32]>| match gradient {
+            None => Some("no gradient"),
+            Some(gradient) if !all_finite(gradient) => Some("not finite"),
+            Some(_) => None,
+        };
+        self.read(|gradients| {
+            let rows = gradients.iter().zip(trainable);
+            rows.filter_map(|(gradient, p)| Some(format!("{}: {}", p.name, problem(gradient)?))).collect()
+        })
     }
 }
 
 /// True if every value is finite.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(with_f32(tensor, |values| Ok(values.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|x| x.is_finite()))))?)
+    Ok(all_finite(&values(tensor)?))
 }
 
-/// In f64, in pieces of fixed size: the same whatever the number of threads.
-fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    Ok(with_f32(tensor, |values| {
-        let square = |chunk: &[f32]| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>();
-        Ok(values.par_chunks(CHUNK).map(square).collect::<Vec<_>>().into_iter().sum())
-    })?)
+fn all_finite(values: &[f32]) -> bool {
+    values.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|x| x.is_finite()))
+}
+
+vectorised! {
+    fn sum_of_squares(values: &[f32]) -> f64 {
+        const LANES: usize = 16;
+        let mut lanes = [0f64; LANES];
+        let blocks = values.chunks_exact(LANES);
+        let rest: f64 = blocks.remainder().iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+        for block in blocks {
+            for (lane, &g) in lanes.iter_mut().zip(block) {
+                *lane += f64::from(g) * f64::from(g);
+            }
+        }
+        rest + lanes.iter().sum::<f64>()
+    }
 }

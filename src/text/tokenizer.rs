@@ -6,8 +6,8 @@ use tokenizers::{EncodeInput, Encoding, TruncationParams};
 use super::encodings::{Encoded, Encodings};
 use super::side_files::SideFiles;
 use super::word_piece;
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::kernels::in_pool;
 
 /// Values of `model_max_length` from here on mean "no limit".
 const NO_LIMIT: u64 = 1_000_000;

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::autograd::Value;
 use crate::backbone::{Bert, Config, Mode, Parameters, Pooling};
 use crate::batch::PackedBatch;
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::text::Encodings;
 pub enum Inputs<'a> {
     Tokens(&'a Encodings),
     /// The last hidden state of each text's first token, `[N, D]`, and each text's length.
-    Features(Tensor, Vec<usize>),
+    Features(Value, Vec<usize>),
 }
 
 impl<'a> Inputs<'a> {
@@ -27,12 +28,12 @@ impl<'a> Inputs<'a> {
     ) -> Result<Self> {
         let bert = Bert::load(params, config)?;
         let forward = |batch: &PackedBatch| {
-            Pooling::Cls.apply(&bert.forward(batch, config.num_hidden_layers, &Mode::inference())?, batch)
+            Pooling::Cls.apply(&bert.forward(batch, config.num_hidden_layers, Mode::inference())?, batch)
         };
         let d = config.hidden_size;
         let rows = collect_rows(encodings, batch_tokens, d, &forward, progress)?;
         let features = Tensor::from_vec(rows, (encodings.len(), d), &candle_core::Device::Cpu)?;
-        Ok(Self::Features(features, encodings.lengths()))
+        Ok(Self::Features(Value::constant(features), encodings.lengths()))
     }
 
     /// Tokens of each text.
@@ -52,7 +53,7 @@ pub struct Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    /// From parameters; those that are variables will receive gradients.
+    /// From parameters; those that are trained receive gradients.
     pub fn load(params: &Parameters, config: &'a Config) -> Result<Self> {
         Ok(Self { bert: Bert::load(params, config)?, head: ClassificationHead::load(params, config)?, config })
     }
@@ -63,7 +64,7 @@ impl<'a> Network<'a> {
     }
 
     /// Logits `[B, C]` of the texts `examples`.
-    pub fn logits(&self, inputs: &Inputs, examples: &[usize], mode: &Mode) -> Result<Tensor> {
+    pub fn logits(&self, inputs: &Inputs, examples: &[usize], mode: Mode) -> Result<Value> {
         let first = match inputs {
             Inputs::Tokens(encodings) => {
                 let batch = PackedBatch::collate(encodings, examples.to_vec());

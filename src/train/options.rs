@@ -25,6 +25,10 @@ pub struct FitOptions {
     /// Evaluations without improvement after which to stop; none: never.
     pub patience: Option<usize>,
     pub seed: u64,
+    /// Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
+    /// same result.
+    #[serde(default)]
+    pub recompute: bool,
 }
 
 impl FitOptions {

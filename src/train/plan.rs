@@ -1,7 +1,5 @@
 //! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
 
-use candle_core::Var;
-
 use super::strategy::{Method, Strategy};
 use crate::backbone::{Backbone, Parameters, Spec, depth};
 use crate::error::Result;
@@ -63,13 +61,13 @@ impl Plan {
     }
 
     /// Copies of the parameters that learn.
-    pub fn variables(&self, params: &Parameters) -> Result<Vec<Trainable>> {
+    pub fn trainable(&self, params: &Parameters) -> Result<Vec<Trainable>> {
         let learns = self.0.iter().filter(|p| p.trainable);
         learns
             .map(|p| {
                 Ok(Trainable {
                     name: p.name.clone(),
-                    var: Var::from_tensor(params.get(&p.name)?)?,
+                    tensor: params.get(&p.name)?.force_contiguous()?,
                     learning_rate: p.learning_rate,
                     weight_decay: p.weight_decay,
                 })

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 use super::batches::Batches;
 use super::monitor::Monitor;
@@ -10,10 +10,11 @@ use super::network::{Inputs, Network};
 use super::options::FitOptions;
 use super::plan::Plan;
 use super::strategy::Strategy;
+use crate::autograd::Value;
 use crate::backbone::{Backbone, Mode, Parameters};
 use crate::batch::in_order_of_length;
+use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
-use crate::kernels::{in_pool, with_f32};
 use crate::objective::{Classification, Labels};
 use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
 use crate::report::{Record, Summary};
@@ -25,6 +26,7 @@ type Snapshot = Vec<Tensor>;
 pub(super) struct Run<'a> {
     frozen: &'a Parameters,
     trainable: Vec<Trainable>,
+    gradients: Gradients,
     network: Network<'a>,
     optimiser: AdamW,
     schedule: Schedule,
@@ -42,11 +44,11 @@ pub(super) struct Run<'a> {
     summary: Summary,
 }
 
-/// The parameters by name: `of` the trained ones, the others as they are.
-fn with_trained(all: &Parameters, trainable: &[Trainable], of: impl Fn(&Var) -> Tensor) -> Parameters {
+/// All parameters by name, the trained ones with their present values and without gradients.
+fn with_trained(all: &Parameters, trainable: &[Trainable]) -> Parameters {
     let mut params = all.clone();
     for p in trainable {
-        params.insert(&p.name, of(&p.var));
+        params.insert(&p.name, p.tensor.clone());
     }
     params
 }
@@ -63,15 +65,20 @@ impl<'a> Run<'a> {
         total_steps: usize,
         started: Instant,
     ) -> Result<Self> {
-        let trainable = plan.variables(params)?;
-        let variables = with_trained(params, &trainable, |var| var.as_tensor().clone());
+        let trainable = plan.trainable(params)?;
+        let gradients = Gradients::new(&trainable);
+        let mut learning = params.clone();
+        for (p, slot) in trainable.iter().zip(gradients.slots()) {
+            learning.insert_trained(&p.name, p.tensor.clone(), slot)?;
+        }
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
         Ok(Self {
             frozen: params,
-            network: Network::load(&variables, &backbone.config)?,
+            network: Network::load(&learning, &backbone.config)?,
             optimiser: AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon),
             schedule: Schedule { kind: strategy.schedule, warmup_steps, total_steps },
             trainable,
+            gradients,
             strategy,
             objective,
             options,
@@ -146,27 +153,30 @@ impl<'a> Run<'a> {
         }
         let factor = self.schedule.factor(step);
         let (loss, norm) = in_pool(|| -> Result<(f64, f64)> {
-            let (mut gradients, mut loss) = (Gradients::default(), 0.0);
+            self.gradients.clear();
+            let mut loss = 0.0;
             for (i, examples) in groups.iter().enumerate() {
                 let mode = Mode::training(self.dropout.child(step as u64).child(i as u64));
-                let logits = self.network.logits(inputs, examples, &mode)?;
+                let logits = self.network.logits(inputs, examples, mode.recomputing(self.options.recompute))?;
                 let batch_loss = self.objective.loss(&logits, labels, examples, normalizer)?;
-                let value = f64::from(batch_loss.to_scalar::<f32>()?);
+                let value = f64::from(batch_loss.scalar()?);
                 if !value.is_finite() {
                     return Err(not_finite("loss", value, step + 1, i, examples));
                 }
                 loss += value;
-                gradients.add(&batch_loss.backward()?, &self.trainable)?;
+                // Nothing else may hold what the backward pass is to free.
+                drop(logits);
+                batch_loss.backward()?;
             }
             if self.optimiser.steps() == 0 {
-                self.audit(&gradients)?;
+                self.audit()?;
             }
-            let norm = gradients.norm()?;
+            let norm = self.gradients.norm();
             if !norm.is_finite() {
                 return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &all));
             }
             let scale = self.strategy.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
-            self.optimiser.step(&self.trainable, &gradients, scale, factor)?;
+            self.optimiser.step(&self.trainable, &self.gradients, scale, factor)?;
             Ok((loss, norm))
         })?;
         self.losses = (self.losses.0 + loss, self.losses.1 + 1);
@@ -180,8 +190,8 @@ impl<'a> Run<'a> {
     }
 
     /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
-    fn audit(&self, gradients: &Gradients) -> Result<()> {
-        let problems = gradients.audit(&self.trainable)?;
+    fn audit(&self) -> Result<()> {
+        let problems = self.gradients.audit(&self.trainable);
         if problems.is_empty() {
             return Ok(());
         }
@@ -196,7 +206,7 @@ impl<'a> Run<'a> {
     /// The last update may have been the one that overflowed: the loss would tell only a step later.
     fn check_weights(&self) -> Result<()> {
         for p in &self.trainable {
-            if !in_pool(|| is_finite(p.var.as_tensor()))? {
+            if !in_pool(|| is_finite(&p.tensor))? {
                 return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, self.summary.last.step, 0, &[]));
             }
         }
@@ -207,8 +217,8 @@ impl<'a> Run<'a> {
     fn check_loss(&self, inputs: &Inputs, labels: &Labels, examples: &[usize]) -> Result<()> {
         let normalizer = self.objective.normalizer(labels, examples).max(1.0);
         let loss = in_pool(|| -> Result<f32> {
-            let logits = self.network.logits(inputs, examples, &Mode::inference())?;
-            Ok(self.objective.loss(&logits, labels, examples, normalizer)?.to_scalar::<f32>()?)
+            let logits = self.network.logits(inputs, examples, Mode::inference())?;
+            self.objective.loss(&logits, labels, examples, normalizer)?.scalar()
         })?;
         if loss.is_finite() {
             return Ok(());
@@ -220,25 +230,22 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self, inputs: &Inputs, labels: &Labels, monitor: &mut dyn Monitor) -> Result<bool> {
         let began = Instant::now();
         self.check_weights()?;
-        let params = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
+        let params = with_trained(self.frozen, &self.trainable);
         let network = Network::load(&params, self.network.config())?;
         let c = self.objective.n_outputs;
         let lengths = inputs.lengths();
         let mut logits = vec![0f32; lengths.len() * c];
         for examples in in_order_of_length(&lengths, self.options.batch_tokens) {
-            let out = in_pool(|| network.logits(inputs, &examples, &Mode::inference()))?;
-            with_f32(&out, |rows| {
-                for (&example, row) in examples.iter().zip(rows.chunks_exact(c)) {
-                    logits[example * c..][..c].copy_from_slice(row);
-                }
-                Ok(())
-            })?;
+            let out = in_pool(|| network.logits(inputs, &examples, Mode::inference()))?;
+            for (&example, row) in examples.iter().zip(values(out.tensor())?.chunks_exact(c)) {
+                logits[example * c..][..c].copy_from_slice(row);
+            }
             monitor.on_wait()?;
         }
         let all: Vec<usize> = (0..lengths.len()).collect();
-        let tensor = Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?;
+        let rows = Value::constant(Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?);
         let normalizer = self.objective.normalizer(labels, &all);
-        let loss = f64::from(self.objective.loss(&tensor, labels, &all, normalizer)?.to_scalar::<f32>()?);
+        let loss = f64::from(self.objective.loss(&rows, labels, &all, normalizer)?.scalar()?);
         if !loss.is_finite() {
             return Err(not_finite("evaluation loss", loss, self.summary.last.step, 0, &[]));
         }
@@ -269,7 +276,7 @@ impl<'a> Run<'a> {
     }
 
     fn snapshot(&self) -> Result<Snapshot> {
-        self.trainable.iter().map(|p| Ok(p.var.as_detached_tensor().copy()?)).collect()
+        self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect()
     }
 
     /// The weights to keep: the best evaluated; else the last, or if they may be bad, those of the last good epoch.
@@ -277,7 +284,7 @@ impl<'a> Run<'a> {
         let evaluated = self.summary.best_step.is_some();
         let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
         let doubtful = failed || self.check_weights().is_err();
-        let current = with_trained(self.frozen, &self.trainable, Var::as_detached_tensor);
+        let current = with_trained(self.frozen, &self.trainable);
         let params = match self.kept {
             Some(kept) if evaluated || doubtful => {
                 let mut params = current;

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod autograd;
 mod kernels;
 mod layout;
+mod ops;
 mod parity;
 mod text;
 mod training;

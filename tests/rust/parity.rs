@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
+use warmstart::autograd::Value;
 use warmstart::backbone::{Backbone, Bert, Checkpoint, Config, Mode, Parameters, Pooling};
 use warmstart::batch::PackedBatch;
+use warmstart::compute::values as read;
 use warmstart::error::Error;
 use warmstart::head::{ClassificationHead, SequenceClassifier};
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
-use warmstart::kernels::with_f32;
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
@@ -37,6 +38,12 @@ fn assert_close(what: &str, got: &Tensor, expected: &Tensor, floor: f64) -> Resu
     let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(worst <= TOLERANCE * scale, "{what}: off by {worst:e}, values up to {scale:e}");
     Ok(())
+}
+
+/// The gradient of each parameter.
+fn arrived(gradients: &Gradients) -> Vec<Option<Tensor>> {
+    let tensor = |g: &[f32]| Tensor::from_slice(g, g.len(), &Device::Cpu).ok();
+    gradients.read(|all| all.iter().map(|g| g.and_then(tensor)).collect())
 }
 
 struct Reference {
@@ -73,39 +80,34 @@ impl Reference {
         Ok(Self { config, params, tensors, batch, labels, training: dir })
     }
 
-    fn variables(&self) -> Result<(Parameters, Vec<Trainable>), Error> {
+    fn trained(&self) -> Result<(Parameters, Vec<Trainable>, Gradients), Error> {
         let mut trainable = Vec::new();
         for (name, tensor) in self.params.iter() {
             let decays = !name.ends_with("bias") && !name.contains("LayerNorm");
             let weight_decay = if decays { 0.01 } else { 0.0 };
-            trainable.push(Trainable {
-                name: name.into(),
-                var: Var::from_tensor(tensor)?,
-                learning_rate: 1e-2,
-                weight_decay,
-            });
+            trainable.push(Trainable { name: name.into(), tensor: tensor.copy()?, learning_rate: 1e-2, weight_decay });
         }
-        let params = trainable.iter().map(|p| (p.name.clone(), p.var.as_tensor().clone())).collect();
-        Ok((params, trainable))
+        let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable));
+        for (p, slot) in trainable.iter().zip(gradients.slots()) {
+            params.insert_trained(&p.name, p.tensor.clone(), slot)?;
+        }
+        Ok((params, trainable, gradients))
     }
 
-    fn logits(&self, params: &Parameters) -> Result<Tensor, Error> {
+    fn logits(&self, params: &Parameters) -> Result<Value, Error> {
         let mode = Mode::inference();
-        let hidden = Bert::load(params, &self.config)?.forward(&self.batch, self.config.num_hidden_layers, &mode)?;
-        ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, &mode)
+        let hidden = Bert::load(params, &self.config)?.forward(&self.batch, self.config.num_hidden_layers, mode)?;
+        ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
-    fn loss(&self, logits: &Tensor) -> Result<Tensor, Error> {
+    fn loss(&self, logits: &Value) -> Result<Value, Error> {
         // bert_b is recorded with smoothing and class weights, bert_a without.
-        let (class_weight, label_smoothing) = match logits.dim(1)? {
+        let (class_weight, label_smoothing) = match logits.tensor().dim(1)? {
             4 => (Some(vec![1.0, 2.0, 0.5, 1.5]), 0.1),
             _ => (None, 0.0),
         };
         let normalizer = CrossEntropy::weight_sum(&self.labels, class_weight.as_deref());
-        Ok(cross_entropy(
-            logits,
-            CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer },
-        )?)
+        cross_entropy(logits, CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer })
     }
 
     /// The name under which transformers stores a parameter.
@@ -120,17 +122,17 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
         let reference = Reference::open(name)?;
         let bert = Bert::load(&reference.params, &reference.config)?;
         for layer in 0..=reference.config.num_hidden_layers {
-            let hidden = bert.forward(&reference.batch, layer, &Mode::inference())?;
+            let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             assert_close(
                 &format!("{name} layer {layer}"),
-                &hidden,
+                hidden.tensor(),
                 &reference.tensors[&format!("hidden_states.{layer}")],
                 0.0,
             )?;
         }
         let logits = reference.logits(&reference.params)?;
-        assert_close("logits", &logits, &reference.tensors["logits"], 0.0)?;
-        assert_close("loss", &reference.loss(&logits)?, &reference.tensors["loss"], 0.0)?;
+        assert_close("logits", logits.tensor(), &reference.tensors["logits"], 0.0)?;
+        assert_close("loss", reference.loss(&logits)?.tensor(), &reference.tensors["loss"], 0.0)?;
     }
     Ok(())
 }
@@ -139,10 +141,10 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
 fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
-        let (params, trainable) = reference.variables()?;
-        let grads = reference.loss(&reference.logits(&params)?)?.backward()?;
-        for p in &trainable {
-            let got = grads.get(p.var.as_tensor()).ok_or(format!("{}: no gradient", p.name))?;
+        let (params, trainable, gradients) = reference.trained()?;
+        reference.loss(&reference.logits(&params)?)?.backward()?;
+        for (p, got) in trainable.iter().zip(arrived(&gradients)) {
+            let got = got.ok_or(format!("{}: no gradient", p.name))?;
             let expected = &reference.tensors[&format!("grad.{}", Reference::stored(&p.name))];
             // The gradient of a key's bias is zero in exact arithmetic (softmax does not see a shift), so it has no scale
             // of its own: it is held against that of the query's bias.
@@ -152,7 +154,7 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
                     .fold(0.0, |a: f64, b| a.max(b.abs())),
                 None => 0.0,
             };
-            assert_close(&format!("{name} {}", p.name), got, expected, floor)?;
+            assert_close(&format!("{name} {}", p.name), &got, expected, floor)?;
         }
     }
     Ok(())
@@ -162,16 +164,17 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
 fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
-        let (params, trainable) = reference.variables()?;
+        let (params, trainable, gradients) = reference.trained()?;
         let logits = reference.logits(&params)?;
         let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
         let normalizer = targets.len() as f64;
         let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
-        assert_close("multi-label loss", &loss, &reference.tensors["multi_loss"], 0.0)?;
-        let grads = loss.backward()?;
+        assert_close("multi-label loss", loss.tensor(), &reference.tensors["multi_loss"], 0.0)?;
+        loss.backward()?;
+        let arrived = arrived(&gradients);
         for part in ["classifier.weight", "classifier.bias"] {
-            let var = &trainable.iter().find(|p| p.name == part).ok_or("no classifier")?.var;
-            let got = grads.get(var.as_tensor()).ok_or("no gradient")?;
+            let at = trainable.iter().position(|p| p.name == part).ok_or("no classifier")?;
+            let got = arrived[at].as_ref().ok_or("no gradient")?;
             assert_close(part, got, &reference.tensors[&format!("multi_grad.{part}")], 0.0)?;
         }
     }
@@ -192,18 +195,18 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
             };
             let (losses, norms, rates) = (series("losses"), series("grad_norms"), series("learning_rates"));
             assert_eq!((losses.len(), norms.len(), rates.len()), (10, 10, 10));
-            let (params, trainable) = reference.variables()?;
+            let (params, trainable, gradients) = reference.trained()?;
             let mut optimiser = AdamW::new(&trainable, 0.9, 0.999, 1e-8);
             let schedule = Schedule { kind, warmup_steps: 3, total_steps: 12 };
             for step in 0..10 {
                 let what = format!("{name} {file} step {step}");
                 let loss = reference.loss(&reference.logits(&params)?)?;
-                let mut gradients = Gradients::default();
-                gradients.add(&loss.backward()?, &trainable)?;
-                let norm = gradients.norm()?;
+                let value = f64::from(loss.scalar()?);
+                gradients.clear();
+                loss.backward()?;
+                let norm = gradients.norm();
                 let close = |got: f64, expected: f64| (got - expected).abs() <= TOLERANCE * expected.abs();
-                let loss = f64::from(loss.to_scalar::<f32>()?);
-                assert!(close(loss, losses[step]), "{what}: loss {loss}, recorded {}", losses[step]);
+                assert!(close(value, losses[step]), "{what}: loss {value}, recorded {}", losses[step]);
                 assert!(close(norm, norms[step]), "{what}: norm {norm}, recorded {}", norms[step]);
                 let rate = 1e-2 * schedule.factor(step);
                 assert!((rate - rates[step]).abs() < 1e-12, "{what}: rate {rate}, recorded {}", rates[step]);
@@ -230,10 +233,10 @@ fn company_when_it_changes_leaves_a_sequence_as_it_was() -> Outcome {
     let encodings = Encodings::from_ids(&texts);
     let rows = |order: Vec<usize>| -> Result<Vec<Vec<f32>>, Error> {
         let batch = PackedBatch::collate(&encodings, order.clone());
-        let hidden = bert.forward(&batch, 3, &Mode::inference())?;
+        let hidden = bert.forward(&batch, 3, Mode::inference())?;
         let mut parts = vec![Vec::new(); texts.len()];
         for (&text, w) in order.iter().zip(batch.cu_seqlens.windows(2)) {
-            parts[text] = with_f32(&hidden.narrow(0, w[0] as usize, (w[1] - w[0]) as usize)?, |v| Ok(v.to_vec()))?;
+            parts[text] = read(&hidden.tensor().narrow(0, w[0] as usize, (w[1] - w[0]) as usize)?)?.to_vec();
         }
         Ok(parts)
     };

@@ -2,17 +2,21 @@
 
 use std::path::Path;
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use serde_json::json;
+use warmstart::autograd::{self, Value};
 use warmstart::backbone::{Backbone, Config};
+use warmstart::compute::values;
 use warmstart::error::{Error, Result};
 use warmstart::head::SequenceClassifier;
-use warmstart::kernels::with_f32;
+use warmstart::kernels::embedding::embedding;
 use warmstart::objective::{Classification, Labels};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::report::{Facts, Record};
 use warmstart::text::Encodings;
 use warmstart::train::{Dataset, FitOptions, Monitor, Outcome, Plan, Strategy, fit};
+
+use crate::ops::weighted_sum;
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -52,6 +56,7 @@ fn options(method: &str, learning_rate: f64) -> FitOptions {
         eval_every: None,
         patience: None,
         seed: 3,
+        recompute: false,
     }
 }
 
@@ -220,6 +225,30 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
 }
 
 #[test]
+fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
+    let mut backbone = backbone()?;
+    let mut config = (*backbone.config).clone();
+    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.2, 0.2);
+    backbone.config = config.into();
+    let (encodings, labels) = texts(33);
+    let dataset = Dataset { encodings: &encodings, labels };
+    let run = |recompute: bool| -> Result<_> {
+        let mut script = Script::default();
+        let options = FitOptions { recompute, accumulation_steps: 2, ..options("full_fine_tuning", 1e-2) };
+        let outcome = fit(&backbone, &dataset, None, &options, &mut script)?;
+        let steps: Vec<_> = script.steps.iter().map(|r| (r.loss.to_bits(), r.grad_norm.to_bits())).collect();
+        let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
+        let mut weights = Vec::new();
+        for (_, tensor) in model.params().iter() {
+            weights.extend(values(tensor)?.iter().map(|x| x.to_bits()));
+        }
+        Ok((steps, weights))
+    };
+    assert!(run(false)? == run(true)?);
+    Ok(())
+}
+
+#[test]
 fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
     let mut script = Script::default();
     let before = backbone()?;
@@ -228,7 +257,7 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
     // The legacy checkpoint has a pooler, so the classifier alone is the head.
     assert_eq!(outcome.facts.trainable_parameters, OUTPUTS * 20 + OUTPUTS);
     for (name, tensor) in before.params.iter() {
-        let bits = |t: &Tensor| with_f32(t, |v| Ok(v.iter().map(|x| x.to_bits()).collect::<Vec<_>>()));
+        let bits = |t: &Tensor| Ok::<_, Error>(values(t)?.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
         assert_eq!(bits(tensor)?, bits(model.backbone.params.get(name)?)?, "{name}");
     }
     assert!(script.epochs[3].loss < script.epochs[0].loss);
@@ -254,19 +283,31 @@ fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> 
     Ok(())
 }
 
+/// A parameter that is trained, and the value to compute with.
+fn trained(name: &str, values: &[f32], shape: &[usize]) -> Result<Trainable> {
+    let tensor = Tensor::from_slice(values, shape, &candle_core::Device::Cpu)?;
+    Ok(Trainable { name: name.into(), tensor, learning_rate: 1.0, weight_decay: 0.0 })
+}
+
+fn learning(trainable: &[Trainable], slots: Vec<autograd::GradientSlot>) -> Result<Vec<Value>> {
+    trainable.iter().zip(slots).map(|(p, slot)| Value::parameter(p.tensor.clone(), slot)).collect()
+}
+
 #[test]
 fn audit_when_a_gradient_is_missing_or_not_finite_names_the_parameter() -> Checked {
     let trainable: Vec<Trainable> = ["reached", "cut off", "infinite"]
         .into_iter()
-        .map(|name| {
-            let var = Var::new(&[1f32, 2.0], &candle_core::Device::Cpu)?;
-            Ok(Trainable { name: name.into(), var, learning_rate: 1.0, weight_decay: 0.0 })
-        })
+        .map(|name| trained(name, &[1.0, 2.0], &[2]))
         .collect::<Result<_>>()?;
-    let loss = (trainable[0].var.sqr()?.sum_all()? + trainable[2].var.affine(1e30, 0.0)?.sqr()?.sum_all()?)?;
-    let mut gradients = Gradients::default();
-    gradients.add(&loss.backward()?, &trainable)?;
-    assert_eq!(gradients.audit(&trainable)?, ["cut off: no gradient", "infinite: not finite"]);
+    let gradients = Gradients::new(&trainable);
+    let values = learning(&trainable, gradients.slots())?;
+    weighted_sum(&[(&values[0], &[2.0, 4.0]), (&values[2], &[1.0, f32::INFINITY])])?.backward()?;
+    assert_eq!(gradients.audit(&trainable), ["cut off: no gradient", "infinite: not finite"]);
+    assert!(gradients.norm().is_infinite());
+    gradients.clear();
+    assert_eq!((gradients.audit(&trainable).len(), gradients.norm()), (3, 0.0));
+    weighted_sum(&[(&values[0], &[3.0, 4.0])])?.backward()?;
+    assert_eq!(gradients.norm(), 5.0);
     Ok(())
 }
 
@@ -276,18 +317,17 @@ fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checke
         let objective = Classification { n_outputs: OUTPUTS, class_weight, label_smoothing: 0.1 };
         let (_, labels) = texts(7);
         let values = (0..21).map(|i| (i * 5 % 11) as f32 / 3.0).collect::<Vec<_>>();
-        let var = Var::from_vec(values, (7, OUTPUTS), &candle_core::Device::Cpu)?;
-        let trainable = [Trainable { name: "logits".into(), var, learning_rate: 1.0, weight_decay: 0.0 }];
+        let trainable = [trained("logits", &values, &[7, OUTPUTS])?];
         let all: Vec<usize> = (0..7).collect();
         let normalizer = objective.normalizer(&labels, &all);
         let collect = |groups: &[&[usize]]| -> Result<Vec<f32>> {
-            let mut gradients = Gradients::default();
+            let gradients = Gradients::new(&trainable);
+            let logits = learning(&trainable, gradients.slots())?;
             for group in groups {
-                let rows = trainable[0].var.narrow(0, group[0], group.len())?;
-                gradients.add(&objective.loss(&rows, &labels, group, normalizer)?.backward()?, &trainable)?;
+                let rows = embedding(&logits[0], group.iter().map(|&i| i as u32).collect())?;
+                objective.loss(&rows, &labels, group, normalizer)?.backward()?;
             }
-            let gradient = gradients.0[0].as_ref().ok_or_else(|| Error::Value("none".into()))?;
-            Ok(with_f32(gradient, |v| Ok(v.to_vec()))?)
+            gradients.read(|g| g[0].map(<[f32]>::to_vec)).ok_or_else(|| Error::Value("none".into()))
         };
         let (one, many) = (collect(&[&all])?, collect(&[&all[..3], &all[3..6], &all[6..]])?);
         let worst = one.iter().zip(&many).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -5,10 +5,10 @@
 
 use rayon::prelude::*;
 
-use super::super::math;
-use super::super::simd::vectorised;
 use super::number::Unit;
-use super::{Lines, Output, Packed, packed_product};
+use super::{Lines, Output, Packed, product};
+use crate::compute::math;
+use crate::compute::simd::vectorised;
 
 const LARGEST: f32 = 127.0;
 const SHIFT: f32 = 128.0;
@@ -25,7 +25,7 @@ pub struct Int8Weight {
 
 impl Int8Weight {
     /// Round and pack row-major `weight [n, k]`.
-    pub fn new(weight: &[f32], n: usize, k: usize) -> Self {
+    pub(crate) fn new(weight: &[f32], n: usize, k: usize) -> Self {
         let unit = Unit::int8();
         let (rows, scales) = quantise(weight, k, unit, 0.0);
         let columns = row_units(k, unit);
@@ -33,17 +33,22 @@ impl Int8Weight {
             Unit::I8Quad => (0..n).map(|i| SHIFT * sum_of_bytes(&rows[i * columns..][..columns])).collect(),
             _ => vec![0.0; n],
         };
-        let packed = Packed::with_unit(Lines::rows(&rows, n, columns), unit);
+        let packed = Packed::with_unit(Lines::rows(&rows, n, columns), unit, Vec::new());
         Self { packed, scales, surplus, depth: k }
     }
 
-    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`packed_product`].
-    pub(in super::super) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
-        let unit = self.packed.unit();
+    /// `[n, k]`
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.scales.len(), self.depth]
+    }
+
+    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`product`].
+    pub(crate) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+        let unit = self.packed.0.unit;
         let m = a.len() / self.depth.max(1);
         let (rows, scales) = quantise(a, self.depth, unit, SHIFT);
         let lines = Lines::rows(&rows, m, row_units(self.depth, unit));
-        packed_product(lines, &self.packed, out, |row, column, values| {
+        product(lines, &self.packed, out, |row, column, values| {
             let at = column..column + values.len();
             rescale(values, scales[row], &self.scales[at.clone()], &self.surplus[at]);
             finish(row, column, values);

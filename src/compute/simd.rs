@@ -93,11 +93,11 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
                 fn avx512($($arg: $type),*) $(-> $ret)? $body
 
-                match $crate::kernels::simd::level() {
+                match $crate::compute::simd::level() {
                     // SAFETY: `level` found these instructions on this processor.
-                    $crate::kernels::simd::Level::Avx512 | $crate::kernels::simd::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
-                    $crate::kernels::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::kernels::simd::Level::Baseline => {}
+                    $crate::compute::simd::Level::Avx512 | $crate::compute::simd::Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    $crate::compute::simd::Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::compute::simd::Level::Baseline => {}
                 }
             }
             fn baseline($($arg: $type),*) $(-> $ret)? $body

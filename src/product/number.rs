@@ -1,13 +1,18 @@
 //! What the operands of a product are rounded to, and how they lie in a 32-bit unit.
 
-use super::super::simd::{Level, level};
+use serde::Deserialize;
+
+use crate::compute::simd::{Level, level};
 
 /// The precision of a product's operands; sums are f32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Precision {
     F32,
     /// bfloat16: the upper half of an f32, rounded to nearest even.
     Bf16,
+    /// Products with weights that do not change in int8, others in bf16. Nothing can be trained in it.
+    Int8,
 }
 
 /// The content of one 32-bit unit of a packed operand.
@@ -29,8 +34,8 @@ impl Unit {
         match precision {
             Precision::F32 => Self::F32,
             #[cfg(target_arch = "x86_64")]
-            Precision::Bf16 if level() >= Level::Avx512Bf16 => Self::Bf16Pair,
-            Precision::Bf16 => Self::Bf16AsF32,
+            Precision::Bf16 | Precision::Int8 if level() >= Level::Avx512Bf16 => Self::Bf16Pair,
+            Precision::Bf16 | Precision::Int8 => Self::Bf16AsF32,
         }
     }
 

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::super::simd::{Level, level};
+use crate::compute::simd::{Level, level};
 use super::number::{Unit, bf16};
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
@@ -24,7 +24,7 @@ const SMALL: usize = 32 * 1024;
 
 /// Lines in memory: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one stride is 1.
 #[derive(Debug, Clone, Copy)]
-pub struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     pub values: &'a [f32],
     pub count: usize,
     pub depth: usize,
@@ -64,7 +64,7 @@ pub(super) struct Vector([u32; 16]);
 
 /// Lines packed into panels.
 pub(super) struct Panels {
-    memory: Vec<Vector>,
+    pub memory: Vec<Vector>,
     /// Lines in a panel.
     width: usize,
     pub unit: Unit,
@@ -122,11 +122,6 @@ impl Panels {
         let panel = &self.memory[i * self.vectors()..][..self.vectors()];
         // SAFETY: a Vector is 16 units.
         unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), self.units * self.width) }
-    }
-
-    /// The memory, to be used again.
-    pub fn into_memory(self) -> Vec<Vector> {
-        self.memory
     }
 }
 

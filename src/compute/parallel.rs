@@ -1,5 +1,6 @@
 //! Threads: where work is split, and the few sums that many operations share.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -74,8 +75,25 @@ pub fn for_chunks(values: &mut [f32], chunk: usize, f: impl Fn(usize, &mut [f32]
     values.par_chunks_mut(chunk).enumerate().for_each(|(i, values)| f(i * chunk, values));
 }
 
+/// `sum += values`, in parallel.
+pub fn add(sum: &mut [f32], values: &[f32]) {
+    for_chunks(sum, CHUNK, |start, sum| add_chunk(sum, &values[start..]));
+}
+
+vectorised! {
+    fn add_chunk(sum: &mut [f32], values: &[f32]) {
+        add_assign(sum, values);
+    }
+}
+
+/// Store a contribution: `out = value`, or `out += value` where there was one before.
+#[inline(always)]
+pub(crate) fn put(out: &mut f32, value: f32, add: bool) {
+    *out = if add { *out + value } else { value };
+}
+
 /// The sum over rows of a row-major `[rows, columns]` slice: `[columns]`.
-pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
+pub(crate) fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
     const ROWS: usize = 128;
     let partial: Vec<Vec<f32>> = values
         .par_chunks((ROWS * columns).max(1))
@@ -89,7 +107,7 @@ pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Add partial sums in their order.
-pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
+pub(crate) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
     let mut parts = partial.into_iter();
     let mut sum = parts.next().unwrap_or_else(|| vec![0f32; columns]);
     parts.for_each(|part| add_assign(&mut sum, &part));
@@ -98,19 +116,54 @@ pub(super) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
 
 vectorised! {
     /// `sum += row` for each row of `rows [_, sum.len()]`.
-    pub(super) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+    pub(crate) fn add_rows(sum: &mut [f32], rows: &[f32]) {
         rows.chunks_exact(sum.len().max(1)).for_each(|row| add_assign(sum, row));
     }
 }
 
 vectorised! {
     /// `row += bias` for each row of `rows [_, bias.len()]`.
-    pub(super) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    pub(crate) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
         rows.chunks_exact_mut(bias.len().max(1)).for_each(|row| add_assign(row, bias));
     }
 }
 
 #[inline(always)]
-pub(super) fn add_assign(sum: &mut [f32], values: &[f32]) {
+pub(crate) fn add_assign(sum: &mut [f32], values: &[f32]) {
     sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
+}
+
+/// Memory that tasks share, each writing to parts that no other task touches.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedSlice<'a> {
+    values: *mut f32,
+    len: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: whoever writes promises to touch what nobody else does.
+unsafe impl Send for SharedSlice<'_> {}
+unsafe impl Sync for SharedSlice<'_> {}
+
+impl<'a> SharedSlice<'a> {
+    pub fn new(values: &'a mut [f32]) -> Self {
+        Self { values: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
+    }
+
+    /// The address of value `i`.
+    pub fn at(self, i: usize) -> *mut f32 {
+        assert!(i < self.len, "value {i} of {}", self.len);
+        self.values.wrapping_add(i)
+    }
+
+    /// Overwrite the values from `start` on.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches these values meanwhile.
+    pub unsafe fn copy_from(self, start: usize, values: &[f32]) {
+        assert!(start + values.len() <= self.len, "{} values at {start} of {}", values.len(), self.len);
+        // SAFETY: within the slice; what the caller promises.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.values.add(start), values.len()) };
+    }
 }

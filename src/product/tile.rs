@@ -1,6 +1,6 @@
 //! The innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, once for each kind of processor.
 
-use super::super::simd::{Level, level};
+use crate::compute::simd::{Level, level};
 use super::number::Unit;
 use super::pack::{COLUMNS, ROWS};
 

@@ -1,0 +1,85 @@
+//! The walk from a result back to the parameters.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+
+use super::slot::{Slot, Target};
+use super::value::{Node, Origin, Value};
+use crate::compute::add;
+use crate::error::{Error, Result, without_backtrace};
+
+/// Operations whose output has received a gradient, by their id. Ids grow from inputs to outputs, so the largest has
+/// received all of it.
+#[derive(Default)]
+struct Pending(BTreeMap<u64, (Arc<Node>, Vec<f32>)>);
+
+impl Value {
+    /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is freed
+    /// on the way, where nobody else holds it.
+    pub fn backward(self) -> Result<()> {
+        match self.tensor().elem_count() {
+            1 => self.backward_from(vec![1.0]),
+            _ => Err(Error::internal(format!("backward: got shape {:?}, expected a scalar", self.tensor().shape()))),
+        }
+    }
+
+    /// As [`Value::backward`] from `gradient`, that of this value, which may have any shape.
+    pub(super) fn backward_from(self, gradient: Vec<f32>) -> Result<()> {
+        let mut pending = Pending::default();
+        let mut slot = pending.slot(&self);
+        slot.give(gradient)?;
+        pending.collect(&self, slot)?;
+        drop(self);
+        while let Some((_, (node, gradient))) = pending.0.pop_last() {
+            // The node's last reference, and with it the values it was computed from, goes at the end of this block.
+            let mut slots: Vec<Slot> = node.inputs.iter().map(|input| pending.slot(input)).collect();
+            let tensors: Vec<&Tensor> = node.inputs.iter().map(Value::tensor).collect();
+            node.op.backward(&tensors, gradient, &mut slots).map_err(|error| within(error, node.op.name()))?;
+            for (input, slot) in node.inputs.iter().zip(slots) {
+                pending.collect(input, slot)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// A slot for the gradient of `value`, with what has arrived. An operation that takes one value twice gets two; the
+    /// second begins empty.
+    fn slot(&mut self, value: &Value) -> Slot {
+        let (target, buffer) = match value.origin() {
+            Origin::Constant => (Target::Unwanted, None),
+            Origin::Parameter(slot) => (Target::Parameter(slot.clone()), None),
+            Origin::Leaf(leaf) => (Target::Buffer, leaf.take()),
+            Origin::Computed(node) => (Target::Buffer, self.0.remove(&node.id).map(|(_, gradient)| gradient)),
+        };
+        Slot::new(value.tensor().elem_count(), target, buffer)
+    }
+
+    /// Put back what is in the slot.
+    fn collect(&mut self, value: &Value, mut slot: Slot) -> Result<()> {
+        let Some(gradient) = slot.take() else { return Ok(()) };
+        match value.origin() {
+            Origin::Constant => {}
+            Origin::Parameter(_) => slot.give(gradient)?,
+            Origin::Leaf(leaf) => leaf.put(gradient),
+            Origin::Computed(node) => match self.0.get_mut(&node.id) {
+                Some((_, sum)) => add(sum, &gradient),
+                None => {
+                    self.0.insert(node.id, (node.clone(), gradient));
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Say in which operation it happened.
+fn within(error: Error, op: &str) -> Error {
+    match error {
+        Error::Tensor(error) => Error::internal(format!("{op}, backward: {}", without_backtrace(error))),
+        other => other,
+    }
+}

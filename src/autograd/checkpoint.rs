@@ -1,0 +1,55 @@
+//! Computing a part again in the backward pass instead of keeping its activations (Chen et al. 2016).
+
+use candle_core::Tensor;
+
+use super::op::Op;
+use super::slot::{Leaf, Slot};
+use super::value::Value;
+use crate::error::Result;
+
+/// `f(inputs)`, of which only the inputs are kept; the backward pass runs `f` again.
+///
+/// `f` must give the same values each time: masks of dropout have to follow from fixed keys. Parameters that `f` holds
+/// receive their gradients as they would without this, to the last bit.
+pub fn checkpoint<F>(inputs: &[&Value], f: F) -> Result<Value>
+where
+    F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
+{
+    let constants: Vec<Value> = inputs.iter().map(|input| Value::constant(input.tensor().clone())).collect();
+    let output = f(&constants)?;
+    // The parameters that `f` holds may want a gradient even if no input does.
+    let differentiable = Value::differentiable(inputs) || Value::differentiable(&[&output]);
+    let tensor = output.tensor().clone();
+    // What this run kept for its backward goes here.
+    drop(output);
+    Ok(if differentiable { Value::with_node(tensor, inputs, Checkpoint(f)) } else { Value::constant(tensor) })
+}
+
+struct Checkpoint<F>(F);
+
+impl<F> Op for Checkpoint<F>
+where
+    F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        "checkpoint"
+    }
+
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        // A leaf begins with what its slot holds, so that sums are taken in the order they would have without this.
+        let leaf = |slot: &mut Slot| slot.wanted().then(|| Leaf::new(slot.take()));
+        let leaves: Vec<Option<Leaf>> = into.iter_mut().map(leaf).collect();
+        let value = |(&tensor, leaf): (&&Tensor, &Option<Leaf>)| match leaf {
+            Some(leaf) => Value::leaf(tensor.clone(), leaf.clone()),
+            None => Value::constant(tensor.clone()),
+        };
+        let values: Vec<Value> = inputs.iter().zip(&leaves).map(value).collect();
+        (self.0)(&values)?.backward_from(gradient)?;
+        for (leaf, slot) in leaves.iter().zip(into) {
+            if let Some(gradient) = leaf.as_ref().and_then(Leaf::take) {
+                slot.give(gradient)?;
+            }
+        }
+        Ok(())
+    }
+}

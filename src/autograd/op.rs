@@ -1,0 +1,18 @@
+//! What an operation owes the backward pass.
+
+use candle_core::Tensor;
+
+use super::slot::Slot;
+use crate::error::Result;
+
+/// A computed operation: it holds what its forward pass kept for the backward pass.
+pub trait Op: Send + Sync + 'static {
+    /// For messages.
+    fn name(&self) -> &'static str;
+
+    /// From `gradient`, that of the output, row-major, to those of the inputs: one slot in `into` for each of `inputs`.
+    ///
+    /// The gradient is the operation's own, to be changed in place and handed on where that helps. A slot that is not
+    /// wanted should cost nothing.
+    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()>;
+}

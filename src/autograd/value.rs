@@ -1,0 +1,119 @@
+//! Tensors that know where their gradient goes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::Tensor;
+
+use super::gradients::GradientSlot;
+use super::op::Op;
+use super::slot::Leaf;
+use crate::compute::values;
+use crate::error::{Error, Result};
+
+/// A tensor, and where the gradient with respect to it goes, if anywhere. Cloning shares both.
+#[derive(Clone)]
+pub struct Value {
+    tensor: Tensor,
+    origin: Origin,
+}
+
+/// Where a value came from is where its gradient goes.
+#[derive(Clone)]
+pub(super) enum Origin {
+    /// No gradient flows here.
+    Constant,
+    Parameter(GradientSlot),
+    /// An input of a part that is computed again.
+    Leaf(Leaf),
+    Computed(Arc<Node>),
+}
+
+/// One operation that was computed. It does not hold its output: that is freed with the last value that needs it.
+pub(super) struct Node {
+    /// Larger than those of the operations its inputs came from.
+    pub id: u64,
+    pub op: Box<dyn Op>,
+    pub inputs: Vec<Value>,
+}
+
+impl Value {
+    /// A value that no gradient flows to.
+    pub fn constant(tensor: Tensor) -> Self {
+        Self { tensor, origin: Origin::Constant }
+    }
+
+    /// A value whose gradient is collected in `slot`, which must be of its size.
+    pub fn parameter(tensor: Tensor, slot: GradientSlot) -> Result<Self> {
+        if slot.len() != tensor.elem_count() {
+            let message = format!("a parameter of shape {:?} has a gradient of {} values", tensor.shape(), slot.len());
+            return Err(Error::internal(message));
+        }
+        Ok(Self { tensor, origin: Origin::Parameter(slot) })
+    }
+
+    /// What `op` made of `inputs`. Where none of them wants a gradient, neither they nor the operation are kept.
+    pub fn computed(tensor: Tensor, inputs: &[&Self], op: impl Op) -> Self {
+        if Self::differentiable(inputs) { Self::with_node(tensor, inputs, op) } else { Self::constant(tensor) }
+    }
+
+    pub(super) fn with_node(tensor: Tensor, inputs: &[&Self], op: impl Op) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let inputs = inputs.iter().map(|&input| input.clone()).collect();
+        let node = Node { id: NEXT.fetch_add(1, Ordering::Relaxed), op: Box::new(op), inputs };
+        Self { tensor, origin: Origin::Computed(Arc::new(node)) }
+    }
+
+    pub(super) fn leaf(tensor: Tensor, leaf: Leaf) -> Self {
+        Self { tensor, origin: Origin::Leaf(leaf) }
+    }
+
+    /// True if a gradient must flow to any of `inputs`.
+    pub fn differentiable(inputs: &[&Self]) -> bool {
+        inputs.iter().any(|input| !matches!(input.origin, Origin::Constant))
+    }
+
+    /// The tensor alone.
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The value of a tensor with one element.
+    pub fn scalar(&self) -> Result<f32> {
+        match *values(&self.tensor)? {
+            [value] => Ok(value),
+            _ => Err(Error::internal(format!("got shape {:?}, expected a scalar", self.tensor.shape()))),
+        }
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = match &self.origin {
+            Origin::Constant => "constant",
+            Origin::Parameter(_) => "parameter",
+            Origin::Leaf(_) => "leaf",
+            Origin::Computed(node) => node.op.name(),
+        };
+        write!(f, "Value({origin} {:?})", self.tensor.shape())
+    }
+}
+
+impl Drop for Node {
+    /// A long chain dropped without a backward pass must not recurse once for each operation.
+    fn drop(&mut self) {
+        let mut rest = std::mem::take(&mut self.inputs);
+        while let Some(value) = rest.pop() {
+            if let Origin::Computed(node) = value.origin
+                && let Some(mut node) = Arc::into_inner(node)
+            {
+                rest.append(&mut node.inputs);
+            }
+        }
+    }
+}

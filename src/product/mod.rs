@@ -1,0 +1,239 @@
+//! The matrix product all operations share: `C [m, n] = A [m, k] B [k, n]`.
+//!
+//! `B` is packed into panels, `A` too, a block at a time, by the task that needs it (`pack.rs`); both are rounded on the way
+//! (`number.rs`). Tiles of `C` are summed in registers (`tile.rs`), and the rows of `C` are finished by the caller while they
+//! are in the cache. The scheme is that of Goto and van de Geijn (2008). Every value of `C` is summed in the same order
+//! whatever the number of threads.
+
+mod int8;
+mod number;
+mod pack;
+#[cfg(target_arch = "x86_64")]
+mod pack_avx512;
+#[cfg(test)]
+mod tests;
+mod tile;
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use crate::compute::simd::vectorised;
+use number::Unit;
+use pack::{COLUMNS, Panels, ROWS, Vector};
+use tile::Tile;
+
+pub use int8::Int8Weight;
+pub use number::Precision;
+pub(crate) use pack::Lines;
+
+/// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
+pub(crate) const TASK_ROWS: usize = 4 * ROWS;
+/// Columns of `B` that stay in the second-level cache while the rows of a task pass by.
+const GROUP: usize = 8 * COLUMNS;
+/// Units of depth summed in registers before `C` is touched.
+const DEPTH: usize = 256;
+/// Multiplications below which a product is not worth other threads.
+const SMALL: usize = 1 << 20;
+
+/// A packed right operand `B`.
+pub struct Packed(Panels);
+
+impl Packed {
+    /// Pack `B`, given as its columns.
+    pub(crate) fn new(columns: Lines, precision: Precision) -> Self {
+        Self::with_unit(columns, Unit::of(precision), Vec::new())
+    }
+
+    fn with_unit(columns: Lines, unit: Unit, memory: Vec<Vector>) -> Self {
+        Self(Panels::pack(columns, COLUMNS, unit, memory))
+    }
+
+    /// Columns and depth.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.0.count, self.0.depth]
+    }
+}
+
+/// Where a product goes: `C`, row-major with `stride` from row to row.
+pub(crate) struct Output<'a> {
+    values: *mut f32,
+    len: usize,
+    stride: usize,
+    /// Add to what is there; else overwrite.
+    add: bool,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: tasks write to parts of `C` that have nothing in common.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// Into `values`.
+    pub fn new(values: &'a mut [f32], stride: usize, add: bool) -> Self {
+        Self { values: values.as_mut_ptr(), len: values.len(), stride, add, lifetime: PhantomData }
+    }
+
+    /// Into memory of which others hold the columns between the rows of `C`.
+    ///
+    /// # Safety
+    ///
+    /// The rows of `C` lie within one allocation that outlives this, and nobody else touches them.
+    pub unsafe fn from_raw(values: *mut f32, stride: usize, add: bool) -> Self {
+        Self { values, len: usize::MAX, stride, add, lifetime: PhantomData }
+    }
+
+    /// The value at `row` and `column`.
+    fn at(&self, row: usize, column: usize) -> *mut f32 {
+        self.values.wrapping_add(row * self.stride + column)
+    }
+}
+
+/// Memory of packed right operands, used again.
+static RIGHT: Mutex<Vec<Vec<Vector>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// Memory of a packed block of `A`.
+    static LEFT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A packed right operand in memory that is used again.
+pub(crate) struct Temporary(Packed);
+
+impl Temporary {
+    /// Pack `B`, given as its columns.
+    pub fn new(columns: Lines, precision: Precision) -> Self {
+        let memory = RIGHT.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Self(Packed::with_unit(columns, Unit::of(precision), memory))
+    }
+}
+
+impl Deref for Temporary {
+    type Target = Packed;
+
+    fn deref(&self) -> &Packed {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        RIGHT.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.0.0.memory));
+    }
+}
+
+/// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
+/// begins at `column`, when it is complete.
+pub(crate) fn product(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    check(&rows, b, &out);
+    let grid = Grid::new(rows.count, b.0.count, rows.depth);
+    let task = |task: usize| {
+        let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
+        block(&rows, b, &out, row, (column, (column + grid.width).min(b.0.count)), &finish);
+    };
+    if grid.small {
+        (0..grid.tasks).for_each(task);
+    } else {
+        (0..grid.tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// As [`product`] on this thread alone; `finish(row, values)` gets whole rows.
+pub(crate) fn product_here(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usize, &mut [f32])) {
+    check(&rows, b, &out);
+    for row in (0..rows.count).step_by(TASK_ROWS) {
+        block(&rows, b, &out, row, (0, b.0.count), &|row, _, values: &mut [f32]| finish(row, values));
+    }
+}
+
+fn check(rows: &Lines, b: &Packed, out: &Output) {
+    let (m, n) = (rows.count, b.0.count);
+    assert!(rows.depth == b.0.depth, "operands do not fit: depths {} and {}", rows.depth, b.0.depth);
+    assert!(m == 0 || n == 0 || (m - 1) * out.stride + n <= out.len, "the output is too small");
+}
+
+/// The columns `left .. right` of the rows of a task that begins at `row`.
+fn block(
+    rows: &Lines,
+    b: &Packed,
+    out: &Output,
+    row: usize,
+    (left, right): (usize, usize),
+    finish: &impl Fn(usize, usize, &mut [f32]),
+) {
+    let (height, b) = ((rows.count - row).min(TASK_ROWS), &b.0);
+    let mut memory = LEFT.take();
+    let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
+    // Depth 0 is a sum without terms.
+    for unit in (0..b.units.max(1)).step_by(DEPTH) {
+        let units = DEPTH.min(b.units - unit);
+        let part = rows.block(row, height, unit * b.unit.depth(), units * b.unit.depth());
+        let a = Panels::pack_here(part, ROWS, b.unit, memory);
+        // A panel of `A` stays in the first cache, a few of `B` in the second.
+        for group in (left..right).step_by(GROUP) {
+            for i in (0..height).step_by(ROWS) {
+                for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
+                    let b_panel = &b.panel(j / COLUMNS)[unit * COLUMNS..][..units * COLUMNS];
+                    tile::multiply(b.unit, a.panel(i / ROWS), b_panel, &mut tile);
+                    let (height, width) = (ROWS.min(height - i), COLUMNS.min(right - j));
+                    // SAFETY: the tile lies within `C`, and no other task has it.
+                    unsafe { store(&tile, out.at(row + i, j), out.stride, height, width, out.add || unit > 0) };
+                }
+            }
+        }
+        memory = a.memory;
+    }
+    LEFT.set(memory);
+    for i in row..row + height {
+        // SAFETY: as above.
+        finish(i, left, unsafe { std::slice::from_raw_parts_mut(out.at(i, left), right - left) });
+    }
+}
+
+/// How `C` is cut into tasks: rows first, columns too where there would be too few.
+struct Grid {
+    small: bool,
+    tasks: usize,
+    /// Tasks beside each other.
+    columns: usize,
+    /// Columns of `C` in one task.
+    width: usize,
+}
+
+impl Grid {
+    fn new(m: usize, n: usize, k: usize) -> Self {
+        let small = m * n * k < SMALL;
+        let (rows, panels) = (m.div_ceil(TASK_ROWS), n.div_ceil(COLUMNS));
+        let wanted = if small { 1 } else { 8 * rayon::current_num_threads() };
+        let columns = wanted.div_ceil(rows.max(1)).clamp(1, panels.max(1));
+        let width = panels.div_ceil(columns).max(1) * COLUMNS;
+        let columns = n.div_ceil(width);
+        Self { small, tasks: rows * columns, columns, width }
+    }
+}
+
+/// Write or add a tile's first `height` rows and `width` columns.
+///
+/// # Safety
+///
+/// `to` points at that many rows and columns, which nobody else touches.
+unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, height: usize, width: usize, add: bool) {
+    for (i, row) in tile[..height].iter().enumerate() {
+        // SAFETY: what the caller promises.
+        let to = unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) };
+        if width == COLUMNS { store_row(&row[..], to, add) } else { store_row(&row[..width], to, add) }
+    }
+}
+
+vectorised! {
+    fn store_row(row: &[f32], to: &mut [f32], add: bool) {
+        if add {
+            to.iter_mut().zip(row).for_each(|(t, r)| *t += r);
+        } else {
+            to.copy_from_slice(row);
+        }
+    }
+}

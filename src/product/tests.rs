@@ -1,0 +1,88 @@
+//! Every kind of product against sums in f64, at sizes that fill no tile.
+
+use super::{Int8Weight, Lines, Output, Precision, Temporary, number, product};
+
+fn values(n: usize, seed: u64) -> Vec<f32> {
+    crate::rng::Key::new(seed, crate::rng::Stream::Init).normal(n, 1.0)
+}
+
+/// `A B` in f64 from operands rounded by `round`, and the sum of absolute terms that bounds the error of each value.
+fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f64>, Vec<f64>) {
+    let at = |l: &Lines, i: usize, j: usize| f64::from(round(l.values[i * l.line_stride + j * l.depth_stride]));
+    let terms = |i: usize, j: usize| (0..rows.depth).map(move |d| (i, j, d));
+    let term = |(i, j, d): (usize, usize, usize)| at(&rows, i, d) * at(&columns, j, d);
+    let cells = (0..rows.count).flat_map(|i| (0..columns.count).map(move |j| (i, j)));
+    cells.map(|(i, j)| (terms(i, j).map(term).sum::<f64>(), terms(i, j).map(|t| term(t).abs()).sum::<f64>())).unzip()
+}
+
+const SIZES: [[usize; 3]; 8] = [
+    [1, 1, 1],
+    [14, 32, 256],
+    [15, 33, 257],
+    [3, 70, 2],
+    [57, 31, 513],
+    [130, 65, 40],
+    [113, 300, 77],
+    [2, 5, 0],
+];
+
+fn check(precision: Precision, round: fn(f32) -> f32) {
+    for [m, n, k] in SIZES {
+        let (a, b) = (values(m * k, 1), values(n * k, 2));
+        for rows in [Lines::rows(&a, m, k), Lines::columns(&a, m, k)] {
+            for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
+                for (add, stride) in [(false, n), (true, n + 3)] {
+                    let mut out = vec![0.25f32; m * stride];
+                    let b = Temporary::new(columns, precision);
+                    product(rows, &b, Output::new(&mut out, stride, add), |_, _, piece| {
+                        piece.iter_mut().for_each(|x| *x += 1.0);
+                    });
+                    let (want, bound) = reference(rows, columns, round);
+                    for (i, (want, bound)) in want.iter().zip(bound).enumerate() {
+                        let got = f64::from(out[i / n * stride + i % n]);
+                        let want = want + if add { 1.25 } else { 1.0 };
+                        assert!((got - want).abs() <= 4e-7 * (bound + 2.0), "{m}x{n}x{k} {precision:?}: {got} {want}");
+                    }
+                    let untouched = |i: &usize| i % stride >= n;
+                    assert!((0..out.len()).filter(untouched).all(|i| out[i] == 0.25));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn product_when_sizes_are_odd_equals_the_sum_in_f64() {
+    check(Precision::F32, |x| x);
+}
+
+#[test]
+fn product_in_bf16_when_sizes_are_odd_equals_the_sum_of_rounded_values() {
+    check(Precision::Bf16, |x| f32::from_bits(number::bf16(x) << 16));
+}
+
+#[test]
+fn product_in_int8_when_sizes_are_odd_is_within_the_rounding_of_its_operands() {
+    for [m, n, k] in SIZES {
+        let (a, w) = (values(m * k, 3), values(n * k, 4));
+        let mut out = vec![0f32; m * n];
+        Int8Weight::new(&w, n, k).product(&a, Output::new(&mut out, n, false), |_, _, _| {});
+        let (want, _) = reference(Lines::rows(&a, m, k), Lines::rows(&w, n, k), |x| x);
+        let largest = |row: &[f32]| f64::from(row.iter().fold(0f32, |m, x| m.max(x.abs())));
+        for (i, want) in want.iter().enumerate() {
+            let (a, w) = (&a[i / n * k..][..k], &w[i % n * k..][..k]);
+            let half = |row: &[f32]| largest(row) / 254.0 * 1.001;
+            let sum = |row: &[f32]| row.iter().map(|x| f64::from(x.abs())).sum::<f64>();
+            let bound = half(a) * sum(w) + half(w) * sum(a) + k as f64 * half(a) * half(w) + 1e-5;
+            assert!((f64::from(out[i]) - want).abs() <= bound, "{m}x{n}x{k}: {} {want} {bound}", out[i]);
+        }
+    }
+}
+
+#[test]
+fn bf16_when_a_value_lies_between_two_rounds_to_the_nearest_even() {
+    let rounded = |x: f32| f32::from_bits(number::bf16(x) << 16);
+    assert_eq!((rounded(1.0 + 1.0 / 256.0), rounded(1.0 + 3.0 / 256.0)), (1.0, 1.0 + 4.0 / 256.0));
+    assert_eq!((rounded(-0.0).to_bits(), rounded(f32::INFINITY)), ((-0.0f32).to_bits(), f32::INFINITY));
+    assert!(rounded(f32::from_bits(0x7fff_ffff)).is_nan() && rounded(f32::MAX).is_infinite());
+}

@@ -1,0 +1,102 @@
+//! Values with gradients, and small operations to make losses of, for the tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{Device, Tensor};
+use warmstart::autograd::{Gradients, Op, Slot, Value};
+use warmstart::compute::values;
+use warmstart::error::Result;
+use warmstart::rng::{Key, Stream};
+
+/// Standard normal values.
+pub fn random(seed: u64, shape: &[usize]) -> Result<Tensor> {
+    let values = Key::new(seed, Stream::Init).normal(shape.iter().product(), 1.0);
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+pub fn f64s(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(values(tensor)?.iter().copied().map(f64::from).collect())
+}
+
+/// Each tensor as a parameter, and where their gradients arrive.
+pub fn parameters(tensors: &[Tensor]) -> Result<(Vec<Value>, Gradients)> {
+    let gradients = Gradients::new(&tensors.iter().map(Tensor::elem_count).collect::<Vec<_>>());
+    let slots = gradients.slots();
+    let values = tensors.iter().zip(slots).map(|(tensor, slot)| Value::parameter(tensor.clone(), slot));
+    Ok((values.collect::<Result<_>>()?, gradients))
+}
+
+/// What has arrived for each parameter.
+pub fn collected(gradients: &Gradients) -> Vec<Option<Vec<f32>>> {
+    gradients.read(|gradients| gradients.iter().map(|g| g.map(<[f32]>::to_vec)).collect())
+}
+
+/// `sum over inputs i of weights_i . x_i`, a scalar.
+pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
+    struct WeightedSum(Vec<Vec<f32>>);
+    impl Op for WeightedSum {
+        fn name(&self) -> &'static str {
+            "weighted sum"
+        }
+        fn backward(&self, _: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+            for (slot, weights) in into.iter_mut().zip(&self.0) {
+                slot.write(|dx, add| {
+                    for (dx, w) in dx.iter_mut().zip(weights) {
+                        *dx = w * gradient[0] + if add { *dx } else { 0.0 };
+                    }
+                });
+            }
+            Ok(())
+        }
+    }
+    let (mut total, inputs) = (0.0, terms.iter().map(|(x, _)| *x).collect::<Vec<_>>());
+    for (x, weights) in terms {
+        total += values(x.tensor())?.iter().zip(*weights).map(|(x, w)| x * w).sum::<f32>();
+    }
+    let op = WeightedSum(terms.iter().map(|(_, weights)| weights.to_vec()).collect());
+    Ok(Value::computed(Tensor::new(total, &Device::Cpu)?, &inputs, op))
+}
+
+/// The sum of all values.
+pub fn sum(x: &Value) -> Result<Value> {
+    weighted_sum(&[(x, &vec![1.0; x.tensor().elem_count()])])
+}
+
+/// `factor * x`, counting in `backwards` how many of these have run backward and in `alive` how many are kept.
+pub struct Scale {
+    pub factor: f32,
+    pub backwards: Arc<AtomicUsize>,
+    pub alive: Arc<()>,
+    /// How many were alive, itself included, when each ran backward.
+    pub seen: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+impl Scale {
+    pub fn new(factor: f32) -> Self {
+        Self { factor, backwards: Arc::default(), alive: Arc::default(), seen: Arc::default() }
+    }
+
+    /// Another one that shares the counters.
+    pub fn twin(&self) -> Self {
+        let (backwards, alive, seen) = (self.backwards.clone(), self.alive.clone(), self.seen.clone());
+        Self { factor: self.factor, backwards, alive, seen }
+    }
+
+    pub fn apply(self, x: &Value) -> Result<Value> {
+        Ok(Value::computed(x.tensor().affine(f64::from(self.factor), 0.0)?, &[x], self))
+    }
+}
+
+impl Op for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        self.backwards.fetch_add(1, Ordering::Relaxed);
+        self.seen.lock().unwrap().push(Arc::strong_count(&self.alive));
+        gradient.iter_mut().for_each(|g| *g *= self.factor);
+        into[0].give(gradient)
+    }
+}

@@ -153,7 +153,8 @@ class SequenceClassifier:
         ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs,
         multi_label, epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps,
         class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``, patience``
-        (evaluations without improvement, null: never stop early)``, seed``.
+        (evaluations without improvement, null: never stop early)``, seed, recompute`` (optional: keep each layer's
+        input alone and compute the layer again in the backward pass; less memory, the same result).
 
         Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns
         the exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model

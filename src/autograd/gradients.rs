@@ -7,24 +7,24 @@ use crate::compute::add;
 
 /// One buffer for the gradients of all parameters, which lie in it one after another. Cloning shares it.
 #[derive(Clone)]
-pub struct Gradients(Arc<Mutex<Flat>>);
+pub struct GradientBuffer(Arc<Mutex<Flat>>);
 
 struct Flat {
     values: Vec<f32>,
     ranges: Vec<Range<usize>>,
-    /// Whether a contribution has arrived since [`Gradients::clear`]; what lies there before is of no meaning.
+    /// Whether a contribution has arrived since [`GradientBuffer::clear`]; what lies there before is of no meaning.
     written: Vec<bool>,
 }
 
 /// The place of one parameter's gradient.
 #[derive(Clone)]
 pub struct GradientSlot {
-    gradients: Gradients,
+    gradients: GradientBuffer,
     parameter: usize,
     range: Range<usize>,
 }
 
-impl Gradients {
+impl GradientBuffer {
     /// For parameters of these sizes; nothing has arrived.
     pub fn new(sizes: &[usize]) -> Self {
         let mut end = 0;

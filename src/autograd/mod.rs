@@ -3,7 +3,7 @@
 //! A [`Value`] is a tensor that remembers the operation it came from, if a gradient must flow there; what follows from
 //! constants alone remembers nothing. [`Value::backward`] walks the operations from the last to the first and frees what
 //! each one kept as it passes. A gradient is never made of zeros and then added to: the first contribution to a [`Slot`]
-//! overwrites fresh memory, later ones are added in place. The gradients of parameters lie in one buffer, [`Gradients`].
+//! overwrites fresh memory, later ones are added in place. The gradients of parameters lie in one buffer, [`GradientBuffer`].
 
 mod backward;
 mod checkpoint;
@@ -13,7 +13,7 @@ mod slot;
 mod value;
 
 pub use checkpoint::checkpoint;
-pub use gradients::{GradientSlot, Gradients};
+pub use gradients::{GradientBuffer, GradientSlot};
 pub use op::Op;
 pub use slot::Slot;
 pub use value::Value;

@@ -10,7 +10,7 @@ mod errors;
 mod guard;
 mod monitor;
 
-use crate::kernels;
+use crate::compute;
 
 /// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else the processors this process may use.
 #[pyfunction]

@@ -99,7 +99,9 @@ fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
 
 #[inline(always)]
 fn map_in_place(x: &mut [f32], f: impl Fn(f32) -> f32) {
-    x.iter_mut().for_each(|x| *x = f(*x));
+    for x in x {
+        *x = f(*x);
+    }
 }
 
 #[inline(always)]

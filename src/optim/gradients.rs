@@ -10,12 +10,12 @@ use crate::compute::{CHUNK, values};
 use crate::error::Result;
 
 /// One buffer with the gradient of each trainable parameter, in their order.
-pub struct Gradients(autograd::Gradients);
+pub struct Gradients(autograd::GradientBuffer);
 
 impl Gradients {
     /// For these parameters; nothing has arrived.
     pub fn new(trainable: &[Trainable]) -> Self {
-        Self(autograd::Gradients::new(&trainable.iter().map(|p| p.tensor.elem_count()).collect::<Vec<_>>()))
+        Self(autograd::GradientBuffer::new(&trainable.iter().map(|p| p.tensor.elem_count()).collect::<Vec<_>>()))
     }
 
     /// Where the gradient of each parameter goes, in their order.
@@ -43,14 +43,14 @@ impl Gradients {
 
     /// Parameters that received no gradient, or one that is not finite, and which of the two.
     pub fn audit(&self, trainable: &[Trainable]) -> Vec<String> {
-        let problem = |gradient: &Option<&[f32]>| match gradient {
+        let problem = |gradient: Option<&[f32]>| match gradient {
             None => Some("no gradient"),
             Some(gradient) if !all_finite(gradient) => Some("not finite"),
             Some(_) => None,
         };
         self.read(|gradients| {
             let rows = gradients.iter().zip(trainable);
-            rows.filter_map(|(gradient, p)| Some(format!("{}: {}", p.name, problem(gradient)?))).collect()
+            rows.filter_map(|(gradient, p)| Some(format!("{}: {}", p.name, problem(*gradient)?))).collect()
         })
     }
 }

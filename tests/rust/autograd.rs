@@ -48,8 +48,8 @@ fn gradient_when_one_operation_takes_a_value_twice_is_the_sum() -> Outcome {
         let apart = attention(&q, &k, &v, cu.clone(), 2, None)?;
         weighted_sum(&[(&same, &weights), (&apart, &weights)])?.backward()?;
         let got: Vec<Vec<f32>> = collected(&gradients).into_iter().collect::<Option<_>>().ok_or("no gradient")?;
-        for i in 0..36 {
-            assert!((got[0][i] - (got[1][i] + got[2][i] + got[3][i])).abs() < 1e-5, "{through} {i}");
+        for (i, sum) in got[0].iter().enumerate() {
+            assert!((sum - (got[1][i] + got[2][i] + got[3][i])).abs() < 1e-5, "{through} {i}");
         }
     }
     Ok(())
@@ -78,7 +78,7 @@ impl Op for Picky {
 #[test]
 fn input_when_frozen_gets_no_gradient_and_is_not_asked_for() -> Outcome {
     let x = random(1, &[1])?;
-    let (params, _gradients) = parameters(&[x.clone()])?;
+    let (params, _gradients) = parameters(std::slice::from_ref(&x))?;
     let (frozen, seen) = (Value::constant(x.clone()), Arc::default());
     // What follows from constants alone is a constant too, and its operation is not kept.
     let scale = Scale::new(3.0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{Device, Tensor};
-use warmstart::autograd::{Gradients, Op, Slot, Value};
+use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::values;
 use warmstart::error::Result;
 use warmstart::rng::{Key, Stream};
@@ -20,15 +20,15 @@ pub fn f64s(tensor: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// Each tensor as a parameter, and where their gradients arrive.
-pub fn parameters(tensors: &[Tensor]) -> Result<(Vec<Value>, Gradients)> {
-    let gradients = Gradients::new(&tensors.iter().map(Tensor::elem_count).collect::<Vec<_>>());
+pub fn parameters(tensors: &[Tensor]) -> Result<(Vec<Value>, GradientBuffer)> {
+    let gradients = GradientBuffer::new(&tensors.iter().map(Tensor::elem_count).collect::<Vec<_>>());
     let slots = gradients.slots();
     let values = tensors.iter().zip(slots).map(|(tensor, slot)| Value::parameter(tensor.clone(), slot));
     Ok((values.collect::<Result<_>>()?, gradients))
 }
 
 /// What has arrived for each parameter.
-pub fn collected(gradients: &Gradients) -> Vec<Option<Vec<f32>>> {
+pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
     gradients.read(|gradients| gradients.iter().map(|g| g.map(<[f32]>::to_vec)).collect())
 }
 
@@ -96,7 +96,9 @@ impl Op for Scale {
     fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         self.backwards.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap().push(Arc::strong_count(&self.alive));
-        gradient.iter_mut().for_each(|g| *g *= self.factor);
+        for g in &mut gradient {
+            *g *= self.factor;
+        }
         into[0].give(gradient)
     }
 }

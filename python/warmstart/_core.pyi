@@ -115,15 +115,16 @@ class Backbone:
     def embed(
         self,
         encodings: Encodings,
-        layer: int,
+        layers: Sequence[int],
         pooling: str,
         batch_tokens: int,
+        precision: str,
         on_progress: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
-        """Pooled hidden states ``[N, D]`` in input order.
+        """Pooled hidden states ``[N, k * D]`` of k layers, side by side, in input order.
 
-        ``layer`` counts from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``on_progress`` gets the
-        number of tokens done so far.
+        ``layers`` count from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``precision`` is auto, f32,
+        bf16 or int8. ``on_progress`` gets the number of tokens done so far.
         """
     def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
         """The plan a strategy (JSON) compiles to: a row per parameter with keys
@@ -164,9 +165,9 @@ class SequenceClassifier:
         stopped_early, batch_tokens, trainable_parameters, parameters``.
         """
     def logits(
-        self, encodings: Encodings, batch_tokens: int, on_progress: Callable[[int], None] | None
+        self, encodings: Encodings, batch_tokens: int, precision: str, on_progress: Callable[[int], None] | None
     ) -> NDArray[np.float32]:
-        """Logits ``[N, C]`` in input order."""
+        """Logits ``[N, C]`` in input order; ``precision`` as for `Backbone.embed`."""
     @property
     def backbone(self) -> Backbone: ...
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.options import EMBED_BATCH_TOKENS, as_seed, optional_positive_int, positive_int
+from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_precision, optional_positive_int, positive_int
 from warmstart.progress import TokenBar
 from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
@@ -132,6 +132,7 @@ class Backbone:
         pooling: str = "auto",
         max_length: int | None = None,
         batch_tokens: int = EMBED_BATCH_TOKENS,
+        precision: str = "auto",
         verbose: bool = False,
     ) -> NDArray[np.float32]:
         """Turn texts into vectors.
@@ -148,6 +149,8 @@ class Backbone:
             Cut longer texts; None takes what the model bears.
         batch_tokens : int
             Tokens in one batch.
+        precision : {"auto", "f32", "bf16", "int8"}
+            Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32.
         verbose : bool
             Show a progress bar.
 
@@ -171,15 +174,13 @@ class Backbone:
         indices = self.resolve_layers(layers)
         how = self.resolve_pooling(pooling)
         batch_tokens = positive_int("batch_tokens", batch_tokens)
+        check_precision(precision)
         encodings = encode(self._inner, texts, optional_positive_int("max_length", max_length))
         if not len(encodings):
             return np.empty((0, self.hidden_size * len(indices)), dtype=np.float32)
         warn_truncated(encodings)
-        parts = []
-        for layer in indices:
-            with TokenBar(encodings.n_tokens, f"layer {layer}", verbose, delay_s=1.0) as bar:
-                parts.append(self._inner.embed(encodings, layer, how, batch_tokens, bar.callback))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        with TokenBar(encodings.n_tokens, "embedding", verbose, delay_s=1.0) as bar:
+            return self._inner.embed(encodings, indices, how, batch_tokens, precision, bar.callback)
 
     def resolve_layers(self, layers: int | Sequence[int]) -> list[int]:
         """Turn `layers` as `embed` takes it into indices from 0 (embedding output) to ``n_layers``."""

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
 from warmstart.backbone import Backbone
-from warmstart.options import check_compute, optional_positive_int
+from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -51,8 +51,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Evaluate every so many optimiser steps instead of each epoch.
     patience : int, optional
         Stop after so many evaluations without improvement.
-    precision : {"auto", "f32"}
-        Number format of matrix products.
+    precision : {"auto", "f32", "bf16", "int8"}
+        Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
+        sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
     device : {"auto", "cpu"}
         Where to compute.
     random_state : int, RandomState or None
@@ -239,7 +240,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError("texts is empty; there is nothing to evaluate")
         targets = self._trained.classes.encode(labels, len(encodings))
         warn_truncated(encodings)
-        found = logits(self._trained.model, encodings, self.verbose, "evaluating")
+        found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -273,14 +274,14 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)
-        check_compute(self.precision, self.device)
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         max_length = optional_positive_int("max_length", self.max_length)
         return encode(self._trained.model.backbone, texts, max_length)
 
     def _logits(self, texts: Texts) -> NDArray[np.float32]:
         encodings = self._encode(texts)
         warn_truncated(encodings)
-        return logits(self._trained.model, encodings, self.verbose, "predicting")
+        return logits(self._trained.model, encodings, self.precision, self.verbose, "predicting")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

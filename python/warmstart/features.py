@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from warmstart.backbone import Backbone, require_backbone
-from warmstart.options import EMBED_BATCH_TOKENS, check_compute
+from warmstart.options import EMBED_BATCH_TOKENS, INFERENCE_PRECISIONS, check_compute
 from warmstart.texts import Texts
 
 
@@ -27,8 +27,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Cut longer texts, in tokens; None takes what the model bears.
     batch_tokens : int
         Tokens in one batch.
-    precision : {"auto", "f32"}
-        Number format of matrix products.
+    precision : {"auto", "f32", "bf16", "int8"}
+        Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. int8
+        rounds the weights once and the activations as they come.
     device : {"auto", "cpu"}
         Where to compute.
     verbose : bool
@@ -92,13 +93,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserWarning
             Texts were cut; their number is told.
         """
-        check_compute(self.precision, self.device)
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         return require_backbone(self.backbone).embed(
             X,
             layers=self.layers,
             pooling=self.pooling,
             max_length=self.max_length,
             batch_tokens=self.batch_tokens,
+            precision=self.precision,
             verbose=self.verbose,
         )
 

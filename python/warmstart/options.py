@@ -39,7 +39,11 @@ def optional_positive_int(name: str, value: Any) -> int | None:
     return None if value is None else positive_int(name, value, " or None")
 
 
-def check_compute(precision: Any, device: Any) -> None:
+TRAINING_PRECISIONS = ("auto", "f32", "bf16")
+INFERENCE_PRECISIONS = (*TRAINING_PRECISIONS, "int8")
+
+
+def check_compute(precision: Any, device: Any, precisions: tuple[str, ...] = TRAINING_PRECISIONS) -> None:
     """Refuse a precision or device that this build cannot give.
 
     Raises
@@ -47,10 +51,26 @@ def check_compute(precision: Any, device: Any) -> None:
     DeviceError
         A known value that is not available here.
     ValueError
-        An unknown value.
+        An unknown value, or a precision that nothing can be trained in.
     """
-    _check_choice("precision", precision, available=("auto", "f32"), known=("bf16",))
+    check_precision(precision, precisions)
     _check_choice("device", device, available=("auto", "cpu"), known=("cuda",))
+
+
+def check_precision(precision: Any, precisions: tuple[str, ...] = INFERENCE_PRECISIONS) -> None:
+    """Refuse what is not one of `precisions`.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    if precision == "int8" and "int8" not in precisions:
+        raise ValueError(
+            'precision="int8" is for prediction and feature extraction: nothing can be trained in it; '
+            'use precision="auto", "f32" or "bf16"'
+        )
+    _check_choice("precision", precision, available=precisions, known=())
 
 
 def _check_choice(name: str, value: Any, available: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -118,13 +118,13 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
 
 
 def logits(
-    model: _core.SequenceClassifier, encodings: _core.Encodings, verbose: bool, description: str
+    model: _core.SequenceClassifier, encodings: _core.Encodings, precision: str, verbose: bool, description: str
 ) -> NDArray[np.float32]:
     """Compute logits ``[N, C]`` in input order, with a bar where it takes more than a second."""
     if not len(encodings):
         return np.empty((0, model.n_outputs), dtype=np.float32)
     with TokenBar(encodings.n_tokens, description, verbose, delay_s=1.0) as bar:
-        return model.logits(encodings, EMBED_BATCH_TOKENS, bar.callback)
+        return model.logits(encodings, EMBED_BATCH_TOKENS, precision, bar.callback)
 
 
 def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:
@@ -176,6 +176,7 @@ def _options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
     check_metric(params["metric"])
     options = {
         "strategy": require_strategy(params["strategy"]).to_dict(),
+        "precision": params["precision"],
         "multi_label": bool(params["multi_label"]),
         "epochs": positive_int("epochs", params["epochs"]),
         "max_steps": optional_positive_int("max_steps", params["max_steps"]),

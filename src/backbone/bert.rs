@@ -56,7 +56,19 @@ impl Bert {
 
     /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output.
     pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Value> {
+        self.forward_through(batch, n_layers, mode, &mut |_, _| Ok(()))
+    }
+
+    /// As [`Bert::forward`]; `on_layer` sees every hidden state on the way, from 0 to `n_layers`.
+    pub fn forward_through(
+        &self,
+        batch: &PackedBatch,
+        n_layers: usize,
+        mode: Mode,
+        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
+    ) -> Result<Value> {
         let mut hidden = self.embeddings.forward(batch, mode)?;
+        on_layer(0, &hidden)?;
         for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
             let (layer, mode, cu_seqlens) = (layer.clone(), mode.layer(i), batch.cu_seqlens.clone());
             hidden = if mode.recomputes() {
@@ -64,6 +76,7 @@ impl Bert {
             } else {
                 layer.forward(&hidden, &cu_seqlens, mode)?
             };
+            on_layer(i + 1, &hidden)?;
         }
         Ok(hidden)
     }

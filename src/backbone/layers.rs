@@ -44,7 +44,7 @@ impl Linear {
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
         if Value::differentiable(&[x, &self.weight, &self.bias]) {
-            return linear(x, &self.weight, &self.bias, self.activation, self.precision);
+            return linear(x, &self.weight, Some(&self.bias), self.activation, self.precision);
         }
         let packed = match self.packed.get() {
             Some(packed) => packed,
@@ -53,7 +53,7 @@ impl Linear {
                 self.packed.get_or_init(|| packed)
             }
         };
-        frozen_linear(x, packed, &self.bias, self.activation)
+        frozen_linear(x, packed, Some(&self.bias), self.activation)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bert;
 mod config;
+mod embed;
 mod layers;
 mod mode;
 mod parameters;
@@ -11,9 +12,10 @@ mod weights;
 pub use bert::Bert;
 pub(crate) use bert::depth;
 pub use config::Config;
+pub use embed::{Pooling, collect_rows};
 pub(crate) use layers::{Linear, linear_specs};
 pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
-pub use pretrained::{Backbone, Pooling};
+pub use pretrained::Backbone;
 pub(crate) use pretrained::{METADATA, is_pooler, replaced_files, same_values, stage_common};
 pub use weights::{Checkpoint, LoadReport, write_safetensors};

@@ -1,54 +1,20 @@
 //! A backbone as users hold it: configuration, parameters, tokenizer, and where they came from.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bert::Bert;
 use super::config::Config;
+use super::embed::Pooling;
 use super::layers::linear_specs;
-use super::mode::Mode;
 use super::parameters::{Parameters, Spec, initialise};
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
-use crate::autograd::Value;
-use crate::batch::PackedBatch;
 use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::files::Staged;
-use crate::kernels::embedding::embedding;
-use crate::kernels::segment_pool::{Reduction, segment_pool};
+use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer};
-
-/// How a text's token vectors become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// Over every token, special ones included.
-    Mean,
-    /// The first token.
-    Cls,
-    Max,
-}
-
-impl Pooling {
-    /// By its name: mean, cls or max.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "mean" => Ok(Self::Mean),
-            "cls" => Ok(Self::Cls),
-            "max" => Ok(Self::Max),
-            _ => Err(Error::Value(format!("pooling={name:?}: expected \"mean\", \"cls\" or \"max\""))),
-        }
-    }
-
-    /// Hidden states `[T, D]` to `[B, D]`.
-    pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
-        match self {
-            Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean),
-            Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max),
-            Self::Cls => embedding(hidden, batch.first_tokens()),
-        }
-    }
-}
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -61,7 +27,12 @@ pub struct Backbone {
     pub report: Arc<LoadReport>,
     /// The directory, or what it was made from.
     pub source: String,
+    pub(super) encoder: EncoderCache,
 }
+
+/// The encoder last asked for: its weights are packed once.
+#[derive(Clone, Default)]
+pub(super) struct EncoderCache(Arc<Mutex<Option<(Precision, Arc<Bert>)>>>);
 
 impl Backbone {
     /// Encoder and pooler.
@@ -131,6 +102,7 @@ impl Backbone {
             side_files: Arc::new(side_files),
             report: Arc::new(report),
             source,
+            encoder: EncoderCache::default(),
         })
     }
 
@@ -181,9 +153,23 @@ impl Backbone {
         })
     }
 
-    /// Hidden states `[T, D]` after `n_layers` layers, without dropout.
-    pub fn hidden(&self, batch: &PackedBatch, n_layers: usize) -> Result<Value> {
-        Bert::load(&self.params, &self.config)?.forward(batch, n_layers, Mode::inference())
+    /// The encoder, which learns nothing, with products in `precision`.
+    pub fn encoder(&self, precision: Precision) -> Result<Arc<Bert>> {
+        let mut cache = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cache {
+            Some((cached, encoder)) if *cached == precision => Ok(encoder.clone()),
+            _ => {
+                let encoder = Arc::new(Bert::load(&self.params, &self.config, precision)?);
+                *cache = Some((precision, encoder.clone()));
+                Ok(encoder)
+            }
+        }
+    }
+
+    /// The same model with other parameters.
+    #[must_use]
+    pub fn with_params(&self, params: Parameters, report: LoadReport) -> Self {
+        Self { params, report: Arc::new(report), encoder: EncoderCache::default(), ..self.clone() }
     }
 
     /// Write a Hugging Face directory that `transformers.AutoModel` reads.

@@ -14,7 +14,7 @@ use super::guard::run;
 use super::monitor::PyProgress;
 use crate::backbone::{Backbone, Config, Pooling};
 use crate::error::Error;
-use crate::head::collect_rows;
+use crate::product::Precision;
 use crate::text::SideFiles;
 use crate::train::{Plan, Strategy};
 
@@ -130,23 +130,17 @@ impl PyBackbone {
         &self,
         py: Python<'py>,
         encodings: &PyEncodings,
-        layer: usize,
+        layers: Vec<usize>,
         pooling: &str,
         batch_tokens: usize,
+        precision: &str,
         on_progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mut progress = PyProgress::new(on_progress);
-        let columns = self.0.config.hidden_size;
+        let columns = self.0.config.hidden_size * layers.len();
         let values = run(py, || {
-            let pooling = Pooling::parse(pooling)?;
-            if layer > self.0.config.num_hidden_layers {
-                return Err(Error::Value(format!(
-                    "layer {layer}: the model has {} layers",
-                    self.0.config.num_hidden_layers
-                )));
-            }
-            let forward = |batch: &_| pooling.apply(&self.0.hidden(batch, layer)?, batch);
-            collect_rows(&encodings.0, batch_tokens, columns, &forward, &mut |done| progress.report(done))
+            let (pooling, precision) = (Pooling::parse(pooling)?, Precision::parse(precision)?);
+            self.0.embed(&encodings.0, &layers, pooling, precision, batch_tokens, &mut |done| progress.report(done))
         })?;
         convert::matrix(py, values, columns)
     }

@@ -16,6 +16,7 @@ use super::monitor::{PyMonitor, PyProgress};
 use crate::error::Error;
 use crate::head::SequenceClassifier;
 use crate::objective::Labels;
+use crate::product::Precision;
 use crate::train::{Dataset, FitOptions, fit};
 
 /// A backbone with a classification head.
@@ -79,11 +80,15 @@ impl PySequenceClassifier {
         py: Python<'py>,
         encodings: &PyEncodings,
         batch_tokens: usize,
+        precision: &str,
         on_progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mut progress = PyProgress::new(on_progress);
         let columns = self.n_outputs()?;
-        let values = run(py, || self.0.logits(&encodings.0, batch_tokens, &mut |done| progress.report(done)))?;
+        let values = run(py, || {
+            let precision = Precision::parse(precision)?;
+            self.0.logits(&encodings.0, batch_tokens, precision, &mut |done| progress.report(done))
+        })?;
         convert::matrix(py, values, columns)
     }
 

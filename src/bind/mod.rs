@@ -34,6 +34,7 @@ fn peak_memory_bytes() -> usize {
 
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    compute::check_environment().map_err(errors::to_python)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     errors::register(module)?;
     module.add_class::<encodings::PyEncodings>()?;

@@ -3,6 +3,8 @@
 
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+
 /// What the processor can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -23,15 +25,21 @@ pub(crate) enum Level {
 pub(crate) const VARIABLE: &str = "WARMSTART_INSTRUCTIONS";
 
 /// The level in use: the processor's own, or a lower one that [`VARIABLE`] asks for. A name it does not know counts for
-/// nothing here; [`unknown_level`] tells of it.
+/// nothing here; [`check_environment`] refuses it.
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| detect().min(asked().and_then(|name| Level::named(&name)).unwrap_or(Level::HIGHEST)))
 }
 
-/// What [`VARIABLE`] holds if it is not the name of a level.
-pub(crate) fn unknown_level() -> Option<String> {
-    asked().filter(|name| Level::named(name).is_none())
+/// An error if [`VARIABLE`] holds something other than the name of a level.
+pub fn check_environment() -> Result<()> {
+    match asked().filter(|name| Level::named(name).is_none()) {
+        None => Ok(()),
+        Some(name) => {
+            let known = Level::NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+            Err(Error::Value(format!("{VARIABLE}={name:?}: expected one of {known}")))
+        }
+    }
 }
 
 fn asked() -> Option<String> {

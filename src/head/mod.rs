@@ -4,4 +4,4 @@ mod classification;
 mod sequence_classifier;
 
 pub use classification::ClassificationHead;
-pub use sequence_classifier::{SequenceClassifier, collect_rows};
+pub use sequence_classifier::SequenceClassifier;

@@ -6,15 +6,14 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::classification::ClassificationHead;
-use crate::autograd;
 use crate::backbone::{
-    Backbone, Bert, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, is_pooler, replaced_files,
-    same_values, stage_common, write_safetensors,
+    Backbone, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, collect_rows, is_pooler,
+    replaced_files, same_values, stage_common, write_safetensors,
 };
-use crate::batch::{PackedBatch, in_order_of_length};
-use crate::compute::{in_pool, values};
+use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::files::Staged;
+use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::Encodings;
 
@@ -41,7 +40,7 @@ impl SequenceClassifier {
         // What the checkpoint lacked has been trained since.
         let report = LoadReport { missing: Vec::new(), ..(*backbone.report).clone() };
         Self {
-            backbone: Backbone { params: all.filter(in_backbone), report: report.into(), ..backbone.clone() },
+            backbone: backbone.with_params(all.filter(in_backbone), report),
             head: all.filter(|name| !in_backbone(name)),
         }
     }
@@ -61,10 +60,11 @@ impl SequenceClassifier {
         &self,
         encodings: &Encodings,
         batch_tokens: usize,
+        precision: Precision,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
-        let (bert, head) = (Bert::load(&params, config)?, ClassificationHead::load(&params, config)?);
+        let (bert, head) = (self.backbone.encoder(precision)?, ClassificationHead::load(&params, config)?);
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let hidden = bert.forward(batch, config.num_hidden_layers, mode)?;
@@ -107,7 +107,7 @@ impl SequenceClassifier {
         let limit = self.backbone.max_length().min(64);
         let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
         let encodings = self.backbone.tokenizer.encode(&probe, None, limit)?;
-        let logits = |model: &Self| model.logits(&encodings, usize::MAX, &mut |_| Ok(()));
+        let logits = |model: &Self| model.logits(&encodings, usize::MAX, Precision::F32, &mut |_| Ok(()));
         let same_logits = logits(self)?.iter().zip(logits(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
         let again = read_back.backbone.tokenizer.encode(&probe, None, limit)?;
         let same_tokens = (0..probe.len()).all(|i| encodings.ids(i) == again.ids(i));
@@ -143,26 +143,4 @@ impl SequenceClassifier {
     pub fn is_head(name: &str, report: &LoadReport) -> bool {
         name.starts_with("classifier.") || (is_pooler(name) && report.missing.iter().any(|missing| missing == name))
     }
-}
-
-/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`.
-pub fn collect_rows(
-    encodings: &Encodings,
-    batch_tokens: usize,
-    columns: usize,
-    forward: &(dyn Fn(&PackedBatch) -> Result<autograd::Value> + Sync),
-    progress: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Vec<f32>> {
-    let mut rows = vec![0f32; encodings.len() * columns];
-    let mut done = 0;
-    for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
-        let batch = PackedBatch::collate(encodings, examples);
-        let out = in_pool(|| forward(&batch))?;
-        for (&example, row) in batch.examples.iter().zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
-            rows[example * columns..][..columns].copy_from_slice(row);
-        }
-        done += batch.n_tokens();
-        progress(done)?;
-    }
-    Ok(rows)
 }

@@ -27,14 +27,9 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 
 impl Activation {
-    /// `out = f(pre)`, for slices of equal length.
-    pub(super) fn forward(self, pre: &[f32], out: &mut [f32]) {
-        forward(self, pre, out);
-    }
-
     /// `x = f(x)`.
-    pub(super) fn forward_in_place(self, x: &mut [f32]) {
-        forward_in_place(self, x);
+    pub(super) fn forward(self, x: &mut [f32]) {
+        forward(self, x);
     }
 
     /// `grad *= f'(pre)`, for slices of equal length.
@@ -44,18 +39,7 @@ impl Activation {
 }
 
 vectorised! {
-    fn forward(activation: Activation, pre: &[f32], out: &mut [f32]) {
-        match activation {
-            Activation::Gelu => map(pre, out, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
-            Activation::GeluTanh => map(pre, out, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
-            Activation::Relu => map(pre, out, |x| x.max(0.0)),
-            Activation::Tanh => map(pre, out, tanh),
-        }
-    }
-}
-
-vectorised! {
-    fn forward_in_place(activation: Activation, x: &mut [f32]) {
+    fn forward(activation: Activation, x: &mut [f32]) {
         match activation {
             Activation::Gelu => map_in_place(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Activation::GeluTanh => map_in_place(x, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
@@ -90,11 +74,6 @@ vectorised! {
 #[inline(always)]
 fn inner(x: f32) -> f32 {
     SQRT_2_OVER_PI * (CUBIC * x * x).mul_add(x, x)
-}
-
-#[inline(always)]
-fn map(x: &[f32], out: &mut [f32], f: impl Fn(f32) -> f32) {
-    out.iter_mut().zip(x).for_each(|(o, &x)| *o = f(x));
 }
 
 #[inline(always)]

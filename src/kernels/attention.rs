@@ -204,7 +204,12 @@ impl Scheme {
                 }
                 if let Some((dk, add)) = dk {
                     let queries = self.pack(task.columns(q, row, rows));
-                    product_here(Lines::columns(dp, len, rows), &queries, task.output(dk, 0, add || row > 0), |_, _| {});
+                    product_here(
+                        Lines::columns(dp, len, rows),
+                        &queries,
+                        task.output(dk, 0, add || row > 0),
+                        |_, _| {},
+                    );
                 }
             }
         });

@@ -5,8 +5,8 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::compute::math;
 use crate::autograd::{Op, Slot, Value};
+use crate::compute::math;
 use crate::compute::{CHUNK, for_chunks, put, tensor, values};
 use crate::error::{Error, Result};
 

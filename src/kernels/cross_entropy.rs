@@ -8,8 +8,8 @@
 
 use candle_core::{Shape, Tensor};
 
-use crate::compute::math;
 use crate::autograd::{Op, Slot, Value};
+use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{for_chunks, put, tensor, values};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl CrossEntropy {
 
 vectorised! {
     fn log_sum_exp(row: &[f32]) -> f32 {
-        let max = math::max(row);
+        let max = math::max(row, |x| x);
         max + math::sum(row, |z| math::exp(z - max)).ln()
     }
 }

@@ -9,8 +9,8 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
-use crate::compute::math;
 use crate::autograd::{Op, Slot, Value};
+use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{CHUNK, add_assign, for_chunks, rows_and_columns, sum_partials, tensor, uninit, values};
 use crate::error::{Error, Result};

@@ -7,38 +7,39 @@ use candle_core::{Shape, Tensor};
 
 use super::activation::Activation;
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{
-    CHUNK, SharedSlice, add_to_rows, for_chunks, rows_and_columns, sum_rows, tensor, uninit, values,
-};
+use crate::compute::{CHUNK, SharedSlice, add_to_rows, for_chunks, rows_and_columns, sum_rows, tensor, uninit, values};
 use crate::error::{Error, Result};
 use crate::product::{Int8Weight, Lines, Output, Packed, Precision, Temporary, product};
 
-/// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]` to `[.., N]`; products in `precision`.
+/// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]`, which may be absent, to `[.., N]`; products in `precision`.
 pub fn linear(
     x: &Value,
     weight: &Value,
-    bias: &Value,
+    bias: Option<&Value>,
     activation: Option<Activation>,
     precision: Precision,
 ) -> Result<Value> {
-    let inputs = [x, weight, bias];
+    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
     let (n, k) = weight.tensor().dims2()?;
     let (t, shape) = output_shape(x, [n, k], bias)?;
     let keep = activation.is_some() && Value::differentiable(&inputs);
     let mut pre = uninit(if keep { t * n } else { 0 });
     let mut y = uninit(t * n);
     {
-        let (x, weight, bias) = (values(x.tensor())?, values(weight.tensor())?, values(bias.tensor())?);
+        let (x, weight) = (values(x.tensor())?, values(weight.tensor())?);
+        let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
         let kept = SharedSlice::new(&mut pre);
         let weight = Temporary::new(Lines::rows(&weight, n, k), precision);
         product(Lines::rows(&x, t, k), &weight, Output::new(&mut y, n, false), |row, column, y| {
-            add_to_rows(y, &bias[column..column + y.len()]);
+            if let Some(bias) = &bias {
+                add_to_rows(y, &bias[column..column + y.len()]);
+            }
             if keep {
                 // SAFETY: each piece of a row is finished once.
                 unsafe { kept.copy_from(row * n + column, y) };
             }
             if let Some(activation) = activation {
-                activation.forward_in_place(y);
+                activation.forward(y);
             }
         });
     }
@@ -75,21 +76,25 @@ impl FrozenWeight {
 pub fn frozen_linear(
     x: &Value,
     weight: &FrozenWeight,
-    bias: &Value,
+    bias: Option<&Value>,
     activation: Option<Activation>,
 ) -> Result<Value> {
     let [n, k] = weight.shape();
     let (t, shape) = output_shape(x, [n, k], bias)?;
-    if Value::differentiable(&[x, bias]) {
+    let inputs: Vec<&Value> = [x].into_iter().chain(bias).collect();
+    if Value::differentiable(&inputs) {
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
     let mut y = uninit(t * n);
     {
-        let (x, bias) = (values(x.tensor())?, values(bias.tensor())?);
+        let x = values(x.tensor())?;
+        let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
         let finish = |_, column: usize, y: &mut [f32]| {
-            add_to_rows(y, &bias[column..column + y.len()]);
+            if let Some(bias) = &bias {
+                add_to_rows(y, &bias[column..column + y.len()]);
+            }
             if let Some(activation) = activation {
-                activation.forward_in_place(y);
+                activation.forward(y);
             }
         };
         let out = Output::new(&mut y, n, false);
@@ -102,10 +107,10 @@ pub fn frozen_linear(
 }
 
 /// The rows of `x`, and the shape of what comes out.
-fn output_shape(x: &Value, [n, k]: [usize; 2], bias: &Value) -> Result<(usize, Shape)> {
-    let (shape, bias) = (x.tensor().shape(), bias.tensor().shape());
+fn output_shape(x: &Value, [n, k]: [usize; 2], bias: Option<&Value>) -> Result<(usize, Shape)> {
+    let (shape, bias) = (x.tensor().shape(), bias.map(|bias| bias.tensor().shape()));
     let (t, x_k) = rows_and_columns("linear", shape)?;
-    if k != x_k || bias.dims() != [n] {
+    if k != x_k || bias.is_some_and(|bias| bias.dims() != [n]) {
         return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], bias {bias:?}")));
     }
     let mut dims = shape.dims().to_vec();
@@ -127,25 +132,29 @@ impl Op for Linear {
     }
 
     fn backward(&self, inputs: &[&Tensor], mut g: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        let (&[x, w, _], [dx, dw, db]) = (inputs, into) else {
-            return Err(Error::internal("got other than three inputs"));
+        let ([x, w, ..], [dx, dw, db @ ..]) = (inputs, into) else {
+            return Err(Error::internal("got fewer than two inputs"));
         };
         let (n, k) = w.dims2()?;
         let t = x.elem_count() / k.max(1);
         if let Some((activation, pre)) = &self.through {
             for_chunks(&mut g, CHUNK, |i, g| activation.backward(&pre[i..i + g.len()], g));
         }
-        let multiply = |rows, columns, out: &mut [f32], stride, add| {
-            product(rows, &Temporary::new(columns, self.precision), Output::new(out, stride, add), |_, _, _| {});
+        let precision = self.precision;
+        let multiply = |rows: Lines, columns: Lines, out: &mut [f32], add: bool| {
+            product(rows, &Temporary::new(columns, precision), Output::new(out, k, add), |_, _, _| {});
         };
         if dx.wanted() {
-            let w: &[f32] = &values(w)?;
-            dx.write(|dx, add| multiply(Lines::rows(&g, t, n), Lines::columns(w, k, n), dx, k, add));
+            let w = values(w)?;
+            dx.write(|dx, add| multiply(Lines::rows(&g, t, n), Lines::columns(&w, k, n), dx, add));
         }
         if dw.wanted() {
-            let x: &[f32] = &values(x)?;
-            dw.write(|dw, add| multiply(Lines::columns(&g, n, t), Lines::columns(x, k, t), dw, k, add));
+            let x = values(x)?;
+            dw.write(|dw, add| multiply(Lines::columns(&g, n, t), Lines::columns(&x, k, t), dw, add));
         }
-        if db.wanted() { db.give(sum_rows(&g, n)) } else { Ok(()) }
+        match db {
+            [db] if db.wanted() => db.give(sum_rows(&g, n)),
+            _ => Ok(()),
+        }
     }
 }

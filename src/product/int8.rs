@@ -68,7 +68,11 @@ fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<
     let scales = rows.par_chunks_exact_mut(units).zip(values.par_chunks_exact(k)).map(|(out, row)| {
         let scale = largest(row) / LARGEST;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        if unit == Unit::I8Quad { to_bytes(row, inverse, shift, out) } else { to_integers(row, inverse, out) }
+        if unit == Unit::I8Quad {
+            to_bytes(row, inverse, shift, out)
+        } else {
+            to_integers(row, inverse, out)
+        }
         scale
     });
     let scales = scales.collect();

@@ -3,16 +3,39 @@
 use serde::Deserialize;
 
 use crate::compute::simd::{Level, level};
+use crate::error::{Error, Result};
 
 /// The precision of a product's operands; sums are f32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Precision {
+    #[default]
     F32,
     /// bfloat16: the upper half of an f32, rounded to nearest even.
     Bf16,
     /// Products with weights that do not change in int8, others in bf16. Nothing can be trained in it.
     Int8,
+}
+
+impl Precision {
+    /// By its name: f32, bf16, int8, or auto, which is bf16 where the processor multiplies bf16, else f32.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "auto" if Unit::of(Self::Bf16).depth() > 1 => Ok(Self::Bf16),
+            "auto" | "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "int8" => Ok(Self::Int8),
+            _ => Err(Error::Value(format!("precision={name:?}: expected \"auto\", \"f32\", \"bf16\" or \"int8\""))),
+        }
+    }
+}
+
+impl TryFrom<String> for Precision {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::parse(&name)
+    }
 }
 
 /// The content of one 32-bit unit of a packed operand.

@@ -6,11 +6,11 @@
 
 use rayon::prelude::*;
 
-#[cfg(target_arch = "x86_64")]
-use crate::compute::simd::{Level, level};
 use super::number::{Unit, bf16};
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
+#[cfg(target_arch = "x86_64")]
+use crate::compute::simd::{Level, level};
 
 /// Rows of a tile of `C`.
 pub(super) const ROWS: usize = 14;

@@ -16,7 +16,14 @@ const LANES: usize = SPARE;
 /// # Safety
 ///
 /// The processor has AVX-512 F, BW, DQ, VL and, for pairs, BF16; the lines lie within their values; `count <= width`.
-pub(super) unsafe fn pack_panel(lines: &Lines, unit: Unit, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+pub(super) unsafe fn pack_panel(
+    lines: &Lines,
+    unit: Unit,
+    first: usize,
+    count: usize,
+    width: usize,
+    panel: &mut [u32],
+) {
     // SAFETY: what the caller promises.
     unsafe {
         match unit {

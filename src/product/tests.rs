@@ -15,16 +15,8 @@ fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f6
     cells.map(|(i, j)| (terms(i, j).map(term).sum::<f64>(), terms(i, j).map(|t| term(t).abs()).sum::<f64>())).unzip()
 }
 
-const SIZES: [[usize; 3]; 8] = [
-    [1, 1, 1],
-    [14, 32, 256],
-    [15, 33, 257],
-    [3, 70, 2],
-    [57, 31, 513],
-    [130, 65, 40],
-    [113, 300, 77],
-    [2, 5, 0],
-];
+const SIZES: [[usize; 3]; 8] =
+    [[1, 1, 1], [14, 32, 256], [15, 33, 257], [3, 70, 2], [57, 31, 513], [130, 65, 40], [113, 300, 77], [2, 5, 0]];
 
 fn check(precision: Precision, round: fn(f32) -> f32) {
     for [m, n, k] in SIZES {

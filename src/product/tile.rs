@@ -1,8 +1,8 @@
 //! The innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, once for each kind of processor.
 
-use crate::compute::simd::{Level, level};
 use super::number::Unit;
 use super::pack::{COLUMNS, ROWS};
+use crate::compute::simd::{Level, level};
 
 /// A tile of `C`, row-major.
 pub(super) type Tile = [[f32; COLUMNS]; ROWS];
@@ -32,12 +32,7 @@ fn avx2(a: &[u32], b: &[u32], tile: &mut Tile) {
 
 /// In pieces of `R` rows and `C` columns, so many that their sums fit the registers.
 #[inline(always)]
-fn portable<const R: usize, const C: usize>(
-    a: &[u32],
-    b: &[u32],
-    tile: &mut Tile,
-    fma: impl Fn(f32, f32, f32) -> f32,
-) {
+fn portable<const R: usize, const C: usize>(a: &[u32], b: &[u32], tile: &mut Tile, fma: impl Fn(f32, f32, f32) -> f32) {
     for row in (0..ROWS).step_by(R) {
         for column in (0..COLUMNS).step_by(C) {
             let mut sums = [[0f32; C]; R];
@@ -61,8 +56,9 @@ fn portable<const R: usize, const C: usize>(
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+        __m512, __m512bh, __m512i, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_setzero_si512, _mm512_storeu_ps,
     };
 
     use super::{COLUMNS, ROWS, Tile};

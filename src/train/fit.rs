@@ -83,7 +83,7 @@ pub fn fit(
         if !plan.encoder_is_frozen() {
             return Ok(Inputs::Tokens(encodings));
         }
-        Inputs::precompute(encodings, &params, &backbone.config, options.batch_tokens, &mut |_| monitor.on_wait())
+        Inputs::precompute(encodings, &params, &backbone.config, options, &mut |_| monitor.on_wait())
     };
     let train_inputs = inputs(train.encodings, monitor)?;
     let eval = eval.map(|eval| Ok::<_, Error>((inputs(eval.encodings, monitor)?, &eval.labels))).transpose()?;

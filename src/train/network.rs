@@ -2,12 +2,14 @@
 
 use candle_core::Tensor;
 
+use super::options::FitOptions;
 use crate::autograd::Value;
-use crate::backbone::{Bert, Config, Mode, Parameters, Pooling};
+use crate::backbone::{Bert, Config, Mode, Parameters, Pooling, collect_rows};
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::head::{ClassificationHead, collect_rows};
+use crate::head::ClassificationHead;
 use crate::kernels::embedding::embedding;
+use crate::product::Precision;
 use crate::text::Encodings;
 
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.
@@ -23,15 +25,15 @@ impl<'a> Inputs<'a> {
         encodings: &'a Encodings,
         params: &Parameters,
         config: &Config,
-        batch_tokens: usize,
+        options: &FitOptions,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
-        let bert = Bert::load(params, config)?;
+        let bert = Bert::load(params, config, options.precision)?;
         let forward = |batch: &PackedBatch| {
             Pooling::Cls.apply(&bert.forward(batch, config.num_hidden_layers, Mode::inference())?, batch)
         };
         let d = config.hidden_size;
-        let rows = collect_rows(encodings, batch_tokens, d, &forward, progress)?;
+        let rows = collect_rows(encodings, options.batch_tokens, d, &forward, progress)?;
         let features = Tensor::from_vec(rows, (encodings.len(), d), &candle_core::Device::Cpu)?;
         Ok(Self::Features(Value::constant(features), encodings.lengths()))
     }
@@ -53,9 +55,10 @@ pub struct Network<'a> {
 }
 
 impl<'a> Network<'a> {
-    /// From parameters; those that are trained receive gradients.
-    pub fn load(params: &Parameters, config: &'a Config) -> Result<Self> {
-        Ok(Self { bert: Bert::load(params, config)?, head: ClassificationHead::load(params, config)?, config })
+    /// From parameters; those that are trained receive gradients. The encoder's products are computed in `precision`.
+    pub fn load(params: &Parameters, config: &'a Config, precision: Precision) -> Result<Self> {
+        let (bert, head) = (Bert::load(params, config, precision)?, ClassificationHead::load(params, config)?);
+        Ok(Self { bert, head, config })
     }
 
     /// The model's configuration.

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::product::Precision;
 
 /// How long and on what terms to train.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +26,9 @@ pub struct FitOptions {
     /// Evaluations without improvement after which to stop; none: never.
     pub patience: Option<usize>,
     pub seed: u64,
+    /// Of the encoder's products; weights, sums and the optimiser's state are f32.
+    #[serde(default)]
+    pub precision: Precision,
     /// Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
     /// same result.
     #[serde(default)]
@@ -44,6 +48,11 @@ impl FitOptions {
         at_least_one("max_steps", self.max_steps.unwrap_or(1))?;
         at_least_one("eval_every", self.eval_every.unwrap_or(1))?;
         at_least_one("patience", self.patience.unwrap_or(1))?;
+        if self.precision == Precision::Int8 {
+            return Err(Error::Value(
+                "precision=\"int8\" cannot be trained in; use \"auto\", \"f32\" or \"bf16\"".into(),
+            ));
+        }
         match &self.class_weight {
             Some(w) if w.len() != self.n_outputs || w.iter().any(|w| !(*w >= 0.0 && w.is_finite())) => {
                 Err(Error::Value(format!(

@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
         Ok(Self {
             frozen: params,
-            network: Network::load(&learning, &backbone.config)?,
+            network: Network::load(&learning, &backbone.config, options.precision)?,
             optimiser: AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon),
             schedule: Schedule { kind: strategy.schedule, warmup_steps, total_steps },
             trainable,
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
         let began = Instant::now();
         self.check_weights()?;
         let params = with_trained(self.frozen, &self.trainable);
-        let network = Network::load(&params, self.network.config())?;
+        let network = Network::load(&params, self.network.config(), self.options.precision)?;
         let c = self.objective.n_outputs;
         let lengths = inputs.lengths();
         let mut logits = vec![0f32; lengths.len() * c];

@@ -11,6 +11,7 @@ use warmstart::kernels::attention::attention;
 use warmstart::kernels::dropout::Dropout;
 use warmstart::kernels::layer_norm::residual_layer_norm;
 use warmstart::kernels::linear::linear;
+use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::ops::{Scale, collected, parameters, random, sum, weighted_sum};
@@ -44,8 +45,8 @@ fn gradient_when_one_operation_takes_a_value_twice_is_the_sum() -> Outcome {
         let (params, gradients) = parameters(&[x.clone(), x.clone(), x.clone(), x.clone()])?;
         let value = |i: usize| if through { Scale::new(1.0).apply(&params[i]) } else { Ok(params[i].clone()) };
         let (one, q, k, v) = (value(0)?, value(1)?, value(2)?, value(3)?);
-        let same = attention(&one, &one, &one, cu.clone(), 2, None)?;
-        let apart = attention(&q, &k, &v, cu.clone(), 2, None)?;
+        let same = attention(&one, &one, &one, cu.clone(), 2, None, Precision::F32)?;
+        let apart = attention(&q, &k, &v, cu.clone(), 2, None, Precision::F32)?;
         weighted_sum(&[(&same, &weights), (&apart, &weights)])?.backward()?;
         let got: Vec<Vec<f32>> = collected(&gradients).into_iter().collect::<Option<_>>().ok_or("no gradient")?;
         for (i, sum) in got[0].iter().enumerate() {
@@ -128,7 +129,13 @@ fn gradients_when_two_batches_arrive_are_their_sum_and_begin_anew_when_cleared()
     let batches = [random(3, &[11, 7])?, random(4, &[6, 7])?];
     let (params, gradients) = parameters(&[w, b, random(5, &[2])?])?;
     let run = |batch: &Tensor| {
-        let y = linear(&Value::constant(batch.clone()), &params[0], Some(&params[1]), Some(Activation::Tanh))?;
+        let y = linear(
+            &Value::constant(batch.clone()),
+            &params[0],
+            Some(&params[1]),
+            Some(Activation::Tanh),
+            Precision::F32,
+        )?;
         sum(&y)?.backward()
     };
     let mut alone = Vec::new();
@@ -163,8 +170,8 @@ fn checkpoint_when_run_again_gives_the_same_bits() -> Outcome {
         let (w, b, norm, starts) = (value(1), value(2), value(3), starts.clone());
         let layer = move |x: &[Value]| {
             let drop = |i| Some(Dropout::new(0.3, Key::new(5, Stream::Dropout).child(i)));
-            let y = linear(&x[0], &w, Some(&b), Some(Activation::Gelu))?;
-            let y = attention(&y, &y, &x[0], starts.clone(), 2, drop(0))?;
+            let y = linear(&x[0], &w, Some(&b), Some(Activation::Gelu), Precision::F32)?;
+            let y = attention(&y, &y, &x[0], starts.clone(), 2, drop(0), Precision::F32)?;
             residual_layer_norm(&y, &x[0], &norm, &b, 1e-5, drop(1))
         };
         let mut x = Scale::new(1.5).apply(&value(0))?;

@@ -14,6 +14,7 @@ use warmstart::kernels::embedding::{embedding, embedding_sum};
 use warmstart::kernels::layer_norm::{layer_norm, residual_layer_norm};
 use warmstart::kernels::linear::linear;
 use warmstart::kernels::segment_pool::{Reduction, segment_pool};
+use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::ops::{Scale, collected, f64s, parameters, random, sum, weighted_sum};
@@ -102,14 +103,16 @@ fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
     let kinds =
         [None, Some(Activation::Gelu), Some(Activation::GeluTanh), Some(Activation::Relu), Some(Activation::Tanh)];
     for (i, (t, k, n)) in [(1, 1, 1), (7, 5, 3), (1, 33, 17), (130, 7, 65), (3, 1023, 9)].into_iter().enumerate() {
-        let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?];
+        // Sums of about 1, as a trained layer has them: far from where the hyperbolic tangent is flat.
+        let weight = random(2, &[n, k])?.affine(1.0 / (k as f64).sqrt(), 0.0)?;
+        let args = [random(1, &[t, k])?, weight, random(3, &[n])?];
         let kind = kinds[i];
         let with_bias = move |v: &[Vec<f64>]| {
             let at = |row: usize, col: usize| (0..k).map(|j| v[0][row * k + j] * v[1][col * k + j]).sum::<f64>();
             (0..t * n).map(|i| activate(kind, at(i / n, i % n) + v.get(2).map_or(0.0, |b| b[i % n]))).collect()
         };
-        check("linear", &args, |a| linear(&a[0], &a[1], Some(&a[2]), kind), with_bias)?;
-        check("linear without bias", &args[..2], |a| linear(&a[0], &a[1], None, kind), with_bias)?;
+        check("linear", &args, |a| linear(&a[0], &a[1], Some(&a[2]), kind, Precision::F32), with_bias)?;
+        check("linear without bias", &args[..2], |a| linear(&a[0], &a[1], None, kind, Precision::F32), with_bias)?;
     }
     Ok(())
 }
@@ -117,7 +120,7 @@ fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
 #[test]
 fn linear_when_there_are_no_rows_gives_none() -> Outcome {
     let (params, gradients) = parameters(&[Tensor::zeros((0, 4), DType::F32, &Device::Cpu)?, random(1, &[3, 4])?])?;
-    let y = linear(&params[0], &params[1], None, Some(Activation::Gelu))?;
+    let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), Precision::F32)?;
     assert_eq!(y.tensor().dims(), [0, 3]);
     sum(&y)?.backward()?;
     assert_eq!(collected(&gradients), [Some(vec![]), Some(vec![0.0; 12])]);
@@ -130,7 +133,7 @@ fn linear_when_a_side_is_frozen_computes_no_gradient_for_it() -> Outcome {
     for frozen in 0..3 {
         let (mut params, gradients) = parameters(&tensors)?;
         params[frozen] = Value::constant(tensors[frozen].clone());
-        sum(&linear(&params[0], &params[1], Some(&params[2]), None)?)?.backward()?;
+        sum(&linear(&params[0], &params[1], Some(&params[2]), None, Precision::F32)?)?.backward()?;
         let arrived: Vec<bool> = collected(&gradients).iter().map(Option::is_some).collect();
         assert_eq!(arrived, (0..3).map(|i| i != frozen).collect::<Vec<_>>());
     }
@@ -301,7 +304,7 @@ fn attention_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
         check(
             "attention",
             &args,
-            |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, None),
+            |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, None, Precision::F32),
             |v| attention_formula(v, &starts, heads, width),
         )?;
     }
@@ -318,7 +321,7 @@ fn attention_when_dropout_is_on_is_linear_in_values_and_its_gradients_follow_the
     // The dropped probabilities, read off with unit values: column t of P is the output for values that are 1 at row t.
     let run = |v: Tensor, drop| {
         let [q, k, v] = [q.clone(), k.clone(), v].map(Value::constant);
-        attention(&q, &k, &v, cu.clone(), heads, drop)
+        attention(&q, &k, &v, cu.clone(), heads, drop, Precision::F32)
     };
     let (mut dropped, mut plain) = (vec![vec![0.0; t]; t * heads], vec![vec![0.0; t]; t * heads]);
     for row in 0..t {
@@ -343,7 +346,7 @@ fn attention_when_dropout_is_on_is_linear_in_values_and_its_gradients_follow_the
     check(
         "attention with dropout",
         &args,
-        |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, drop),
+        |a| attention(&a[0], &a[1], &a[2], cu.clone(), heads, drop, Precision::F32),
         |v| {
             let mut out = vec![0.0; t * width];
             for head in 0..heads {
@@ -371,9 +374,9 @@ fn attention_when_dropout_is_on_is_linear_in_values_and_its_gradients_follow_the
 fn attention_when_the_sequences_do_not_cover_the_tokens_is_an_error() -> Outcome {
     let x = Value::constant(random(1, &[4, 6])?);
     for cu in [vec![0u32, 3], vec![1, 4], vec![0, 3, 2, 4], vec![]] {
-        assert!(attention(&x, &x, &x, cu.clone().into(), 2, None).is_err(), "{cu:?}");
+        assert!(attention(&x, &x, &x, cu.clone().into(), 2, None, Precision::F32).is_err(), "{cu:?}");
     }
-    assert!(attention(&x, &x, &x, vec![0, 4].into(), 4, None).is_err());
+    assert!(attention(&x, &x, &x, vec![0, 4].into(), 4, None, Precision::F32).is_err());
     Ok(())
 }
 
@@ -469,8 +472,8 @@ fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
         let (params, gradients) = parameters(&[random(1, &[700, 96])?, random(2, &[96, 96])?, random(3, &[96])?])?;
         let (x, w, b) = (&params[0], &params[1], &params[2]);
         let drop = Some(Dropout::new(0.1, Key::new(1, Stream::Dropout)));
-        let y = linear(x, w, Some(b), Some(Activation::Gelu))?;
-        let y = attention(&y, &y, &y, starts.clone(), 4, drop)?;
+        let y = linear(x, w, Some(b), Some(Activation::Gelu), Precision::F32)?;
+        let y = attention(&y, &y, &y, starts.clone(), 4, drop, Precision::F32)?;
         let y = residual_layer_norm(&y, x, b, b, 1e-5, drop)?;
         let ids: Arc<[u32]> = (0..900u32).map(|i| i * 31 % 700).collect();
         let y = embedding_sum([(&y, ids.clone()), (x, ids)])?;

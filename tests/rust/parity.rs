@@ -14,6 +14,7 @@ use warmstart::head::{ClassificationHead, SequenceClassifier};
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
+use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 
@@ -96,7 +97,11 @@ impl Reference {
 
     fn logits(&self, params: &Parameters) -> Result<Value, Error> {
         let mode = Mode::inference();
-        let hidden = Bert::load(params, &self.config)?.forward(&self.batch, self.config.num_hidden_layers, mode)?;
+        let hidden = Bert::load(params, &self.config, Precision::F32)?.forward(
+            &self.batch,
+            self.config.num_hidden_layers,
+            mode,
+        )?;
         ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
@@ -120,7 +125,7 @@ impl Reference {
 fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
-        let bert = Bert::load(&reference.params, &reference.config)?;
+        let bert = Bert::load(&reference.params, &reference.config, Precision::F32)?;
         for layer in 0..=reference.config.num_hidden_layers {
             let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             assert_close(
@@ -220,7 +225,7 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
 #[test]
 fn company_when_it_changes_leaves_a_sequence_as_it_was() -> Outcome {
     let reference = Reference::open("bert_a")?;
-    let bert = Bert::load(&reference.params, &reference.config)?;
+    let bert = Bert::load(&reference.params, &reference.config, Precision::F32)?;
     let texts: Vec<(Vec<u32>, Vec<u8>)> = reference
         .batch
         .cu_seqlens

@@ -12,6 +12,7 @@ use warmstart::head::SequenceClassifier;
 use warmstart::kernels::embedding::embedding;
 use warmstart::objective::{Classification, Labels};
 use warmstart::optim::{Gradients, Trainable};
+use warmstart::product::Precision;
 use warmstart::report::{Facts, Record};
 use warmstart::text::Encodings;
 use warmstart::train::{Dataset, FitOptions, Monitor, Outcome, Plan, Strategy, fit};
@@ -45,6 +46,7 @@ fn strategy(method: &str, learning_rate: f64) -> serde_json::Value {
 
 fn options(method: &str, learning_rate: f64) -> FitOptions {
     FitOptions {
+        precision: Precision::F32,
         strategy: strategy(method, learning_rate),
         n_outputs: OUTPUTS,
         multi_label: false,
@@ -100,7 +102,7 @@ fn train(options: &FitOptions, script: &mut Script, evaluate: bool) -> Result<Ou
 }
 
 fn logits(model: &SequenceClassifier) -> Result<Vec<f32>> {
-    model.logits(&texts(33).0, 1000, &mut |_| Ok(()))
+    model.logits(&texts(33).0, 1000, Precision::F32, &mut |_| Ok(()))
 }
 
 #[test]

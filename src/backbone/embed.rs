@@ -1,0 +1,98 @@
+//! From texts to vectors: hidden states of a frozen encoder, pooled.
+
+use candle_core::Tensor;
+
+use super::mode::Mode;
+use super::pretrained::Backbone;
+use crate::autograd::Value;
+use crate::batch::{PackedBatch, in_order_of_length};
+use crate::compute::{in_pool, values};
+use crate::error::{Error, Result};
+use crate::kernels::embedding::embedding;
+use crate::kernels::segment_pool::{Reduction, segment_pool};
+use crate::product::Precision;
+use crate::text::Encodings;
+
+/// How a text's token vectors become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Over every token, special ones included.
+    Mean,
+    /// The first token.
+    Cls,
+    Max,
+}
+
+impl Pooling {
+    /// By its name: mean, cls or max.
+    pub fn parse(name: &str) -> Result<Self> {
+        match name {
+            "mean" => Ok(Self::Mean),
+            "cls" => Ok(Self::Cls),
+            "max" => Ok(Self::Max),
+            _ => Err(Error::Value(format!("pooling={name:?}: expected \"mean\", \"cls\" or \"max\""))),
+        }
+    }
+
+    /// Hidden states `[T, D]` to `[B, D]`.
+    pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
+        match self {
+            Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean),
+            Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max),
+            Self::Cls => embedding(hidden, batch.first_tokens()),
+        }
+    }
+}
+
+impl Backbone {
+    /// Pooled hidden states of `layers`, side by side: row-major `[N, k * D]` in input order. Layer 0 is the embedding output.
+    /// `progress` gets the number of tokens done and may stop the work.
+    pub fn embed(
+        &self,
+        encodings: &Encodings,
+        layers: &[usize],
+        pooling: Pooling,
+        precision: Precision,
+        batch_tokens: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        let n_layers = self.config.num_hidden_layers;
+        let Some(&top) = layers.iter().max().filter(|&&top| top <= n_layers) else {
+            return Err(Error::Value(format!("layers {layers:?}: expected at least one, from 0 to {n_layers}")));
+        };
+        let encoder = self.encoder(precision)?;
+        let forward = |batch: &PackedBatch| {
+            let mut pooled: Vec<Option<Tensor>> = vec![None; layers.len()];
+            encoder.forward_through(batch, top, Mode::inference(), &mut |layer, hidden| {
+                for (pooled, _) in pooled.iter_mut().zip(layers).filter(|(_, wanted)| **wanted == layer) {
+                    *pooled = Some(pooling.apply(hidden, batch)?.tensor().clone());
+                }
+                Ok(())
+            })?;
+            Ok(Value::constant(Tensor::cat(&pooled.into_iter().flatten().collect::<Vec<_>>(), 1)?))
+        };
+        collect_rows(encodings, batch_tokens, self.config.hidden_size * layers.len(), &forward, progress)
+    }
+}
+
+/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`.
+pub fn collect_rows(
+    encodings: &Encodings,
+    batch_tokens: usize,
+    columns: usize,
+    forward: &(dyn Fn(&PackedBatch) -> Result<Value> + Sync),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<f32>> {
+    let mut rows = vec![0f32; encodings.len() * columns];
+    let mut done = 0;
+    for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
+        let batch = PackedBatch::collate(encodings, examples);
+        let out = in_pool(|| forward(&batch))?;
+        for (&example, row) in batch.examples.iter().zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
+            rows[example * columns..][..columns].copy_from_slice(row);
+        }
+        done += batch.n_tokens();
+        progress(done)?;
+    }
+    Ok(rows)
+}

@@ -108,7 +108,7 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
         raise stopped or _core.TrainingError("the run ended before its first step was done")
     monitor.history.best_step = facts["best_step"]
     try:
-        report = _report(model, facts, stopped, held_out, classes, monitor)
+        report = _report(model, facts, stopped, held_out, classes, monitor, params["precision"])
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
         report, stopped = (
             Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error)),
@@ -226,13 +226,14 @@ def _report(
     held_out: Labelled | None,
     classes: Classes,
     monitor: FitMonitor,
+    precision: str,
 ) -> Report:
     training = _facts(facts, stopped)
     final = None
     if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits
     elif held_out is not None and stopped is None:
-        final = logits(model, held_out.encodings, False, "evaluating")
+        final = logits(model, held_out.encodings, precision, False, "evaluating")
     if held_out is None or final is None:
         return Report(classes=classes.values.tolist(), training=training)
     return Report.of_logits(final, held_out.targets, classes, training)

@@ -213,11 +213,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The network with its present weights; its passes keep nothing for a backward.
+    fn without_gradients(&self) -> Result<Network<'a>> {
+        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config())
+    }
+
     /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
     fn check_loss(&self, inputs: &Inputs, labels: &Labels, examples: &[usize]) -> Result<()> {
         let normalizer = self.objective.normalizer(labels, examples).max(1.0);
+        let network = self.without_gradients()?;
         let loss = in_pool(|| -> Result<f32> {
-            let logits = self.network.logits(inputs, examples, Mode::inference())?;
+            let logits = network.logits(inputs, examples, Mode::inference())?;
             self.objective.loss(&logits, labels, examples, normalizer)?.scalar()
         })?;
         if loss.is_finite() {
@@ -230,8 +236,7 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self, inputs: &Inputs, labels: &Labels, monitor: &mut dyn Monitor) -> Result<bool> {
         let began = Instant::now();
         self.check_weights()?;
-        let params = with_trained(self.frozen, &self.trainable);
-        let network = Network::load(&params, self.network.config(), self.options.precision)?;
+        let network = self.without_gradients()?;
         let c = self.objective.n_outputs;
         let lengths = inputs.lengths();
         let mut logits = vec![0f32; lengths.len() * c];

@@ -26,7 +26,7 @@ def finetune(side_name: str, model_dir: Path, train: Documents, test: Documents 
     -------
     Result
         Tokens are real ones, padding not counted, special ones counted; ``peak_rss_mb`` is the whole process's highest
-        resident set when training ended, libraries and warm-up included; ``accuracy`` is on ``test``, outside the clock.
+        resident set when training ended, libraries and warm-up included; ``accuracy`` is on ``test``, after the clock.
     """
     with tempfile.TemporaryDirectory() as scratch:
         side = make_side(side_name, model_dir, settings, Path(scratch))

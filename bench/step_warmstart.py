@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -59,7 +60,7 @@ class WarmstartStep:
         self.n_parameters = int(classifier.report_.training["parameters"])
         self.last_loss = float(records[-1]["loss"])
         elapsed = [float(record["elapsed_s"]) for record in records[self.warm_up - 1 :]]
-        return [after - before for before, after in zip(elapsed, elapsed[1:], strict=False)]
+        return [after - before for before, after in pairwise(elapsed)]
 
     def versions(self) -> dict[str, str]:
         """Of what computes."""

@@ -69,7 +69,8 @@ def _notes(runs: Runs) -> str:
     lines = [f"- {side}: {MISSING}: {result.unavailable}" for side, result in results.items() if result.unavailable]
     environments: dict[str, list[str]] = {}
     for side, result in measured.items():
-        environments.setdefault(f"{_pairs(result.versions)}; threads {result.threads}", []).append(side)
+        threads = "" if result.threads is None else f"; threads {result.threads}"
+        environments.setdefault(_pairs(result.versions) + threads, []).append(side)
     lines += [f"- {', '.join(sides)}: {text}" for text, sides in environments.items()]
     common = _common([result.settings for result in measured.values()])
     equal = _common([result.equal for result in measured.values()])

@@ -46,7 +46,7 @@ test-rust:  ## Rust tests
 test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
 	$(BIN)/python -m pytest
 
-bench: build  ## Speed and memory beside torch + transformers (makes .venv-bench, 6 GB)
+bench: build  ## Speed and memory beside torch, transformers, sentence-transformers and ONNX Runtime (makes .venv-bench, 6 GB)
 	$(BIN)/python -m bench.run
 
 format: $(VENV)/.dev  ## Format all sources

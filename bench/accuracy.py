@@ -15,10 +15,10 @@ from typing import Any
 
 from bench.assets import fetch_assets
 from bench.data import Documents, read_r8
+from bench.finetune_side import make_side
 from bench.machine import core_count, peak_rss_mb
 from bench.metrics import accuracy, macro_f1
-from bench.settings import SIDES, Settings
-from bench.side import make_side
+from bench.settings import VARIANTS, Settings
 
 
 def evaluate(side_name: str, model_dir: Path, train: Documents, test: Documents, settings: Settings) -> dict[str, Any]:
@@ -38,7 +38,9 @@ def evaluate(side_name: str, model_dir: Path, train: Documents, test: Documents,
             "peak_rss_mb": peak_rss_mb(),
             "cores": core_count(),
             "settings": asdict(settings) | {"train_rows": len(train), "test_rows": len(test)},
-            **side.facts(),
+            "versions": side.versions(),
+            "threads": side.threads(),
+            "details": side.details(),
         }
 
 
@@ -46,7 +48,7 @@ def main() -> None:
     """Parse the command line, evaluate, print."""
     defaults = Settings()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", choices=SIDES, required=True)
+    parser.add_argument("--side", choices=VARIANTS, required=True)
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
     parser.add_argument(

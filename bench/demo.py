@@ -82,7 +82,8 @@ def main_job(backbone: ws.Backbone, train: Documents, test: Documents, directory
     print(f"\n# Saved to {directory.name}/ and reloaded: {'the same' if same else 'DIFFERENT'} logits\n")
     for text, label in zip(UNSEEN, reloaded.predict(UNSEEN), strict=True):
         print(f"{label:>10}  {text}")
-    trainable = int(classifier.report_.trainable_parameters)
+    trainable = classifier.report_.trainable_parameters
+    assert report.accuracy is not None and report.macro_f1 is not None and trainable is not None
     return Rung("full fine-tuning", report.accuracy, report.macro_f1, seconds, trainable)
 
 

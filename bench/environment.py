@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,12 @@ def peers_python(root: Path = ROOT) -> Path:
     _run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)])
     installed.write_text(wanted, encoding="utf-8")
     return python
+
+
+def quiet_and_offline() -> None:
+    """Tell Hugging Face's libraries, before they are imported, that every file is here already."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def _run(command: list[str]) -> None:

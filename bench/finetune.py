@@ -1,63 +1,64 @@
-"""Worker: fine-tune once on one side, in a process of its own, and print one JSON line.
+"""Worker: train a classifier once on one side, in a process of its own, and print one JSON line.
 
-Run from the repository's root: ``python -m bench.finetune --side trainer``.
+Run from the repository's root: ``python -m bench.finetune --side trainer``, with ``--probing`` for linear probing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench.assets import fetch_assets
 from bench.data import Documents, read_r8
-from bench.machine import core_count, peak_rss_mb
-from bench.settings import SIDES, Settings
-from bench.side import make_side
+from bench.finetune_side import make_side
+from bench.machine import peak_rss_mb
+from bench.metrics import accuracy
+from bench.settings import PROBING, VARIANTS, Settings
+from bench.worker import Result, emit
 
 
-def finetune(side_name: str, model_dir: Path, documents: Documents, settings: Settings) -> dict[str, Any]:
+def finetune(side_name: str, model_dir: Path, train: Documents, test: Documents | None, settings: Settings) -> Result:
     """Time one training run after a warm-up step.
 
     Returns
     -------
-    dict
-        ``tokens`` are real ones, padding not counted, special ones counted; ``peak_rss_mb`` is the whole process's
-        highest resident set, libraries and warm-up included.
+    Result
+        Tokens are real ones, padding not counted, special ones counted; ``peak_rss_mb`` is the whole process's highest
+        resident set when training ended, libraries and warm-up included; ``accuracy`` is on ``test``, after the clock.
     """
     with tempfile.TemporaryDirectory() as scratch:
         side = make_side(side_name, model_dir, settings, Path(scratch))
-        side.prepare(documents)
+        side.prepare(train)
         side.warm_up()
         seconds = side.train()
-        return {
-            "side": side_name,
-            "tokens": side.n_tokens,
-            "seconds": seconds,
-            "tokens_per_s": side.n_tokens / seconds,
-            "peak_rss_mb": peak_rss_mb(),
-            "cores": core_count(),
-            "settings": asdict(settings) | {"rows": len(documents)},
-            **side.facts(),
-        }
+        measures = {"seconds": seconds, "tokens_per_s": side.n_tokens / seconds, "peak_rss_mb": peak_rss_mb()}
+        if test is not None:
+            measures["accuracy"] = accuracy(test.labels, side.predict(test.texts))
+        return Result(
+            measures=measures,
+            equal={"real tokens": side.n_tokens, "trainable weights": side.n_trainable},
+            settings=asdict(settings) | {"rows": len(train)},
+            versions=side.versions(),
+            threads=side.threads(),
+            details=side.details(),
+        )
 
 
 def main() -> None:
-    """Parse the command line, fine-tune, print."""
+    """Parse the command line, train, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--side", choices=SIDES, required=True)
+    parser.add_argument("--side", choices=VARIANTS, required=True)
+    parser.add_argument("--probing", action="store_true", help="train the classifier only, for five epochs")
     parser.add_argument("--rows", type=int, default=512, help="training documents (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the training run (default: %(default)s)")
-    parser.add_argument("--slice-seed", type=int, default=0, help="of the choice of documents (default: %(default)s)")
+    parser.add_argument("--test-rows", type=int, help="also report the accuracy on so many test documents")
     options = parser.parse_args()
     assets = fetch_assets()
-    documents = read_r8(assets.r8, "train").sample(options.rows, options.slice_seed)
-    result = finetune(options.side, assets.model, documents, Settings(seed=options.seed))
-    result["settings"]["slice_seed"] = options.slice_seed
-    print(json.dumps(result), flush=True)
+    train = read_r8(assets.r8, "train").sample(options.rows, seed=0)
+    test = None if options.test_rows is None else read_r8(assets.r8, "test").sample(options.test_rows, seed=0)
+    settings = PROBING if options.probing else Settings()
+    emit(lambda: finetune(options.side, assets.model, train, test, settings))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""What is equal on every side of a comparison."""
+"""What is equal on every side of a fine-tuning comparison, and the sides there are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-SIDES = ("warmstart", "trainer", "trainer-length-grouped")
-
 
 @dataclass(frozen=True)
 class Settings:
-    """AdamW, linear schedule to zero without warm-up, no weight decay, float32, dropout as the model's config says.
+    """AdamW, linear schedule to zero without warm-up, no weight decay, dropout as the model's config says.
 
     Attributes
     ----------
@@ -19,6 +17,8 @@ class Settings:
         Tokens after which a document is cut, special tokens included.
     seed
         Of the head's initial weights, dropout and the order of documents.
+    probing
+        Linear probing, the backbone frozen, instead of training every layer.
     """
 
     batch_size: int = 32
@@ -26,3 +26,33 @@ class Settings:
     learning_rate: float = 5e-5
     epochs: int = 1
     seed: int = 0
+    probing: bool = False
+
+
+PROBING = Settings(learning_rate=1e-2, epochs=5, probing=True)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What tells the sides of one library apart.
+
+    Attributes
+    ----------
+    precision
+        As the library calls it.
+    group_by_length
+        Of the Trainer: batches of documents of similar length. warmstart packs and needs no such choice.
+    """
+
+    library: str
+    precision: str
+    group_by_length: bool = False
+
+
+VARIANTS = {
+    "warmstart": Variant("warmstart", "auto"),
+    "warmstart-f32": Variant("warmstart", "f32"),
+    "trainer": Variant("trainer", "f32"),
+    "trainer-length-grouped": Variant("trainer", "f32", group_by_length=True),
+    "trainer-length-grouped-bf16": Variant("trainer", "bf16", group_by_length=True),
+}

@@ -1,4 +1,4 @@
-"""The benchmark's result as Markdown: measurements, ratios against the bars asked for, settings."""
+"""A section's result as Markdown: measurements, ratios against the bars asked for, settings."""
 
 from __future__ import annotations
 
@@ -6,98 +6,106 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bench.import_time import ImportTime
+from bench.rounds import Runs
+from bench.section import Bar, Measure, Section
+from bench.worker import Result
 
-Runs = dict[str, list[dict[str, Any]]]  # worker results by side, one for each round
-
-BARS = (  # peer, measure, bar, whether at least (else at most) the bar is asked
-    ("trainer", "tokens_per_s", 3.0, True),
-    ("trainer-length-grouped", "tokens_per_s", 1.2, True),
-    ("trainer", "peak_rss_mb", 0.6, False),
-    ("trainer-length-grouped", "peak_rss_mb", 0.6, False),
-)
-NAMES = {"tokens_per_s": "tokens/s", "peak_rss_mb": "peak memory"}
-IMPORT_BAR_S = 0.3
+MISSING = "not available"
 
 
-def report(runs: Runs, imported: ImportTime | None, machine: str) -> str:
-    """The whole report; sides and ratios that were not run are left out."""
-    parts = [_measurements(runs, imported), _ratios(runs), _notes(runs, machine)]
+def report(section: Section, runs: Runs) -> str:
+    """One section; ratios of a side that was not run are left out."""
+    parts = [f"## {section.title}", _measurements(section, runs), _ratios(section, runs), _notes(runs)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _measurements(runs: Runs, imported: ImportTime | None) -> str:
-    forms = {"tokens_per_s": "{:,.0f}", "peak_rss_mb": "{:,.0f}", "seconds": "{:.1f}"}
+def _measurements(section: Section, runs: Runs) -> str:
     rows = [
-        [side, *(_spread(_values(results, measure), form) for measure, form in forms.items())]
+        [side, *(_spread(_values(results, measure.key), measure.form) for measure in section.measures)]
         for side, results in runs.items()
     ]
-    text = _table(["side", "real tokens/s, median (min-max)", "peak memory MB", "training s"], rows)
-    if imported is not None:
-        met = imported.median_s <= IMPORT_BAR_S and not imported.sklearn_loaded
-        text += (
-            f"\n\n`import warmstart`: {_spread(imported.seconds, '{:.3f}')} s over {len(imported.seconds)} fresh "
-            f"interpreters, scikit-learn {'loaded' if imported.sklearn_loaded else 'not loaded'}; "
-            f"asked <= {IMPORT_BAR_S} s, not loaded: **{_verdict(met)}**"
-        )
-    return text
+    return _table(["side, median (min-max)", *(measure.heading for measure in section.measures)], rows)
 
 
-def _ratios(runs: Runs) -> str:
-    rows = []
-    for peer, measure, bar, at_least in BARS:
-        if not (runs.get("warmstart") and runs.get(peer)):
-            continue
-        ours, theirs = _values(runs["warmstart"], measure), _values(runs[peer], measure)
-        ratio = statistics.median(ours) / statistics.median(theirs)
-        by_round = [a / b for a, b in zip(ours, theirs, strict=True)]
-        met = ratio >= bar if at_least else ratio <= bar
-        comparable = _tokens(runs["warmstart"]) == _tokens(runs[peer])
-        measured = [f"{ratio:.2f}", f"{min(by_round):.2f}-{max(by_round):.2f}"]
-        asked = f"{'>=' if at_least else '<='} {bar}"
-        rows.append(
-            [f"{NAMES[measure]}, warmstart / {peer}", *measured, asked, _verdict(met) if comparable else "void"]
-        )
+def _ratios(section: Section, runs: Runs) -> str:
+    measures = {measure.key: measure for measure in section.measures}
+    rows = [
+        _ratio(bar, measures[bar.measure], runs)
+        for bar in section.bars
+        if bar.over in runs and (bar.under is None or bar.under in runs)
+    ]
     return _table(["ratio", "of medians", "by round", "asked", ""], rows) if rows else ""
 
 
-def _notes(runs: Runs, machine: str) -> str:
-    lines = [f"- machine: {machine}"]
+def _ratio(bar: Bar, measure: Measure, runs: Runs) -> list[str]:
+    label = f"{measure.heading}: {bar.over}" + ("" if bar.under is None else f" / {bar.under}")
+    asked = "" if bar.asked is None else f"{bar.sense} {bar.asked:g}"
+    over = _values(runs[bar.over], bar.measure)
+    under = [1.0] * len(over) if bar.under is None else _values(runs[bar.under], bar.measure)
+    if not over or not under:
+        return [label, MISSING, "", asked, "" if bar.asked is None else "open"]
+    ratio = statistics.median(over) / statistics.median(under)
+    by_round = [a / b for a, b in zip(over, under, strict=True)]
+    form = measure.form if bar.under is None else "{:.2f}"
+    spread = f"{form.format(min(by_round))}-{form.format(max(by_round))}"
+    return [label, form.format(ratio), spread, asked, _verdict(bar, ratio, runs)]
+
+
+def _verdict(bar: Bar, ratio: float, runs: Runs) -> str:
+    if bar.under is not None and _equal(runs[bar.over]) != _equal(runs[bar.under]):
+        return "void: unequal work"
+    if bar.asked is None:
+        return ""
+    return "met" if (ratio >= bar.asked if bar.sense == ">=" else ratio <= bar.asked) else "**missed**"
+
+
+def _equal(results: Iterable[Result]) -> set[str]:
+    return {_pairs(result.equal) for result in results}
+
+
+def _notes(runs: Runs) -> str:
     results = {side: rounds[0] for side, rounds in runs.items() if rounds}
-    for side, result in results.items():
-        lines.append(
-            f"- {side}: {_pairs(result['versions'])}; threads {result['threads']}; {_pairs(result['details'])}"
-        )
-    if results:
-        first = next(iter(results.values()))
-        lines.append(f"- settings: {_pairs(first['settings'])}, precision f32; rounds {max(map(len, runs.values()))}")
-    tokens = {side: sorted(_tokens(rounds)) for side, rounds in runs.items()}
-    if len(set().union(*tokens.values())) == 1:
-        lines.append(f"- real tokens in each run: {next(iter(tokens.values()))[0]:,}")
-    else:
-        lines.append(f"- **void: the sides did not train on the same number of tokens**: {_pairs(tokens)}")
+    measured = {side: result for side, result in results.items() if not result.unavailable}
+    lines = [f"- {side}: {MISSING}: {result.unavailable}" for side, result in results.items() if result.unavailable]
+    environments: dict[str, list[str]] = {}
+    for side, result in measured.items():
+        threads = "" if result.threads is None else f"; threads {result.threads}"
+        environments.setdefault(_pairs(result.versions) + threads, []).append(side)
+    lines += [f"- {', '.join(sides)}: {text}" for text, sides in environments.items()]
+    common = _common([result.settings for result in measured.values()])
+    equal = _common([result.equal for result in measured.values()])
+    for side, result in measured.items():
+        own = _without(result.settings, common) | _without(result.equal, equal) | result.details
+        if own:
+            lines.append(f"- {side}: {_pairs(own)}")
+    if measured:
+        lines.append(f"- all: {_pairs(common | equal | {'rounds': max(map(len, runs.values()))})}")
     return "\n".join(lines)
 
 
-def _values(results: Iterable[dict[str, Any]], measure: str) -> list[float]:
-    return [result[measure] for result in results]
+def _common(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all have and agree on."""
+    first = facts[0] if facts else {}
+    return {key: value for key, value in first.items() if all(key in f and f[key] == value for f in facts)}
 
 
-def _tokens(results: Iterable[dict[str, Any]]) -> set[int]:
-    return {result["tokens"] for result in results}
+def _without(facts: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in common}
+
+
+def _values(results: Iterable[Result], key: str) -> list[float]:
+    return [result.measures[key] for result in results if key in result.measures]
 
 
 def _spread(values: Sequence[float], form: str) -> str:
+    if not values:
+        return MISSING
     low, middle, high = (form.format(f(values)) for f in (min, statistics.median, max))
-    return f"{middle} ({low}-{high})"
-
-
-def _verdict(met: bool) -> str:
-    return "met" if met else "missed"
+    return middle if len(values) == 1 else f"{middle} ({low}-{high})"
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in values.items())
+    return ", ".join(f"{key} {f'{value:,}' if type(value) is int else value}" for key, value in values.items())
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

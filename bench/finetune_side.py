@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.data import Documents
-from bench.settings import Settings
+from bench.environment import quiet_and_offline
+from bench.settings import VARIANTS, Settings
 
 
 class Side(Protocol):
@@ -17,25 +17,30 @@ class Side(Protocol):
     ----------
     n_tokens
         Real tokens trained on, over all epochs; known after ``train``.
+    n_trainable
+        Weights that training changes; known after ``train``.
     """
 
     n_tokens: int
+    n_trainable: int
 
     def prepare(self, train: Documents) -> None: ...
     def warm_up(self) -> None: ...
     def train(self) -> float: ...
     def predict(self, texts: list[str]) -> list[str]: ...
-    def facts(self) -> dict[str, Any]: ...
+    def versions(self) -> dict[str, str]: ...
+    def threads(self) -> int: ...
+    def details(self) -> dict[str, Any]: ...
 
 
 def make_side(name: str, model_dir: Path, settings: Settings, scratch: Path) -> Side:
     """Import a side's libraries, and only those, and make it."""
-    if name == "warmstart":
-        from bench.warmstart_side import WarmstartSide
+    variant = VARIANTS[name]
+    if variant.library == "warmstart":
+        from bench.finetune_warmstart import WarmstartSide
 
-        return WarmstartSide(model_dir, settings)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every file is here already
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    from bench.trainer_side import TrainerSide
+        return WarmstartSide(model_dir, settings, variant.precision)
+    quiet_and_offline()
+    from bench.finetune_trainer import TrainerSide
 
-    return TrainerSide(model_dir, settings, group_by_length=name == "trainer-length-grouped", scratch=scratch)
+    return TrainerSide(model_dir, settings, variant, scratch)

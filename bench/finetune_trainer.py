@@ -23,24 +23,24 @@ from transformers import (
 
 from bench.data import Documents
 from bench.machine import versions
-from bench.settings import Settings
-
-PACKAGES = ("torch", "transformers", "accelerate", "tokenizers")
+from bench.settings import Settings, Variant
 
 
 @dataclass
 class TrainerSide:
-    """Fine-tunes with the default sampler, or with ``train_sampling_strategy="group_by_length"``.
+    """Trains every layer, or with ``settings.probing`` only what the checkpoint lacks: the classifier.
 
     Parameters
     ----------
+    variant
+        Its sampler, random by default or ``train_sampling_strategy="group_by_length"``, and bf16 autocast.
     scratch
         Folder the Trainer insists on; nothing is written there.
     """
 
     model_dir: Path
     settings: Settings
-    group_by_length: bool
+    variant: Variant
     scratch: Path
 
     def prepare(self, train: Documents) -> None:
@@ -66,6 +66,7 @@ class TrainerSide:
         self.trainer = self._trainer()
         started = time.perf_counter()
         self.trainer.train()
+        self.n_trainable = sum(p.numel() for p in self.trainer.model.parameters() if p.requires_grad)
         return time.perf_counter() - started
 
     def predict(self, texts: list[str]) -> list[str]:
@@ -80,22 +81,27 @@ class TrainerSide:
                 predicted += [self.classes[i] for i in logits.argmax(dim=1).tolist()]
         return predicted
 
-    def facts(self) -> dict[str, Any]:
-        """Versions, threads and what else explains a number."""
+    def versions(self) -> dict[str, str]:
+        """Of what computes."""
+        return versions("torch", "transformers", "accelerate", "tokenizers")
+
+    def threads(self) -> int:
+        """As the library chose."""
+        return int(torch.get_num_threads())
+
+    def details(self) -> dict[str, Any]:
+        """What else explains a number."""
         arguments = self.trainer.args
         return {
-            "versions": versions(*PACKAGES),
-            "threads": torch.get_num_threads(),
-            "details": {
-                "optimiser": str(arguments.optim.value),
-                "sampling": str(arguments.train_sampling_strategy),
-                "weight_decay": arguments.weight_decay,
-                "max_grad_norm": arguments.max_grad_norm,
-                "attention": str(self.trainer.model.config._attn_implementation),
-                "dtype": str(self.trainer.model.dtype),
-                "steps": self.trainer.state.global_step,
-                "tokenise_s": round(self.tokenise_s, 3),
-            },
+            "optimiser": str(arguments.optim.value),
+            "sampling": str(arguments.train_sampling_strategy),
+            "weight_decay": arguments.weight_decay,
+            "max_grad_norm": arguments.max_grad_norm,
+            "attention": str(self.trainer.model.config._attn_implementation),
+            "dtype": str(self.trainer.model.dtype),
+            "bf16_autocast": arguments.bf16,
+            "steps": self.trainer.state.global_step,
+            "tokenise_s": round(self.tokenise_s, 3),
         }
 
     def _encode(self, texts: list[str]) -> list[dict[str, Any]]:
@@ -105,9 +111,12 @@ class TrainerSide:
     def _trainer(self, max_steps: int = -1) -> Any:
         settings = self.settings
         set_seed(settings.seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            self.model_dir, num_labels=len(self.classes), dtype=torch.float32
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            self.model_dir, num_labels=len(self.classes), dtype=torch.float32, output_loading_info=True
         )
+        if settings.probing:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad = name in loading["missing_keys"]
         arguments = TrainingArguments(
             output_dir=str(self.scratch),
             num_train_epochs=settings.epochs,
@@ -118,8 +127,9 @@ class TrainerSide:
             lr_scheduler_type="linear",
             weight_decay=0.0,
             seed=settings.seed,
-            train_sampling_strategy="group_by_length" if self.group_by_length else "random",
+            train_sampling_strategy="group_by_length" if self.variant.group_by_length else "random",
             use_cpu=True,
+            bf16=self.variant.precision == "bf16",
             dataloader_pin_memory=False,  # pinning serves a GPU only
             save_strategy="no",
             logging_strategy="no",

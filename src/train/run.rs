@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
 
     /// The network with its present weights; its passes keep nothing for a backward.
     fn without_gradients(&self) -> Result<Network<'a>> {
-        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config())
+        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config(), self.options.precision)
     }
 
     /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.

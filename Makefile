@@ -40,8 +40,11 @@ lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest warmstart._core
 
-test-rust:  ## Rust tests
+test-rust:  ## Rust tests; those of the kernels with each set of instructions that the machine has
 	cargo test --release --locked --no-default-features
+	for level in baseline avx2 avx512; do \
+	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- kernels:: product:: parity:: || exit 1; \
+	done
 
 test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
 	$(BIN)/python -m pytest

@@ -22,6 +22,5 @@ pub mod train;
 #[cfg(feature = "python")]
 mod bind;
 
-/// Freed memory is kept and used again: clearing fresh pages costs a training step more than anything but its products.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: compute::Allocator = compute::Allocator;

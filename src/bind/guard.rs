@@ -5,11 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 
 use super::errors::{WarmstartError, to_python};
+use crate::compute::release;
 use crate::error::Result;
 
-/// Run `f` without the GIL.
+/// Run `f` without the GIL, and give back the memory that was kept for it.
 pub fn run<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    py.detach(|| caught(f))
+    py.detach(|| {
+        let result = caught(f);
+        release();
+        result
+    })
 }
 
 fn caught<T>(f: impl FnOnce() -> Result<T>) -> PyResult<T> {

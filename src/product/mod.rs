@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use crate::compute::simd::vectorised;
 use number::Unit;
-use pack::{COLUMNS, Panels, ROWS, Vector};
+use pack::{COLUMNS, DEPTH, Panels, ROWS, Vector};
 use tile::Tile;
 
 pub use int8::Int8Weight;
@@ -34,8 +34,6 @@ pub(crate) use pack::Lines;
 pub(crate) const TASK_ROWS: usize = 4 * ROWS;
 /// Columns of `B` that stay in the second-level cache while the rows of a task pass by.
 const GROUP: usize = 8 * COLUMNS;
-/// Units of depth summed in registers before `C` is touched.
-const DEPTH: usize = 256;
 /// Multiplications below which a product is not worth other threads.
 const SMALL: usize = 1 << 20;
 
@@ -176,11 +174,10 @@ fn block(
         for group in (left..right).step_by(GROUP) {
             for i in (0..height).step_by(ROWS) {
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
-                    let b_panel = &b.panel(j / COLUMNS)[unit * COLUMNS..][..units * COLUMNS];
-                    tile::multiply(b.unit, a.panel(i / ROWS), b_panel, &mut tile);
-                    let (height, width) = (ROWS.min(height - i), COLUMNS.min(right - j));
+                    tile::multiply(b.unit, a.panel(i / ROWS, 0), b.panel(j / COLUMNS, unit), &mut tile);
+                    let size = (ROWS.min(height - i), COLUMNS.min(right - j));
                     // SAFETY: the tile lies within `C`, and no other task has it.
-                    unsafe { store(&tile, out.at(row + i, j), out.stride, height, width, out.add || unit > 0) };
+                    unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || unit > 0) };
                 }
             }
         }
@@ -220,20 +217,35 @@ impl Grid {
 /// # Safety
 ///
 /// `to` points at that many rows and columns, which nobody else touches.
-unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, height: usize, width: usize, add: bool) {
+unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, (height, width): (usize, usize), add: bool) {
+    if width == COLUMNS {
+        store_whole(&tile[..height], Place { to, stride }, add);
+        return;
+    }
     for (i, row) in tile[..height].iter().enumerate() {
-        // SAFETY: what the caller promises.
+        // SAFETY: as above.
         let to = unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) };
-        if width == COLUMNS { store_row(&row[..], to, add) } else { store_row(&row[..width], to, add) }
+        to.iter_mut().zip(row).for_each(|(t, r)| *t = if add { *t + r } else { *r });
     }
 }
 
+/// Where whole rows of a tile go: memory that nobody else touches.
+struct Place {
+    to: *mut f32,
+    stride: usize,
+}
+
 vectorised! {
-    fn store_row(row: &[f32], to: &mut [f32], add: bool) {
-        if add {
-            to.iter_mut().zip(row).for_each(|(t, r)| *t += r);
-        } else {
-            to.copy_from_slice(row);
+    /// Write or add whole rows of a tile.
+    fn store_whole(tile: &[[f32; COLUMNS]], place: Place, add: bool) {
+        for (i, row) in tile.iter().enumerate() {
+            // SAFETY: what the caller of `store` promises.
+            let to = unsafe { &mut *place.to.add(i * place.stride).cast::<[f32; COLUMNS]>() };
+            if add {
+                to.iter_mut().zip(row).for_each(|(t, r)| *t += r);
+            } else {
+                *to = *row;
+            }
         }
     }
 }

@@ -19,6 +19,10 @@ pub(super) const COLUMNS: usize = 32;
 /// Units behind a panel that vectors stored across its end may overwrite.
 pub(super) const SPARE: usize = 16;
 
+/// Units of depth that are multiplied before `C` is touched.
+pub(super) const DEPTH: usize = 256;
+/// Panels of a range of depth that one task packs.
+const TASK_PANELS: usize = 8;
 /// Values below which a copy is not worth other threads.
 const SMALL: usize = 32 * 1024;
 
@@ -62,7 +66,7 @@ impl<'a> Lines<'a> {
 #[repr(C, align(64))]
 pub(super) struct Vector([u32; 16]);
 
-/// Lines packed into panels.
+/// Lines packed into panels `[units, width]`, one range of depth after the other: panels of the same range lie together.
 pub(super) struct Panels {
     pub memory: Vec<Vector>,
     /// Lines in a panel.
@@ -78,12 +82,12 @@ impl Panels {
     /// Pack, in parallel where it is worth it.
     pub fn pack(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
-        let vectors = panels.vectors();
-        let pack = |(i, panel): (usize, &mut [Vector])| pack_panel(&lines, unit, i * width, width, panel);
+        let pieces = panels.pieces(TASK_PANELS);
+        let pack = |piece: Piece| pack_panels(&piece.lines(&lines, unit), unit, width, piece.vectors, piece.memory);
         if lines.count * lines.depth < SMALL {
-            panels.memory.chunks_mut(vectors).enumerate().for_each(pack);
+            pieces.into_iter().for_each(pack);
         } else {
-            panels.memory.par_chunks_mut(vectors).enumerate().for_each(pack);
+            pieces.into_par_iter().for_each(pack);
         }
         panels
     }
@@ -91,9 +95,9 @@ impl Panels {
     /// Pack on this thread.
     pub fn pack_here(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
-        let vectors = panels.vectors();
-        let pack = |(i, panel): (usize, &mut [Vector])| pack_panel(&lines, unit, i * width, width, panel);
-        panels.memory.chunks_mut(vectors).enumerate().for_each(pack);
+        for piece in panels.pieces(usize::MAX) {
+            pack_panels(&piece.lines(&lines, unit), unit, width, piece.vectors, piece.memory);
+        }
         panels
     }
 
@@ -101,46 +105,89 @@ impl Panels {
     fn empty(lines: &Lines, width: usize, unit: Unit, mut memory: Vec<Vector>) -> Self {
         assert!(lines.is_within(), "lines reach beyond their values");
         let units = lines.depth.div_ceil(unit.depth());
-        let vectors = (units * width + SPARE).div_ceil(16) * lines.count.div_ceil(width);
+        let len =
+            (0..units.max(1)).step_by(DEPTH).map(|first| panel_vectors(DEPTH.min(units - first), width)).sum::<usize>()
+                * lines.count.div_ceil(width);
         memory.clear();
-        memory.reserve(vectors);
+        memory.reserve(len);
         // SAFETY: the capacity is there, any bits are valid units, and all that is read is written before.
         #[allow(clippy::uninit_vec)]
         unsafe {
-            memory.set_len(vectors);
+            memory.set_len(len);
         }
         Self { memory, width, unit, count: lines.count, depth: lines.depth, units }
     }
 
-    /// Vectors in one panel.
-    fn vectors(&self) -> usize {
-        (self.units * self.width + SPARE).div_ceil(16)
+    /// The memory of at most `panels` panels each, in one range of depth.
+    fn pieces(&mut self, panels: usize) -> Vec<Piece<'_>> {
+        let (width, units, count) = (self.width, self.units, self.count.div_ceil(self.width));
+        let mut pieces = Vec::new();
+        let mut rest = self.memory.as_mut_slice();
+        for first_unit in (0..units.max(1)).step_by(DEPTH) {
+            let units = DEPTH.min(units - first_unit);
+            let vectors = panel_vectors(units, width);
+            for panel in (0..count).step_by(panels) {
+                let (memory, after) = rest.split_at_mut(panels.min(count - panel) * vectors);
+                pieces.push(Piece { first: panel * width, first_unit, units, vectors, memory });
+                rest = after;
+            }
+        }
+        pieces
     }
 
-    /// Panel `i`: `[units, width]`.
-    pub fn panel(&self, i: usize) -> &[u32] {
-        let panel = &self.memory[i * self.vectors()..][..self.vectors()];
+    /// Panel `i` in the range of depth that begins at `unit`, a multiple of [`DEPTH`].
+    pub fn panel(&self, i: usize, unit: usize) -> &[u32] {
+        let units = DEPTH.min(self.units - unit);
+        let before = unit / DEPTH * panel_vectors(DEPTH, self.width) * self.count.div_ceil(self.width);
+        let vectors = panel_vectors(units, self.width);
+        let panel = &self.memory[before + i * vectors..][..vectors];
         // SAFETY: a Vector is 16 units.
-        unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), self.units * self.width) }
+        unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), units * self.width) }
     }
 }
 
-/// `panel [units, width]` from the lines from `first` on.
-fn pack_panel(lines: &Lines, unit: Unit, first: usize, width: usize, panel: &mut [Vector]) {
+/// Vectors of a panel of so many units, those to spare included.
+fn panel_vectors(units: usize, width: usize) -> usize {
+    (units * width + SPARE).div_ceil(16)
+}
+
+/// Neighbouring panels in one range of depth.
+struct Piece<'a> {
+    /// The first line.
+    first: usize,
+    first_unit: usize,
+    units: usize,
+    /// Vectors in one panel.
+    vectors: usize,
+    memory: &'a mut [Vector],
+}
+
+impl Piece<'_> {
+    /// What goes in.
+    fn lines<'a>(&self, lines: &Lines<'a>, unit: Unit) -> Lines<'a> {
+        lines.block(self.first, lines.count - self.first, self.first_unit * unit.depth(), self.units * unit.depth())
+    }
+}
+
+/// As many panels `[units, width]` as there are, from the first line on; each has `vectors` of memory.
+fn pack_panels(lines: &Lines, unit: Unit, width: usize, vectors: usize, panels: &mut [Vector]) {
     // SAFETY: a Vector is 16 units.
-    let panel = unsafe { std::slice::from_raw_parts_mut(panel.as_mut_ptr().cast::<u32>(), panel.len() * 16) };
-    let count = width.min(lines.count - first);
+    let panels = unsafe { std::slice::from_raw_parts_mut(panels.as_mut_ptr().cast::<u32>(), panels.len() * 16) };
     #[cfg(target_arch = "x86_64")]
     if level() >= Level::Avx512 {
-        // SAFETY: `level` found the instructions, `Unit::of` those for pairs; `Packed::new` checked the lines.
-        return unsafe { pack_avx512::pack_panel(lines, unit, first, count, width, panel) };
+        // SAFETY: `level` found the instructions, `Unit::of` those for pairs; `Panels::empty` checked the lines.
+        return unsafe { pack_avx512::pack_panels(lines, unit, width, vectors * 16, panels) };
     }
-    for (depth, panel) in panel.chunks_exact_mut(width).take(lines.depth).enumerate() {
-        let (there, absent) = panel.split_at_mut(count);
-        for (i, out) in there.iter_mut().enumerate() {
-            let value = lines.values[(first + i) * lines.line_stride + depth * lines.depth_stride];
-            *out = if unit == Unit::Bf16AsF32 { bf16(value) << 16 } else { value.to_bits() };
+    for (i, panel) in panels.chunks_exact_mut(vectors * 16).enumerate() {
+        let first = i * width;
+        let count = width.min(lines.count - first);
+        for (depth, panel) in panel.chunks_exact_mut(width).take(lines.depth).enumerate() {
+            let (there, absent) = panel.split_at_mut(count);
+            for (i, out) in there.iter_mut().enumerate() {
+                let value = lines.values[(first + i) * lines.line_stride + depth * lines.depth_stride];
+                *out = if unit == Unit::Bf16AsF32 { bf16(value) << 16 } else { value.to_bits() };
+            }
+            absent.fill(0);
         }
-        absent.fill(0);
     }
 }

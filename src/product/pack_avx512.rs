@@ -11,25 +11,19 @@ use super::pack::{Lines, SPARE};
 /// Lines or units in a vector.
 const LANES: usize = SPARE;
 
-/// `panel [units, width]` from the `count` lines from `first` on; the [`SPARE`] units behind it are overwritten too.
+/// Panels `[units, width]` from the first line on, which begin `distance` units from each other; the [`SPARE`] units behind
+/// a panel are overwritten too.
 ///
 /// # Safety
 ///
-/// The processor has AVX-512 F, BW, DQ, VL and, for pairs, BF16; the lines lie within their values; `count <= width`.
-pub(super) unsafe fn pack_panel(
-    lines: &Lines,
-    unit: Unit,
-    first: usize,
-    count: usize,
-    width: usize,
-    panel: &mut [u32],
-) {
+/// The processor has AVX-512 F, BW and, for pairs, BF16.
+pub(super) unsafe fn pack_panels(lines: &Lines, unit: Unit, width: usize, distance: usize, panels: &mut [u32]) {
     // SAFETY: what the caller promises.
     unsafe {
         match unit {
-            Unit::Bf16Pair => pairs::pack_panel(lines, first, count, width, panel),
-            Unit::F32 | Unit::I8Quad => f32s::pack_panel(lines, first, count, width, panel),
-            Unit::Bf16AsF32 => rounded::pack_panel(lines, first, count, width, panel),
+            Unit::Bf16Pair => pairs::pack_panels(lines, width, distance, panels),
+            Unit::F32 | Unit::I8Quad => f32s::pack_panels(lines, width, distance, panels),
+            Unit::Bf16AsF32 => rounded::pack_panels(lines, width, distance, panels),
         }
     }
 }
@@ -55,39 +49,61 @@ macro_rules! packing {
             $across
 
             #[target_feature(enable = $features)]
-            pub unsafe fn pack_panel(lines: &Lines, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+            pub fn pack_panels(lines: &Lines, width: usize, distance: usize, panels: &mut [u32]) {
                 let units = lines.depth.div_ceil($depth);
-                assert!(panel.len() >= units * width + SPARE && lines.is_within());
-                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride);
+                assert!(distance >= units * width + SPARE && lines.is_within());
                 if lines.depth_stride == 1 {
-                    for unit in (0..units).step_by(LANES) {
-                        let left = lines.depth - unit * $depth;
-                        for group in (0..width).step_by(LANES) {
-                            let mut block = [_mm512_setzero_si512(); LANES];
-                            for (i, row) in block.iter_mut().enumerate().take(count.saturating_sub(group)) {
-                                let line = from.wrapping_add((group + i) * lines.line_stride + unit * $depth);
-                                // SAFETY: no more than `left` values are read.
-                                *row = unsafe { along(line, left) };
-                            }
-                            for (i, row) in transpose(block).into_iter().enumerate().take(units - unit) {
-                                let to = panel[(unit + i) * width + group..][..LANES].as_mut_ptr();
-                                // SAFETY: the slice holds a vector.
-                                unsafe { _mm512_storeu_si512(to.cast(), row) };
-                            }
-                        }
+                    for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
+                        let first = i * width;
+                        pack_rows(lines, first, width.min(lines.count - first), width, panel);
                     }
                 } else {
                     for unit in 0..units {
-                        for group in (0..width).step_by(LANES) {
-                            let at = from.wrapping_add(group + unit * $depth * lines.depth_stride);
-                            let lanes = count.saturating_sub(group);
-                            // SAFETY: no more lines and depth are read than there are.
-                            let row = unsafe { across(at, lanes, lines.depth - unit * $depth, lines.depth_stride) };
-                            let to = panel[unit * width + group..][..LANES].as_mut_ptr();
+                        for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
+                            let first = i * width;
+                            let count = width.min(lines.count - first);
+                            pack_unit(lines, (first, count), width, unit, &mut panel[unit * width..]);
+                        }
+                    }
+                }
+            }
+
+            /// One panel from `count` lines along the depth.
+            #[target_feature(enable = $features)]
+            fn pack_rows(lines: &Lines, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+                let units = lines.depth.div_ceil($depth);
+                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride);
+                for unit in (0..units).step_by(LANES) {
+                    let left = lines.depth - unit * $depth;
+                    for group in (0..width).step_by(LANES) {
+                        let mut block = [_mm512_setzero_si512(); LANES];
+                        for (i, row) in block.iter_mut().enumerate().take(count.saturating_sub(group)) {
+                            let line = from.wrapping_add((group + i) * lines.line_stride + unit * $depth);
+                            // SAFETY: no more than `left` values are read.
+                            *row = unsafe { along(line, left) };
+                        }
+                        for (i, row) in transpose(block).into_iter().enumerate().take(units - unit) {
+                            let to = panel[(unit + i) * width + group..][..LANES].as_mut_ptr();
                             // SAFETY: the slice holds a vector.
                             unsafe { _mm512_storeu_si512(to.cast(), row) };
                         }
                     }
+                }
+            }
+
+            /// One unit of `count` lines across the depth.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn pack_unit(lines: &Lines, (first, count): (usize, usize), width: usize, unit: usize, panel: &mut [u32]) {
+                let depth = unit * $depth;
+                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride + depth * lines.depth_stride);
+                for group in (0..width).step_by(LANES) {
+                    let lanes = count.saturating_sub(group);
+                    // SAFETY: no more lines and depth are read than there are.
+                    let row = unsafe { across(from.wrapping_add(group), lanes, lines.depth - depth, lines.depth_stride) };
+                    let to = panel[group..][..LANES].as_mut_ptr();
+                    // SAFETY: the slice holds a vector.
+                    unsafe { _mm512_storeu_si512(to.cast(), row) };
                 }
             }
         }

@@ -46,12 +46,11 @@ impl Linear {
         if Value::differentiable(&[x, &self.weight, &self.bias]) {
             return linear(x, &self.weight, Some(&self.bias), self.activation, self.precision);
         }
-        let packed = match self.packed.get() {
-            Some(packed) => packed,
-            None => {
-                let packed = FrozenWeight::new(self.weight.tensor(), self.precision)?;
-                self.packed.get_or_init(|| packed)
-            }
+        let packed = if let Some(packed) = self.packed.get() {
+            packed
+        } else {
+            let packed = FrozenWeight::new(self.weight.tensor(), self.precision)?;
+            self.packed.get_or_init(|| packed)
         };
         frozen_linear(x, packed, Some(&self.bias), self.activation)
     }

@@ -32,7 +32,12 @@ pub struct Backbone {
 
 /// The encoder last asked for: its weights are packed once.
 #[derive(Clone, Default)]
-pub(super) struct EncoderCache(Arc<Mutex<Option<(Precision, Arc<Bert>)>>>);
+pub(super) struct EncoderCache(Arc<Mutex<Option<Prepared>>>);
+
+struct Prepared {
+    precision: Precision,
+    encoder: Arc<Bert>,
+}
 
 impl Backbone {
     /// Encoder and pooler.
@@ -157,10 +162,10 @@ impl Backbone {
     pub fn encoder(&self, precision: Precision) -> Result<Arc<Bert>> {
         let mut cache = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cache {
-            Some((cached, encoder)) if *cached == precision => Ok(encoder.clone()),
+            Some(prepared) if prepared.precision == precision => Ok(prepared.encoder.clone()),
             _ => {
                 let encoder = Arc::new(Bert::load(&self.params, &self.config, precision)?);
-                *cache = Some((precision, encoder.clone()));
+                *cache = Some(Prepared { precision, encoder: encoder.clone() });
                 Ok(encoder)
             }
         }

@@ -126,6 +126,7 @@ impl PyBackbone {
             .map(|encodings| PyEncodings(Arc::new(encodings)))
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn embed<'py>(
         &self,
         py: Python<'py>,

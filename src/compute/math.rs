@@ -106,6 +106,25 @@ pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     rest + lanes.iter().sum::<f32>()
 }
 
+/// Replace every value by `f(value)`; the sum of them.
+#[inline(always)]
+pub fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let mut blocks = values.chunks_exact_mut(LANES);
+    for block in &mut blocks {
+        for (lane, v) in lanes.iter_mut().zip(block) {
+            *v = f(*v);
+            *lane += *v;
+        }
+    }
+    let mut rest = 0.0;
+    for v in blocks.into_remainder() {
+        *v = f(*v);
+        rest += *v;
+    }
+    rest + lanes.iter().sum::<f32>()
+}
+
 /// The largest `f(value)`, negative infinity for none; NaN is passed over.
 #[inline(always)]
 pub fn max(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {

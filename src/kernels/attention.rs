@@ -6,7 +6,7 @@
 //! (FlashAttention, Dao et al. 2022): `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(dO O))`,
 //! `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -163,12 +163,18 @@ impl Scheme {
         let (keys, values) = (self.pack(task.rows(k, 0, len)), self.pack(task.columns(v, 0, len)));
         with_scratch(BLOCK.min(len) * len, |p, _| {
             for (row, rows) in task.blocks() {
+                let inverses = [const { Cell::new(0.0) }; BLOCK];
                 product_here(task.rows(q, row, rows), &keys, Output::new(p, len, false), |i, p| {
-                    let sum = softmax(p, scale, self.row_dropout(task, row + i));
+                    let (max, sum) = exponentials(p, scale, self.row_dropout(task, row + i));
+                    inverses[i].set(1.0 / sum);
                     // SAFETY: [H, T], each entry belongs to one task.
-                    unsafe { *lse.at(task.head * tokens + task.first + row + i) = sum };
+                    unsafe { *lse.at(task.head * tokens + task.first + row + i) = max + sum.ln() };
                 });
-                product_here(Lines::rows(p, rows, len), &values, task.output(out, row, false), |_, _| {});
+                product_here(Lines::rows(p, rows, len), &values, task.output(out, row, false), |i, out| {
+                    for x in out {
+                        *x *= inverses[i].get();
+                    }
+                });
             }
         });
     }
@@ -217,19 +223,14 @@ impl Scheme {
 }
 
 vectorised! {
-    /// Softmax of the scaled scores in place, then dropout; returns the log-sum-exp.
-    fn softmax(row: &mut [f32], scale: f32, dropout: Option<Dropout>) -> f32 {
+    /// Exponentials of the scaled scores less the largest, in place; the largest, and their sum before dropout.
+    fn exponentials(row: &mut [f32], scale: f32, dropout: Option<Dropout>) -> (f32, f32) {
         let max = math::max(row, |x| x * scale);
-        for x in row.iter_mut() {
-            *x = math::exp(x.mul_add(scale, -max));
+        let sum = math::map_sum(row, |x| math::exp(x.mul_add(scale, -max)));
+        if let Some(dropout) = dropout {
+            dropout.for_each(0, row.len(), |j, factor| row[j] *= factor);
         }
-        let sum = math::sum(row, |x| x);
-        let inverse = 1.0 / sum;
-        match dropout {
-            None => row.iter_mut().for_each(|x| *x *= inverse),
-            Some(dropout) => dropout.for_each(0, row.len(), |j, factor| row[j] *= factor * inverse),
-        }
-        max + sum.ln()
+        (max, sum)
     }
 }
 

@@ -12,6 +12,8 @@ use crate::compute::simd::vectorised;
 
 const LARGEST: f32 = 127.0;
 const SHIFT: f32 = 128.0;
+/// Added, it leaves the nearest integer in the low bits.
+const ROUND: f32 = 12_582_912.0;
 
 /// A weight `W [n, k]`, rounded and packed once.
 pub struct Int8Weight {
@@ -69,9 +71,9 @@ fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<
         let scale = largest(row) / LARGEST;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
         if unit == Unit::I8Quad {
-            to_bytes(row, inverse, shift, out)
+            to_bytes(row, inverse, shift, out);
         } else {
-            to_integers(row, inverse, out)
+            to_integers(row, inverse, out);
         }
         scale
     });
@@ -92,7 +94,7 @@ vectorised! {
         // SAFETY: an f32 is four bytes, of which any are valid.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
         for (o, x) in out.iter_mut().zip(row) {
-            *o = ((x * inverse).round_ties_even() + shift) as i32 as u8;
+            *o = x.mul_add(inverse, ROUND + shift).to_bits() as u8;
         }
     }
 }

@@ -27,7 +27,9 @@ fn check(precision: Precision, round: fn(f32) -> f32) {
                     let mut out = vec![0.25f32; m * stride];
                     let b = Temporary::new(columns, precision);
                     product(rows, &b, Output::new(&mut out, stride, add), |_, _, piece| {
-                        piece.iter_mut().for_each(|x| *x += 1.0);
+                        for x in piece {
+                            *x += 1.0;
+                        }
                     });
                     let (want, bound) = reference(rows, columns, round);
                     for (i, (want, bound)) in want.iter().zip(bound).enumerate() {

@@ -19,7 +19,7 @@ PARAMS = [
     ({"accumulation_steps": 0}, ValueError, "accumulation_steps"),
     ({"max_length": 0}, ValueError, "max_length must be at least 1"),
     ({"max_length": 100000}, ValueError, "100000"),
-    ({"precision": "bf16"}, ws.DeviceError, "precision='bf16' is not available.*precision='f32'"),
+    ({"precision": "int8"}, ValueError, 'precision="int8" is for prediction'),
     ({"precision": "f8"}, ValueError, "precision must be one of"),
     ({"device": "cuda"}, ws.DeviceError, "device='cuda' is not available.*device='cpu'"),
     ({"device": "tpu"}, ValueError, "device must be one of"),

@@ -73,7 +73,7 @@ def test_output_may_be_a_data_frame(backbone, texts):
         ({"batch_tokens": 0}, ValueError, "batch_tokens must be at least 1"),
         ({"max_length": -1}, ValueError, "max_length must be at least 1"),
         ({"device": "cuda"}, ws.DeviceError, "device='cuda' is not available"),
-        ({"precision": "bf16"}, ws.DeviceError, "precision='bf16' is not available"),
+        ({"precision": "f16"}, ValueError, "precision must be one of .*'int8', got 'f16'"),
         ({"backbone": None}, TypeError, "backbone must be a Backbone, got NoneType"),
     ],
 )

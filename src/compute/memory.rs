@@ -10,7 +10,8 @@ use mimalloc::MiMalloc;
 
 /// Bytes from which on a block is kept.
 const LARGE: usize = 1 << 20;
-/// Blocks are kept in sizes of which there are this many from one power of two to the next.
+/// Blocks are kept in sizes of which there are this many from one power of two to the next. Pages that are not touched cost
+/// nothing, so coarse sizes are good: batches that differ a little in length use the same blocks.
 const STEPS: usize = 2;
 /// Kept sizes: enough for 2^44 bytes.
 const CLASSES: usize = 24 * STEPS;
@@ -27,13 +28,18 @@ struct Kept {
 
 static KEPT: Mutex<Kept> = Mutex::new(Kept { blocks: [[0; DEPTH]; CLASSES], counts: [0; CLASSES] });
 
-/// The class of a large size, and the size of its blocks.
-fn class(size: usize) -> Option<(usize, usize)> {
+/// The class whose blocks are the smallest that hold a large size.
+fn class(size: usize) -> Option<usize> {
     let power = size.ilog2();
     let step = (1usize << power) / STEPS;
-    let steps = (size - (1 << power)).div_ceil(step);
-    let class = (power - LARGE.ilog2()) as usize * STEPS + steps;
-    (class < CLASSES).then_some((class, (1 << power) + steps * step))
+    let class = (power - LARGE.ilog2()) as usize * STEPS + (size - (1 << power)).div_ceil(step);
+    (class < CLASSES).then_some(class)
+}
+
+/// Bytes of a block of a class.
+fn block_size(class: usize) -> usize {
+    let power = LARGE << (class / STEPS);
+    power + class % STEPS * (power / STEPS)
 }
 
 /// The class of a layout that is kept, and the layout of its blocks.
@@ -41,8 +47,8 @@ fn kept(layout: Layout) -> Option<(usize, Layout)> {
     if layout.size() < LARGE || layout.align() > 64 {
         return None;
     }
-    let (class, size) = class(layout.size())?;
-    Some((class, Layout::from_size_align(size, 64).ok()?))
+    let class = class(layout.size())?;
+    Some((class, Layout::from_size_align(block_size(class), 64).ok()?))
 }
 
 // SAFETY: a block comes from mimalloc with the layout of its class, and goes back with the same.
@@ -100,12 +106,37 @@ pub fn release() {
             Some(kept.blocks[class][count] as *mut u8)
         };
         while let Some(pointer) = take() {
-            let power = class / STEPS + LARGE.ilog2() as usize;
-            let size = (1usize << power) + class % STEPS * ((1 << power) / STEPS);
-            if let Ok(block) = Layout::from_size_align(size, 64) {
+            if let Ok(block) = Layout::from_size_align(block_size(class), 64) {
                 // SAFETY: it was asked for with the layout of its class.
                 unsafe { MiMalloc.dealloc(pointer, block) };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_when_a_size_is_asked_for_is_the_smallest_that_holds_it() {
+        for size in (LARGE..40 * LARGE).step_by(99_991) {
+            let class = class(size).unwrap_or(usize::MAX);
+            assert!(block_size(class) >= size);
+            assert!(class == 0 || block_size(class - 1) < size, "{size}");
+        }
+        assert_eq!((class(LARGE), block_size(1), class(LARGE * 2 - 1)), (Some(0), LARGE + LARGE / 2, Some(2)));
+    }
+
+    #[test]
+    fn memory_when_it_is_freed_and_asked_for_again_holds_what_is_written() {
+        for n in [LARGE / 4, LARGE / 4 + 1, LARGE] {
+            let first = vec![1f32; n];
+            drop(first);
+            assert!(vec![0f32; n].iter().all(|&x| x == 0.0));
+            assert_eq!(vec![2f32; n + 7].iter().sum::<f32>(), 2.0 * (n + 7) as f32);
+        }
+        release();
+        assert_eq!(vec![3u8; LARGE * 3].iter().map(|&x| usize::from(x)).sum::<usize>(), LARGE * 9);
     }
 }

@@ -1,4 +1,4 @@
-"""Estimated against measured peaks of memory: ``python -m bench.memory`` prints a table, a fresh process for each row."""
+"""Estimated against measured peaks of memory; ``python -m bench.memory`` prints a table, a fresh process each row."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from warmstart.classifier import TextClassifier
     from warmstart.features import FeatureExtractor
     from warmstart.history import History
+    from warmstart.memory import MemoryEstimate
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
@@ -39,6 +40,7 @@ __all__ = [
     "FullFineTuning",
     "History",
     "LinearProbing",
+    "MemoryEstimate",
     "Report",
     "TextClassifier",
     "TrainingError",
@@ -55,6 +57,7 @@ _LAZY = {
     "FullFineTuning": "strategies",
     "History": "history",
     "LinearProbing": "strategies",
+    "MemoryEstimate": "memory",
     "Report": "report",
     "TextClassifier": "classifier",
     "load": "saving",

@@ -23,6 +23,7 @@ __all__ = [
     "_classifier_from_state",
     "get_num_threads",
     "peak_memory_bytes",
+    "resident_memory_bytes",
     "set_num_threads",
 ]
 
@@ -164,6 +165,12 @@ class SequenceClassifier:
         The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score,
         stopped_early, batch_tokens, trainable_parameters, parameters``.
         """
+    @staticmethod
+    def estimate_memory(backbone: Backbone, train: Encodings, eval: Encodings | None, options: str) -> dict[str, int]:
+        """Bytes that `fit` with these options takes at its peak beside what the process holds, by what holds them.
+
+        Keys ``trainable, gradients, optimizer, kept, activations, scratch, loss, evaluation, allocator``.
+        """
     def logits(
         self, encodings: Encodings, batch_tokens: int, precision: str, on_progress: Callable[[int], None] | None
     ) -> NDArray[np.float32]:
@@ -192,3 +199,6 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int: ...
 def peak_memory_bytes() -> int:
     """Highest resident set of this process so far, in bytes."""
+
+def resident_memory_bytes() -> int:
+    """Resident set of this process, in bytes; 0 where the system does not tell."""

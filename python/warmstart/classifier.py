@@ -12,12 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
 from warmstart.backbone import Backbone
+from warmstart.memory import MemoryEstimate
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
 from warmstart.texts import Texts, encode, warn_truncated
-from warmstart.training import Trained, logits, train
+from warmstart.training import Trained, logits, prepare, train
 
 _ROUTED = {"texts": UNUSED}
 
@@ -54,6 +55,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
+    recompute : bool
+        Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
+        same weights.
     device : {"auto", "cpu"}
         Where to compute.
     random_state : int, RandomState or None
@@ -109,6 +113,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         eval_every: int | None = None,
         patience: int | None = None,
         precision: str = "auto",
+        recompute: bool = False,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = True,
@@ -126,6 +131,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.eval_every = eval_every
         self.patience = patience
         self.precision = precision
+        self.recompute = recompute
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -165,6 +171,8 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         TypeError, ValueError, DataError
             Texts, labels or parameters do not fit; the estimator is as it was before.
+        DeviceError
+            The machine has less memory than the run would take, or cannot compute as asked.
         TrainingError
             The loss became NaN or infinite. The estimator is fitted with the last good weights.
         KeyboardInterrupt
@@ -180,6 +188,31 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if stopped is not None:
             raise stopped
         return self
+
+    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
+        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`: the lengths of the texts and the number of classes decide.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; shows itself as a table.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> TextClassifier(backbone).estimate_memory(texts, labels).total > 0
+        True
+        """
+        return prepare(self.get_params(deep=False), texts, labels, eval_set).memory()
 
     def predict(self, texts: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""

@@ -12,6 +12,7 @@ from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone
 from warmstart.history import History
 from warmstart.labels import Classes, Targets
+from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_compute, optional_positive_int, positive_int
 from warmstart.progress import TokenBar
@@ -43,6 +44,28 @@ class Labelled:
     targets: Targets
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run before it starts: checked options and encoded data."""
+
+    backbone: Backbone
+    options: dict[str, Any]
+    classes: Classes
+    data: Labelled
+    held_out: Labelled | None
+
+    def memory(self, **changed: Any) -> MemoryEstimate:
+        """Estimate the peak of memory, with some options changed."""
+        held_out = None if self.held_out is None else self.held_out.encodings
+        options = json.dumps({**self.options, **changed})
+        return estimate(self.backbone._inner, self.data.encodings, held_out, options)
+
+    def check_memory(self) -> None:
+        """Raise DeviceError if the machine has less memory than the run takes."""
+        longest = int(self.data.encodings.lengths().max())
+        check_fits(self.memory(), self.options["batch_tokens"], longest, self.memory)
+
+
 def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> tuple[Trained, BaseException | None]:
     """Train a classifier.
 
@@ -66,19 +89,10 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     BaseException
         Bad input, or what stopped the run before its first step was done.
     """
-    backbone = require_backbone(params["backbone"])
-    options = _options(params, eval_set is not None)
-    max_length = optional_positive_int("max_length", params["max_length"])
-    encodings = encode(backbone._inner, texts, max_length)
-    if not len(encodings):
-        raise ValueError("texts is empty; at least two texts of two classes are needed to train")
-    classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
-    data = Labelled(encodings, classes.encode(labels, len(encodings)))
-    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
-    options["n_outputs"] = len(classes)
-    options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    options["batch_tokens"] = _batch_tokens(params["batch_tokens"], encodings)
-    warn_truncated(encodings, *([] if held_out is None else [held_out.encodings]))
+    run = prepare(params, texts, labels, eval_set)
+    backbone, options, classes, data, held_out = run.backbone, run.options, run.classes, run.data, run.held_out
+    run.check_memory()
+    warn_truncated(data.encodings, *([] if held_out is None else [held_out.encodings]))
 
     metric = params["metric"]
 
@@ -115,6 +129,29 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
             stopped or error,
         )
     return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"]), stopped
+
+
+def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+    """Check parameters and encode data, as `train` takes them.
+
+    Raises
+    ------
+    TypeError, ValueError, DataError, DeviceError
+        They do not fit.
+    """
+    backbone = require_backbone(params["backbone"])
+    options = _options(params, eval_set is not None)
+    max_length = optional_positive_int("max_length", params["max_length"])
+    encodings = encode(backbone._inner, texts, max_length)
+    if not len(encodings):
+        raise ValueError("texts is empty; at least two texts of two classes are needed to train")
+    classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
+    data = Labelled(encodings, classes.encode(labels, len(encodings)))
+    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
+    options["n_outputs"] = len(classes)
+    options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
+    options["batch_tokens"] = _batch_tokens(params["batch_tokens"], encodings)
+    return Prepared(backbone, options, classes, data, held_out)
 
 
 def logits(
@@ -177,6 +214,7 @@ def _options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
     options = {
         "strategy": require_strategy(params["strategy"]).to_dict(),
         "precision": params["precision"],
+        "recompute": _boolean("recompute", params["recompute"]),
         "multi_label": bool(params["multi_label"]),
         "epochs": positive_int("epochs", params["epochs"]),
         "max_steps": optional_positive_int("max_steps", params["max_steps"]),
@@ -192,6 +230,12 @@ def _options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
                 f"or set {name}=None"
             )
     return options
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    return bool(value)
 
 
 def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None) -> Labelled:

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::head::SequenceClassifier;
 use crate::objective::Labels;
 use crate::product::Precision;
-use crate::train::{Dataset, FitOptions, fit};
+use crate::train::{Dataset, FitOptions, estimate, fit};
 
 /// A backbone with a classification head.
 #[pyclass(frozen, name = "SequenceClassifier", module = "warmstart._core")]
@@ -45,6 +45,10 @@ fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> 
     array.as_array().iter().map(index).collect::<PyResult<_>>().map(Labels::Classes)
 }
 
+fn parse_options(json: &str) -> PyResult<FitOptions> {
+    serde_json::from_str(json).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
+}
+
 #[pymethods]
 impl PySequenceClassifier {
     #[staticmethod]
@@ -60,8 +64,7 @@ impl PySequenceClassifier {
         options: &str,
         monitor: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options: FitOptions =
-            serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+        let options = parse_options(options)?;
         let train = Dataset { encodings: &train.0, labels: labels(targets, &options)? };
         let eval = match (eval, eval_targets) {
             (Some(eval), Some(targets)) => Some(Dataset { encodings: &eval.0, labels: labels(targets, &options)? }),
@@ -73,6 +76,20 @@ impl PySequenceClassifier {
         let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
         let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
         (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+    }
+
+    #[staticmethod]
+    fn estimate_memory<'py>(
+        py: Python<'py>,
+        backbone: &PyBackbone,
+        train: &PyEncodings,
+        eval: Option<&PyEncodings>,
+        options: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let options = parse_options(options)?;
+        let eval = eval.map(|eval| eval.0.lengths());
+        let memory = run(py, || estimate(&backbone.0, &train.0.lengths(), eval.as_deref(), &options))?;
+        convert::memory(py, &memory)
     }
 
     fn logits<'py>(

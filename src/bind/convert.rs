@@ -9,6 +9,7 @@ use crate::backbone::{Backbone, Config, LoadReport, Parameters};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Record, Summary};
 use crate::text::SideFiles;
+use crate::train::Memory;
 
 /// Row-major values as an array `[rows, columns]`.
 pub fn matrix(py: Python<'_>, values: Vec<f32>, columns: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
@@ -51,6 +52,20 @@ pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResu
     dict.set_item("batch_tokens", facts.batch_tokens)?;
     dict.set_item("trainable_parameters", facts.trainable_parameters)?;
     dict.set_item("parameters", facts.parameters)?;
+    Ok(dict)
+}
+
+pub fn memory<'py>(py: Python<'py>, memory: &Memory) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("trainable", memory.trainable)?;
+    dict.set_item("gradients", memory.gradients)?;
+    dict.set_item("optimizer", memory.optimizer)?;
+    dict.set_item("kept", memory.kept)?;
+    dict.set_item("activations", memory.activations)?;
+    dict.set_item("scratch", memory.scratch)?;
+    dict.set_item("loss", memory.loss)?;
+    dict.set_item("evaluation", memory.evaluation)?;
+    dict.set_item("allocator", memory.allocator)?;
     Ok(dict)
 }
 

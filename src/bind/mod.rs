@@ -27,8 +27,18 @@ fn get_num_threads() -> usize {
 /// Highest resident set of this process so far, in bytes; 0 where the system does not tell.
 #[pyfunction]
 fn peak_memory_bytes() -> usize {
+    status_bytes("VmHWM:")
+}
+
+/// Resident set of this process, in bytes; 0 where the system does not tell.
+#[pyfunction]
+fn resident_memory_bytes() -> usize {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).unwrap_or(0) * 1024
 }
 
@@ -44,5 +54,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
-    module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)
+    module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(resident_memory_bytes, module)?)
 }

@@ -58,13 +58,10 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             return unsafe { MiMalloc.alloc(layout) };
         };
-        // Not waiting for the lock: a child process may have been forked while another thread held it.
-        if let Ok(mut kept) = KEPT.try_lock()
-            && let Some(count) = kept.counts[class].checked_sub(1)
-        {
-            kept.counts[class] = count;
-            return kept.blocks[class][count] as *mut u8;
+        if let Some(pointer) = take(class) {
+            return pointer;
         }
+        make_room(block.size());
         // SAFETY: not of size zero.
         unsafe { MiMalloc.alloc(block) }
     }
@@ -96,22 +93,35 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Hand what is kept back.
-pub fn release() {
+/// Take out a kept block.
+fn take(class: usize) -> Option<*mut u8> {
+    // Not waiting for the lock: a child process may have been forked while another thread held it.
+    let mut kept = KEPT.try_lock().ok()?;
+    let count = kept.counts[class].checked_sub(1)?;
+    kept.counts[class] = count;
+    Some(kept.blocks[class][count] as *mut u8)
+}
+
+/// Hand `bytes` of what is kept back, smaller blocks first: as much as is now asked of the system.
+fn make_room(bytes: usize) {
+    let mut freed = 0;
     for class in 0..CLASSES {
-        let take = || {
-            let mut kept = KEPT.try_lock().ok()?;
-            let count = kept.counts[class].checked_sub(1)?;
-            kept.counts[class] = count;
-            Some(kept.blocks[class][count] as *mut u8)
-        };
-        while let Some(pointer) = take() {
-            if let Ok(block) = Layout::from_size_align(block_size(class), 64) {
+        while freed < bytes
+            && let Some(pointer) = take(class)
+        {
+            let size = block_size(class);
+            if let Ok(block) = Layout::from_size_align(size, 64) {
                 // SAFETY: it was asked for with the layout of its class.
                 unsafe { MiMalloc.dealloc(pointer, block) };
             }
+            freed += size;
         }
     }
+}
+
+/// Hand all that is kept back.
+pub fn release() {
+    make_room(usize::MAX);
 }
 
 #[cfg(test)]

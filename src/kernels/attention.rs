@@ -18,7 +18,7 @@ use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{SharedSlice, tensor, uninit, values};
 use crate::error::{Error, Result};
-use crate::product::{Lines, Output, Precision, TASK_ROWS, Temporary, product_here};
+use crate::product::{Lines, Output, Packed, Precision, TASK_ROWS, product_here};
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = TASK_ROWS;
@@ -153,8 +153,8 @@ impl Scheme {
         self.dropout.map(|dropout| dropout.child(((task.first + row) * self.heads + task.head) as u64))
     }
 
-    fn pack(&self, columns: Lines) -> Temporary {
-        Temporary::new(columns, self.precision)
+    fn pack(&self, columns: Lines) -> Packed {
+        Packed::new(columns, self.precision)
     }
 
     fn forward_task(&self, task: &Task, [q, k, v]: [&[f32]; 3], [out, lse]: [SharedSlice; 2], tokens: usize) {

@@ -9,7 +9,7 @@ use super::activation::Activation;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::{CHUNK, SharedSlice, add_to_rows, for_chunks, rows_and_columns, sum_rows, tensor, uninit, values};
 use crate::error::{Error, Result};
-use crate::product::{Int8Weight, Lines, Output, Packed, Precision, Temporary, product};
+use crate::product::{Int8Weight, Lines, Output, Packed, Precision, product};
 
 /// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]`, which may be absent, to `[.., N]`; products in `precision`.
 pub fn linear(
@@ -29,7 +29,7 @@ pub fn linear(
         let (x, weight) = (values(x.tensor())?, values(weight.tensor())?);
         let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
         let kept = SharedSlice::new(&mut pre);
-        let weight = Temporary::new(Lines::rows(&weight, n, k), precision);
+        let weight = Packed::new(Lines::rows(&weight, n, k), precision);
         product(Lines::rows(&x, t, k), &weight, Output::new(&mut y, n, false), |row, column, y| {
             if let Some(bias) = &bias {
                 add_to_rows(y, &bias[column..column + y.len()]);
@@ -142,7 +142,7 @@ impl Op for Linear {
         }
         let precision = self.precision;
         let multiply = |rows: Lines, columns: Lines, out: &mut [f32], add: bool| {
-            product(rows, &Temporary::new(columns, precision), Output::new(out, k, add), |_, _, _| {});
+            product(rows, &Packed::new(columns, precision), Output::new(out, k, add), |_, _, _| {});
         };
         if dx.wanted() {
             let w = values(w)?;

@@ -16,8 +16,6 @@ mod tile;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -90,37 +88,9 @@ impl<'a> Output<'a> {
     }
 }
 
-/// Memory of packed right operands, used again.
-static RIGHT: Mutex<Vec<Vec<Vector>>> = Mutex::new(Vec::new());
-
 thread_local! {
     /// Memory of a packed block of `A`.
     static LEFT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A packed right operand in memory that is used again.
-pub(crate) struct Temporary(Packed);
-
-impl Temporary {
-    /// Pack `B`, given as its columns.
-    pub fn new(columns: Lines, precision: Precision) -> Self {
-        let memory = RIGHT.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Self(Packed::with_unit(columns, Unit::of(precision), memory))
-    }
-}
-
-impl Deref for Temporary {
-    type Target = Packed;
-
-    fn deref(&self) -> &Packed {
-        &self.0
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        RIGHT.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.0.0.memory));
-    }
 }
 
 /// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which

@@ -30,6 +30,13 @@ impl Precision {
     }
 }
 
+impl Precision {
+    /// Bytes of a value in a packed operand.
+    pub fn bytes(self) -> usize {
+        4 / Unit::of(self).depth()
+    }
+}
+
 impl TryFrom<String> for Precision {
     type Error = Error;
 

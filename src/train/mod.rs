@@ -2,6 +2,7 @@
 
 mod batches;
 mod fit;
+mod memory;
 mod monitor;
 mod network;
 mod options;
@@ -10,6 +11,7 @@ mod run;
 mod strategy;
 
 pub use fit::{Dataset, Outcome, fit};
+pub use memory::{Memory, estimate};
 pub use monitor::Monitor;
 pub use options::FitOptions;
 pub use plan::{ParameterPlan, Plan};

@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
                         self.check_loss(inputs, labels, &groups[0])?;
                         monitor.on_epoch(&self.mean_record())?;
                         if !last {
-                            self.kept = Some(self.snapshot()?);
+                            self.keep()?;
                         }
                     }
                     None => {}
@@ -260,7 +260,7 @@ impl<'a> Run<'a> {
             self.summary.best_score = Some(score);
             self.summary.best_loss = Some(loss);
             self.summary.best_step = Some(self.summary.last.step);
-            self.kept = Some(self.snapshot()?);
+            self.keep()?;
             self.since_best = 0;
         } else {
             self.since_best += 1;
@@ -280,8 +280,11 @@ impl<'a> Run<'a> {
         Record { loss: sum / n.max(1) as f64, ..self.summary.last.clone() }
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
-        self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect()
+    /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
+    fn keep(&mut self) -> Result<()> {
+        self.kept = None;
+        self.kept = Some(self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect::<Result<Snapshot>>()?);
+        Ok(())
     }
 
     /// The weights to keep: the best evaluated; else the last, or if they may be bad, those of the last good epoch.

@@ -1,0 +1,42 @@
+"""One training run in a fresh process: what was estimated, and what it took at most."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import warmstart as ws
+from warmstart._core import peak_memory_bytes
+
+from bench.step_model import Shape, as_text, write_tokenizer
+
+
+def run(case: dict[str, Any]) -> dict[str, int]:
+    """Estimate, then measure, ``TextClassifier(**case["params"]).fit``, in bytes.
+
+    ``case`` also has the fields of `Shape` under ``shape``, the number of ``batches``, and whether there is an
+    ``eval``.
+    """
+    params = dict(case["params"])
+    params["strategy"] = getattr(ws, params.pop("strategy", "FullFineTuning"))()
+    shape = Shape(**case["shape"])
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(shape, Path(folder))
+        backbone = ws.Backbone.from_config(shape.config(), folder, random_state=0)
+    ids, labels = shape.rows(case["batches"])
+    if "lengths" in case:  # of the texts, one after another
+        ids = [[*row[: case["lengths"][i % len(case["lengths"])] - 1], row[-1]] for i, row in enumerate(ids)]
+    texts = [as_text(row) for row in ids]
+    eval_set = (texts, labels) if case.get("eval") else None
+    classifier = ws.TextClassifier(backbone, random_state=0, verbose=False, **params)
+    estimate = classifier.estimate_memory(texts, labels, eval_set).total
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    classifier.fit(texts, labels, eval_set)
+    return {"estimated": estimate, "measured": peak_memory_bytes()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(json.loads(sys.argv[1]))))

@@ -1,0 +1,150 @@
+"""`MemoryEstimate`: what a training run takes at its peak, and whether the machine has it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from warmstart import _core
+from warmstart.tables import format_bytes, html_table, text_table
+
+_HEADERS = ("part", "bytes", "size")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Peak resident bytes of the process during `fit`, by what holds them.
+
+    Attributes
+    ----------
+    process, weights : int
+        What the process holds now: all but the backbone's weights, and these.
+    trainable, gradients, optimizer : int
+        Copies of the weights that learn, their gradients, Adam's two moments.
+    kept : int
+        The best weights so far.
+    activations : int
+        What the forward pass of the largest batch keeps for the backward pass, and the gradients beside it.
+    scratch : int
+        Packed operand of a matrix product.
+    loss : int
+        Logits and labels of a batch.
+    evaluation : int
+        What a pass without gradients takes beyond a training step.
+    allocator : int
+        What the allocator holds unused: a measured share.
+    """
+
+    process: int
+    weights: int
+    trainable: int
+    gradients: int
+    optimizer: int
+    kept: int
+    activations: int
+    scratch: int
+    loss: int
+    evaluation: int
+    allocator: int
+
+    @property
+    def total(self) -> int:
+        """Peak of the process in bytes."""
+        return sum(size for _, size in self._parts())
+
+    @property
+    def growth(self) -> int:
+        """What `fit` takes beyond what the process holds now, in bytes."""
+        return self.total - self.process - self.weights
+
+    def _parts(self) -> list[tuple[str, int]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    def _rows(self) -> list[tuple[str, int, str]]:
+        return [(name, size, format_bytes(size)) for name, size in [*self._parts(), ("total", self.total)]]
+
+    def __repr__(self) -> str:
+        return text_table(_HEADERS, self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEADERS, self._rows(), caption="Memory at the peak")
+
+
+def estimate(
+    backbone: _core.Backbone, encodings: _core.Encodings, held_out: _core.Encodings | None, options: str
+) -> MemoryEstimate:
+    """Estimate the peak of a run with these options (JSON, as `_core.SequenceClassifier.fit` takes them)."""
+    weights = 4 * backbone.n_parameters
+    parts = _core.SequenceClassifier.estimate_memory(backbone, encodings, held_out, options)
+    return MemoryEstimate(process=max(_core.resident_memory_bytes() - weights, 0), weights=weights, **parts)
+
+
+def check_fits(needed: MemoryEstimate, batch_tokens: int, least: int, again: Callable[..., MemoryEstimate]) -> None:
+    """Refuse a run that takes more than the machine has; where the system does not tell, do nothing.
+
+    Parameters
+    ----------
+    needed : MemoryEstimate
+        Of the run.
+    batch_tokens, least : int
+        Tokens of its batches, and of the longest text: a batch cannot be smaller.
+    again : callable
+        Gives the estimate with other options, passed as keywords.
+
+    Raises
+    ------
+    DeviceError
+        There is less; the message says what would help.
+    """
+    available = available_bytes()
+    if available is None or needed.growth <= available:
+        return
+
+    def fits(**options: object) -> str:
+        growth = again(**options).growth
+        return f"{format_bytes(growth)}, which {'fits' if growth <= available else 'is still too much'}"
+
+    advice = []
+    smaller = batch_tokens // 2
+    while smaller > least and again(batch_tokens=smaller).growth > available:
+        smaller //= 2
+    smaller = max(smaller, least)
+    if smaller < batch_tokens:
+        advice.append(f"batch_tokens={smaller} ({fits(batch_tokens=smaller)})")
+    advice.append(f"recompute=True ({fits(recompute=True)})")
+    advice.append("fewer trainable layers: strategy=LinearProbing()")
+    raise _core.DeviceError(
+        f"fit would take {format_bytes(needed.growth)} more memory, {format_bytes(needed.total)} in all, "
+        f"and {format_bytes(available)} are available. What helps, in this order: {'; '.join(advice)}. "
+        "estimate_memory(...) shows what takes it"
+    )
+
+
+def available_bytes() -> int | None:
+    """Return the memory this process can still have: the machine's, or less by a control group; None if unknown."""
+    found = [_meminfo_available(Path("/proc/meminfo")), *_cgroup_available(Path("/sys/fs/cgroup"))]
+    known = [size for size in found if size is not None]
+    return min(known, default=None)
+
+
+def _meminfo_available(path: Path) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _cgroup_available(root: Path) -> list[int | None]:
+    """Read version 2, then version 1, as a container sees its own group."""
+    v1 = root / "memory"
+    return [
+        _difference(root / "memory.max", root / "memory.current"),
+        _difference(v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
+    ]
+
+
+def _difference(limit: Path, used: Path) -> int | None:
+    try:
+        return max(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")), 0)
+    except (OSError, ValueError):  # "max" is no limit
+        return None

@@ -1,0 +1,123 @@
+//! What a run takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
+//!
+//! With `T` tokens, width `D`, feed-forward width `F`, `H` heads and `L` layers, all values f32. What a layer keeps for its
+//! backward, per token: queries, keys, values, what attention made of them and its projection, the two norms' outputs and the
+//! second projection, `8 D`; the feed-forward net before and after its activation, `2 F`; log-sum-exps, `H`; moments, `4`. The
+//! peak is where the backward of the topmost layer begins: one gradient `F` more, for which two of width `D` have gone.
+
+use super::batches::Batches;
+use super::options::FitOptions;
+use super::plan::Plan;
+use super::strategy::Strategy;
+use crate::backbone::{Backbone, Config};
+use crate::error::Result;
+
+/// Bytes of a value.
+const VALUE: usize = 4;
+/// Pages that the allocator holds and nobody uses, blocks below a megabyte above all: measured, not derived.
+const SLACK: usize = 30 << 20;
+/// Part by which blocks are larger than asked for and huge pages reach beyond them: measured.
+const SLACK_PART: usize = 12;
+
+/// Bytes at the peak, by what holds them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Memory {
+    /// Copies of the parameters that learn.
+    pub trainable: usize,
+    pub gradients: usize,
+    pub optimizer: usize,
+    /// The best weights so far.
+    pub kept: usize,
+    pub activations: usize,
+    /// A packed operand of a product.
+    pub scratch: usize,
+    pub loss: usize,
+    /// What a pass without gradients takes beyond a training step.
+    pub evaluation: usize,
+    /// What the allocator holds unused.
+    pub allocator: usize,
+}
+
+/// The peak of [`super::fit`] on texts of these lengths in tokens.
+pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, options: &FitOptions) -> Result<Memory> {
+    options.check()?;
+    let plan = Plan::compile(&Strategy::parse(options.strategy.clone())?, backbone, options.n_outputs);
+    let (config, batches) = (&backbone.config, Batches::of(train, options, &mut || Ok(()))?);
+    let (c, learnt) = (options.n_outputs, VALUE * plan.trainable_count());
+    let tokens = largest_batch(train, options.batch_tokens);
+    let eval_tokens = eval.map_or(0, |eval| largest_batch(eval, options.batch_tokens));
+    let first_kept = options.eval_every.filter(|_| eval.is_some()).unwrap_or(batches.steps_per_epoch);
+    let texts = (tokens * train.len()).div_ceil(train.iter().sum::<usize>().max(1));
+    let mut memory = Memory {
+        trainable: learnt,
+        gradients: learnt,
+        optimizer: 2 * learnt,
+        kept: if batches.total_steps > first_kept { learnt } else { 0 },
+        // Logits, their gradient and what they are held against.
+        loss: 3 * VALUE * texts * c,
+        ..Memory::default()
+    };
+    let pass = packed_weights(config, options) + VALUE * tokens.max(eval_tokens) * inference_values(config);
+    let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * eval.len() * c + learnt - memory.kept);
+    if plan.encoder_is_frozen() {
+        let d = config.hidden_size;
+        memory.activations = VALUE * d * (train.len() + eval.map_or(0, <[_]>::len) + 6 * texts);
+        // The passes come before the head's training.
+        without_gradients = pass;
+    } else {
+        memory.activations = VALUE * tokens * training_values(config, options.recompute);
+        memory.scratch = options.precision.bytes() * config.intermediate_size * tokens.max(config.hidden_size);
+    }
+    let step = if plan.encoder_is_frozen() { 0 } else { memory.activations + memory.scratch + memory.loss };
+    memory.evaluation = without_gradients.saturating_sub(step);
+    memory.allocator = SLACK + memory.sum() / SLACK_PART;
+    Ok(memory)
+}
+
+impl Memory {
+    fn sum(&self) -> usize {
+        [self.trainable, self.gradients, self.optimizer, self.kept, self.activations, self.scratch, self.loss]
+            .iter()
+            .sum::<usize>()
+            + self.evaluation
+    }
+}
+
+/// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.
+fn largest_batch(lengths: &[usize], budget: usize) -> usize {
+    budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
+}
+
+/// Values for each token at the peak of a training step.
+fn training_values(config: &Config, recompute: bool) -> usize {
+    let (d, f) = (config.hidden_size, config.intermediate_size);
+    let layer = 8 * d + 2 * f + config.num_attention_heads + 4;
+    // The sum, its norm, what dropout left of it, and moments.
+    let embeddings = 3 * d + 2;
+    let layers = config.num_hidden_layers;
+    // Recomputed, layers keep their inputs, and one at a time all of it.
+    embeddings + f + if recompute { layers.saturating_sub(1) * d + layer } else { layers * layer }
+}
+
+/// Values for each token in a layer of a pass without gradients.
+fn inference_values(config: &Config) -> usize {
+    9 * config.hidden_size + config.intermediate_size
+}
+
+/// Bytes of the encoder's packed matrices.
+fn packed_weights(config: &Config, options: &FitOptions) -> usize {
+    let (d, f) = (config.hidden_size, config.intermediate_size);
+    options.precision.bytes() * config.num_hidden_layers * (4 * d * d + 2 * d * f)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn largest_batch_when_texts_are_few_or_long_follows_them() {
+        assert_eq!(largest_batch(&[10, 20], 100), 30);
+        assert_eq!(largest_batch(&[60, 60], 100), 100);
+        assert_eq!(largest_batch(&[10, 200], 100), 200);
+    }
+}

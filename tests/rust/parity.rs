@@ -95,13 +95,10 @@ impl Reference {
         Ok((params, trainable, gradients))
     }
 
-    fn logits(&self, params: &Parameters) -> Result<Value, Error> {
+    fn logits(&self, params: &Parameters, precision: Precision) -> Result<Value, Error> {
         let mode = Mode::inference();
-        let hidden = Bert::load(params, &self.config, Precision::F32)?.forward(
-            &self.batch,
-            self.config.num_hidden_layers,
-            mode,
-        )?;
+        let hidden =
+            Bert::load(params, &self.config, precision)?.forward(&self.batch, self.config.num_hidden_layers, mode)?;
         ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
@@ -135,7 +132,7 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
                 0.0,
             )?;
         }
-        let logits = reference.logits(&reference.params)?;
+        let logits = reference.logits(&reference.params, Precision::F32)?;
         assert_close("logits", logits.tensor(), &reference.tensors["logits"], 0.0)?;
         assert_close("loss", reference.loss(&logits)?.tensor(), &reference.tensors["loss"], 0.0)?;
     }
@@ -147,7 +144,7 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
         let (params, trainable, gradients) = reference.trained()?;
-        reference.loss(&reference.logits(&params)?)?.backward()?;
+        reference.loss(&reference.logits(&params, Precision::F32)?)?.backward()?;
         for (p, got) in trainable.iter().zip(arrived(&gradients)) {
             let got = got.ok_or(format!("{}: no gradient", p.name))?;
             let expected = &reference.tensors[&format!("grad.{}", Reference::stored(&p.name))];
@@ -165,12 +162,42 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
     Ok(())
 }
 
+/// The cosine of the angle between two tensors, and the distance of one from the other relative to its length.
+fn likeness(got: &Tensor, expected: &Tensor) -> Result<(f64, f64), Error> {
+    let (got, expected) = (values(got)?, values(expected)?);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let apart: Vec<f64> = got.iter().zip(&expected).map(|(a, b)| a - b).collect();
+    let length = |a: &[f64]| dot(a, a).sqrt();
+    Ok((dot(&got, &expected) / (length(&got) * length(&expected)), length(&apart) / length(&expected)))
+}
+
+#[test]
+fn bf16_when_compared_with_f32_points_the_same_way_in_every_layer_and_gradient() -> Outcome {
+    for name in ["bert_a", "bert_b"] {
+        let reference = Reference::open(name)?;
+        let bert = Bert::load(&reference.params, &reference.config, Precision::Bf16)?;
+        for layer in 0..=reference.config.num_hidden_layers {
+            let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
+            let expected = &reference.tensors[&format!("hidden_states.{layer}")];
+            println!("{name} layer {layer}: {:?}", likeness(hidden.tensor(), expected)?);
+        }
+        let (params, trainable, gradients) = reference.trained()?;
+        reference.loss(&reference.logits(&params, Precision::Bf16)?)?.backward()?;
+        for (p, got) in trainable.iter().zip(arrived(&gradients)) {
+            let got = got.ok_or(format!("{}: no gradient", p.name))?;
+            let expected = &reference.tensors[&format!("grad.{}", Reference::stored(&p.name))];
+            println!("{name} {}: {:?}", p.name, likeness(&got, expected)?);
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
         let (params, trainable, gradients) = reference.trained()?;
-        let logits = reference.logits(&params)?;
+        let logits = reference.logits(&params, Precision::F32)?;
         let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
         let normalizer = targets.len() as f64;
         let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
@@ -205,7 +232,7 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
             let schedule = Schedule { kind, warmup_steps: 3, total_steps: 12 };
             for step in 0..10 {
                 let what = format!("{name} {file} step {step}");
-                let loss = reference.loss(&reference.logits(&params)?)?;
+                let loss = reference.loss(&reference.logits(&params, Precision::F32)?)?;
                 let value = f64::from(loss.scalar()?);
                 gradients.clear();
                 loss.backward()?;

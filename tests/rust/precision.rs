@@ -1,8 +1,8 @@
 //! Products in bf16 and int8: what they equal exactly, how far rounding may take them from f64 formulas, and that neither
 //! threads nor company change a bit.
 //!
-//! Bounds. Rounding to bf16, which has 8 significant bits, is off by [`U`] = 2^-9 of the value at most, so that a product of
-//! two rounded operands is off by `PAIR` = (1 + U)^2 - 1, about 2^-8, of its size. A sum of products is off by that times
+//! Bounds. Rounding to bf16, which has 8 significant bits, is off by [`U`] = 2^-8 of the value at most, so that a product of
+//! two rounded operands is off by [`PAIR`] = (1 + U)^2 - 1, about 2^-7, of its size. A sum of products is off by that times
 //! the sum of absolute terms, plus f32's rounding, for which [`F32`] of the same sum is ample at these depths. What follows
 //! from several products adds up the errors of each, to first order; [`SECOND_ORDER`] covers the rest.
 
@@ -21,7 +21,7 @@ use crate::ops::{collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
-const U: f64 = 1.0 / 512.0;
+const U: f64 = 1.0 / 256.0;
 const PAIR: f64 = (1.0 + U) * (1.0 + U) - 1.0;
 const F32: f64 = 1e-6;
 const SECOND_ORDER: f64 = 1.1;

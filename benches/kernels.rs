@@ -53,7 +53,9 @@ fn seed(y: &Value) -> Outcome<Value> {
             "ones"
         }
         fn backward(&self, _: &[&Tensor], _: Vec<f32>, into: &mut [Slot]) -> warmstart::error::Result<()> {
-            into.iter_mut().for_each(|slot| slot.write(|dy, _| dy.fill(1.0)));
+            for slot in into {
+                slot.write(|dy, _| dy.fill(1.0));
+            }
             Ok(())
         }
     }

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint test-rust test-python bench format clean
+.PHONY: help build demo test lint test-rust test-python bench bench-kernels format clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(VENV)/.made: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,7 +43,7 @@ lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
 test-rust:  ## Rust tests; those of the kernels with each set of instructions that the machine has
 	cargo test --release --locked --no-default-features
 	for level in baseline avx2 avx512; do \
-	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- kernels:: product:: parity:: || exit 1; \
+	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- kernels:: product:: precision:: parity:: || exit 1; \
 	done
 
 test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
@@ -51,6 +51,9 @@ test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
 
 bench: build  ## Speed and memory beside torch, transformers, sentence-transformers and ONNX Runtime (makes .venv-bench, 6 GB)
 	$(BIN)/python -m bench.run
+
+bench-kernels:  ## Speed of each kernel beside candle, of products beside the arithmetic peak
+	cargo bench --locked --no-default-features
 
 format: $(VENV)/.dev  ## Format all sources
 	cargo fmt

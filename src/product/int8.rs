@@ -69,7 +69,8 @@ fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<
     let mut rows = vec![0f32; values.len() / k * units];
     let scales = rows.par_chunks_exact_mut(units).zip(values.par_chunks_exact(k)).map(|(out, row)| {
         let scale = largest(row) / LARGEST;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        // Values so small that the inverse overflows become zero.
+        let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
         if unit == Unit::I8Quad {
             to_bytes(row, inverse, shift, out);
         } else {

@@ -86,7 +86,7 @@ fn check(
     Ok(())
 }
 
-fn activate(kind: Option<Activation>, x: f64) -> f64 {
+pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
     match kind {
         None => x,
         Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt())),
@@ -265,7 +265,7 @@ fn embedding_sum_when_tables_differ_in_length_adds_their_rows() -> Outcome {
     Ok(())
 }
 
-fn attention_formula(v: &[Vec<f64>], starts: &[u32], heads: usize, width: usize) -> Vec<f64> {
+pub fn attention_formula(v: &[Vec<f64>], starts: &[u32], heads: usize, width: usize) -> Vec<f64> {
     let d = width / heads;
     let mut out = vec![0.0; v[0].len()];
     for w in starts.windows(2) {
@@ -468,12 +468,12 @@ fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
 fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
     use warmstart::compute::{in_pool, set_num_threads};
     let starts: Arc<[u32]> = vec![0, 100, 333, 700].into();
-    let run = || -> Result<Vec<Vec<u32>>> {
+    let run = |precision| -> Result<Vec<Vec<u32>>> {
         let (params, gradients) = parameters(&[random(1, &[700, 96])?, random(2, &[96, 96])?, random(3, &[96])?])?;
         let (x, w, b) = (&params[0], &params[1], &params[2]);
         let drop = Some(Dropout::new(0.1, Key::new(1, Stream::Dropout)));
-        let y = linear(x, w, Some(b), Some(Activation::Gelu), Precision::F32)?;
-        let y = attention(&y, &y, &y, starts.clone(), 4, drop, Precision::F32)?;
+        let y = linear(x, w, Some(b), Some(Activation::Gelu), precision)?;
+        let y = attention(&y, &y, &y, starts.clone(), 4, drop, precision)?;
         let y = residual_layer_norm(&y, x, b, b, 1e-5, drop)?;
         let ids: Arc<[u32]> = (0..900u32).map(|i| i * 31 % 700).collect();
         let y = embedding_sum([(&y, ids.clone()), (x, ids)])?;
@@ -487,7 +487,7 @@ fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
     let mut results = Vec::new();
     for threads in [1, 2, 3, 8] {
         set_num_threads(threads);
-        results.push(in_pool(run)?);
+        results.push(in_pool(|| Ok::<_, warmstart::error::Error>([run(Precision::F32)?, run(Precision::Bf16)?]))?);
     }
     set_num_threads(0);
     assert!(results.windows(2).all(|w| w[0] == w[1]));

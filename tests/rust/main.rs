@@ -7,5 +7,6 @@ mod kernels;
 mod layout;
 mod ops;
 mod parity;
+mod precision;
 mod text;
 mod training;

@@ -95,13 +95,10 @@ impl Reference {
         Ok((params, trainable, gradients))
     }
 
-    fn logits(&self, params: &Parameters) -> Result<Value, Error> {
+    fn logits(&self, params: &Parameters, precision: Precision) -> Result<Value, Error> {
         let mode = Mode::inference();
-        let hidden = Bert::load(params, &self.config, Precision::F32)?.forward(
-            &self.batch,
-            self.config.num_hidden_layers,
-            mode,
-        )?;
+        let hidden =
+            Bert::load(params, &self.config, precision)?.forward(&self.batch, self.config.num_hidden_layers, mode)?;
         ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
@@ -135,7 +132,7 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
                 0.0,
             )?;
         }
-        let logits = reference.logits(&reference.params)?;
+        let logits = reference.logits(&reference.params, Precision::F32)?;
         assert_close("logits", logits.tensor(), &reference.tensors["logits"], 0.0)?;
         assert_close("loss", reference.loss(&logits)?.tensor(), &reference.tensors["loss"], 0.0)?;
     }
@@ -147,7 +144,7 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
         let (params, trainable, gradients) = reference.trained()?;
-        reference.loss(&reference.logits(&params)?)?.backward()?;
+        reference.loss(&reference.logits(&params, Precision::F32)?)?.backward()?;
         for (p, got) in trainable.iter().zip(arrived(&gradients)) {
             let got = got.ok_or(format!("{}: no gradient", p.name))?;
             let expected = &reference.tensors[&format!("grad.{}", Reference::stored(&p.name))];
@@ -165,12 +162,58 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
     Ok(())
 }
 
+/// The length of a tensor, and its distance from another.
+fn length_and_distance(got: &Tensor, expected: &Tensor) -> Result<(f64, f64), Error> {
+    let (got, expected) = (values(got)?, values(expected)?);
+    assert_eq!(got.len(), expected.len());
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    Ok((squares(&mut expected.iter().copied()), squares(&mut got.iter().zip(&expected).map(|(a, b)| a - b))))
+}
+
+/// Rounding to bf16 takes 2^-8 of a value at most, 0.0016 of it in the root mean square; both operands of a product make
+/// 0.0023. Errors of products add up like random ones: a hidden state has passed up to 18 of them (six in each of three
+/// layers), 0.0023 sqrt(18) = 0.01; a gradient that many forward and twice as many backward, 0.0023 sqrt(54) = 0.017. That
+/// is what the worst gradient of a weight shows (0.0172). The gradient of a bias is a sum over tokens that partly cancel,
+/// of which the errors do not: 0.0265 at worst. A distance of 0.045 is a cosine of 0.999 at least.
+#[test]
+fn bf16_when_compared_with_f32_stays_near_in_every_layer_and_gradient() -> Outcome {
+    let mut farthest = (0f64, 0f64);
+    for name in ["bert_a", "bert_b"] {
+        let reference = Reference::open(name)?;
+        let bert = Bert::load(&reference.params, &reference.config, Precision::Bf16)?;
+        for layer in 0..=reference.config.num_hidden_layers {
+            let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
+            let expected = &reference.tensors[&format!("hidden_states.{layer}")];
+            let (length, distance) = length_and_distance(hidden.tensor(), expected)?;
+            assert!(distance <= 0.01 * length, "{name} layer {layer}: {distance} of {length}");
+            farthest.0 = farthest.0.max(distance / length);
+        }
+        let (params, trainable, gradients) = reference.trained()?;
+        reference.loss(&reference.logits(&params, Precision::Bf16)?)?.backward()?;
+        for (p, got) in trainable.iter().zip(arrived(&gradients)) {
+            let got = got.ok_or(format!("{}: no gradient", p.name))?;
+            let recorded = |name: &str| &reference.tensors[&format!("grad.{}", Reference::stored(name))];
+            let (mut length, distance) = length_and_distance(&got, recorded(&p.name))?;
+            // As above: zero in exact arithmetic, so it is held against the query's.
+            if let Some(layer) = p.name.strip_suffix("key.bias") {
+                let query = recorded(&format!("{layer}query.bias"));
+                length = length_and_distance(query, query)?.0;
+            }
+            assert!(distance <= 0.045 * length, "{name} {}: {distance} of {length}", p.name);
+            farthest.1 = farthest.1.max(distance / length);
+        }
+    }
+    // Else nothing was rounded.
+    assert!(farthest.0 > 1e-3 && farthest.1 > 1e-3, "{farthest:?}");
+    Ok(())
+}
+
 #[test]
 fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
         let (params, trainable, gradients) = reference.trained()?;
-        let logits = reference.logits(&params)?;
+        let logits = reference.logits(&params, Precision::F32)?;
         let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
         let normalizer = targets.len() as f64;
         let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
@@ -205,7 +248,7 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
             let schedule = Schedule { kind, warmup_steps: 3, total_steps: 12 };
             for step in 0..10 {
                 let what = format!("{name} {file} step {step}");
-                let loss = reference.loss(&reference.logits(&params)?)?;
+                let loss = reference.loss(&reference.logits(&params, Precision::F32)?)?;
                 let value = f64::from(loss.scalar()?);
                 gradients.clear();
                 loss.backward()?;

@@ -1,6 +1,6 @@
 //! Every kind of product against sums in f64, at sizes that fill no tile.
 
-use super::{Int8Weight, Lines, Output, Precision, Temporary, number, product};
+use super::{Int8Weight, Lines, Output, Packed, Precision, number, product};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
     crate::rng::Key::new(seed, crate::rng::Stream::Init).normal(n, 1.0)
@@ -25,7 +25,7 @@ fn check(precision: Precision, round: fn(f32) -> f32) {
             for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
                 for (add, stride) in [(false, n), (true, n + 3)] {
                     let mut out = vec![0.25f32; m * stride];
-                    let b = Temporary::new(columns, precision);
+                    let b = Packed::new(columns, precision);
                     product(rows, &b, Output::new(&mut out, stride, add), |_, _, piece| {
                         for x in piece {
                             *x += 1.0;

@@ -7,6 +7,7 @@ mod layers;
 mod mode;
 mod parameters;
 mod pretrained;
+mod shard;
 mod weights;
 
 pub use bert::Bert;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::pickle::{PthTensors, TensorInfo};
-use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::parameters::{Parameters, Spec, initialise};
+use super::shard::Shard;
 use crate::error::{Error, Result, without_backtrace};
 use crate::rng::Key;
 
@@ -31,7 +31,7 @@ pub struct LoadReport {
 }
 
 enum Source {
-    Safetensors(MmapedSafetensors),
+    Safetensors(Vec<Shard>),
     Pickle(Vec<PthTensors>),
 }
 
@@ -54,21 +54,16 @@ impl Checkpoint {
         };
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
-        let unreadable = |e: candle_core::Error| {
-            let (e, hint) =
-                (without_backtrace(e), "files that torch before 1.6 wrote must be saved anew with a later one");
-            if name.contains("safetensors") {
-                Error::Weights(format!("{}: cannot be read as safetensors: {e}", path.display()))
-            } else {
-                Error::Weights(format!("{}: cannot be read as a PyTorch checkpoint: {e}; {hint}", path.display()))
-            }
-        };
         let (source, stored) = if name.contains("safetensors") {
-            // SAFETY: the file must not be changed while it is mapped; values are copied out before loading returns.
-            let map = unsafe { MmapedSafetensors::multi(&paths) }.map_err(unreadable)?;
-            let stored = map.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
-            (Source::Safetensors(map), stored)
+            let shards = paths.iter().map(|path| Shard::open(path)).collect::<Result<Vec<_>>>()?;
+            let stored = shards.iter().flat_map(Shard::shapes).collect();
+            (Source::Safetensors(shards), stored)
         } else {
+            let unreadable = |e: candle_core::Error| {
+                let hint = "files that torch before 1.6 wrote must be saved anew with a later one";
+                let e = without_backtrace(e);
+                Error::Weights(format!("{}: cannot be read as a PyTorch checkpoint: {e}; {hint}", path.display()))
+            };
             let parts: Vec<PthTensors> = paths
                 .iter()
                 .map(|p| PthTensors::new(p, None))
@@ -142,7 +137,11 @@ impl Checkpoint {
             Error::Weights(format!("{}: tensor {stored}: {}", self.files, without_backtrace(e)))
         };
         let tensor = match &self.source {
-            Source::Safetensors(map) => map.load(stored, &Device::Cpu).map_err(unreadable)?,
+            Source::Safetensors(shards) => shards
+                .iter()
+                .find_map(|shard| shard.tensor(stored))
+                .unwrap_or_else(|| Err(Error::internal(format!("{stored}: not found"))))
+                .map_err(|e| Error::Weights(format!("{}: {e}", self.files)))?,
             Source::Pickle(parts) => parts
                 .iter()
                 .find_map(|part| part.get(stored).transpose())

@@ -8,7 +8,7 @@ pub(crate) mod simd;
 
 pub use access::{Values, overwrite, values};
 pub(crate) use access::{rows_and_columns, tensor, uninit};
-pub use memory::{Allocator, release};
+pub use memory::{Allocator, MappedFile, release};
 pub use parallel::{CHUNK, add, for_chunks, in_pool, num_threads, set_num_threads};
 pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};
 pub use simd::check_environment;

@@ -13,7 +13,7 @@ use super::strategy::Strategy;
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Mode, Parameters};
 use crate::batch::in_order_of_length;
-use crate::compute::{in_pool, values};
+use crate::compute::{in_pool, release, values};
 use crate::error::{Error, Result};
 use crate::objective::{Classification, Labels};
 use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
@@ -66,6 +66,8 @@ impl<'a> Run<'a> {
         started: Instant,
     ) -> Result<Self> {
         let trainable = plan.trainable(params)?;
+        // Weights mapped from a file were read to be copied, and are not needed in memory any more.
+        release();
         let gradients = Gradients::new(&trainable);
         let mut learning = params.clone();
         for (p, slot) in trainable.iter().zip(gradients.slots()) {

@@ -1,0 +1,52 @@
+//! One safetensors file: names and shapes from its header, values in place.
+
+use std::path::Path;
+
+use candle_core::safetensors::Load;
+use candle_core::{Device, Tensor};
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::compute::{MappedFile, tensor};
+use crate::error::{Error, Result, without_backtrace};
+
+/// A mapped file and its header.
+pub(super) struct Shard {
+    file: MappedFile,
+    header: Metadata,
+    /// Where the values begin.
+    start: usize,
+}
+
+impl Shard {
+    /// Map a file and check its header.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = MappedFile::open(path)?;
+        let (header_bytes, header) = SafeTensors::read_metadata(&file)
+            .map_err(|e| Error::Weights(format!("{}: cannot be read as safetensors: {e}", path.display())))?;
+        let start = size_of::<u64>() + header_bytes;
+        Ok(Self { file, header, start })
+    }
+
+    /// Names and shapes.
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone()))
+    }
+
+    /// A tensor in the type in which it is stored: in the file's own memory if that is f32. None if it is not here.
+    pub fn tensor(&self, name: &str) -> Option<Result<Tensor>> {
+        let info = self.header.info(name)?;
+        let (start, end) = info.data_offsets;
+        let cut = || Error::Weights(format!("tensor {name} reaches beyond the file"));
+        if info.dtype == Dtype::F32 {
+            let values = self.file.values(self.start + start, (end - start) / size_of::<f32>());
+            return Some(values.ok_or_else(cut).and_then(|values| tensor(values, info.shape.as_slice())));
+        }
+        let bytes = self.file.get(self.start + start..self.start + end);
+        Some(bytes.ok_or_else(cut).and_then(|bytes| {
+            let unreadable = |e: String| Error::Weights(format!("tensor {name}: {e}"));
+            let view = TensorView::new(info.dtype, info.shape.clone(), bytes).map_err(|e| unreadable(e.to_string()))?;
+            view.load(&Device::Cpu).map_err(|e| unreadable(without_backtrace(e).to_string()))
+        }))
+    }
+}

@@ -49,7 +49,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Value> {
-        Ok(frozen_linear(&self.x, &self.weight, None, None)?)
+        Ok(frozen_linear(&self.x, &self.weight, None, None, Storing::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

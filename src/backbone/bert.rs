@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::kernels::attention::attention;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::embedding_sum;
-use crate::product::Precision;
+use crate::compute::Storing;
+use crate::product::{Format, Precision};
 
 /// A BERT encoder.
 pub struct Bert {
@@ -137,26 +138,30 @@ struct Layer {
     heads: usize,
     attention_dropout: f64,
     hidden_dropout: f64,
-    precision: Precision,
+    /// Of what attention makes.
+    operand: Format,
 }
 
 impl Layer {
     fn load(params: &Parameters, name: &str, config: &Config, precision: Precision) -> Result<Self> {
-        let linear = |part: &str, activation| Linear::load(params, &format!("{name}.{part}"), activation, precision);
+        // Queries, keys and values meet again in products of bf16 unless all is f32; what linear maps take, in bf16 alone.
+        let attention = Format { precision, result: if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 } };
+        let operand = Format { precision, result: if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 } };
+        let linear = |part: &str, activation, format| Linear::load(params, &format!("{name}.{part}"), activation, format);
         let norm = |part: &str| Norm::load(params, &format!("{name}.{part}"), config.layer_norm_eps);
         Ok(Self {
-            query: linear("attention.self.query", None)?,
-            key: linear("attention.self.key", None)?,
-            value: linear("attention.self.value", None)?,
-            attention_output: linear("attention.output.dense", None)?,
+            query: linear("attention.self.query", None, attention)?,
+            key: linear("attention.self.key", None, attention)?,
+            value: linear("attention.self.value", None, attention)?,
+            attention_output: linear("attention.output.dense", None, precision.into())?,
             attention_norm: norm("attention.output.LayerNorm")?,
-            intermediate: linear("intermediate.dense", Some(config.hidden_act))?,
-            output: linear("output.dense", None)?,
+            intermediate: linear("intermediate.dense", Some(config.hidden_act), operand)?,
+            output: linear("output.dense", None, precision.into())?,
             output_norm: norm("output.LayerNorm")?,
             heads: config.num_attention_heads,
             attention_dropout: config.attention_probs_dropout_prob,
             hidden_dropout: config.hidden_dropout_prob,
-            precision,
+            operand,
         })
     }
 
@@ -164,7 +169,7 @@ impl Layer {
         let dropout = |place: &str| mode.dropout(place, self.hidden_dropout);
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?); // [T, D]
         let probabilities = mode.dropout("probabilities", self.attention_dropout);
-        let attended = attention(&q, &k, &v, cu_seqlens.clone(), self.heads, probabilities, self.precision)?;
+        let attended = attention(&q, &k, &v, cu_seqlens.clone(), self.heads, probabilities, self.operand)?;
         let attended = self.attention_output.forward(&attended)?;
         let x = self.attention_norm.residual(&attended, x, dropout("attention output"))?;
         let fed = self.output.forward(&self.intermediate.forward(&x)?)?;

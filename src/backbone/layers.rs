@@ -9,7 +9,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::dropout::Dropout;
 use crate::kernels::layer_norm::{layer_norm, residual_layer_norm};
 use crate::kernels::linear::{FrozenWeight, frozen_linear, linear};
-use crate::product::Precision;
+use crate::product::Format;
 
 pub(crate) fn linear_specs(specs: &mut Vec<Spec>, name: &str, n_out: usize, n_in: usize, std: f64) {
     specs.push(Spec::new(format!("{name}.weight"), &[n_out, n_in], Init::Normal(std)));
@@ -26,7 +26,7 @@ pub(crate) struct Linear {
     weight: Value,
     bias: Value,
     activation: Option<Activation>,
-    precision: Precision,
+    format: Format,
     /// The weight, once a constant has met it and neither learns.
     packed: OnceLock<FrozenWeight>,
 }
@@ -36,23 +36,24 @@ impl Linear {
         params: &Parameters,
         name: &str,
         activation: Option<Activation>,
-        precision: Precision,
+        format: impl Into<Format>,
     ) -> Result<Self> {
         let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
-        Ok(Self { weight: get("weight")?, bias: get("bias")?, activation, precision, packed: OnceLock::new() })
+        let format = format.into();
+        Ok(Self { weight: get("weight")?, bias: get("bias")?, activation, format, packed: OnceLock::new() })
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
         if Value::differentiable(&[x, &self.weight, &self.bias]) {
-            return linear(x, &self.weight, Some(&self.bias), self.activation, self.precision);
+            return linear(x, &self.weight, Some(&self.bias), self.activation, self.format);
         }
         let packed = if let Some(packed) = self.packed.get() {
             packed
         } else {
-            let packed = FrozenWeight::new(self.weight.tensor(), self.precision)?;
+            let packed = FrozenWeight::new(self.weight.tensor(), self.format.precision)?;
             self.packed.get_or_init(|| packed)
         };
-        frozen_linear(x, packed, Some(&self.bias), self.activation)
+        frozen_linear(x, packed, Some(&self.bias), self.activation, self.format.result)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How the processor is used: threads, vector instructions, and the values of tensors as slices.
 
 mod access;
+mod bf16;
 pub(crate) mod math;
 mod memory;
 mod parallel;
@@ -8,6 +9,8 @@ pub(crate) mod simd;
 
 pub use access::{Values, overwrite, values};
 pub(crate) use access::{rows_and_columns, tensor, uninit};
+pub use bf16::Storing;
+pub(crate) use bf16::{Buffer, Elements, Operand, SharedBuffer, bf16_bits, operand};
 pub use memory::{Allocator, MappedFile, release};
 pub use parallel::{CHUNK, add, for_chunks, in_pool, num_threads, set_num_threads};
 pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};

@@ -135,23 +135,23 @@ pub(crate) fn add_assign(sum: &mut [f32], values: &[f32]) {
 
 /// Memory that tasks share, each writing to parts that no other task touches.
 #[derive(Clone, Copy)]
-pub(crate) struct SharedSlice<'a> {
-    values: *mut f32,
+pub(crate) struct SharedSlice<'a, T = f32> {
+    values: *mut T,
     len: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: whoever writes promises to touch what nobody else does.
-unsafe impl Send for SharedSlice<'_> {}
-unsafe impl Sync for SharedSlice<'_> {}
+unsafe impl<T: Send> Send for SharedSlice<'_, T> {}
+unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
 
-impl<'a> SharedSlice<'a> {
-    pub fn new(values: &'a mut [f32]) -> Self {
+impl<'a, T: Copy> SharedSlice<'a, T> {
+    pub fn new(values: &'a mut [T]) -> Self {
         Self { values: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
     }
 
     /// The address of value `i`.
-    pub fn at(self, i: usize) -> *mut f32 {
+    pub fn at(self, i: usize) -> *mut T {
         assert!(i < self.len, "value {i} of {}", self.len);
         self.values.wrapping_add(i)
     }
@@ -161,9 +161,19 @@ impl<'a> SharedSlice<'a> {
     /// # Safety
     ///
     /// Nobody else touches these values meanwhile.
-    pub unsafe fn copy_from(self, start: usize, values: &[f32]) {
-        assert!(start + values.len() <= self.len, "{} values at {start} of {}", values.len(), self.len);
+    pub unsafe fn copy_from(self, start: usize, values: &[T]) {
+        // SAFETY: what the caller promises.
+        unsafe { self.range(start, values.len()) }.copy_from_slice(values);
+    }
+
+    /// `len` values from `start` on.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches these values while they are borrowed.
+    pub unsafe fn range(self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start + len <= self.len, "{len} values at {start} of {}", self.len);
         // SAFETY: within the slice; what the caller promises.
-        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.values.add(start), values.len()) };
+        unsafe { std::slice::from_raw_parts_mut(self.values.add(start), len) }
     }
 }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::compute::math::{erf, exp, tanh};
+use crate::compute::Elements;
 use crate::compute::simd::vectorised;
 
 /// A function applied to every element.
@@ -33,8 +34,8 @@ impl Activation {
     }
 
     /// `grad *= f'(pre)`, for slices of equal length.
-    pub(super) fn backward(self, pre: &[f32], grad: &mut [f32]) {
-        backward(self, pre, grad);
+    pub(super) fn backward(self, pre: Elements, grad: &mut [f32]) {
+        pre.for_pieces(|start, pre| backward(self, pre, &mut grad[start..start + pre.len()]));
     }
 }
 

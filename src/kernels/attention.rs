@@ -16,14 +16,14 @@ use super::dropout::Dropout;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{SharedSlice, tensor, uninit, values};
+use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, operand, uninit};
 use crate::error::{Error, Result};
-use crate::product::{Lines, Output, Packed, Precision, TASK_ROWS, product_here};
+use crate::product::{Format, Lines, Output, Packed, Precision, TASK_ROWS, product_here};
 
 /// Queries whose scores are held at once.
 const BLOCK: usize = TASK_ROWS;
 
-/// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`; products in `precision`.
+/// Attention within each packed sequence: `q, k, v [T, heads * d]` to `[T, heads * d]`; each f32 or bf16.
 pub fn attention(
     q: &Value,
     k: &Value,
@@ -31,8 +31,9 @@ pub fn attention(
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
-    precision: Precision,
+    format: impl Into<Format>,
 ) -> Result<Value> {
+    let Format { precision, result } = format.into();
     let shapes = [q, k, v].map(|value| value.tensor().shape());
     let (t, width) = shapes[0].dims2()?;
     if shapes[1] != shapes[0] || shapes[2] != shapes[0] {
@@ -40,13 +41,14 @@ pub fn attention(
     }
     let scheme = Scheme { cu_seqlens, heads, dropout, precision };
     let tasks = scheme.tasks(t, width)?;
-    let (mut out, mut log_sum_exp) = (uninit(t * width), uninit(t * heads));
+    let (mut out, mut log_sum_exp) = (Buffer::uninit(result, t * width), uninit(t * heads));
     {
-        let (q, k, v) = (values(q.tensor())?, values(k.tensor())?, values(v.tensor())?);
-        let (operands, outputs) = ([&*q, &*k, &*v], [&mut out, &mut log_sum_exp].map(|out| SharedSlice::new(out)));
-        tasks.par_iter().for_each(|task| scheme.forward_task(task, operands, outputs, t));
+        let (q, k, v) = (operand(q.tensor())?, operand(k.tensor())?, operand(v.tensor())?);
+        let operands = [&q, &k, &v].map(Elements::from);
+        let (out, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
+        tasks.par_iter().for_each(|task| scheme.forward_task(task, operands, out, lse, t));
     }
-    let out = tensor(out, (t, width))?;
+    let out = out.into_tensor((t, width))?;
     Ok(Value::computed(out.clone(), &[q, k, v], Attention { scheme, log_sum_exp, out }))
 }
 
@@ -104,14 +106,14 @@ impl Task {
     }
 
     /// `rows` of this task from `row` on, of values `[T, H * d]`.
-    fn rows<'a>(&self, values: &'a [f32], row: usize, rows: usize) -> Lines<'a> {
-        let values = &values[self.offset(row)..];
+    fn rows<'a>(&self, values: Elements<'a>, row: usize, rows: usize) -> Lines<'a> {
+        let values = values.range(self.offset(row)..values.len());
         Lines { values, count: rows, depth: self.head_size, line_stride: self.width, depth_stride: 1 }
     }
 
     /// The columns of the same.
-    fn columns<'a>(&self, values: &'a [f32], row: usize, rows: usize) -> Lines<'a> {
-        let values = &values[self.offset(row)..];
+    fn columns<'a>(&self, values: Elements<'a>, row: usize, rows: usize) -> Lines<'a> {
+        let values = values.range(self.offset(row)..values.len());
         Lines { values, count: self.head_size, depth: rows, line_stride: 1, depth_stride: self.width }
     }
 
@@ -157,7 +159,14 @@ impl Scheme {
         Packed::new(columns, self.precision)
     }
 
-    fn forward_task(&self, task: &Task, [q, k, v]: [&[f32]; 3], [out, lse]: [SharedSlice; 2], tokens: usize) {
+    fn forward_task(
+        &self,
+        task: &Task,
+        [q, k, v]: [Elements; 3],
+        out: SharedBuffer,
+        log_sum_exp: SharedSlice,
+        tokens: usize,
+    ) {
         let scale = 1.0 / (task.head_size as f32).sqrt();
         let len = task.len;
         let (keys, values) = (self.pack(task.rows(k, 0, len)), self.pack(task.columns(v, 0, len)));
@@ -168,12 +177,13 @@ impl Scheme {
                     let (max, sum) = exponentials(p, scale, self.row_dropout(task, row + i));
                     inverses[i].set(1.0 / sum);
                     // SAFETY: [H, T], each entry belongs to one task.
-                    unsafe { *lse.at(task.head * tokens + task.first + row + i) = max + sum.ln() };
+                    unsafe { *log_sum_exp.at(task.head * tokens + task.first + row + i) = max + sum.ln() };
                 });
-                product_here(Lines::rows(p, rows, len), &values, task.output(out, row, false), |i, out| {
-                    for x in out {
-                        *x *= inverses[i].get();
-                    }
+                let attended = Lines::rows(&*p, rows, len);
+                product_here(attended, &values, Output::lent(), |i, attended| {
+                    attended.iter_mut().for_each(|x| *x *= inverses[i].get());
+                    // SAFETY: this task's rows and columns alone.
+                    unsafe { out.copy_from(task.offset(row + i), attended) };
                 });
             }
         });
@@ -182,7 +192,8 @@ impl Scheme {
     fn backward_task(
         &self,
         task: &Task,
-        [q, k, v, out, grad]: [&[f32]; 5],
+        [q, k, v, out]: [Elements; 4],
+        grad: &[f32],
         [dq, dk, dv]: [Gradient; 3],
         log_sum_exp: &[f32],
     ) {
@@ -194,24 +205,24 @@ impl Scheme {
         with_scratch(BLOCK.min(len) * len, |p, dp| {
             for (row, rows) in task.blocks() {
                 product_here(task.rows(q, row, rows), &keys, Output::new(p, len, false), |_, _| {});
-                product_here(task.rows(grad, row, rows), &values, Output::new(dp, len, false), |_, _| {});
+                product_here(task.rows(grad.into(), row, rows), &values, Output::new(dp, len, false), |_, _| {});
                 for (i, (p, dp)) in p.chunks_exact_mut(len).zip(dp.chunks_exact_mut(len)).take(rows).enumerate() {
                     let at = task.offset(row + i);
-                    let (out, grad) = (&out[at..][..task.head_size], &grad[at..][..task.head_size]);
-                    softmax_backward(p, dp, scale, lse[row + i], out, grad, self.row_dropout(task, row + i));
+                    let delta = dot(out.range(at..at + task.head_size), &grad[at..][..task.head_size]);
+                    softmax_backward(p, dp, scale, lse[row + i], delta, self.row_dropout(task, row + i));
                 }
                 // The gradients of keys and values are sums over the blocks.
                 if let Some((dv, add)) = dv {
-                    let grad = self.pack(task.columns(grad, row, rows));
-                    product_here(Lines::columns(p, len, rows), &grad, task.output(dv, 0, add || row > 0), |_, _| {});
+                    let grad = self.pack(task.columns(grad.into(), row, rows));
+                    product_here(Lines::columns(&*p, len, rows), &grad, task.output(dv, 0, add || row > 0), |_, _| {});
                 }
                 if let (Some((dq, add)), Some(keys)) = (dq, &key_columns) {
-                    product_here(Lines::rows(dp, rows, len), keys, task.output(dq, row, add), |_, _| {});
+                    product_here(Lines::rows(&*dp, rows, len), keys, task.output(dq, row, add), |_, _| {});
                 }
                 if let Some((dk, add)) = dk {
                     let queries = self.pack(task.columns(q, row, rows));
                     product_here(
-                        Lines::columns(dp, len, rows),
+                        Lines::columns(&*dp, len, rows),
                         &queries,
                         task.output(dk, 0, add || row > 0),
                         |_, _| {},
@@ -235,11 +246,11 @@ vectorised! {
 }
 
 vectorised! {
-    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`, scaled.
+    /// From scores and `dO V^T` of one query, and `delta`, the sum of `dO O`: `p` becomes `dropout(P)`, for `dV`, and `dp`
+    /// becomes `dS`, scaled.
     fn softmax_backward(
-        p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, out: &[f32], grad: &[f32], dropout: Option<Dropout>,
+        p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, delta: f32, dropout: Option<Dropout>,
     ) {
-        let delta = math::sum2(out, grad, |o, g| o * g);
         for p in p.iter_mut() {
             *p = math::exp(p.mul_add(scale, -lse));
         }
@@ -250,6 +261,19 @@ vectorised! {
                 p[j] *= factor;
             }),
         }
+    }
+}
+
+/// The sum of the products.
+fn dot(a: Elements, b: &[f32]) -> f32 {
+    let mut sum = 0.0;
+    a.for_pieces(|start, a| sum += dot_piece(a, &b[start..start + a.len()]));
+    sum
+}
+
+vectorised! {
+    fn dot_piece(a: &[f32], b: &[f32]) -> f32 {
+        math::sum2(a, b, |a, b| a * b)
     }
 }
 
@@ -264,11 +288,11 @@ impl Op for Attention {
         };
         let (t, width) = q.dims2()?;
         let tasks = self.scheme.tasks(t, width)?;
-        let (q, k, v, out) = (values(q)?, values(k)?, values(v)?, values(&self.out)?);
-        let operands = [&*q, &*k, &*v, &*out, &*gradient];
+        let (q, k, v, out) = (operand(q)?, operand(k)?, operand(v)?, operand(&self.out)?);
+        let operands = [&q, &k, &v, &out].map(Elements::from);
         // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
         let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (SharedSlice::new(values), add)));
-        tasks.par_iter().for_each(|task| self.scheme.backward_task(task, operands, outputs, &self.log_sum_exp));
+        tasks.par_iter().for_each(|task| self.scheme.backward_task(task, operands, &gradient, outputs, &self.log_sum_exp));
         Ok(())
     }
 }

@@ -2,35 +2,38 @@
 //!
 //! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`, as `torch.nn.Linear` stores them. Backward, with
 //! `g = dy * f'(pre)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`; a side nobody asked for is not computed.
+//! `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
 
 use candle_core::{Shape, Tensor};
 
 use super::activation::Activation;
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{CHUNK, SharedSlice, add_to_rows, for_chunks, rows_and_columns, sum_rows, tensor, uninit, values};
+use crate::compute::{
+    Buffer, CHUNK, Operand, Storing, add_to_rows, for_chunks, operand, rows_and_columns, sum_rows, values,
+};
 use crate::error::{Error, Result};
-use crate::product::{Int8Weight, Lines, Output, Packed, Precision, product};
+use crate::product::{Format, Int8Weight, Lines, Output, Packed, Precision, product};
 
-/// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]`, which may be absent, to `[.., N]`; products in `precision`.
+/// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]`, which may be absent, to `[.., N]`.
 pub fn linear(
     x: &Value,
     weight: &Value,
     bias: Option<&Value>,
     activation: Option<Activation>,
-    precision: Precision,
+    format: impl Into<Format>,
 ) -> Result<Value> {
+    let Format { precision, result } = format.into();
     let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
     let (n, k) = weight.tensor().dims2()?;
     let (t, shape) = output_shape(x, [n, k], bias)?;
     let keep = activation.is_some() && Value::differentiable(&inputs);
-    let mut pre = uninit(if keep { t * n } else { 0 });
-    let mut y = uninit(t * n);
-    {
-        let (x, weight) = (values(x.tensor())?, values(weight.tensor())?);
+    let mut pre = Buffer::uninit(result, if keep { t * n } else { 0 });
+    let y = {
+        let (x, weight) = (operand(x.tensor())?, values(weight.tensor())?);
         let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
-        let kept = SharedSlice::new(&mut pre);
+        let kept = pre.shared();
         let weight = Packed::new(Lines::rows(&weight, n, k), precision);
-        product(Lines::rows(&x, t, k), &weight, Output::new(&mut y, n, false), |row, column, y| {
+        let finish = |row, column, y: &mut [f32]| {
             if let Some(bias) = &bias {
                 add_to_rows(y, &bias[column..column + y.len()]);
             }
@@ -41,10 +44,34 @@ pub fn linear(
             if let Some(activation) = activation {
                 activation.forward(y);
             }
-        });
-    }
+        };
+        fill(result, [t, n], |out, take| {
+            product(Lines::rows(&x, t, k), &weight, out, |row, column, y: &mut [f32]| {
+                finish(row, column, y);
+                take(row, column, y);
+            });
+        })
+    };
     let through = activation.filter(|_| keep).map(|activation| (activation, pre));
-    Ok(Value::computed(tensor(y, shape)?, &inputs, Linear { through, precision }))
+    Ok(Value::computed(y.into_tensor(shape)?, &inputs, Linear { through, precision }))
+}
+
+/// The `[t, n]` values that `product(out, take)` makes: it writes to `out`, and gives `take` the finished pieces of rows.
+fn fill(
+    storing: Storing,
+    [t, n]: [usize; 2],
+    product: impl FnOnce(Output, &(dyn Fn(usize, usize, &[f32]) + Sync)),
+) -> Buffer {
+    let mut y = Buffer::uninit(storing, t * n);
+    match &mut y {
+        Buffer::F32(y) => product(Output::new(y, n, false), &|_, _, _| {}),
+        narrow @ Buffer::Bf16(_) => {
+            let narrow = narrow.shared();
+            // SAFETY: each piece of a row is finished once.
+            product(Output::lent(), &|row, column, y| unsafe { narrow.copy_from(row * n + column, y) });
+        }
+    }
+    y
 }
 
 /// A weight `[N, K]` that does not change, packed once.
@@ -72,12 +99,13 @@ impl FrozenWeight {
     }
 }
 
-/// As [`linear`] where nothing learns: `x` must be a constant.
+/// As [`linear`] where nothing learns: `x` must be a constant, and f32 for a product in int8.
 pub fn frozen_linear(
     x: &Value,
     weight: &FrozenWeight,
     bias: Option<&Value>,
     activation: Option<Activation>,
+    result: Storing,
 ) -> Result<Value> {
     let [n, k] = weight.shape();
     let (t, shape) = output_shape(x, [n, k], bias)?;
@@ -85,11 +113,10 @@ pub fn frozen_linear(
     if Value::differentiable(&inputs) {
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
-    let mut y = uninit(t * n);
-    {
-        let x = values(x.tensor())?;
+    let y = {
+        let x = operand(x.tensor())?;
         let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
-        let finish = |_, column: usize, y: &mut [f32]| {
+        let finish = |column: usize, y: &mut [f32]| {
             if let Some(bias) = &bias {
                 add_to_rows(y, &bias[column..column + y.len()]);
             }
@@ -97,13 +124,25 @@ pub fn frozen_linear(
                 activation.forward(y);
             }
         };
-        let out = Output::new(&mut y, n, false);
-        match weight {
-            FrozenWeight::Float(weight) => product(Lines::rows(&x, t, k), weight, out, finish),
-            FrozenWeight::Int8(weight) => weight.product(&x, out, finish),
+        match (weight, &x) {
+            (FrozenWeight::Float(weight), x) => fill(result, [t, n], |out, take| {
+                product(Lines::rows(x, t, k), weight, out, |row, column, y: &mut [f32]| {
+                    finish(column, y);
+                    take(row, column, y);
+                });
+            }),
+            (FrozenWeight::Int8(weight), Operand::F32(x)) => fill(result, [t, n], |out, take| {
+                weight.product(x, out, |row, column, y: &mut [f32]| {
+                    finish(column, y);
+                    take(row, column, y);
+                });
+            }),
+            (FrozenWeight::Int8(_), Operand::Bf16(..)) => {
+                return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
+            }
         }
-    }
-    Ok(Value::constant(tensor(y, shape)?))
+    };
+    Ok(Value::constant(y.into_tensor(shape)?))
 }
 
 /// The rows of `x`, and the shape of what comes out.
@@ -122,7 +161,7 @@ fn output_shape(x: &Value, [n, k]: [usize; 2], bias: Option<&Value>) -> Result<(
 
 struct Linear {
     /// The activation and what went into it.
-    through: Option<(Activation, Vec<f32>)>,
+    through: Option<(Activation, Buffer)>,
     precision: Precision,
 }
 
@@ -138,7 +177,8 @@ impl Op for Linear {
         let (n, k) = w.dims2()?;
         let t = x.elem_count() / k.max(1);
         if let Some((activation, pre)) = &self.through {
-            for_chunks(&mut g, CHUNK, |i, g| activation.backward(&pre[i..i + g.len()], g));
+            let pre = pre.elements();
+            for_chunks(&mut g, CHUNK, |i, g| activation.backward(pre.range(i..i + g.len()), g));
         }
         let precision = self.precision;
         let multiply = |rows: Lines, columns: Lines, out: &mut [f32], add: bool| {
@@ -149,7 +189,7 @@ impl Op for Linear {
             dx.write(|dx, add| multiply(Lines::rows(&g, t, n), Lines::columns(&w, k, n), dx, add));
         }
         if dw.wanted() {
-            let x = values(x)?;
+            let x = operand(x)?;
             dw.write(|dw, add| multiply(Lines::columns(&g, n, t), Lines::columns(&x, k, t), dw, add));
         }
         match db {

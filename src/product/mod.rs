@@ -25,7 +25,7 @@ use pack::{COLUMNS, DEPTH, Panels, ROWS, Vector};
 use tile::Tile;
 
 pub use int8::Int8Weight;
-pub use number::Precision;
+pub use number::{Format, Precision};
 pub(crate) use pack::Lines;
 
 /// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
@@ -56,6 +56,7 @@ impl Packed {
 
 /// Where a product goes: `C`, row-major with `stride` from row to row.
 pub(crate) struct Output<'a> {
+    /// Null where `C` is not kept.
     values: *mut f32,
     len: usize,
     stride: usize,
@@ -82,6 +83,11 @@ impl<'a> Output<'a> {
         Self { values, len: usize::MAX, stride, add, lifetime: PhantomData }
     }
 
+    /// Nowhere: whoever finishes the rows takes the values along.
+    pub fn lent() -> Self {
+        Self { values: std::ptr::null_mut(), len: usize::MAX, stride: 0, add: false, lifetime: PhantomData }
+    }
+
     /// The value at `row` and `column`.
     fn at(&self, row: usize, column: usize) -> *mut f32 {
         self.values.wrapping_add(row * self.stride + column)
@@ -91,6 +97,8 @@ impl<'a> Output<'a> {
 thread_local! {
     /// Memory of a packed block of `A`.
     static LEFT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
+    /// Memory of the rows of a task where `C` is not kept.
+    static LENT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
@@ -133,6 +141,20 @@ fn block(
     finish: &impl Fn(usize, usize, &mut [f32]),
 ) {
     let (height, b) = ((rows.count - row).min(TASK_ROWS), &b.0);
+    let mut lent = Vec::new();
+    let own;
+    let out = if out.values.is_null() {
+        lent = LENT.take();
+        let stride = right - left;
+        if lent.len() < height * stride {
+            lent.resize(height * stride, 0.0);
+        }
+        // SAFETY: rows and columns of this task lie within it.
+        own = unsafe { Output::from_raw(lent.as_mut_ptr().wrapping_sub(row * stride + left), stride, false) };
+        &own
+    } else {
+        out
+    };
     let mut memory = LEFT.take();
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
     // Depth 0 is a sum without terms.
@@ -157,6 +179,9 @@ fn block(
     for i in row..row + height {
         // SAFETY: as above.
         finish(i, left, unsafe { std::slice::from_raw_parts_mut(out.at(i, left), right - left) });
+    }
+    if !lent.is_empty() {
+        LENT.set(lent);
     }
 }
 

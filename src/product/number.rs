@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::compute::Storing;
 use crate::compute::simd::{Level, level};
 use crate::error::{Error, Result};
 
@@ -27,6 +28,20 @@ impl Precision {
             "int8" => Ok(Self::Int8),
             _ => Err(Error::Value(format!("precision={name:?}: expected \"auto\", \"f32\", \"bf16\" or \"int8\""))),
         }
+    }
+}
+
+/// How an operation computes its products, and the type in which it keeps its result and what its backward needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    pub precision: Precision,
+    pub result: Storing,
+}
+
+impl From<Precision> for Format {
+    /// With results in f32.
+    fn from(precision: Precision) -> Self {
+        Self { precision, result: Storing::F32 }
     }
 }
 
@@ -85,12 +100,4 @@ impl Unit {
             Self::Bf16Pair => 2,
         }
     }
-}
-
-/// The bits of the bf16 nearest to `x`; a NaN stays one.
-#[inline(always)]
-pub(super) fn bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    if x.is_nan() { 0x7fc0 } else { rounded }
 }

@@ -6,11 +6,12 @@
 
 use rayon::prelude::*;
 
-use super::number::{Unit, bf16};
+use super::number::Unit;
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
 #[cfg(target_arch = "x86_64")]
 use crate::compute::simd::{Level, level};
+use crate::compute::{Elements, bf16_bits};
 
 /// Rows of a tile of `C`.
 pub(super) const ROWS: usize = 14;
@@ -29,7 +30,7 @@ const SMALL: usize = 32 * 1024;
 /// Lines in memory: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one stride is 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lines<'a> {
-    pub values: &'a [f32],
+    pub values: Elements<'a>,
     pub count: usize,
     pub depth: usize,
     pub line_stride: usize,
@@ -38,19 +39,19 @@ pub(crate) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The rows of a row-major matrix `[count, depth]`.
-    pub fn rows(values: &'a [f32], count: usize, depth: usize) -> Self {
-        Self { values, count, depth, line_stride: depth, depth_stride: 1 }
+    pub fn rows(values: impl Into<Elements<'a>>, count: usize, depth: usize) -> Self {
+        Self { values: values.into(), count, depth, line_stride: depth, depth_stride: 1 }
     }
 
     /// The columns of a row-major matrix `[depth, count]`.
-    pub fn columns(values: &'a [f32], count: usize, depth: usize) -> Self {
-        Self { values, count, depth, line_stride: 1, depth_stride: count }
+    pub fn columns(values: impl Into<Elements<'a>>, count: usize, depth: usize) -> Self {
+        Self { values: values.into(), count, depth, line_stride: 1, depth_stride: count }
     }
 
     /// The lines `first .. first + count` in a range of depth that begins at `depth` and has `len` values at most.
     pub(super) fn block(&self, first: usize, count: usize, depth: usize, len: usize) -> Self {
         let offset = (first * self.line_stride + depth * self.depth_stride).min(self.values.len());
-        Self { values: &self.values[offset..], count, depth: len.min(self.depth - depth), ..*self }
+        Self { values: self.values.range(offset..self.values.len()), count, depth: len.min(self.depth - depth), ..*self }
     }
 
     /// The last value lies within the slice.
@@ -184,8 +185,8 @@ fn pack_panels(lines: &Lines, unit: Unit, width: usize, vectors: usize, panels: 
         for (depth, panel) in panel.chunks_exact_mut(width).take(lines.depth).enumerate() {
             let (there, absent) = panel.split_at_mut(count);
             for (i, out) in there.iter_mut().enumerate() {
-                let value = lines.values[(first + i) * lines.line_stride + depth * lines.depth_stride];
-                *out = if unit == Unit::Bf16AsF32 { bf16(value) << 16 } else { value.to_bits() };
+                let value = lines.values.at((first + i) * lines.line_stride + depth * lines.depth_stride);
+                *out = if unit == Unit::Bf16AsF32 { bf16_bits(value) << 16 } else { value.to_bits() };
             }
             absent.fill(0);
         }

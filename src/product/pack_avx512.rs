@@ -1,12 +1,16 @@
 //! Packing with 512-bit vectors: 16 units are loaded and rounded at once, and 16 lines transposed in registers.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_castps_si512, _mm512_cvtne2ps_pbh, _mm512_loadu_si512, _mm512_maskz_loadu_ps,
-    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_storeu_si512,
+    __m256i, __m512i, _mm256_maskz_loadu_epi16, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_cvtepu16_epi32,
+    _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_si512, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
+    _mm512_permutex2var_epi32, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
-use super::number::{Unit, bf16};
+use half::bf16;
+
+use super::number::Unit;
 use super::pack::{Lines, SPARE};
+use crate::compute::{Elements, bf16_bits};
 
 /// Lines or units in a vector.
 const LANES: usize = SPARE;
@@ -16,14 +20,18 @@ const LANES: usize = SPARE;
 ///
 /// # Safety
 ///
-/// The processor has AVX-512 F, BW and, for pairs, BF16.
+/// The processor has AVX-512 F, BW, VL and, for pairs, BF16.
 pub(super) unsafe fn pack_panels(lines: &Lines, unit: Unit, width: usize, distance: usize, panels: &mut [u32]) {
     // SAFETY: what the caller promises.
     unsafe {
-        match unit {
-            Unit::Bf16Pair => pairs::pack_panels(lines, width, distance, panels),
-            Unit::F32 | Unit::I8Quad => f32s::pack_panels(lines, width, distance, panels),
-            Unit::Bf16AsF32 => rounded::pack_panels(lines, width, distance, panels),
+        match (lines.values, unit) {
+            (Elements::F32(values), Unit::Bf16Pair) => pairs::pack_panels(values, lines, width, distance, panels),
+            (Elements::F32(values), Unit::F32 | Unit::I8Quad) => {
+                f32s::pack_panels(values, lines, width, distance, panels);
+            }
+            (Elements::F32(values), Unit::Bf16AsF32) => rounded::pack_panels(values, lines, width, distance, panels),
+            (Elements::Bf16(values), Unit::Bf16Pair) => bf16s::pack_panels(values, lines, width, distance, panels),
+            (Elements::Bf16(values), _) => widened::pack_panels(values, lines, width, distance, panels),
         }
     }
 }
@@ -33,8 +41,13 @@ fn mask(n: usize) -> u16 {
     if n >= LANES { u16::MAX } else { (1 << n) - 1 }
 }
 
+/// The lowest `n` of twice as many lanes.
+fn mask32(n: usize) -> u32 {
+    if n >= 2 * LANES { u32::MAX } else { (1 << n) - 1 }
+}
+
 macro_rules! packing {
-    ($module:ident, $features:literal, $depth:literal, $along:item, $across:item) => {
+    ($module:ident, $element:ty, $features:literal, $depth:literal, $along:item, $across:item) => {
         mod $module {
             use super::*;
 
@@ -49,30 +62,38 @@ macro_rules! packing {
             $across
 
             #[target_feature(enable = $features)]
-            pub fn pack_panels(lines: &Lines, width: usize, distance: usize, panels: &mut [u32]) {
+            pub fn pack_panels(
+                values: &[$element],
+                lines: &Lines,
+                width: usize,
+                distance: usize,
+                panels: &mut [u32],
+            ) {
                 let units = lines.depth.div_ceil($depth);
                 assert!(distance >= units * width + SPARE && lines.is_within());
                 if lines.depth_stride == 1 {
                     for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
                         let first = i * width;
-                        pack_rows(lines, first, width.min(lines.count - first), width, panel);
+                        let from = values.as_ptr().wrapping_add(first * lines.line_stride);
+                        pack_rows(from, lines, width.min(lines.count - first), width, panel);
                     }
                 } else {
                     for unit in 0..units {
                         for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
                             let first = i * width;
                             let count = width.min(lines.count - first);
-                            pack_unit(lines, (first, count), width, unit, &mut panel[unit * width..]);
+                            let from = first * lines.line_stride + unit * $depth * lines.depth_stride;
+                            let from = values.as_ptr().wrapping_add(from);
+                            pack_unit(from, lines, count, width, lines.depth - unit * $depth, &mut panel[unit * width..]);
                         }
                     }
                 }
             }
 
-            /// One panel from `count` lines along the depth.
+            /// One panel from the `count` lines at `from`, along the depth.
             #[target_feature(enable = $features)]
-            fn pack_rows(lines: &Lines, first: usize, count: usize, width: usize, panel: &mut [u32]) {
+            fn pack_rows(from: *const $element, lines: &Lines, count: usize, width: usize, panel: &mut [u32]) {
                 let units = lines.depth.div_ceil($depth);
-                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride);
                 for unit in (0..units).step_by(LANES) {
                     let left = lines.depth - unit * $depth;
                     for group in (0..width).step_by(LANES) {
@@ -91,16 +112,21 @@ macro_rules! packing {
                 }
             }
 
-            /// One unit of `count` lines across the depth.
+            /// One unit of the `count` lines at `from`, across the depth, of which `left` is left.
             #[inline]
             #[target_feature(enable = $features)]
-            fn pack_unit(lines: &Lines, (first, count): (usize, usize), width: usize, unit: usize, panel: &mut [u32]) {
-                let depth = unit * $depth;
-                let from = lines.values.as_ptr().wrapping_add(first * lines.line_stride + depth * lines.depth_stride);
+            fn pack_unit(
+                from: *const $element,
+                lines: &Lines,
+                count: usize,
+                width: usize,
+                left: usize,
+                panel: &mut [u32],
+            ) {
                 for group in (0..width).step_by(LANES) {
                     let lanes = count.saturating_sub(group);
                     // SAFETY: no more lines and depth are read than there are.
-                    let row = unsafe { across(from.wrapping_add(group), lanes, lines.depth - depth, lines.depth_stride) };
+                    let row = unsafe { across(from.wrapping_add(group), lanes, left, lines.depth_stride) };
                     let to = panel[group..][..LANES].as_mut_ptr();
                     // SAFETY: the slice holds a vector.
                     unsafe { _mm512_storeu_si512(to.cast(), row) };
@@ -112,6 +138,7 @@ macro_rules! packing {
 
 packing!(
     f32s,
+    f32,
     "avx512f,avx512bw",
     1,
     unsafe fn along(from: *const f32, values: usize) -> __m512i {
@@ -126,6 +153,7 @@ packing!(
 
 packing!(
     rounded,
+    f32,
     "avx512f,avx512bw",
     1,
     unsafe fn along(from: *const f32, values: usize) -> __m512i {
@@ -140,6 +168,7 @@ packing!(
 
 packing!(
     pairs,
+    f32,
     "avx512f,avx512bw,avx512bf16",
     2,
     unsafe fn along(from: *const f32, values: usize) -> __m512i {
@@ -161,13 +190,55 @@ packing!(
     }
 );
 
+packing!(
+    bf16s,
+    bf16,
+    "avx512f,avx512bw,avx512vl",
+    2,
+    unsafe fn along(from: *const bf16, values: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        unsafe { _mm512_maskz_loadu_epi16(mask32(values), from.cast()) }
+    },
+    unsafe fn across(from: *const bf16, count: usize, left: usize, stride: usize) -> __m512i {
+        // SAFETY: as above.
+        unsafe {
+            let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
+            let high = _mm256_maskz_loadu_epi16(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride).cast());
+            let halves = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+            _mm512_permutexvar_epi16(_mm512_loadu_si512(INTERLEAVE.as_ptr().cast()), halves)
+        }
+    }
+);
+
+packing!(
+    widened,
+    bf16,
+    "avx512f,avx512bw,avx512vl",
+    1,
+    unsafe fn along(from: *const bf16, values: usize) -> __m512i {
+        // SAFETY: masked lanes are not read.
+        widen(unsafe { _mm256_maskz_loadu_epi16(mask(values), from.cast()) })
+    },
+    unsafe fn across(from: *const bf16, count: usize, _: usize, _: usize) -> __m512i {
+        // SAFETY: as above.
+        widen(unsafe { _mm256_maskz_loadu_epi16(mask(count), from.cast()) })
+    }
+);
+
+/// The f32 of each bf16.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(halves: __m256i) -> __m512i {
+    _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))
+}
+
 /// Bf16 of each lane, as f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn round(lanes: __m512i) -> __m512i {
     // SAFETY: both are 64 bytes without an invalid pattern.
     let lanes: [f32; LANES] = unsafe { std::mem::transmute(lanes) };
-    let rounded = lanes.map(|x| bf16(x) << 16);
+    let rounded = lanes.map(|x| bf16_bits(x) << 16);
     // SAFETY: as above.
     unsafe { std::mem::transmute(rounded) }
 }

@@ -223,7 +223,7 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
             let frozen = FrozenWeight::new(w.tensor(), precision)?;
             for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
                 let expected = bits(&linear(&x, &w, bias, kind, precision)?)?;
-                assert_eq!(bits(&frozen_linear(&x, &frozen, bias, kind)?)?, expected, "{t}x{k}x{n} {precision:?}");
+                assert_eq!(bits(&frozen_linear(&x, &frozen, bias, kind, Storing::F32)?)?, expected, "{t}x{k}x{n} {precision:?}");
             }
         }
     }
@@ -236,7 +236,7 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
         let [t, k, n] = shape;
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
         let frozen = FrozenWeight::new(&w, Precision::Int8)?;
-        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Some(&Value::constant(b.clone())), None)?;
+        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Some(&Value::constant(b.clone())), None, Storing::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.
@@ -266,7 +266,7 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     let bias = Value::constant(b.clone());
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
         let x = Value::constant(Tensor::from_vec(x.clone(), (x.len() / k, k), &Device::Cpu)?);
-        Ok(frozen_linear(&x, &frozen, Some(&bias), None)?.tensor().flatten_all()?.to_vec1()?)
+        Ok(frozen_linear(&x, &frozen, Some(&bias), None, Storing::F32)?.tensor().flatten_all()?.to_vec1()?)
     };
     let (y, b) = (run(rows)?, b.to_vec1::<f32>()?);
     assert_eq!(y[..n], b);
@@ -289,6 +289,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
                 &frozen,
                 Some(&b),
                 Some(Activation::Gelu),
+                Storing::F32,
             )?)
         };
         let together = run(0, t)?;

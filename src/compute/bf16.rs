@@ -1,0 +1,218 @@
+//! Values kept as bfloat16: half the memory, and all that a product in bf16 sees of them.
+
+use candle_core::{CpuStorage, Device, Shape, Storage, StorageRef, Tensor};
+use half::bf16;
+
+use super::access::{Values, uninit, values};
+use super::parallel::SharedSlice;
+use super::simd::vectorised;
+use crate::error::{Error, Result};
+
+/// The type in which values are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Storing {
+    #[default]
+    F32,
+    Bf16,
+}
+
+/// Values in either type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
+}
+
+impl<'a> Elements<'a> {
+    pub fn len(self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::Bf16(values) => values.len(),
+        }
+    }
+
+    /// Those in a range.
+    pub fn range(self, range: std::ops::Range<usize>) -> Self {
+        match self {
+            Self::F32(values) => Self::F32(&values[range]),
+            Self::Bf16(values) => Self::Bf16(&values[range]),
+        }
+    }
+
+    /// The value at `i`.
+    #[inline(always)]
+    pub fn at(self, i: usize) -> f32 {
+        match self {
+            Self::F32(values) => values[i],
+            Self::Bf16(values) => values[i].to_f32(),
+        }
+    }
+
+    /// `f(start, values)` for consecutive pieces, widened to f32.
+    #[inline(always)]
+    pub fn for_pieces(self, mut f: impl FnMut(usize, &[f32])) {
+        const PIECE: usize = 256;
+        match self {
+            Self::F32(values) => f(0, values),
+            Self::Bf16(values) => {
+                let mut wide = [0f32; PIECE];
+                for (i, piece) in values.chunks(PIECE).enumerate() {
+                    let wide = &mut wide[..piece.len()];
+                    widen(piece, wide);
+                    f(i * PIECE, wide);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a [f32]> for Elements<'a> {
+    fn from(values: &'a [f32]) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a Vec<f32>> for Elements<'a> {
+    fn from(values: &'a Vec<f32>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a Values<'_>> for Elements<'a> {
+    fn from(values: &'a Values<'_>) -> Self {
+        Self::F32(values)
+    }
+}
+
+impl<'a> From<&'a Operand<'_>> for Elements<'a> {
+    fn from(operand: &'a Operand<'_>) -> Self {
+        operand.elements()
+    }
+}
+
+/// The values of a tensor in either type.
+pub(crate) enum Operand<'a> {
+    F32(Values<'a>),
+    /// Checked to be bf16 on the CPU, and contiguous.
+    Bf16(StorageRef<'a>, std::ops::Range<usize>),
+}
+
+impl Operand<'_> {
+    pub fn elements(&self) -> Elements<'_> {
+        match self {
+            Self::F32(values) => Elements::F32(values),
+            Self::Bf16(storage, range) => match &**storage {
+                Storage::Cpu(CpuStorage::BF16(values)) => Elements::Bf16(&values[range.clone()]),
+                _ => Elements::Bf16(&[]),
+            },
+        }
+    }
+}
+
+/// The values of a tensor of f32, or of bf16 and contiguous, row-major.
+pub(crate) fn operand(tensor: &Tensor) -> Result<Operand<'_>> {
+    {
+        let (storage, layout) = tensor.storage_and_layout();
+        if let Storage::Cpu(CpuStorage::BF16(_)) = &*storage {
+            let Some((start, end)) = layout.contiguous_offsets() else {
+                return Err(Error::internal("got a tensor of BF16 that is not contiguous"));
+            };
+            return Ok(Operand::Bf16(storage, start..end));
+        }
+    }
+    Ok(Operand::F32(values(tensor)?))
+}
+
+/// Values of their own, in either type.
+pub(crate) enum Buffer {
+    F32(Vec<f32>),
+    Bf16(Vec<bf16>),
+}
+
+impl Buffer {
+    /// For `len` values, each to be written before it is read.
+    #[allow(clippy::uninit_vec)]
+    pub fn uninit(storing: Storing, len: usize) -> Self {
+        match storing {
+            Storing::F32 => Self::F32(uninit(len)),
+            Storing::Bf16 => {
+                let mut values = Vec::with_capacity(len);
+                // SAFETY: as in `uninit`.
+                unsafe { values.set_len(len) };
+                Self::Bf16(values)
+            }
+        }
+    }
+
+    pub fn elements(&self) -> Elements<'_> {
+        match self {
+            Self::F32(values) => Elements::F32(values),
+            Self::Bf16(values) => Elements::Bf16(values),
+        }
+    }
+
+    pub fn shared(&mut self) -> SharedBuffer<'_> {
+        match self {
+            Self::F32(values) => SharedBuffer::F32(SharedSlice::new(values)),
+            Self::Bf16(values) => SharedBuffer::Bf16(SharedSlice::new(values)),
+        }
+    }
+
+    pub fn into_tensor(self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        Ok(match self {
+            Self::F32(values) => Tensor::from_vec(values, shape, &Device::Cpu)?,
+            Self::Bf16(values) => Tensor::from_vec(values, shape, &Device::Cpu)?,
+        })
+    }
+}
+
+/// A [`Buffer`] that tasks share.
+#[derive(Clone, Copy)]
+pub(crate) enum SharedBuffer<'a> {
+    F32(SharedSlice<'a>),
+    Bf16(SharedSlice<'a, bf16>),
+}
+
+impl SharedBuffer<'_> {
+    /// Overwrite the values from `start` on.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches these values meanwhile.
+    pub unsafe fn copy_from(self, start: usize, values: &[f32]) {
+        match self {
+            // SAFETY: what the caller promises.
+            Self::F32(shared) => unsafe { shared.copy_from(start, values) },
+            Self::Bf16(shared) => {
+                // SAFETY: as above.
+                narrow(values, unsafe { shared.range(start, values.len()) });
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Round to the nearest bf16, ties to even.
+    fn narrow(values: &[f32], out: &mut [bf16]) {
+        for (out, x) in out.iter_mut().zip(values) {
+            *out = bf16::from_bits(bf16_bits(*x) as u16);
+        }
+    }
+}
+
+vectorised! {
+    fn widen(values: &[bf16], out: &mut [f32]) {
+        for (out, x) in out.iter_mut().zip(values) {
+            *out = f32::from_bits(u32::from(x.to_bits()) << 16);
+        }
+    }
+}
+
+/// The bits of the bf16 nearest to `x`; a NaN stays one.
+#[inline(always)]
+pub(crate) fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    if x.is_nan() { 0x7fc0 } else { rounded }
+}

@@ -30,7 +30,9 @@ class WarmstartStep:
         self.shape, self.precision = shape, precision
         with tempfile.TemporaryDirectory() as folder:
             write_tokenizer(shape, Path(folder))
-            self.backbone = ws.Backbone.from_config(shape.config(), folder, random_state=0)
+            # Opened from a file, as one is to train it.
+            ws.Backbone.from_config(shape.config(), folder, random_state=0).save_pretrained(Path(folder) / "model")
+            self.backbone = ws.Backbone.from_pretrained(Path(folder) / "model")
 
     def run(self, timed: int) -> list[float]:
         """Seconds of each timed step.

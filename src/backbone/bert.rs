@@ -11,11 +11,11 @@ use super::mode::Mode;
 use super::parameters::{Init, Parameters, Spec};
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
+use crate::compute::Storing;
 use crate::error::Result;
 use crate::kernels::attention::attention;
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::embedding_sum;
-use crate::compute::Storing;
 use crate::product::{Format, Precision};
 
 /// A BERT encoder.
@@ -145,9 +145,12 @@ struct Layer {
 impl Layer {
     fn load(params: &Parameters, name: &str, config: &Config, precision: Precision) -> Result<Self> {
         // Queries, keys and values meet again in products of bf16 unless all is f32; what linear maps take, in bf16 alone.
-        let attention = Format { precision, result: if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 } };
-        let operand = Format { precision, result: if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 } };
-        let linear = |part: &str, activation, format| Linear::load(params, &format!("{name}.{part}"), activation, format);
+        let attention =
+            Format { precision, result: if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 } };
+        let operand =
+            Format { precision, result: if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 } };
+        let linear =
+            |part: &str, activation, format| Linear::load(params, &format!("{name}.{part}"), activation, format);
         let norm = |part: &str| Norm::load(params, &format!("{name}.{part}"), config.layer_norm_eps);
         Ok(Self {
             query: linear("attention.self.query", None, attention)?,

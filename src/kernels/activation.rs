@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compute::math::{erf, exp, tanh};
 use crate::compute::Elements;
+use crate::compute::math::{erf, exp, tanh};
 use crate::compute::simd::vectorised;
 
 /// A function applied to every element.

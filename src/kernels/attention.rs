@@ -3,7 +3,7 @@
 //! For each sequence and head: `P = softmax(Q K^T / sqrt(d))`, `O = dropout(P) V`. Shapes: `q, k, v, o [T, H * d]`,
 //! `cu_seqlens [B + 1]`; tokens see the tokens of their own sequence. A task is one (sequence, head) and holds the scores
 //! of a block of queries only. The op keeps the log-sum-exp of each row and computes `P` again backward
-//! (FlashAttention, Dao et al. 2022): `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(dO O))`,
+//! (FlashAttention, Dao et al. 2022): `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(P dP))`,
 //! `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`.
 
 use std::cell::{Cell, RefCell};
@@ -48,15 +48,13 @@ pub fn attention(
         let (out, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
         tasks.par_iter().for_each(|task| scheme.forward_task(task, operands, out, lse, t));
     }
-    let out = out.into_tensor((t, width))?;
-    Ok(Value::computed(out.clone(), &[q, k, v], Attention { scheme, log_sum_exp, out }))
+    Ok(Value::computed(out.into_tensor((t, width))?, &[q, k, v], Attention { scheme, log_sum_exp }))
 }
 
 struct Attention {
     scheme: Scheme,
     /// `[H, T]`
     log_sum_exp: Vec<f32>,
-    out: Tensor,
 }
 
 /// What attends to what.
@@ -192,7 +190,7 @@ impl Scheme {
     fn backward_task(
         &self,
         task: &Task,
-        [q, k, v, out]: [Elements; 4],
+        [q, k, v]: [Elements; 3],
         grad: &[f32],
         [dq, dk, dv]: [Gradient; 3],
         log_sum_exp: &[f32],
@@ -207,9 +205,7 @@ impl Scheme {
                 product_here(task.rows(q, row, rows), &keys, Output::new(p, len, false), |_, _| {});
                 product_here(task.rows(grad.into(), row, rows), &values, Output::new(dp, len, false), |_, _| {});
                 for (i, (p, dp)) in p.chunks_exact_mut(len).zip(dp.chunks_exact_mut(len)).take(rows).enumerate() {
-                    let at = task.offset(row + i);
-                    let delta = dot(out.range(at..at + task.head_size), &grad[at..][..task.head_size]);
-                    softmax_backward(p, dp, scale, lse[row + i], delta, self.row_dropout(task, row + i));
+                    softmax_backward(p, dp, scale, lse[row + i], self.row_dropout(task, row + i));
                 }
                 // The gradients of keys and values are sums over the blocks.
                 if let Some((dv, add)) = dv {
@@ -246,34 +242,20 @@ vectorised! {
 }
 
 vectorised! {
-    /// From scores and `dO V^T` of one query, and `delta`, the sum of `dO O`: `p` becomes `dropout(P)`, for `dV`, and `dp`
-    /// becomes `dS`, scaled.
-    fn softmax_backward(
-        p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, delta: f32, dropout: Option<Dropout>,
-    ) {
+    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`, scaled. The row's sum
+    /// is taken of `P dP`, of which products in bf16 make the same error as of `dP`, so that it falls out of the difference.
+    fn softmax_backward(p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, dropout: Option<Dropout>) {
         for p in p.iter_mut() {
             *p = math::exp(p.mul_add(scale, -lse));
         }
-        match dropout {
-            None => p.iter().zip(dp).for_each(|(p, dp)| *dp = p * scale * (*dp - delta)),
-            Some(dropout) => dropout.for_each(0, p.len(), |j, factor| {
-                dp[j] = p[j] * scale * dp[j].mul_add(factor, -delta);
-                p[j] *= factor;
-            }),
+        if let Some(dropout) = dropout {
+            dropout.for_each(0, dp.len(), |j, factor| dp[j] *= factor);
         }
-    }
-}
-
-/// The sum of the products.
-fn dot(a: Elements, b: &[f32]) -> f32 {
-    let mut sum = 0.0;
-    a.for_pieces(|start, a| sum += dot_piece(a, &b[start..start + a.len()]));
-    sum
-}
-
-vectorised! {
-    fn dot_piece(a: &[f32], b: &[f32]) -> f32 {
-        math::sum2(a, b, |a, b| a * b)
+        let sum = math::sum2(p, dp, |p, dp| p * dp);
+        p.iter().zip(dp).for_each(|(p, dp)| *dp = p * scale * (*dp - sum));
+        if let Some(dropout) = dropout {
+            dropout.for_each(0, p.len(), |j, factor| p[j] *= factor);
+        }
     }
 }
 
@@ -288,11 +270,13 @@ impl Op for Attention {
         };
         let (t, width) = q.dims2()?;
         let tasks = self.scheme.tasks(t, width)?;
-        let (q, k, v, out) = (operand(q)?, operand(k)?, operand(v)?, operand(&self.out)?);
-        let operands = [&q, &k, &v, &out].map(Elements::from);
+        let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
+        let operands = [&q, &k, &v].map(Elements::from);
         // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
         let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (SharedSlice::new(values), add)));
-        tasks.par_iter().for_each(|task| self.scheme.backward_task(task, operands, &gradient, outputs, &self.log_sum_exp));
+        tasks
+            .par_iter()
+            .for_each(|task| self.scheme.backward_task(task, operands, &gradient, outputs, &self.log_sum_exp));
         Ok(())
     }
 }

@@ -51,7 +51,12 @@ impl<'a> Lines<'a> {
     /// The lines `first .. first + count` in a range of depth that begins at `depth` and has `len` values at most.
     pub(super) fn block(&self, first: usize, count: usize, depth: usize, len: usize) -> Self {
         let offset = (first * self.line_stride + depth * self.depth_stride).min(self.values.len());
-        Self { values: self.values.range(offset..self.values.len()), count, depth: len.min(self.depth - depth), ..*self }
+        Self {
+            values: self.values.range(offset..self.values.len()),
+            count,
+            depth: len.min(self.depth - depth),
+            ..*self
+        }
     }
 
     /// The last value lies within the slice.

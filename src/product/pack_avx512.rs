@@ -203,7 +203,8 @@ packing!(
         // SAFETY: as above.
         unsafe {
             let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
-            let high = _mm256_maskz_loadu_epi16(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride).cast());
+            let high =
+                _mm256_maskz_loadu_epi16(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride).cast());
             let halves = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
             _mm512_permutexvar_epi16(_mm512_loadu_si512(INTERLEAVE.as_ptr().cast()), halves)
         }

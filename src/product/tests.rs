@@ -1,6 +1,9 @@
 //! Every kind of product against sums in f64, at sizes that fill no tile.
 
-use super::{Int8Weight, Lines, Output, Packed, Precision, number, product};
+use half::bf16;
+
+use super::{Int8Weight, Lines, Output, Packed, Precision, product};
+use crate::compute::{Elements, bf16_bits};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
     crate::rng::Key::new(seed, crate::rng::Stream::Init).normal(n, 1.0)
@@ -8,7 +11,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
 
 /// `A B` in f64 from operands rounded by `round`, and the sum of absolute terms that bounds the error of each value.
 fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f64>, Vec<f64>) {
-    let at = |l: &Lines, i: usize, j: usize| f64::from(round(l.values[i * l.line_stride + j * l.depth_stride]));
+    let at = |l: &Lines, i: usize, j: usize| f64::from(round(l.values.at(i * l.line_stride + j * l.depth_stride)));
     let terms = |i: usize, j: usize| (0..rows.depth).map(move |d| (i, j, d));
     let term = |(i, j, d): (usize, usize, usize)| at(&rows, i, d) * at(&columns, j, d);
     let cells = (0..rows.count).flat_map(|i| (0..columns.count).map(move |j| (i, j)));
@@ -52,7 +55,7 @@ fn product_when_sizes_are_odd_equals_the_sum_in_f64() {
 
 #[test]
 fn product_in_bf16_when_sizes_are_odd_equals_the_sum_of_rounded_values() {
-    check(Precision::Bf16, |x| f32::from_bits(number::bf16(x) << 16));
+    check(Precision::Bf16, |x| f32::from_bits(bf16_bits(x) << 16));
 }
 
 #[test]
@@ -75,8 +78,42 @@ fn product_in_int8_when_sizes_are_odd_is_within_the_rounding_of_its_operands() {
 
 #[test]
 fn bf16_when_a_value_lies_between_two_rounds_to_the_nearest_even() {
-    let rounded = |x: f32| f32::from_bits(number::bf16(x) << 16);
+    let rounded = |x: f32| f32::from_bits(bf16_bits(x) << 16);
     assert_eq!((rounded(1.0 + 1.0 / 256.0), rounded(1.0 + 3.0 / 256.0)), (1.0, 1.0 + 4.0 / 256.0));
     assert_eq!((rounded(-0.0).to_bits(), rounded(f32::INFINITY)), ((-0.0f32).to_bits(), f32::INFINITY));
     assert!(rounded(f32::from_bits(0x7fff_ffff)).is_nan() && rounded(f32::MAX).is_infinite());
+}
+
+fn lines(values: Elements<'_>, along: bool, count: usize, depth: usize) -> Lines<'_> {
+    if along { Lines::rows(values, count, depth) } else { Lines::columns(values, count, depth) }
+}
+
+#[test]
+fn product_when_operands_are_kept_in_bf16_is_the_same_bytes() {
+    for [m, n, k] in SIZES {
+        let (a, b) = (values(m * k, 1), values(n * k, 2));
+        let narrow = |values: &[f32]| values.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>();
+        let (narrow_a, narrow_b) = (narrow(&a), narrow(&b));
+        let multiply = |rows: Lines, columns: Lines| {
+            let mut out = vec![0f32; m * n];
+            let b = Packed::new(columns, Precision::Bf16);
+            product(rows, &b, Output::new(&mut out, n, false), |_, _, _| {});
+            let lent = std::sync::Mutex::new(vec![0f32; m * n]);
+            product(rows, &b, Output::lent(), |row, column, piece| {
+                if let Ok(mut lent) = lent.lock() {
+                    lent[row * n + column..][..piece.len()].copy_from_slice(piece);
+                }
+            });
+            assert!(lent.into_inner().is_ok_and(|lent| lent == out), "{m}x{k}x{n}");
+            out
+        };
+        for a_along in [true, false] {
+            for b_along in [true, false] {
+                let wide = multiply(lines((&a).into(), a_along, m, k), lines((&b).into(), b_along, n, k));
+                let (a, b) = (Elements::Bf16(&narrow_a), Elements::Bf16(&narrow_b));
+                let same = multiply(lines(a, a_along, m, k), lines(b, b_along, n, k));
+                assert_eq!(same, wide, "{m}x{k}x{n}");
+            }
+        }
+    }
 }

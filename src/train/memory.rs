@@ -1,9 +1,10 @@
 //! What a run takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
 //!
-//! With `T` tokens, width `D`, feed-forward width `F`, `H` heads and `L` layers, all values f32. What a layer keeps for its
-//! backward, per token: queries, keys, values, what attention made of them and its projection, the two norms' outputs and the
-//! second projection, `8 D`; the feed-forward net before and after its activation, `2 F`; log-sum-exps, `H`; moments, `4`. The
-//! peak is where the backward of the topmost layer begins: one gradient `F` more, for which two of width `D` have gone.
+//! With `T` tokens, width `D`, feed-forward width `F`, `H` heads and `L` layers. What a layer keeps for its backward, per
+//! token: queries, keys, values and what attention made of them, `4 D`, and the feed-forward net before and after its
+//! activation, `2 F`, in bf16 if products are; the two projections and the two norms' outputs, `4 D`, log-sum-exps, `H`, and
+//! moments, `4`, in f32. The peak is where the backward of the topmost layer begins: one gradient `F` more, for which two of
+//! width `D` have gone.
 
 use super::batches::Batches;
 use super::options::FitOptions;
@@ -11,13 +12,12 @@ use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::backbone::{Backbone, Config};
 use crate::error::Result;
+use crate::product::Precision;
 
 /// Bytes of a value.
 const VALUE: usize = 4;
-/// Pages that the allocator holds and nobody uses, blocks below a megabyte above all: measured, not derived.
-const SLACK: usize = 30 << 20;
-/// Part by which blocks are larger than asked for and huge pages reach beyond them: measured.
-const SLACK_PART: usize = 12;
+/// Blocks below the allocator's large ones, and pages between blocks: measured, not derived.
+const SLACK: usize = 16 << 20;
 
 /// Bytes at the peak, by what holds them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -57,7 +57,7 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         loss: 3 * VALUE * texts * c,
         ..Memory::default()
     };
-    let pass = packed_weights(config, options) + VALUE * tokens.max(eval_tokens) * inference_values(config);
+    let pass = packed_weights(config, options) + tokens.max(eval_tokens) * inference_bytes(config, options.precision);
     let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * eval.len() * c + learnt - memory.kept);
     if plan.encoder_is_frozen() {
         let d = config.hidden_size;
@@ -65,22 +65,13 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         // The passes come before the head's training.
         without_gradients = pass;
     } else {
-        memory.activations = VALUE * tokens * training_values(config, options.recompute);
+        memory.activations = tokens * training_bytes(config, options);
         memory.scratch = options.precision.bytes() * config.intermediate_size * tokens.max(config.hidden_size);
     }
     let step = if plan.encoder_is_frozen() { 0 } else { memory.activations + memory.scratch + memory.loss };
     memory.evaluation = without_gradients.saturating_sub(step);
-    memory.allocator = SLACK + memory.sum() / SLACK_PART;
+    memory.allocator = SLACK;
     Ok(memory)
-}
-
-impl Memory {
-    fn sum(&self) -> usize {
-        [self.trainable, self.gradients, self.optimizer, self.kept, self.activations, self.scratch, self.loss]
-            .iter()
-            .sum::<usize>()
-            + self.evaluation
-    }
 }
 
 /// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.
@@ -88,20 +79,26 @@ fn largest_batch(lengths: &[usize], budget: usize) -> usize {
     budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
 }
 
-/// Values for each token at the peak of a training step.
-fn training_values(config: &Config, recompute: bool) -> usize {
+/// Bytes for each token at the peak of a training step.
+fn training_bytes(config: &Config, options: &FitOptions) -> usize {
     let (d, f) = (config.hidden_size, config.intermediate_size);
-    let layer = 8 * d + 2 * f + config.num_attention_heads + 4;
-    // The sum, its norm, what dropout left of it, and moments.
-    let embeddings = 3 * d + 2;
+    let layer = (4 * d + 2 * f) * operand_bytes(options.precision) + VALUE * (4 * d + config.num_attention_heads + 4);
+    // The sum, its norm, what dropout left of it, and moments; the gradient.
+    let around = VALUE * (3 * d + 2 + f);
     let layers = config.num_hidden_layers;
     // Recomputed, layers keep their inputs, and one at a time all of it.
-    embeddings + f + if recompute { layers.saturating_sub(1) * d + layer } else { layers * layer }
+    around + if options.recompute { layers.saturating_sub(1) * VALUE * d + layer } else { layers * layer }
 }
 
-/// Values for each token in a layer of a pass without gradients.
-fn inference_values(config: &Config) -> usize {
-    9 * config.hidden_size + config.intermediate_size
+/// Bytes for each token in a layer of a pass without gradients.
+fn inference_bytes(config: &Config, precision: Precision) -> usize {
+    let (d, f) = (config.hidden_size, config.intermediate_size);
+    (4 * d + f) * operand_bytes(precision) + VALUE * 5 * d
+}
+
+/// Bytes of a value that products alone take.
+fn operand_bytes(precision: Precision) -> usize {
+    if precision == Precision::Bf16 { VALUE / 2 } else { VALUE }
 }
 
 /// Bytes of the encoder's packed matrices.

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
+use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::attention::attention;
 use warmstart::kernels::linear::{FrozenWeight, frozen_linear, linear};
-use warmstart::product::Precision;
+use warmstart::product::{Format, Precision};
 
 use crate::kernels::{activate, attention_formula};
 use crate::ops::{collected, f64s, parameters, random, weighted_sum};
@@ -223,10 +224,95 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
             let frozen = FrozenWeight::new(w.tensor(), precision)?;
             for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
                 let expected = bits(&linear(&x, &w, bias, kind, precision)?)?;
-                assert_eq!(bits(&frozen_linear(&x, &frozen, bias, kind, Storing::F32)?)?, expected, "{t}x{k}x{n} {precision:?}");
+                assert_eq!(
+                    bits(&frozen_linear(&x, &frozen, bias, kind, Storing::F32)?)?,
+                    expected,
+                    "{t}x{k}x{n} {precision:?}"
+                );
             }
         }
     }
+    Ok(())
+}
+
+/// With results in bf16.
+const NARROW: Format = Format { precision: Precision::Bf16, result: Storing::Bf16 };
+
+/// The bits of values kept in bf16, as those of f32.
+fn wide(y: &Value) -> Result<Vec<u32>> {
+    bits(&Value::constant(y.tensor().to_dtype(DType::F32)?))
+}
+
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    Ok(x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?)
+}
+
+#[test]
+fn linear_when_its_result_is_kept_in_bf16_is_that_of_f32_rounded() -> Outcome {
+    for [t, k, n] in SHAPES {
+        let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Value::constant);
+        for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
+            let y = linear(&x, &w, bias, kind, Precision::Bf16)?;
+            let narrow = linear(&x, &w, bias, kind, NARROW)?;
+            assert_eq!(narrow.tensor().dtype(), DType::BF16);
+            let expected = bits(&Value::constant(rounded(y.tensor())?))?;
+            assert_eq!(wide(&narrow)?, expected, "{t}x{k}x{n}");
+            let frozen = FrozenWeight::new(w.tensor(), Precision::Bf16)?;
+            assert_eq!(wide(&frozen_linear(&x, &frozen, bias, kind, Storing::Bf16)?)?, expected, "{t}x{k}x{n}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gradients_when_values_are_kept_in_bf16_are_those_of_the_same_values_in_f32() -> Outcome {
+    // Without an activation nothing but operands is rounded: the same bytes.
+    let lengths = [57u32, 0, 1, 73];
+    let starts: Arc<[u32]> = lengths
+        .iter()
+        .fold(vec![0], |mut all, n| {
+            all.push(all[all.len() - 1] + n);
+            all
+        })
+        .into();
+    let (t, d, n) = (131, 36, 45);
+    let weights = [random(1, &[d, d])?, random(2, &[d, d])?, random(3, &[d, d])?, random(4, &[n, d])?];
+    let x = Value::constant(random(5, &[t, d])?);
+    let dy: Vec<f32> = random(6, &[t * n])?.to_vec1()?;
+    let run = |format: Format| -> Result<Vec<Vec<u32>>> {
+        let (params, gradients) = parameters(&weights)?;
+        let part = |i: usize| -> Result<Value> { linear(&x, &params[i], None, None, format) };
+        let attended = attention(&part(0)?, &part(1)?, &part(2)?, starts.clone(), 3, None, format)?;
+        let y = linear(&attended, &params[3], None, None, Precision::Bf16)?;
+        weighted_sum(&[(&y, &dy)])?.backward()?;
+        let all = collected(&gradients).into_iter().flatten();
+        Ok(all.map(|gradient| gradient.into_iter().map(f32::to_bits).collect()).collect())
+    };
+    let (wide, narrow) = (run(Precision::Bf16.into())?, run(NARROW)?);
+    assert_eq!((wide.len(), narrow.len()), (4, 4));
+    assert_eq!(narrow, wide);
+    Ok(())
+}
+
+#[test]
+fn gelu_when_its_input_is_kept_in_bf16_has_the_slope_there() -> Outcome {
+    let (t, k, n) = (19, 33, 270);
+    let args = [random(1, &[t, k])?, random(2, &[n, k])?.affine(0.2, 0.0)?];
+    let dy: Vec<f32> = random(3, &[t * n])?.to_vec1()?;
+    let run = |format: Format| -> Result<Vec<f32>> {
+        let (params, gradients) = parameters(&args)?;
+        // Onwards as an operand, whose gradient passes unchanged.
+        let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), format)?;
+        let identity = Value::constant(Tensor::eye(n, DType::F32, &Device::Cpu)?);
+        weighted_sum(&[(&linear(&y, &identity, None, None, Precision::F32)?, &dy)])?.backward()?;
+        Ok(collected(&gradients).into_iter().flatten().flatten().collect())
+    };
+    let (wide, narrow) = (run(Precision::Bf16.into())?, run(NARROW)?);
+    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let wide: Vec<f64> = wide.into_iter().map(f64::from).collect();
+    let difference: Vec<f64> = narrow.iter().zip(&wide).map(|(a, b)| f64::from(*a) - b).collect();
+    // The slope of gelu changes by 0.8 at most from one x to x + 1: half a bit of x is U / 2 of it.
+    assert!(norm(&difference) < U * norm(&wide) && norm(&difference) > 0.0, "{} {}", norm(&difference), norm(&wide));
     Ok(())
 }
 
@@ -236,7 +322,8 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
         let [t, k, n] = shape;
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
         let frozen = FrozenWeight::new(&w, Precision::Int8)?;
-        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Some(&Value::constant(b.clone())), None, Storing::F32)?;
+        let y =
+            frozen_linear(&Value::constant(x.clone()), &frozen, Some(&Value::constant(b.clone())), None, Storing::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.

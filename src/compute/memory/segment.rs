@@ -130,6 +130,9 @@ mod tests {
         let second = segment.take(PAGE);
         segment.put(PAGE, 4 * PAGE);
         assert_eq!((first, second), (Some(PAGE), Some(5 * PAGE)));
-        assert_eq!([segment.take(3 * PAGE), segment.take(PAGE), segment.take(4 * PAGE)], [Some(PAGE), Some(4 * PAGE), None]);
+        assert_eq!(
+            [segment.take(3 * PAGE), segment.take(PAGE), segment.take(4 * PAGE)],
+            [Some(PAGE), Some(4 * PAGE), None]
+        );
     }
 }

@@ -7,6 +7,7 @@ mod layers;
 mod mode;
 mod parameters;
 mod pretrained;
+mod shards;
 mod weights;
 
 pub use bert::Bert;
@@ -18,4 +19,5 @@ pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
 pub use pretrained::Backbone;
 pub(crate) use pretrained::{METADATA, is_pooler, replaced_files, same_values, stage_common};
-pub use weights::{Checkpoint, LoadReport, write_safetensors};
+pub(crate) use shards::stage_weights;
+pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES};

@@ -12,7 +12,7 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
-use crate::backbone::{Backbone, Config, Pooling};
+use crate::backbone::{Backbone, Config, Pooling, Spec};
 use crate::error::Error;
 use crate::product::Precision;
 use crate::text::SideFiles;
@@ -48,8 +48,8 @@ impl PyBackbone {
         .map(Self)
     }
 
-    fn save_pretrained(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        run(py, || self.0.save_pretrained(&path))
+    fn save_pretrained(&self, py: Python<'_>, path: PathBuf, max_shard_bytes: u64) -> PyResult<()> {
+        run(py, || self.0.save_pretrained(&path, max_shard_bytes))
     }
 
     #[getter]
@@ -111,8 +111,14 @@ impl PyBackbone {
         convert::load_report(py, &self.0.report)
     }
 
-    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        self.0.params.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect()
+    fn parameters(&self) -> PyResult<Vec<(String, Vec<usize>, &'static str, usize)>> {
+        let describe = |spec: Spec| {
+            let tensor = self.0.params.get(&spec.name)?;
+            let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+            Ok((spec.name, tensor.dims().to_vec(), tensor.dtype().as_str(), bytes))
+        };
+        let specs = Backbone::specs(&self.0.config).into_iter();
+        specs.map(describe).collect::<crate::error::Result<_>>().map_err(to_python)
     }
 
     fn encode(

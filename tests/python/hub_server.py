@@ -38,13 +38,14 @@ class Hub:
         self.renamed: dict[str, str] = {}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and headers of each request."""
+        self.closed = False
         self.trouble: list[str] = []
-        """What happens to the next requests of a large file: ``"cut"`` in the middle, or ``"500"``."""
+        """What happens to the next requests of a large file: ``"cut"`` near the end, or ``"500"``."""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         # A host of another name, as the hub's large files have.
         self.large_url = f"http://localhost:{self.server.server_port}"
-        Thread(target=self.server.serve_forever, daemon=True).start()
+        Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def add(self, name: str, files: dict[str, bytes], **access: object) -> Repository:
         """Make a repository whose main branch has these files."""
@@ -57,7 +58,8 @@ class Hub:
         return [path for method, path, _ in self.requests if method == "GET" and "/api/" not in path and text in path]
 
     def close(self) -> None:
-        """Answer no longer."""
+        """Answer no longer, on open connections neither."""
+        self.closed = True
         self.server.shutdown()
         self.server.server_close()
 
@@ -78,12 +80,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        if self.hub.closed:
+            self.close_connection = True
+            return None
+        path = urlsplit(self.path).path
         self.hub.requests.append((self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         if path.startswith("/large/"):
             return self.large(path.removeprefix("/large/"))
         api = re.fullmatch(r"/api/models/(.+?)(?:/(revision|tree)/([^/]+))?", path)
         file = re.fullmatch(r"/(.+?)/resolve/([^/]+)/(.+)", path)
+        if not (api or file):
+            return self.answer(404)
         name = (api or file)[1]
         if name in self.hub.renamed:
             return self.answer(307, headers={"Location": self.path.replace(name, self.hub.renamed[name], 1)})
@@ -93,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(401, headers={"X-Error-Message": "Invalid credentials in Authorization header"})
         if repository is None or (repository.token and sent != repository.token and not repository.gated):
             return self.answer(404 if sent else 401, headers={"X-Error-Code": "RepoNotFound"})
-        commit = repository.revisions.get((api[3] if api else file[2]) or "main")
+        commit = repository.revisions.get(unquote((api[3] if api else file[2]) or "main"))
         if commit is None:
             return self.answer(404, headers={"X-Error-Code": "RevisionNotFound"})
         files = repository.commits[commit]
@@ -105,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(200, json.dumps({**info, "downloads": 0, "likes": 0}).encode())
         if repository.gated and sent != repository.token:
             return self.answer(403 if sent else 401, headers={"X-Error-Code": "GatedRepo"})
-        return self.file(files.get(file[3]), file[3], commit)
+        return self.file(files.get(unquote(file[3])), file[3], commit)
 
     def file(self, content: bytes | None, name: str, commit: str) -> None:
         headers = {"X-Repo-Commit": commit}
@@ -138,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body[: len(body) // 2] if cut else body)
+            self.wfile.write(body[: len(body) * 15 // 16] if cut else body)
         if cut:
             self.close_connection = True
 

@@ -119,8 +119,9 @@ class Backbone:
     def default_pooling(self) -> str: ...
     def load_report(self) -> dict[str, Any]:
         """Keys ``loaded`` (count)``, missing, ignored, converted``: lists of tensor names."""
-    def parameters(self) -> list[tuple[str, list[int], str, int]]:
-        """Name, shape, type of number (``"f32"``) and bytes of every parameter, in the order of the model."""
+    def parameters(self) -> list[dict[str, Any]]:
+        """A row per parameter tensor, in the order of the model, with keys
+        ``name, shape, parameters`` (their number)``, dtype`` (``"f32"``)``, bytes``."""
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
     def embed(
         self,

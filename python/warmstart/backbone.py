@@ -21,7 +21,7 @@ from warmstart.options import (
     positive_int,
 )
 from warmstart.progress import TokenBar
-from warmstart.summary import Summary, summarise
+from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
 
@@ -147,7 +147,7 @@ class Backbone:
         >>> backbone.summary().n_parameters == backbone.n_parameters
         True
         """
-        return summarise(self._inner.parameters())
+        return Summary(self._inner.parameters())
 
     @property
     def family(self) -> str:

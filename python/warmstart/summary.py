@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from itertools import groupby
-from math import prod
 from typing import Any
 
 from warmstart.plan import layer_of
@@ -51,7 +50,7 @@ class Summary:
                 lines.append((f"{name}.{inside}" if inside else name, *rest))
                 continue
             whole = _sums(row for _, rows in layers for row in rows)
-            lines.append((name, f"{len(layers)} alike" if len(layers) > 1 else "", *whole))
+            lines.append((name, f"{len(layers)} alike, summed" if len(layers) > 1 else "", *whole))
             lines += [(_INDENT + inside, *rest) for inside, *rest in modules]
         return [*lines, ("total", "", *_sums(self.rows))]
 
@@ -115,13 +114,3 @@ def _sums(rows: Iterable[Row]) -> tuple[int, str, str]:
     rows = list(rows)
     dtypes = " / ".join(sorted({row["dtype"] for row in rows}))
     return sum(row["parameters"] for row in rows), dtypes, format_bytes(sum(row["bytes"] for row in rows))
-
-
-def summarise(parameters: list[tuple[str, list[int], str, int]]) -> Summary:
-    """Make the summary of parameters as ``_core.Backbone.parameters`` lists them."""
-    return Summary(
-        [
-            {"name": name, "shape": tuple(shape), "parameters": prod(shape), "dtype": dtype, "bytes": size}
-            for name, shape, dtype, size in parameters
-        ]
-    )

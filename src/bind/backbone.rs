@@ -12,7 +12,7 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
-use crate::backbone::{Backbone, Config, Pooling, Spec};
+use crate::backbone::{Backbone, Config, Pooling};
 use crate::error::Error;
 use crate::product::Precision;
 use crate::text::SideFiles;
@@ -111,14 +111,18 @@ impl PyBackbone {
         convert::load_report(py, &self.0.report)
     }
 
-    fn parameters(&self) -> PyResult<Vec<(String, Vec<usize>, &'static str, usize)>> {
-        let describe = |spec: Spec| {
-            let tensor = self.0.params.get(&spec.name)?;
-            let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
-            Ok((spec.name, tensor.dims().to_vec(), tensor.dtype().as_str(), bytes))
-        };
-        let specs = Backbone::specs(&self.0.config).into_iter();
-        specs.map(describe).collect::<crate::error::Result<_>>().map_err(to_python)
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let rows = Backbone::specs(&self.0.config).into_iter().map(|spec| {
+            let tensor = self.0.params.get(&spec.name).map_err(to_python)?;
+            let row = PyDict::new(py);
+            row.set_item("name", spec.name)?;
+            row.set_item("shape", tensor.dims())?;
+            row.set_item("parameters", tensor.elem_count())?;
+            row.set_item("dtype", tensor.dtype().as_str())?;
+            row.set_item("bytes", tensor.elem_count() * tensor.dtype().size_in_bytes())?;
+            Ok(row)
+        });
+        rows.collect()
     }
 
     fn encode(

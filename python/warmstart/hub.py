@@ -71,16 +71,27 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
 
 def _fetch(repository: str, revision: str | None, token: str | bool | None) -> str:
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        """Of its own accord the bar that counts files shows itself in a pipe too."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"disable": None, **options})  # type: ignore[no-untyped-call]
 
     api = HfApi(token=token, library_name="warmstart", library_version=__version__)
-    listed = {file.rfilename for file in api.model_info(repository, revision=revision).siblings or ()}
+    info = api.model_info(repository, revision=revision)
+    listed = {file.rfilename for file in info.siblings or ()}
     weights = next((name for name in WEIGHT_FILES if name in listed), _CONFIG)
     # The weights come last: where they are whole, so is everything else.
     small = [_CONFIG, *SIDE_FILES, *([weights] if weights.endswith(_INDEX) else [])]
-    folder = Path(api.snapshot_download(repository, revision=revision, allow_patterns=small))
+    cached = Path(_cached(repository, revision) or "")
+    if cached.name == info.sha and all((cached / name).is_file() for name in small if name in listed):
+        return str(cached)
+    folder = Path(api.snapshot_download(repository, revision=revision, allow_patterns=small, tqdm_class=Bar))
     # The same commit, even if the branch has moved on meanwhile.
     large = [name for name in _weight_files(folder, weights) if name in listed]
-    return api.snapshot_download(repository, revision=folder.name, allow_patterns=large)
+    return api.snapshot_download(repository, revision=folder.name, allow_patterns=large, tqdm_class=Bar)
 
 
 def _weight_files(folder: Path, weights: str) -> list[str]:
@@ -121,7 +132,9 @@ def _is_offline(error: Exception) -> bool:
 
 def _is_refusal(error: Exception) -> bool:
     """Tell a hub that says no from one that does not answer; a name it could not have is refused too."""
-    return isinstance(error, ValueError) or 400 <= (_status(error) or 0) < 500
+    from huggingface_hub.errors import HFValidationError
+
+    return isinstance(error, HFValidationError) or 400 <= (_status(error) or 0) < 500
 
 
 def _explained(error: Exception, repository: str, revision: str | None) -> Exception:

@@ -16,6 +16,7 @@ import pytest
 import warmstart as ws
 from conftest import CONFIG
 from hub_server import Hub, files_of
+from warmstart import _core
 
 pytest.importorskip("huggingface_hub")
 
@@ -120,16 +121,20 @@ def snapshot(found: dict[str, Any]) -> set[str]:
 
 def test_fetch_when_first_then_gets_what_is_needed_and_when_again_then_nothing(hub, connect, backbone, model):
     extra = ("README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "model.fp16.safetensors")
-    pooling = {"1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}'}
-    hub.add("org/name", {**model, **pooling, **dict.fromkeys(extra, b"not needed")})
+    beside = dict.fromkeys(set(_core.SIDE_FILES) - set(model), b"{}")
+    hub.add("org/name", {**model, **beside, **dict.fromkeys(extra, b"not needed")})
     client = connect()
     found = client.open("org/name")
     assert_is(found, backbone)
-    assert snapshot(found) == {*model, *pooling}
+    assert snapshot(found) == {*model, *beside}
     assert not [path for path in hub.gets() for name in extra if path.endswith(name)]
     hub.requests.clear()
     assert_is(client.open("org/name"), backbone)
     assert hub.gets() == []
+    assert client.shown() == ""  # nobody watches a file
+    # Another library fetched what it needs, which is less.
+    (Path(found["source"]) / "1_Pooling" / "config.json").unlink()
+    assert snapshot(client.open("org/name")) == {*model, *beside}
 
 
 def test_cache_when_offline_then_serves_without_a_request(hub, connect, backbone, model):

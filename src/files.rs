@@ -56,8 +56,9 @@ impl Staged {
         Ok(path)
     }
 
-    /// Sync every staged file, move each into place, then remove `stale` files that an earlier save may have left.
-    pub fn commit(mut self, stale: &[&str]) -> Result<()> {
+    /// Sync every staged file, move each into place, and remove those that an earlier save left and that would be read in
+    /// their stead: `stale` names them, given the directory, while no other save changes it.
+    pub fn commit(mut self, stale: impl FnOnce(&Path) -> Result<Vec<String>>) -> Result<()> {
         // The mode that a plain new file gets here: some writers make their files private.
         let plain = self.staging.join(".mode");
         let permissions =
@@ -74,8 +75,9 @@ impl Staged {
         let directory = File::open(&self.target).map_err(|e| Error::io(&self.target, e))?;
         let _ = directory.lock();
         self.names.sort_by_key(|name| name == FIRST_READ);
+        let stale = stale(&self.target)?;
         remove(&self.target.join(FIRST_READ))?;
-        for name in stale.iter().filter(|name| !self.names.iter().any(|n| n == *name)) {
+        for name in stale.iter().filter(|name| !self.names.contains(name)) {
             remove(&self.target.join(name))?;
         }
         for name in &self.names {
@@ -134,7 +136,7 @@ mod tests {
         staged.write("a", b"new")?;
         staged.write("sub/b", b"new")?;
         assert_eq!(fs::read_to_string(target.join("a"))?, "old");
-        staged.commit(&["stale", "a", "never-there"])?;
+        staged.commit(|_| Ok(["stale", "a", "never-there"].map(String::from).to_vec()))?;
         assert_eq!(fs::read_to_string(target.join("a"))?, "new");
         assert_eq!(fs::read_to_string(target.join("sub/b"))?, "new");
         assert_eq!(fs::read_to_string(target.join("other"))?, "old");
@@ -166,7 +168,7 @@ mod tests {
         let path = staged.reserve("private")?;
         fs::write(&path, "x")?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        staged.commit(&[])?;
+        staged.commit(|_| Ok(Vec::new()))?;
         let mode = |name: &str| Ok::<_, std::io::Error>(fs::metadata(dir.path().join(name))?.permissions().mode());
         assert_eq!(mode("open")?, mode("private")?);
         Ok(())
@@ -180,7 +182,7 @@ mod tests {
             for name in ["config.json", "a", "b", "c"] {
                 staged.write(name, i.to_string().as_bytes())?;
             }
-            staged.commit(&[])
+            staged.commit(|_| Ok(Vec::new()))
         };
         std::thread::scope(|scope| -> Result<()> {
             let saves: Vec<_> = (0..16).map(|i| scope.spawn(move || save(i))).collect();

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "SIDE_FILES",
+    "WEIGHT_FILES",
     "Backbone",
     "DataError",
     "DeviceError",
@@ -28,6 +30,12 @@ __all__ = [
 ]
 
 __version__: str
+
+SIDE_FILES: tuple[str, ...]
+"""The small files that travel with a model's weights: tokenizer and pooling."""
+
+WEIGHT_FILES: tuple[str, ...]
+"""Files that hold weights or name those that do, in order of preference."""
 
 class WarmstartError(Exception): ...
 class WeightsError(WarmstartError): ...
@@ -88,7 +96,7 @@ class Backbone:
     @staticmethod
     def from_config(config: str, tokenizer: str, seed: int) -> Backbone:
         """``config`` is the text of a config.json, ``tokenizer`` a directory that holds a tokenizer."""
-    def save_pretrained(self, path: str) -> None: ...
+    def save_pretrained(self, path: str, max_shard_bytes: int) -> None: ...
     @property
     def family(self) -> str: ...
     @property
@@ -111,7 +119,9 @@ class Backbone:
     def default_pooling(self) -> str: ...
     def load_report(self) -> dict[str, Any]:
         """Keys ``loaded`` (count)``, missing, ignored, converted``: lists of tensor names."""
-    def parameters(self) -> list[tuple[str, list[int]]]: ...
+    def parameters(self) -> list[dict[str, Any]]:
+        """A row per parameter tensor, in the order of the model, with keys
+        ``name, shape, parameters`` (their number)``, dtype`` (``"f32"``)``, bytes``."""
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
     def embed(
         self,
@@ -181,7 +191,7 @@ class SequenceClassifier:
     def n_outputs(self) -> int: ...
     @property
     def n_parameters(self) -> int: ...
-    def save(self, path: str, labels: Sequence[str], multi_label: bool, metadata: str) -> None:
+    def save(self, path: str, labels: Sequence[str], multi_label: bool, metadata: str, max_shard_bytes: int) -> None:
         """Write a Hugging Face directory; ``metadata`` becomes ``warmstart.json``.
 
         Files are staged, read back and compared before they replace what was there.

@@ -10,8 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_precision, optional_positive_int, positive_int
+from warmstart.hub import fetched
+from warmstart.options import (
+    EMBED_BATCH_TOKENS,
+    MAX_SHARD_SIZE,
+    as_seed,
+    byte_count,
+    check_precision,
+    optional_positive_int,
+    positive_int,
+)
 from warmstart.progress import TokenBar
+from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
 
@@ -43,23 +53,49 @@ class Backbone:
         self._inner = inner
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str]) -> "Backbone":
-        """Open a Hugging Face directory.
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        verbose: bool = True,
+    ) -> "Backbone":
+        """Open a Hugging Face directory, or fetch a repository of the Hugging Face hub.
 
         Parameters
         ----------
         path : str or path
             Holds ``config.json``, the weights (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a
-            tokenizer (``tokenizer.json``, or ``vocab.txt`` with ``tokenizer_config.json``).
+            tokenizer (``tokenizer.json``, or ``vocab.txt`` with ``tokenizer_config.json``). A str that is no path here
+            and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
+            (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
+        revision : str, optional
+            Branch, tag or commit of the repository; None is its main branch.
+        token : str or bool, optional
+            Access token; None takes ``HF_TOKEN`` or that of ``hf auth login``, False takes none.
+        verbose : bool
+            Show the progress bars of ``huggingface_hub``.
 
         Raises
         ------
         FileNotFoundError
-            The directory or one of its files is not there.
+            The directory, one of its files, or the repository or its revision is not there.
+        ImportError
+            ``huggingface_hub`` is not installed.
+        ValueError
+            `revision` is given for a path.
+        WarmstartError
+            The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
         WeightsError
             The weights are unreadable or do not fit the configuration; every tensor at fault is named.
+
+        Warns
+        -----
+        UserWarning
+            The hub cannot be reached, and the copy in the cache is taken.
         """
-        return cls(_core.Backbone.from_pretrained(os.fspath(path)))
+        return cls(_core.Backbone.from_pretrained(fetched(path, revision, token, verbose)))
 
     @classmethod
     def from_config(
@@ -91,9 +127,27 @@ class Backbone:
             text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
         return cls(_core.Backbone.from_config(text, os.fspath(tokenizer), as_seed(random_state)))
 
-    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
-        """Write a Hugging Face directory that `from_pretrained` and transformers read."""
-        self._inner.save_pretrained(os.fspath(path))
+    def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
+        """Write a Hugging Face directory that `from_pretrained` and transformers read; an older one is replaced whole.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+        max_shard_size : int or str
+            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
+        """
+        self._inner.save_pretrained(os.fspath(path), byte_count("max_shard_size", max_shard_size))
+
+    def summary(self) -> Summary:
+        """List the modules with their shapes, numbers of parameters, number formats and bytes.
+
+        Examples
+        --------
+        >>> backbone.summary().n_parameters == backbone.n_parameters
+        True
+        """
+        return Summary(self._inner.parameters())
 
     @property
     def family(self) -> str:

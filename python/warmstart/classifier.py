@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.memory import MemoryEstimate
-from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.options import (
+    INFERENCE_PRECISIONS,
+    MAX_SHARD_SIZE,
+    byte_count,
+    check_compute,
+    optional_positive_int,
+)
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -276,8 +282,15 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+        max_shard_size : int or str
+            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
 
         Raises
         ------
@@ -289,7 +302,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         from warmstart.saving import save_classifier
 
         check_is_fitted(self)
-        save_classifier(self, self._trained, os.fspath(path))
+        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
     @property
     def backbone_(self) -> Backbone:

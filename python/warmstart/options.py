@@ -1,5 +1,6 @@
 """Arguments that several entry points share, checked once and in the same words."""
 
+import re
 import secrets
 from numbers import Integral
 from typing import Any
@@ -11,6 +12,10 @@ from warmstart import _core
 EMBED_BATCH_TOKENS = 4096
 """Tokens in one batch where nothing is trained: enough to fill the processor, small enough to stay in its caches."""
 
+MAX_SHARD_SIZE = "5GB"
+"""Weights larger than this are saved in several files."""
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt])(i?)b", re.IGNORECASE)
 _MAX_SEED = 2**32 - 1
 _MAX_COUNT = 2**40
 
@@ -37,6 +42,26 @@ def positive_int(name: str, value: Any, where: str = "") -> int:
 def optional_positive_int(name: str, value: Any) -> int | None:
     """Return ``None`` as it is, anything else as `positive_int` does."""
     return None if value is None else positive_int(name, value, " or None")
+
+
+def byte_count(name: str, value: Any) -> int:
+    """Return a number of bytes given as an int, or as text: ``"200MB"`` are 200,000,000, ``"200MiB"`` 209,715,200.
+
+    Raises
+    ------
+    TypeError
+        It is neither an integer nor text.
+    ValueError
+        It is below 1, or text of another form.
+    """
+    if not isinstance(value, str):
+        return positive_int(name, value, ' or text such as "200MB"')
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError(f'{name} must be a number of bytes or text such as "200MB", "1.5GB" or "2GiB", got {value!r}')
+    number, unit, binary = found.groups()
+    size = float(number) * (1024 if binary else 1000) ** ("kmgt".index(unit.lower()) + 1)
+    return positive_int(name, int(min(size, _MAX_COUNT)))
 
 
 TRAINING_PRECISIONS = ("auto", "f32", "bf16")

@@ -34,7 +34,7 @@ class Plan:
         """Sum up per layer: name, parameters, trainable parameters, learning rates, weight decays."""
         groups: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
-            groups.setdefault(_layer_of(row["name"]), []).append(row)
+            groups.setdefault(layer_of(row["name"]), []).append(row)
         lines: list[tuple[Any, ...]] = []
         for layer, rows in groups.items():
             trained = [row for row in rows if row["trainable"]]
@@ -59,7 +59,7 @@ class Plan:
         return ("total", self.n_parameters, self.n_trainable, None, None)
 
 
-def _layer_of(name: str) -> str:
+def layer_of(name: str) -> str:
     """Cut a parameter's path behind its first number, else at its first dot: ``encoder.layer.3``, ``embeddings``."""
     parts = name.split(".")
     number = next((i for i, part in enumerate(parts) if part.isdigit()), None)

@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 METADATA_FILE = "warmstart.json"
 
 
-def save_classifier(estimator: TextClassifier, trained: Trained, path: str) -> None:
+def save_classifier(estimator: TextClassifier, trained: Trained, path: str, max_shard_bytes: int) -> None:
     """Write a fitted classifier.
 
     Parameters
@@ -32,6 +32,8 @@ def save_classifier(estimator: TextClassifier, trained: Trained, path: str) -> N
         Its fitted state.
     path : str
         The directory.
+    max_shard_bytes : int
+        Largest weight file.
 
     Warns
     -----
@@ -54,7 +56,8 @@ def save_classifier(estimator: TextClassifier, trained: Trained, path: str) -> N
         "report": trained.report.to_dict(),
     }
     labels = [str(label) for label in trained.classes.values.tolist()]
-    trained.model.save(path, labels, trained.classes.multi_label, json.dumps(metadata, default=_plain, indent=1))
+    text = json.dumps(metadata, default=_plain, indent=1)
+    trained.model.save(path, labels, trained.classes.multi_label, text, max_shard_bytes)
 
 
 def load(path: str | os.PathLike[str]) -> TextClassifier:

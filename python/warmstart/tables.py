@@ -7,7 +7,7 @@ from typing import Any
 
 Row = Sequence[Any]
 
-_NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]?\d+)?( [kMGT]?i?B)?%?$")
+_NUMBER = re.compile(r"-?[\d,]+(\.\d+)?(e[+-]?\d+)?( [KMGT]?i?B)?%?$")
 _CELL = "padding:2px 10px;text-align:"
 
 

@@ -8,6 +8,7 @@ mod mode;
 mod parameters;
 mod pretrained;
 mod shard;
+mod shards;
 mod weights;
 
 pub use bert::Bert;
@@ -19,4 +20,5 @@ pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
 pub use pretrained::Backbone;
 pub(crate) use pretrained::{METADATA, is_pooler, replaced_files, same_values, stage_common};
-pub use weights::{Checkpoint, LoadReport, write_safetensors};
+pub(crate) use shards::stage_weights;
+pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES};

@@ -8,7 +8,8 @@ use super::config::Config;
 use super::embed::Pooling;
 use super::layers::linear_specs;
 use super::parameters::{Parameters, Spec, initialise};
-use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
+use super::shards::{shards_in, stage_weights};
+use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
 use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -177,28 +178,29 @@ impl Backbone {
         Self { params, report: Arc::new(report), encoder: EncoderCache::default(), ..self.clone() }
     }
 
-    /// Write a Hugging Face directory that `transformers.AutoModel` reads.
-    pub fn save_pretrained(&self, dir: &Path) -> Result<()> {
+    /// Write a Hugging Face directory that `transformers.AutoModel` reads, with weight files of at most `max_shard_bytes`.
+    pub fn save_pretrained(&self, dir: &Path, max_shard_bytes: u64) -> Result<()> {
         let mut staged = Staged::begin(dir)?;
         let mut config = self.config.raw.clone();
         config.insert("architectures".into(), serde_json::json!(["BertModel"]));
         stage_common(&mut staged, self, &config)?;
         let tensors = self.params.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
-        write_safetensors(tensors, &staged.reserve("model.safetensors")?)?;
+        stage_weights(&mut staged, tensors, max_shard_bytes)?;
         let read_back = Self::from_pretrained(staged.directory())?;
         if !same_values(&self.params, &read_back.params)? {
             return Err(Error::Weights(format!("{}: the weights read back differ from those written", dir.display())));
         }
-        staged.commit(&replaced_files())
+        staged.commit(replaced_files)
     }
 }
 
 /// What `save` of an estimator writes beside the Hugging Face files.
 pub(crate) const METADATA: &str = "warmstart.json";
 
-/// Files of an earlier save that would change what is read if they stayed.
-pub(crate) fn replaced_files() -> Vec<&'static str> {
-    [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat()
+/// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
+pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
+    let fixed = [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat();
+    Ok(fixed.into_iter().map(String::from).chain(shards_in(dir)?).collect())
 }
 
 /// `config.json` and the side files.

@@ -48,8 +48,8 @@ impl PyBackbone {
         .map(Self)
     }
 
-    fn save_pretrained(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        run(py, || self.0.save_pretrained(&path))
+    fn save_pretrained(&self, py: Python<'_>, path: PathBuf, max_shard_bytes: u64) -> PyResult<()> {
+        run(py, || self.0.save_pretrained(&path, max_shard_bytes))
     }
 
     #[getter]
@@ -111,8 +111,18 @@ impl PyBackbone {
         convert::load_report(py, &self.0.report)
     }
 
-    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        self.0.params.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect()
+    fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let rows = Backbone::specs(&self.0.config).into_iter().map(|spec| {
+            let tensor = self.0.params.get(&spec.name).map_err(to_python)?;
+            let row = PyDict::new(py);
+            row.set_item("name", spec.name)?;
+            row.set_item("shape", tensor.dims())?;
+            row.set_item("parameters", tensor.elem_count())?;
+            row.set_item("dtype", tensor.dtype().as_str())?;
+            row.set_item("bytes", tensor.elem_count() * tensor.dtype().size_in_bytes())?;
+            Ok(row)
+        });
+        rows.collect()
     }
 
     fn encode(

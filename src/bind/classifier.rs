@@ -131,8 +131,9 @@ impl PySequenceClassifier {
         labels: Vec<String>,
         multi_label: bool,
         metadata: &str,
+        max_shard_bytes: u64,
     ) -> PyResult<()> {
-        run(py, || self.0.save(&path, &labels, multi_label, metadata))
+        run(py, || self.0.save(&path, &labels, multi_label, metadata, max_shard_bytes))
     }
 
     #[staticmethod]

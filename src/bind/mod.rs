@@ -1,6 +1,7 @@
 //! The only Python code: normalised arguments in, plain data out.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 mod backbone;
 mod classifier;
@@ -10,7 +11,9 @@ mod errors;
 mod guard;
 mod monitor;
 
+use crate::backbone::WEIGHT_FILES;
 use crate::compute;
+use crate::text::SIDE_FILES;
 
 /// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else the processors this process may use.
 #[pyfunction]
@@ -46,6 +49,8 @@ fn status_bytes(field: &str) -> usize {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     compute::check_environment().map_err(errors::to_python)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("WEIGHT_FILES", PyTuple::new(module.py(), WEIGHT_FILES)?)?;
+    module.add("SIDE_FILES", PyTuple::new(module.py(), SIDE_FILES)?)?;
     errors::register(module)?;
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::classification::ClassificationHead;
 use crate::backbone::{
     Backbone, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, collect_rows, is_pooler,
-    replaced_files, same_values, stage_common, write_safetensors,
+    replaced_files, same_values, stage_common, stage_weights,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -73,8 +73,16 @@ impl SequenceClassifier {
         collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
     }
 
-    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there.
-    pub fn save(&self, dir: &Path, labels: &[String], multi_label: bool, metadata: &str) -> Result<()> {
+    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight
+    /// file is larger than `max_shard_bytes`.
+    pub fn save(
+        &self,
+        dir: &Path,
+        labels: &[String],
+        multi_label: bool,
+        metadata: &str,
+        max_shard_bytes: u64,
+    ) -> Result<()> {
         if labels.len() != self.n_outputs()? {
             return Err(Error::Value(format!("got {} labels for {} outputs", labels.len(), self.n_outputs()?)));
         }
@@ -84,10 +92,10 @@ impl SequenceClassifier {
         let named = |(name, tensor): (&str, &Tensor)| (format!("bert.{name}"), tensor.clone());
         let mut tensors: Vec<(String, Tensor)> = self.backbone.params.iter().map(named).collect();
         tensors.extend(self.head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
-        write_safetensors(tensors, &staged.reserve("model.safetensors")?)?;
+        stage_weights(&mut staged, tensors, max_shard_bytes)?;
         let (read_back, _) = Self::load(staged.directory())?;
         self.compare(&read_back, dir)?;
-        staged.commit(&replaced_files())
+        staged.commit(replaced_files)
     }
 
     fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {

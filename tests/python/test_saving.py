@@ -1,6 +1,8 @@
 """`save` and `load`: a Hugging Face directory with ``warmstart.json``, and what damage does."""
 
 import json
+import re
+import struct
 
 import numpy as np
 import pytest
@@ -110,6 +112,91 @@ def test_a_disk_that_fills_up_leaves_the_older_save(make, texts, labels, saved):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def sizes(directory, name):
+    """Return the bytes of every tensor in a safetensors file."""
+    content = (directory / name).read_bytes()
+    header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+    return {n: t["data_offsets"][1] - t["data_offsets"][0] for n, t in header.items() if n != "__metadata__"}
+
+
+def weights_in(directory):
+    return sorted(p.name for p in directory.iterdir() if re.match(r"model|pytorch_model", p.name))
+
+
+@pytest.mark.parametrize(("given", "limit"), [("9.5KB", 9500), (8448, 8448), ("8 KiB", 8192), (1, 1)])
+def test_weights_above_a_size_become_shards_with_an_index(fitted, texts, tmp_path, given, limit):
+    fitted.save(tmp_path / "whole")
+    fitted.save(tmp_path / "model", max_shard_size=given)
+    index = json.loads((tmp_path / "model" / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    shards = sorted(set(index["weight_map"].values()))
+    n = len(shards)
+    assert shards == [f"model-{i:05}-of-{n:05}.safetensors" for i in range(1, n + 1)]
+    assert weights_in(tmp_path / "model") == [*shards, "model.safetensors.index.json"]
+    found = {}
+    for shard in shards:
+        inside = sizes(tmp_path / "model", shard)
+        assert sum(inside.values()) <= limit or len(inside) == 1
+        assert {index["weight_map"][name] for name in inside} == {shard}
+        found |= inside
+    assert found == sizes(tmp_path / "whole", "model.safetensors")
+    assert index["metadata"]["total_size"] == sum(found.values())
+    np.testing.assert_array_equal(ws.load(tmp_path / "model").predict_proba(texts), fitted.predict_proba(texts))
+
+
+def test_weights_of_exactly_the_size_are_one_file(backbone, tmp_path):
+    total = 4 * backbone.n_parameters
+    backbone.save_pretrained(tmp_path / "one", max_shard_size=total)
+    assert weights_in(tmp_path / "one") == ["model.safetensors"]
+    backbone.save_pretrained(tmp_path / "two", max_shard_size=total - 1)
+    assert len(weights_in(tmp_path / "two")) == 3
+
+
+def test_a_save_of_other_shards_keeps_none_of_the_older(backbone, texts, tmp_path):
+    for name in ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json", "model-mine"):
+        (tmp_path / name).write_text("old")
+    expected = backbone.embed(texts)
+    for limit, n in ((1, 39), ("20KB", 5), ("5GB", 1), ("20KB", 5)):
+        backbone.save_pretrained(tmp_path, max_shard_size=limit)
+        assert len(weights_in(tmp_path)) == n + (n > 1) + 1, weights_in(tmp_path)
+        assert "model-mine" in weights_in(tmp_path)
+        np.testing.assert_array_equal(ws.Backbone.from_pretrained(tmp_path).embed(texts), expected)
+
+
+def test_a_disk_that_fills_up_leaves_the_older_shards(backbone, tmp_path):
+    resource = pytest.importorskip("resource")
+    backbone.save_pretrained(tmp_path / "model", max_shard_size="12KB")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises((OSError, ws.WarmstartError), match="model"):
+            backbone.save_pretrained(tmp_path / "model", max_shard_size="40KB")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "model").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("size", "error", "match"),
+    [
+        ("big", ValueError, "got 'big'"),
+        ("5", ValueError, "got '5'"),
+        ("-1GB", ValueError, "got '-1GB'"),
+        ("0MB", ValueError, "at least 1"),
+        (0, ValueError, "at least 1"),
+        (-5, ValueError, "at least 1"),
+        (1.5, TypeError, "1.5"),
+        (None, TypeError, "None"),
+        (True, TypeError, "True"),
+    ],
+)
+def test_a_size_that_is_none_is_refused(backbone, fitted, tmp_path, size, error, match):
+    for save in (backbone.save_pretrained, fitted.save):
+        with pytest.raises(error, match=f"max_shard_size.*{match}"):
+            save(tmp_path / "model", max_shard_size=size)
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_directory_that_is_not_there(tmp_path):

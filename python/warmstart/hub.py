@@ -1,0 +1,184 @@
+"""Models of the Hugging Face hub: fetched by ``huggingface_hub`` into its own cache, and only the files needed."""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version__
+
+_CONFIG = "config.json"
+_INDEX = ".index.json"
+_REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?", re.ASCII)
+
+
+def fetched(path: str | os.PathLike[str], revision: str | None, token: str | bool | None, verbose: bool) -> str:
+    """Return `path` where it is one, else the directory in the cache that holds the repository of that name.
+
+    Parameters
+    ----------
+    path : str or path
+        A str that is no path here and reads ``"org/name"`` or ``"name"`` is a repository.
+    revision : str, optional
+        Branch, tag or commit of a repository; None is its main branch.
+    token : str or bool, optional
+        Access token; None takes ``HF_TOKEN`` or that of ``hf auth login``, False takes none.
+    verbose : bool
+        Show the progress bars of ``huggingface_hub``.
+
+    Raises
+    ------
+    FileNotFoundError
+        The repository or its revision is not there.
+    ImportError
+        ``huggingface_hub`` is not installed.
+    ValueError
+        `revision` is given for a path.
+    WarmstartError
+        The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
+    """
+    if not isinstance(path, str) or not _REPOSITORY.fullmatch(path) or os.path.exists(path):
+        if revision is not None:
+            raise ValueError(f"revision={revision!r} is for repositories of the Hugging Face hub; {path!r} is a path")
+        return os.fspath(path)
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{path!r} is no path here, and what fetches it from the Hugging Face hub is not installed: "
+            'pip install "warmstart[hub]"'
+        ) from error
+    with _progress_bars(verbose):
+        try:
+            return _fetch(path, revision, token)
+        except Exception as error:
+            folder = None if _is_refusal(error) else _cached(path, revision)
+            if folder is None:
+                raise _explained(error, path, revision) from error
+            if not _is_offline(error):
+                warnings.warn(
+                    f"{path}: the hub could not be reached ({_cause(error)}); the copy in the cache is taken, "
+                    "which may be older",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            return folder
+
+
+def _fetch(repository: str, revision: str | None, token: str | bool | None) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        """Of its own accord the bar that counts files shows itself in a pipe too."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{"disable": None, **options})  # type: ignore[no-untyped-call]
+
+    api = HfApi(token=token, library_name="warmstart", library_version=__version__)
+    info = api.model_info(repository, revision=revision)
+    listed = {file.rfilename for file in info.siblings or ()}
+    weights = next((name for name in WEIGHT_FILES if name in listed), _CONFIG)
+    # The weights come last: where they are whole, so is everything else.
+    small = [_CONFIG, *SIDE_FILES, *([weights] if weights.endswith(_INDEX) else [])]
+    cached = Path(_cached(repository, revision) or "")
+    if cached.name == info.sha and all((cached / name).is_file() for name in small if name in listed):
+        return str(cached)
+    folder = Path(api.snapshot_download(repository, revision=revision, allow_patterns=small, tqdm_class=Bar))
+    # The same commit, even if the branch has moved on meanwhile.
+    large = [name for name in _weight_files(folder, weights) if name in listed]
+    return api.snapshot_download(repository, revision=folder.name, allow_patterns=large, tqdm_class=Bar)
+
+
+def _weight_files(folder: Path, weights: str) -> list[str]:
+    """Return the files that hold the weights: `weights` itself, or those that it names as an index."""
+    if not weights.endswith(_INDEX):
+        return [weights]
+    try:
+        shards = json.loads((folder / weights).read_text(encoding="utf-8"))["weight_map"].values()
+        return sorted({name for name in shards if isinstance(name, str) and "/" not in name})
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []  # opening the directory says what is wrong with it
+
+
+def _cached(repository: str, revision: str | None) -> str | None:
+    """Return the directory of a copy in the cache that is whole."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repository, _CONFIG, revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    weights = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if weights is None or not all((folder / name).is_file() for name in _weight_files(folder, weights)):
+        return None
+    return str(folder)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the status of the answer that the error is about."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _is_offline(error: Exception) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Tell a hub that says no from one that does not answer; a name it could not have is refused too."""
+    from huggingface_hub.errors import HFValidationError
+
+    return isinstance(error, HFValidationError) or 400 <= (_status(error) or 0) < 500
+
+
+def _explained(error: Exception, repository: str, revision: str | None) -> Exception:
+    from huggingface_hub import constants, errors
+
+    hub = constants.ENDPOINT
+    credentials = "give token=..., set HF_TOKEN, or run: hf auth login"
+    if isinstance(error, errors.GatedRepoError):
+        page = f"{hub}/{repository}"
+        return WarmstartError(f"{repository} is gated: ask for access at {page}, then {credentials}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return FileNotFoundError(
+            f"{repository}: no such directory, and {hub} has no such model, or it is private: then {credentials}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return FileNotFoundError(f"{repository} has no revision {revision!r}: give a branch, a tag or a commit")
+    if isinstance(error, errors.HFValidationError):
+        return FileNotFoundError(f"{repository}: no such directory, and no name of a repository: {_cause(error)}")
+    if _status(error) in (401, 403):
+        return WarmstartError(f"{repository}: {hub} refuses the token ({_cause(error)}); {credentials}")
+    if _is_offline(error):
+        return WarmstartError(
+            f"{repository}{f' at revision {revision}' if revision else ''} is not whole in the cache "
+            f"{constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch it; open it once without"
+        )
+    return WarmstartError(
+        f"{repository} could not be fetched from {hub}, and is not whole in the cache: {_cause(error)}"
+    )
+
+
+def _cause(error: Exception) -> str:
+    """Return the kind of the error and the first line of its message."""
+    return f"{type(error).__name__}: {next((line for line in str(error).splitlines() if line.strip()), '')}"
+
+
+@contextmanager
+def _progress_bars(verbose: bool) -> Iterator[Any]:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if verbose or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

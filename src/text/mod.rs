@@ -3,6 +3,7 @@
 mod byte_bpe;
 mod charsmap;
 mod encodings;
+mod extend;
 mod llama;
 mod proto;
 mod sentence_piece;
@@ -10,9 +11,13 @@ mod settings;
 mod side_files;
 mod template;
 mod tokenizer;
+mod train;
 mod unigram;
 mod word_piece;
+mod words;
 
 pub use encodings::Encodings;
+pub use extend::{Extender, Extension};
 pub use side_files::{SIDE_FILES, SideFiles};
 pub use tokenizer::Tokenizer;
+pub use train::TokenizerTrainer;

@@ -38,6 +38,7 @@ struct Draft<'a> {
     /// New merges with their rank, for BPE.
     merges: HashMap<(String, String), usize>,
     known: HashSet<String>,
+    made: HashMap<String, u32>,
 }
 
 impl<'a> Extender<'a> {
@@ -107,7 +108,7 @@ impl<'a> Draft<'a> {
         };
         let known = tokenizer.inner.get_vocab(true).into_keys().collect();
         let next_id = tokenizer.vocab_size() as u32;
-        Ok(Self { tokenizer, json, next_id, rows: Vec::new(), merges: HashMap::new(), known })
+        Ok(Self { tokenizer, json, next_id, rows: Vec::new(), merges: HashMap::new(), known, made: HashMap::new() })
     }
 
     /// Texts and ids of the pieces that the old model makes of a word.
@@ -127,6 +128,7 @@ impl<'a> Draft<'a> {
         self.next_id += 1;
         self.rows.push((id, old));
         self.known.insert(text.to_string());
+        self.made.insert(text.to_string(), id);
         id
     }
 
@@ -198,18 +200,37 @@ impl<'a> Draft<'a> {
         // A little more likely than its pieces, so that it is preferred to them; an unknown character has no likelihood.
         let known = old.iter().all(|(text, id)| vocab.get(*id as usize).is_some_and(|piece| piece[0] == **text));
         let likelihood = old.iter().filter_map(|(_, id)| scores.get(*id as usize)).sum::<f64>() + 1e-6;
-        // An index is an id: added tokens that lie between stand in the list too.
-        while vocab.len() < self.next_id as usize {
-            let id = vocab.len();
-            let added = self.json["added_tokens"].as_array().into_iter().flatten().find(|token| token["id"] == id);
-            let content =
-                added.and_then(|token| token["content"].as_str()).map_or(format!("<unused{id}>"), str::to_string);
-            vocab.push(json!([content, smallest]));
-        }
+        self.fill(&mut vocab, smallest);
         vocab.push(json!([word, if known { likelihood } else { smallest }]));
         self.json["model"]["vocab"] = vocab.into();
         self.new_row(word, old.into_iter().map(|(_, id)| id).collect());
         Ok(())
+    }
+
+    /// In a list an index is an id: added tokens that lie between stand there too.
+    fn fill(&self, vocab: &mut Vec<Value>, score: f64) {
+        while vocab.len() < self.next_id as usize {
+            let id = vocab.len();
+            let mut added = self.json["added_tokens"].as_array().into_iter().flatten();
+            let added = added.find(|token| token["id"] == id).and_then(|token| token["content"].as_str());
+            vocab.push(json!([added.map_or(format!("<unused{id}>"), str::to_string), score]));
+        }
+    }
+
+    /// Readers number added tokens anew, after the model's, unless the model has them too.
+    fn pin_added_tokens(&mut self) {
+        let added = self.json["added_tokens"].as_array().cloned().unwrap_or_default();
+        if let Some(mut vocab) = self.json["model"]["vocab"].as_array_mut().map(std::mem::take) {
+            let smallest = vocab.iter().filter_map(|piece| piece[1].as_f64()).fold(f64::INFINITY, f64::min);
+            self.fill(&mut vocab, smallest);
+            self.json["model"]["vocab"] = vocab.into();
+        } else if let Some(vocab) = self.json["model"]["vocab"].as_object_mut() {
+            for token in added {
+                if let Some(content) = token["content"].as_str() {
+                    vocab.entry(content).or_insert(token["id"].clone());
+                }
+            }
+        }
     }
 
     fn add_token(&mut self, token: &str) -> Result<()> {
@@ -228,14 +249,15 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn finish(self, files: &SideFiles) -> Result<Extension> {
+    fn finish(mut self, files: &SideFiles) -> Result<Extension> {
+        self.pin_added_tokens();
         let bytes = serde_json::to_vec(&self.json).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?;
         let tokenizer = parse_json(&bytes)?;
-        let (old, new) = (self.tokenizer.inner.get_vocab(true), tokenizer.get_vocab(true));
-        if new.len() != old.len() + self.rows.len() || old.iter().any(|(text, id)| new.get(text) != Some(id)) {
-            return Err(Error::Data(
-                "extend_vocabulary: the ids of this tokenizer have gaps that new tokens would fill".into(),
-            ));
+        let old = self.tokenizer.inner.get_vocab(true);
+        if let Some((text, id)) =
+            old.iter().chain(&self.made).find(|(text, id)| tokenizer.token_to_id(text) != Some(**id))
+        {
+            return Err(Error::Data(format!("extend_vocabulary: the token {text:?} would not keep its id {id}")));
         }
         let mut files = files.clone();
         let vocabularies = ["vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"];

@@ -106,6 +106,9 @@ impl TokenizerTrainer {
                 drop(config.insert("do_lower_case".into(), lowercase.unwrap_or(default).into()))
             }
         }
+        if kind == Kind::Unigram(unigram::Family::XlNet) {
+            config.insert("additional_special_tokens".into(), json!(["<eop>", "<eod>"]));
+        }
         let config = Value::Object(config);
         let most = 1 << 24;
         if vocab_size <= specials.len() || vocab_size > most {

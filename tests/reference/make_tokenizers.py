@@ -76,7 +76,9 @@ def record(tokenizer):
 
     def encode(text, pair=None):
         # As a batch of one: the call on single strings takes an empty second text for none.
-        batch = tokenizer([text], None if pair is None else [pair], return_offsets_mapping=True, return_token_type_ids=True)
+        batch = tokenizer(
+            [text], None if pair is None else [pair], return_offsets_mapping=True, return_token_type_ids=True
+        )
         return batch["input_ids"][0], batch["token_type_ids"][0], [n for o in batch["offset_mapping"][0] for n in o]
 
     cases = []
@@ -148,7 +150,8 @@ def main():
     rules = HERE / "rules.tsv"
     rules.write_text(
         "".join(
-            f"{' '.join(f'{ord(c):X}' for c in a)}\t{' '.join(f'{ord(c):X}' for c in b)}\n" for a, b in NORMALISATION.items()
+            f"{' '.join(f'{ord(c):X}' for c in a)}\t{' '.join(f'{ord(c):X}' for c in b)}\n"
+            for a, b in NORMALISATION.items()
         )
     )
     byte_bpe(HERE / "gpt2", ["<|endoftext|>"])

@@ -101,9 +101,9 @@ class Backbone:
     def extend_vocabulary(self, corpus_or_tokens: Iterable[str], n_tokens: int | None = None) -> "Backbone":
         """Give the model new tokens; old ids, pieces and merges stay.
 
-        A new row of the word embedding is the mean of the rows of the pieces that stood in its place. A word becomes one
-        token where a space precedes it. A token that would be cut into several words, as ``[NEW]``, is matched as it is
-        written. In byte-pair encoding a word of k pieces takes k - 1 tokens, as its merges need them.
+        A new row of the word embedding is the mean of the rows of the pieces that stood in its place. A word becomes
+        one token where a space precedes it. A token that would be cut into several words, as ``[NEW]``, is matched as
+        it is written. In byte-pair encoding a word of k pieces takes k - 1 tokens, as its merges need them.
 
         Parameters
         ----------

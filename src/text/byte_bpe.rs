@@ -49,8 +49,15 @@ pub(super) fn build(vocab: &[u8], merges: &[u8], settings: Settings) -> Result<T
     let family = Family::of(&settings)?;
     let ids: HashMap<String, u32> =
         serde_json::from_slice(vocab).map_err(|e| Error::Data(format!("vocab.json: expected tokens and ids: {e}")))?;
+    let merges = parse_merges(merges)?;
+    // The library panics where the result is longer than every token.
+    if let Some((a, b)) = merges.iter().find(|(a, b)| !ids.contains_key(&format!("{a}{b}"))) {
+        return Err(Error::Data(format!(
+            "merges.txt: {a:.60?} and {b:.60?} make a token that vocab.json does not have"
+        )));
+    }
     let model = BPE::builder()
-        .vocab_and_merges(ids.into_iter().collect::<Vocab>(), parse_merges(merges)?)
+        .vocab_and_merges(ids.into_iter().collect::<Vocab>(), merges)
         .continuing_subword_prefix(String::new())
         .end_of_word_suffix(String::new())
         .build()

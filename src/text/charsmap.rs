@@ -23,7 +23,7 @@ pub(super) fn normalizer(bytes: &[u8]) -> Result<Precompiled> {
     let is_inside = |node: usize| node | 0xff < units.len();
     for (i, &unit) in units.iter().enumerate() {
         // Values and unused units are never stepped on; the walk begins at unit 0.
-        if i > 0 && (unit >> 31 == 1 || unit & 0xff == 0) {
+        if i > 0 && (unit >> 31 == 1 || unit.trailing_zeros() >= 8) {
             continue;
         }
         let node = i ^ ((unit as usize >> 10) << ((unit & (1 << 9)) >> 6));

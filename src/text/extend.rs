@@ -173,8 +173,8 @@ impl<'a> Draft<'a> {
         if (1..pieces.len()).filter(|&n| !self.known.contains(&made(n))).count() > room {
             return Ok(());
         }
-        for n in 1..pieces.len() {
-            let (left, right, text) = (made(n - 1), pieces[n].clone(), made(n));
+        for (n, right) in pieces.iter().enumerate().skip(1) {
+            let (left, right, text) = (made(n - 1), right.clone(), made(n));
             if !self.known.contains(&text) {
                 let id = self.new_id(&text)?;
                 self.json["model"]["vocab"][&text] = id.into();

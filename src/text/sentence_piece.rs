@@ -134,7 +134,7 @@ fn convert(model: Model, mut settings: Settings, file_bytes: usize) -> Result<To
     };
     let unigram =
         Unigram { pieces: model.pieces.into_iter().map(|p| (p.text, p.score)).collect(), unk_id: model.unk_id };
-    unigram::assemble(family.from_sentence_piece(unigram, &settings), normalization, family, settings)
+    unigram::assemble(family.renumber(unigram, &settings), normalization, family, settings)
 }
 
 /// The BPE model whose merges follow from the pieces: every way to cut a piece into two others, pieces in order of id.

@@ -103,7 +103,7 @@ impl TokenizerTrainer {
             }
             (None, _) => {}
             (Some(default), lowercase) => {
-                drop(config.insert("do_lower_case".into(), lowercase.unwrap_or(default).into()))
+                drop(config.insert("do_lower_case".into(), lowercase.unwrap_or(default).into()));
             }
         }
         if kind == Kind::Unigram(unigram::Family::XlNet) {

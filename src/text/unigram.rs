@@ -78,7 +78,7 @@ impl Family {
     }
 
     /// The vocabulary as the models count it: fairseq's put special tokens before SentencePiece's and the mask last.
-    pub fn from_sentence_piece(self, model: Unigram, settings: &Settings) -> Unigram {
+    pub fn renumber(self, model: Unigram, settings: &Settings) -> Unigram {
         let defaults = self.defaults();
         let token = |key: &str| {
             let default = defaults.iter().find(|(k, _)| *k == key).map_or("", |(_, token)| *token);

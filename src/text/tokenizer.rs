@@ -91,9 +91,11 @@ impl Tokenizer {
         let room = max_length - specials;
         let encode = |i: usize| -> Result<Encoded> {
             let pair = pairs.map(|pairs| pairs[i].as_str());
-            let (encoding, truncated) = self
-                .encode_one(&texts[i], pair, room)
-                .map_err(|e| Error::Data(format!("text {i}: cannot be tokenised: {e}")))?;
+            let failed = |e: &dyn std::fmt::Display| Error::Data(format!("text {i}: cannot be tokenised: {e}"));
+            // The library panics where a tokenizer.json names a token that it does not have.
+            let encoded = catch_unwind(AssertUnwindSafe(|| self.encode_one(&texts[i], pair, room)));
+            let encoded = encoded.map_err(|_| failed(&"the parts of the tokenizer contradict each other"))?;
+            let (encoding, truncated) = encoded.map_err(|e| failed(&e))?;
             compact(&encoding, truncated)
                 .ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };

@@ -164,6 +164,10 @@ mod hostile {
         bytes
     }
 
+    fn config(cases: u32) -> ProptestConfig {
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+    }
+
     fn open(files: &SideFiles, model_type: &str) {
         if let Ok(tokenizer) = Tokenizer::from_files(files, Some(model_type)) {
             let texts = ["the cat ﬁne e\u{301} 我 🙂\u{200d} x\u{0} <mask>", "", "\u{10ffff}"].map(String::from);
@@ -186,7 +190,7 @@ mod hostile {
             let whole = files.0[name].clone();
             let changes = prop::collection::vec((any::<usize>(), any::<u8>()), 0..6);
             let strategy = (changes, any::<usize>(), prop_oneof![Just(0usize), 0..60usize]);
-            proptest!(ProptestConfig::with_cases(150), |((changes, from, without) in strategy)| {
+            proptest!(config(150), |((changes, from, without) in strategy)| {
                 let mut files = files.clone();
                 files.0.insert(name.into(), damaged(&whole, &changes, from, without));
                 open(&files, model_type);
@@ -194,7 +198,7 @@ mod hostile {
             // As tokenizer.json, too.
             let json = Tokenizer::from_files(&files, Some(model_type))?.to_json()?.into_bytes();
             let changes = prop::collection::vec((any::<usize>(), any::<u8>()), 0..4);
-            proptest!(ProptestConfig::with_cases(50), |(changes in changes)| {
+            proptest!(config(50), |(changes in changes)| {
                 let mut files = SideFiles::default();
                 files.0.insert("tokenizer.json".into(), damaged(&json, &changes, 0, 0));
                 open(&files, model_type);

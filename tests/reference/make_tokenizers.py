@@ -1,4 +1,4 @@
-# ruff: noqa: E501, RUF001, RUF003, SIM905
+# ruff: noqa: E501, RUF001, SIM905
 """Train tiny tokenizers and record what transformers' fast tokenizers make of awkward texts.
 
 Run by hand; the outputs are committed, so the tests need none of these packages:

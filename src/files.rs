@@ -2,8 +2,8 @@
 //!
 //! Everything is written under a temporary directory inside the target and synced; only then is each file renamed into
 //! place. A disk that fills up, or a process that dies while writing, leaves what was there before. `config.json`, with which
-//! every reader begins, is taken away first and put in place last: a machine that stops between two renames leaves a
-//! directory that does not open, never one that mixes two models.
+//! every reader begins, is (where it is among the files) taken away first and put in place last: a machine that stops
+//! between two renames leaves a directory that does not open, never one that mixes two models.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -76,7 +76,9 @@ impl Staged {
         let _ = directory.lock();
         self.names.sort_by_key(|name| name == FIRST_READ);
         let stale = stale(&self.target)?;
-        remove(&self.target.join(FIRST_READ))?;
+        if self.names.last().is_some_and(|name| name == FIRST_READ) {
+            remove(&self.target.join(FIRST_READ))?;
+        }
         for name in stale.iter().filter(|name| !self.names.contains(name)) {
             remove(&self.target.join(name))?;
         }

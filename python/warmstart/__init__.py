@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
+    from warmstart.tokenizer import Tokenizer, train_tokenizer
 
 __all__ = [
     "Backbone",
@@ -43,12 +44,14 @@ __all__ = [
     "MemoryEstimate",
     "Report",
     "TextClassifier",
+    "Tokenizer",
     "TrainingError",
     "WarmstartError",
     "WeightsError",
     "__version__",
     "load",
     "set_num_threads",
+    "train_tokenizer",
 ]
 
 _LAZY = {
@@ -60,7 +63,9 @@ _LAZY = {
     "MemoryEstimate": "memory",
     "Report": "report",
     "TextClassifier": "classifier",
+    "Tokenizer": "tokenizer",
     "load": "saving",
+    "train_tokenizer": "tokenizer",
 }
 
 

@@ -3,7 +3,7 @@
 Shape letters: ``N`` texts, ``T`` tokens, ``D`` hidden size, ``C`` outputs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, final, type_check_only
 
 import numpy as np
@@ -17,12 +17,15 @@ __all__ = [
     "DeviceError",
     "Encodings",
     "SequenceClassifier",
+    "Tokenizer",
+    "TokenizerTrainer",
     "TrainingError",
     "WarmstartError",
     "WeightsError",
     "__version__",
     "_backbone_from_state",
     "_classifier_from_state",
+    "_tokenizer_from_files",
     "get_num_threads",
     "peak_memory_bytes",
     "resident_memory_bytes",
@@ -88,14 +91,39 @@ class Encodings:
         """Character offsets ``[T, 2]`` into the text a token came from; special tokens are ``(0, 0)``."""
 
 @final
+class Tokenizer:
+    """Texts to ids. Immutable."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
+    def decode(self, ids: Sequence[Sequence[int]], skip_special_tokens: bool) -> list[str]: ...
+    def save(self, path: str) -> None: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class TokenizerTrainer:
+    """Counts the words of texts, then makes a tokenizer, once."""
+
+    def __new__(
+        cls, kind: str, family: str | None, vocab_size: int, min_frequency: int, lowercase: bool | None
+    ) -> TokenizerTrainer: ...
+    def feed(self, texts: Sequence[str]) -> None: ...
+    def train(self) -> Tokenizer: ...
+
+@final
 class Backbone:
     """A pretrained transformer and its tokenizer. Immutable."""
 
     @staticmethod
     def from_pretrained(path: str) -> Backbone: ...
     @staticmethod
-    def from_config(config: str, tokenizer: str, seed: int) -> Backbone:
-        """``config`` is the text of a config.json, ``tokenizer`` a directory that holds a tokenizer."""
+    def from_config(config: str, tokenizer: Tokenizer | str, seed: int) -> Backbone:
+        """``config`` is the text of a config.json, ``tokenizer`` a tokenizer or a directory that holds one."""
+    def extend_vocabulary(self, batches: Iterable[Sequence[str]], n_tokens: int | None) -> Backbone:
+        """``batches`` hold the tokens, or with ``n_tokens`` the texts of a corpus to choose words from."""
+    @property
+    def tokenizer(self) -> Tokenizer: ...
     def save_pretrained(self, path: str, max_shard_bytes: int) -> None: ...
     @property
     def family(self) -> str: ...
@@ -202,6 +230,7 @@ class SequenceClassifier:
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
+def _tokenizer_from_files(files: dict[str, bytes]) -> Tokenizer: ...
 def _classifier_from_state(state: dict[str, Any]) -> SequenceClassifier: ...
 def set_num_threads(n: int) -> None:
     """Use ``n`` threads from now on; 0 means the default."""

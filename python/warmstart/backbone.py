@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from warmstart.progress import TokenBar
 from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.tokenizer import Tokenizer, batches
 
 POOLINGS = ("auto", "mean", "cls", "max")
 
@@ -67,7 +68,8 @@ class Backbone:
         ----------
         path : str or path
             Holds ``config.json``, the weights (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a
-            tokenizer (``tokenizer.json``, or ``vocab.txt`` with ``tokenizer_config.json``). A str that is no path here
+            tokenizer: the first of ``tokenizer.json``, ``vocab.txt``, ``vocab.json`` with ``merges.txt``,
+            ``spiece.model``, ``sentencepiece.bpe.model``, ``tokenizer.model``. A str that is no path here
             and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
             (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
         revision : str, optional
@@ -101,7 +103,7 @@ class Backbone:
     def from_config(
         cls,
         config: Mapping[str, Any] | str | os.PathLike[str],
-        tokenizer: str | os.PathLike[str],
+        tokenizer: Tokenizer | str | os.PathLike[str],
         random_state: Any = None,
     ) -> "Backbone":
         """Make a backbone with random weights.
@@ -110,8 +112,8 @@ class Backbone:
         ----------
         config : mapping or path
             The contents of a ``config.json``, the path of one, or a directory that holds one.
-        tokenizer : path
-            A directory that holds a tokenizer.
+        tokenizer : Tokenizer or path
+            What `train_tokenizer` gave, or a directory that holds a tokenizer.
         random_state : int, RandomState or None
             Seed of the weights; None draws one.
 
@@ -125,7 +127,8 @@ class Backbone:
         else:
             path = Path(config)
             text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
-        return cls(_core.Backbone.from_config(text, os.fspath(tokenizer), as_seed(random_state)))
+        source = tokenizer._inner if isinstance(tokenizer, Tokenizer) else os.fspath(tokenizer)
+        return cls(_core.Backbone.from_config(text, source, as_seed(random_state)))
 
     def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `from_pretrained` and transformers read; an older one is replaced whole.
@@ -149,6 +152,36 @@ class Backbone:
         """
         return Summary(self._inner.parameters())
 
+    def extend_vocabulary(self, corpus_or_tokens: Iterable[str], n_tokens: int | None = None) -> "Backbone":
+        """Give the model new tokens; old ids, pieces and merges stay.
+
+        A new row of the word embedding is the mean of the rows of the pieces that stood in its place. A word becomes
+        one token where a space precedes it. A token that would be cut into several words, as ``[NEW]``, is matched as
+        it is written. In byte-pair encoding a word of k pieces takes k - 1 tokens, as its merges need them.
+
+        Parameters
+        ----------
+        corpus_or_tokens : iterable of str
+            The tokens; with `n_tokens`, texts to choose them from.
+        n_tokens : int, optional
+            Choose whole words that are split now, those first for which occurrences times pieces saved is largest, and
+            that occur twice or more, until this many tokens are new.
+
+        Returns
+        -------
+        Backbone
+            A new one; its configuration's ``vocab_size`` has grown where it was too small.
+
+        Raises
+        ------
+        TypeError
+            An element is no str.
+        ValueError
+            A token is blank, or this tokenizer cannot be extended.
+        """
+        n_tokens = optional_positive_int("n_tokens", n_tokens)
+        return Backbone(self._inner.extend_vocabulary(batches(corpus_or_tokens), n_tokens))
+
     @property
     def family(self) -> str:
         """Architecture, as ``model_type`` of the configuration names it."""
@@ -158,6 +191,11 @@ class Backbone:
     def config(self) -> dict[str, Any]:
         """The contents of ``config.json``; a fresh dict every time."""
         return dict(json.loads(self._inner.config))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        return Tokenizer(self._inner.tokenizer)
 
     @property
     def n_layers(self) -> int:

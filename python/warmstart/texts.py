@@ -100,12 +100,14 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
     return [item[0] for item in items], [item[1] for item in items]
 
 
-def encode(backbone: _core.Backbone, texts: Texts, max_length: int | None, name: str = "texts") -> _core.Encodings:
+def encode(
+    backbone: _core.Backbone | _core.Tokenizer, texts: Texts, max_length: int | None, name: str = "texts"
+) -> _core.Encodings:
     """Normalise and tokenise.
 
     Parameters
     ----------
-    backbone : _core.Backbone
+    backbone : _core.Backbone or _core.Tokenizer
         Whose tokenizer to use.
     texts : sequence
         See `normalise`.

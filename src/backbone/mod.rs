@@ -3,6 +3,7 @@
 mod bert;
 mod config;
 mod embed;
+mod extend;
 mod layers;
 mod mode;
 mod parameters;

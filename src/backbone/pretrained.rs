@@ -93,7 +93,8 @@ impl Backbone {
         report: LoadReport,
         source: String,
     ) -> Result<Self> {
-        let tokenizer = Tokenizer::from_files(&side_files)?;
+        let model_type = config.raw.get("model_type").and_then(serde_json::Value::as_str);
+        let tokenizer = Tokenizer::from_files(&side_files, model_type)?;
         if tokenizer.vocab_size() > config.vocab_size {
             return Err(Error::Data(format!(
                 "{source}: the tokenizer has ids up to {}, config.json says vocab_size {}; they are of different models",

@@ -12,10 +12,11 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
+use super::tokenizer::{PyTokenizer, TokenizerSource};
 use crate::backbone::{Backbone, Config, Pooling};
 use crate::error::Error;
 use crate::product::Precision;
-use crate::text::SideFiles;
+use crate::text::Extender;
 use crate::train::{Plan, Strategy};
 
 /// A pretrained transformer and its tokenizer.
@@ -35,17 +36,34 @@ impl PyBackbone {
     }
 
     #[staticmethod]
-    fn from_config(py: Python<'_>, config: String, tokenizer: PathBuf, seed: u64) -> PyResult<Self> {
-        run(py, || {
-            if !tokenizer.is_dir() {
-                return Err(Error::NotFound {
-                    path: tokenizer,
-                    hint: "; expected a directory with a tokenizer".into(),
-                });
+    fn from_config(py: Python<'_>, config: String, tokenizer: TokenizerSource, seed: u64) -> PyResult<Self> {
+        run(py, || Backbone::from_config(Config::parse(&config)?, tokenizer.files()?, seed)).map(Self)
+    }
+
+    /// With the given tokens, or with the best `n_tokens` words of a corpus, which comes in batches.
+    fn extend_vocabulary(&self, py: Python<'_>, batches: Bound<'_, PyAny>, n_tokens: Option<usize>) -> PyResult<Self> {
+        let mut extender = Extender::new(&self.0.tokenizer);
+        let mut tokens = Vec::new();
+        for batch in batches.try_iter()? {
+            let texts: Vec<String> = batch?.extract()?;
+            match n_tokens {
+                Some(_) => run(py, || extender.feed(&texts))?,
+                None => tokens.extend(texts),
             }
-            Backbone::from_config(Config::parse(&config)?, SideFiles::read(&tokenizer)?, seed)
+        }
+        run(py, || {
+            let extension = match n_tokens {
+                Some(n) => extender.choose(&self.0.side_files, n)?,
+                None => extender.tokens(&self.0.side_files, &tokens)?,
+            };
+            self.0.extended(extension)
         })
         .map(Self)
+    }
+
+    #[getter]
+    fn tokenizer(&self) -> PyTokenizer {
+        PyTokenizer { tokenizer: self.0.tokenizer.clone(), files: self.0.side_files.clone() }
     }
 
     fn save_pretrained(&self, py: Python<'_>, path: PathBuf, max_shard_bytes: u64) -> PyResult<()> {

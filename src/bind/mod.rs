@@ -10,6 +10,7 @@ mod encodings;
 mod errors;
 mod guard;
 mod monitor;
+mod tokenizer;
 
 use crate::backbone::WEIGHT_FILES;
 use crate::compute;
@@ -55,6 +56,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;
     module.add_class::<classifier::PySequenceClassifier>()?;
+    module.add_class::<tokenizer::PyTokenizer>()?;
+    module.add_class::<tokenizer::PyTokenizerTrainer>()?;
+    module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;
     module.add_function(wrap_pyfunction!(backbone::_backbone_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;

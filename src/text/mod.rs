@@ -1,10 +1,23 @@
 //! Texts to tokens: load a tokenizer, encode in parallel, keep character offsets.
 
+mod byte_bpe;
+mod charsmap;
 mod encodings;
+mod extend;
+mod llama;
+mod proto;
+mod sentence_piece;
+mod settings;
 mod side_files;
+mod template;
 mod tokenizer;
+mod train;
+mod unigram;
 mod word_piece;
+mod words;
 
 pub use encodings::Encodings;
+pub use extend::{Extender, Extension};
 pub use side_files::{SIDE_FILES, SideFiles};
 pub use tokenizer::Tokenizer;
+pub use train::TokenizerTrainer;

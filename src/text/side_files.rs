@@ -6,14 +6,22 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Their names.
-pub const SIDE_FILES: [&str; 6] = [
+pub const SIDE_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
     "1_Pooling/config.json",
 ];
+
+/// Those that hold a SentencePiece model.
+pub(super) const SENTENCE_PIECE_FILES: [&str; 3] = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
 
 /// Contents by name relative to the model directory.
 #[derive(Debug, Clone, Default)]

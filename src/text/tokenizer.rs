@@ -1,11 +1,16 @@
 //! A tokenizer read from a model directory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use rayon::prelude::*;
-use tokenizers::{EncodeInput, Encoding, TruncationParams};
+use tokenizers::tokenizer::pre_tokenizer::PreTokenizedString;
+use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
+use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer};
 
 use super::encodings::{Encoded, Encodings};
-use super::side_files::SideFiles;
-use super::word_piece;
+use super::settings::Settings;
+use super::side_files::{SENTENCE_PIECE_FILES, SideFiles};
+use super::{byte_bpe, charsmap, sentence_piece, word_piece};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
@@ -15,26 +20,41 @@ const NO_LIMIT: u64 = 1_000_000;
 /// Texts to tokens.
 pub struct Tokenizer {
     /// Without padding and truncation, whatever its file says.
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     max_length: Option<usize>,
 }
 
 impl Tokenizer {
-    /// From `tokenizer.json`, else from `vocab.txt` with `tokenizer_config.json`.
-    pub fn from_files(files: &SideFiles) -> Result<Self> {
-        let config = files.json("tokenizer_config.json")?.unwrap_or_default();
-        let mut inner = match (files.0.get("tokenizer.json"), files.0.get("vocab.txt")) {
-            (Some(json), _) => tokenizers::Tokenizer::from_bytes(json)
-                .map_err(|e| Error::Data(format!("tokenizer.json: cannot be read: {e}")))?,
-            (None, Some(vocab)) => word_piece::build(vocab, &config)?,
-            (None, None) => {
-                return Err(Error::Data("no tokenizer: expected tokenizer.json or vocab.txt beside the model".into()));
-            }
+    /// From the first of these that is there: `tokenizer.json`, `vocab.txt`, `vocab.json` with `merges.txt`, a
+    /// SentencePiece model; `tokenizer_config.json` and its like beside it. `model_type` is that of the model's
+    /// `config.json`: it names the family where no `tokenizer_class` does.
+    pub fn from_files(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
+        let settings = Settings::read(files, model_type)?;
+        let max_length = settings.max_length().filter(|&n| n < NO_LIMIT).map(|n| n as usize);
+        let file = |name: &str| files.0.get(name).map(Vec::as_slice);
+        let sentence_piece = SENTENCE_PIECE_FILES.iter().find_map(|name| Some((name, file(name)?)));
+        let inner = if let Some(json) = file("tokenizer.json") {
+            parse_json(json)?
+        } else if let Some(vocab) = file("vocab.txt") {
+            word_piece::build(vocab, settings)?
+        } else if let (Some(vocab), Some(merges)) = (file("vocab.json"), file("merges.txt")) {
+            byte_bpe::build(vocab, merges, settings)?
+        } else if let Some((name, model)) = sentence_piece {
+            sentence_piece::build(name, model, settings)?
+        } else {
+            return Err(Error::Data(format!(
+                "no tokenizer: expected tokenizer.json or vocab.txt beside the model, or vocab.json with merges.txt, \
+                 or one of {}",
+                SENTENCE_PIECE_FILES.join(", ")
+            )));
         };
+        Self::new(inner, max_length)
+    }
+
+    pub(super) fn new(mut inner: tokenizers::Tokenizer, max_length: Option<usize>) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        let limit = config.get("model_max_length").and_then(serde_json::Value::as_u64);
-        Ok(Self { inner, max_length: limit.filter(|&n| n < NO_LIMIT).map(|n| n as usize) })
+        Ok(Self { inner, max_length })
     }
 
     /// The longest input in tokens that the tokenizer's configuration names.
@@ -54,10 +74,7 @@ impl Tokenizer {
 
     /// Encode texts, or pairs of texts, in parallel, each cut to `max_length` tokens (of a pair, the longer text first).
     pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: usize) -> Result<Encodings> {
-        let specials = self.inner.get_post_processor().map_or(0, |p| {
-            use tokenizers::PostProcessor;
-            p.added_tokens(pairs.is_some())
-        });
+        let specials = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(pairs.is_some()));
         if max_length <= specials {
             return Err(Error::Value(format!(
                 "max_length={max_length}: {specials} special tokens leave no room for text; give at least {}",
@@ -71,31 +88,87 @@ impl Tokenizer {
                 pairs.map(<[_]>::len)
             )));
         }
-        let mut cutting = self.inner.clone();
-        cutting
-            .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
-            .map_err(|e| Error::Value(format!("max_length={max_length}: {e}")))?;
+        let room = max_length - specials;
         let encode = |i: usize| -> Result<Encoded> {
-            let input: EncodeInput = match pairs {
-                Some(pairs) => (texts[i].as_str(), pairs[i].as_str()).into(),
-                None => texts[i].as_str().into(),
-            };
-            let encoding = cutting
-                .encode_char_offsets(input, true)
-                .map_err(|e| Error::Data(format!("text {i}: cannot be tokenised: {e}")))?;
-            compact(&encoding).ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
+            let pair = pairs.map(|pairs| pairs[i].as_str());
+            let failed = |e: &dyn std::fmt::Display| Error::Data(format!("text {i}: cannot be tokenised: {e}"));
+            // The library panics where a tokenizer.json names a token that it does not have.
+            let encoded = catch_unwind(AssertUnwindSafe(|| self.encode_one(&texts[i], pair, room)));
+            let encoded = encoded.map_err(|_| failed(&"the parts of the tokenizer contradict each other"))?;
+            let (encoding, truncated) = encoded.map_err(|e| failed(&e))?;
+            compact(&encoding, truncated)
+                .ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
         Ok(Encodings::collect(encoded?, max_length))
     }
+
+    /// What `encode_char_offsets` of the library does, without a copy of the tokenizer for its truncation.
+    fn encode_one(&self, text: &str, pair: Option<&str>, room: usize) -> tokenizers::Result<(Encoding, bool)> {
+        // One more than there is room for, to know whether anything was cut.
+        let limit = room.saturating_add(1);
+        let first = self.tokens(text, 0, limit)?;
+        let second = pair.map(|pair| self.tokens(pair, 1, limit)).transpose()?;
+        let truncated = first.len() + second.as_ref().map_or(0, Encoding::len) > room;
+        let params = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let (mut first, mut second) = truncate_encodings(first, second, &params)?;
+        first.take_overflowing();
+        if let Some(second) = &mut second {
+            second.take_overflowing();
+        }
+        let encoding = match (self.inner.get_post_processor(), second) {
+            (Some(processor), second) => processor.process(first, second, true)?,
+            (None, None) => first,
+            (None, Some(second)) => Encoding::merge([first, second], false),
+        };
+        Ok((encoding, truncated))
+    }
+
+    fn tokens(&self, text: &str, segment: u32, limit: usize) -> tokenizers::Result<Encoding> {
+        let mut words = self.words(text)?;
+        let limit = Some((limit, TruncationDirection::Right));
+        self.inner.get_model().tokenize_in_pretokenized(&mut words, limit)?;
+        words.into_encoding(None, segment, OffsetType::Char)
+    }
+
+    /// The words that the model makes pieces of, and the added tokens between them.
+    pub(super) fn words(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
+        let added = self.inner.get_added_vocabulary();
+        let mut words = added.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut words)?;
+        }
+        Ok(words)
+    }
+
+    /// Texts of ids, in parallel.
+    pub fn decode(&self, ids: &[Vec<u32>], skip_special_tokens: bool) -> Result<Vec<String>> {
+        let decode = |ids: &Vec<u32>| {
+            self.inner
+                .decode(ids, skip_special_tokens)
+                .map_err(|e| Error::Data(format!("these ids cannot be decoded: {e}")))
+        };
+        in_pool(|| ids.par_iter().map(decode).collect())
+    }
+}
+
+/// The tokenizer of a `tokenizer.json`.
+pub(super) fn parse_json(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    charsmap::check_json(json)?;
+    let unreadable = |e: &dyn std::fmt::Display| Error::Data(format!("tokenizer.json: cannot be read: {e}"));
+    // The library panics at some contradictions in a file, as where a merge is shorter than its prefix.
+    match catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(json))) {
+        Ok(parsed) => parsed.map_err(|e| unreadable(&e)),
+        Err(_) => Err(unreadable(&"its parts contradict each other")),
+    }
 }
 
 /// None if a segment does not fit.
-fn compact(encoding: &Encoding) -> Option<Encoded> {
+fn compact(encoding: &Encoding, truncated: bool) -> Option<Encoded> {
     Some(Encoded {
         ids: encoding.get_ids().to_vec(),
         segments: encoding.get_type_ids().iter().map(|&s| u8::try_from(s).ok()).collect::<Option<_>>()?,
         offsets: encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect(),
-        truncated: !encoding.get_overflowing().is_empty(),
+        truncated,
     })
 }

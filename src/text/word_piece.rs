@@ -1,57 +1,69 @@
-//! A BERT tokenizer from `vocab.txt` and `tokenizer_config.json`, for directories without `tokenizer.json`.
+//! WordPiece from `vocab.txt`: BERT, DistilBERT, ELECTRA.
 //!
 //! Same parts and defaults as `BertTokenizerFast` (transformers 5): clean text, split Chinese characters, lower-case with
 //! accents stripped unless the configuration says otherwise, `[CLS] a [SEP] b [SEP]`.
 
-use serde_json::Value;
+use tokenizers::Tokenizer;
+use tokenizers::decoders::wordpiece::WordPiece as Decoder;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{AddedToken, Tokenizer};
 
+use super::settings::Settings;
 use crate::error::{Error, Result};
 
-/// Build the tokenizer. `config` is the parsed `tokenizer_config.json`, or null.
-pub(super) fn build(vocab: &[u8], config: &Value) -> Result<Tokenizer> {
+const DEFAULTS: [(&str, &str); 5] = [
+    ("unk_token", "[UNK]"),
+    ("cls_token", "[CLS]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("mask_token", "[MASK]"),
+];
+
+/// Build the tokenizer from the contents of `vocab.txt`.
+pub(super) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
-
-    let special = |key: &str, default: &str| -> Result<(String, u32)> {
-        let token = config.get(key).and_then(token_text).unwrap_or(default).to_string();
-        let id = tokens.iter().position(|t| *t == token).ok_or_else(|| {
-            Error::Data(format!("vocab.txt: {key} {token:?} is not among its {} tokens", tokens.len()))
-        })?;
-        Ok((token, id as u32))
-    };
-    let (unk, cls, sep) =
-        (special("unk_token", "[UNK]")?, special("cls_token", "[CLS]")?, special("sep_token", "[SEP]")?);
+    for (key, default) in DEFAULTS {
+        settings.default_token(key, Some(default));
+    }
+    for key in ["unk_token", "cls_token", "sep_token"] {
+        let token = settings.required(key)?;
+        if !tokens.contains(&token) {
+            let n = tokens.len();
+            return Err(Error::Data(format!("vocab.txt: {key} {token:?} is not among its {n} tokens")));
+        }
+    }
+    // Classification needs neither: a vocabulary without them is fine.
+    for key in ["pad_token", "mask_token"] {
+        if settings.token(key).is_some_and(|token| !tokens.contains(&token)) {
+            settings.remove_token(key);
+        }
+    }
     let bad = |e: tokenizers::Error| Error::Data(format!("vocab.txt: {e}"));
     let ids = WordPiece::read_bytes(vocab).map_err(bad)?;
-    let model = WordPiece::builder().vocab(ids).unk_token(unk.0.clone()).build().map_err(bad)?;
+    let model = WordPiece::builder().vocab(ids).unk_token(settings.required("unk_token")?.into());
+    assemble(model.build().map_err(bad)?, settings)
+}
 
-    let flag = |key: &str, default: bool| config.get(key).and_then(Value::as_bool).unwrap_or(default);
+/// The tokenizer around its model.
+pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Tokenizer> {
+    for (key, default) in DEFAULTS {
+        settings.default_token(key, Some(default));
+    }
     let mut tokenizer = Tokenizer::new(model);
     let normalizer = BertNormalizer::new(
         true,
-        flag("tokenize_chinese_chars", true),
-        config.get("strip_accents").and_then(Value::as_bool),
-        flag("do_lower_case", true),
+        settings.flag("tokenize_chinese_chars", true),
+        settings.option("strip_accents"),
+        settings.flag("do_lower_case", true),
     );
-    tokenizer.with_normalizer(Some(normalizer)).map_err(bad)?;
+    tokenizer.with_normalizer(Some(normalizer)).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_post_processor(Some(BertProcessing::new(sep.clone(), cls.clone())));
-    let mut specials = vec![unk.0, cls.0, sep.0];
-    for (key, default) in [("pad_token", "[PAD]"), ("mask_token", "[MASK]")] {
-        // Classification needs neither: a vocabulary without them is fine.
-        specials.extend(special(key, default).ok().map(|(token, _)| token));
-    }
-    let specials = specials.into_iter().map(|token| AddedToken::from(token, true));
-    tokenizer.add_special_tokens(specials).map_err(bad)?;
+    tokenizer.with_decoder(Some(Decoder::new("##".into(), true)));
+    settings.add_tokens(&mut tokenizer)?;
+    let (sep, cls) = (settings.with_id(&tokenizer, "sep_token")?, settings.with_id(&tokenizer, "cls_token")?);
+    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
     Ok(tokenizer)
-}
-
-/// A token is written as its text, or as an object with a `content`.
-fn token_text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("content")?.as_str())
 }

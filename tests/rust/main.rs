@@ -9,4 +9,5 @@ mod ops;
 mod parity;
 mod precision;
 mod text;
+mod tokenizers;
 mod training;

@@ -20,14 +20,14 @@ fn side_files(do_lower_case: bool) -> Result<(SideFiles, Value), Box<dyn std::er
 fn tokens_when_read_from_vocab_txt_equal_those_of_transformers() -> Outcome {
     for do_lower_case in [true, false] {
         let (files, recorded) = side_files(do_lower_case)?;
-        let tokenizer = Tokenizer::from_files(&files)?;
+        let tokenizer = Tokenizer::from_files(&files, None)?;
         assert_eq!((tokenizer.vocab_size(), tokenizer.max_length()), (53, Some(33)));
         // Written out as tokenizer.json and read again, it is the same tokenizer.
         let mut json = files.clone();
         json.0.insert("tokenizer.json".into(), tokenizer.to_json()?.into_bytes());
         let cases = recorded.as_array().ok_or("no cases")?;
         assert!(cases.len() > 10);
-        for tokenizer in [tokenizer, Tokenizer::from_files(&json)?] {
+        for tokenizer in [tokenizer, Tokenizer::from_files(&json, None)?] {
             for case in cases {
                 let text = [case["text"].as_str().ok_or("no text")?.to_string()];
                 let pair = case["pair"].as_str().map(|pair| [pair.to_string()]);
@@ -44,7 +44,7 @@ fn tokens_when_read_from_vocab_txt_equal_those_of_transformers() -> Outcome {
 #[test]
 fn encode_when_texts_are_too_long_cuts_and_counts_them() -> Outcome {
     let (files, _) = side_files(true)?;
-    let tokenizer = Tokenizer::from_files(&files)?;
+    let tokenizer = Tokenizer::from_files(&files, None)?;
     let texts = ["the cat sat on the mat the cat sat".to_string(), String::new(), "the".to_string()];
     let encoded = tokenizer.encode(&texts, None, 6)?;
     assert_eq!((encoded.n_truncated(), encoded.lengths()), (1, vec![6, 2, 3]));
@@ -69,10 +69,10 @@ fn tokenizer_when_its_files_are_wrong_says_which() -> Outcome {
     ] {
         let mut files = files.clone();
         files.0.insert(name.into(), content.to_vec());
-        let error = Tokenizer::from_files(&files).err().ok_or(name)?;
+        let error = Tokenizer::from_files(&files, None).err().ok_or(name)?;
         assert!(error.to_string().contains(expected), "{error}");
     }
-    let error = Tokenizer::from_files(&SideFiles::default()).err().ok_or("no files were accepted")?;
+    let error = Tokenizer::from_files(&SideFiles::default(), None).err().ok_or("no files were accepted")?;
     assert!(error.to_string().contains("expected tokenizer.json or vocab.txt"), "{error}");
     Ok(())
 }
@@ -81,7 +81,7 @@ fn tokenizer_when_its_files_are_wrong_says_which() -> Outcome {
 fn encode_when_tokens_do_not_fit_the_model_names_the_text() -> Outcome {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/bert_b_legacy");
     let (files, _) = side_files(true)?;
-    let mut json: Value = serde_json::from_str(&Tokenizer::from_files(&files)?.to_json()?)?;
+    let mut json: Value = serde_json::from_str(&Tokenizer::from_files(&files, None)?.to_json()?)?;
     let special = |id: u32, type_id: u32| {
         serde_json::json!({"type": "TemplateProcessing",
             "single": [{"SpecialToken": {"id": "[CLS]", "type_id": type_id}}, {"Sequence": {"id": "A", "type_id": 0}}],
@@ -98,7 +98,7 @@ fn encode_when_tokens_do_not_fit_the_model_names_the_text() -> Outcome {
         let mut backbone = warmstart::backbone::Backbone::from_pretrained(&dir)?;
         let mut files = files.clone();
         files.0.insert("tokenizer.json".into(), serde_json::to_vec(&json)?);
-        backbone.tokenizer = Tokenizer::from_files(&files)?.into();
+        backbone.tokenizer = Tokenizer::from_files(&files, None)?.into();
         let error = backbone.encode(&["the".into(), String::new()], None, None).err().ok_or(expected)?;
         assert!(error.to_string().contains(expected), "{error}");
     }

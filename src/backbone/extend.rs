@@ -1,0 +1,61 @@
+//! A backbone with a larger vocabulary.
+
+use candle_core::{Device, Tensor};
+
+use super::config::Config;
+use super::pretrained::Backbone;
+use crate::compute::values;
+use crate::error::{Error, Result};
+use crate::text::Extension;
+
+/// Parameters with a row for each token, by the end of their names; an output layer that shares one follows it.
+const TOKEN_ROWS: [&str; 7] = [
+    "word_embeddings.weight",
+    "word_embedding.weight",
+    "wte.weight",
+    "embed_tokens.weight",
+    "tok_embeddings.weight",
+    "lm_head.weight",
+    "lm_head.bias",
+];
+
+impl Backbone {
+    /// The same model with the new tokens: each row the mean of those that stood in its place, `vocab_size` as needed.
+    pub fn extended(&self, extension: Extension) -> Result<Self> {
+        let old_size = self.config.vocab_size;
+        let needed = extension.rows.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0);
+        let size = old_size.max(needed);
+        let mut params = self.params.clone();
+        let mut found = false;
+        for (name, tensor) in self.params.iter() {
+            if !TOKEN_ROWS.iter().any(|end| name.ends_with(end)) || tensor.dims().first() != Some(&old_size) {
+                continue;
+            }
+            found = true;
+            let width: usize = tensor.dims()[1..].iter().product();
+            let old = values(tensor)?;
+            let mut new = old.to_vec();
+            new.resize(size * width, 0.0);
+            for (id, pieces) in &extension.rows {
+                let row = &mut new[*id as usize * width..][..width];
+                row.fill(0.0);
+                for piece in pieces {
+                    let piece = old
+                        .get(*piece as usize * width..(*piece as usize + 1) * width)
+                        .ok_or_else(|| Error::Data(format!("{name} has no row {piece}, which the tokenizer gives")))?;
+                    row.iter_mut().zip(piece).for_each(|(sum, value)| *sum += value / pieces.len() as f32);
+                }
+            }
+            let shape = [&[size][..], &tensor.dims()[1..]].concat();
+            params.insert(name, Tensor::from_vec(new, shape, &Device::Cpu)?);
+        }
+        if !found {
+            return Err(Error::Value(format!("no embedding of {old_size} tokens found in this model")));
+        }
+        let mut raw = self.config.raw.clone();
+        raw.insert("vocab_size".into(), size.into());
+        let config = serde_json::to_string(&raw).map_err(|e| Error::Value(format!("config.json: {e}")))?;
+        let source = format!("{} with {} new tokens", self.source, extension.rows.len());
+        Self::assemble(Config::parse(&config)?, params, extension.files, (*self.report).clone(), source)
+    }
+}

@@ -1,0 +1,282 @@
+//! New tokens for a tokenizer that is in use: every old id, piece and merge stays.
+//!
+//! The text of `tokenizer.json` is changed, so that whoever reads it gets the same. A word that the tokenizer takes as one
+//! word becomes part of the model: of WordPiece as a whole word; of a unigram model as a piece as likely as its old
+//! pieces together; of BPE by new merges after the old ones, of which a word of k pieces needs k - 1, each a token. What
+//! the tokenizer would cut into several words, as `[NEW]`, becomes an added token, matched as it is written.
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::{Value, json};
+use tokenizers::{Model, ModelWrapper};
+
+use super::side_files::{SENTENCE_PIECE_FILES, SideFiles};
+use super::tokenizer::{Tokenizer, parse_json};
+use super::words::{WordCounts, each_piece};
+use crate::error::{Error, Result};
+
+/// What extending gives.
+pub struct Extension {
+    /// Those of the model with the new tokenizer in them.
+    pub files: SideFiles,
+    /// Each new id, ascending, and the old ids that stood in its place.
+    pub rows: Vec<(u32, Vec<u32>)>,
+}
+
+/// A vocabulary on its way to being extended.
+pub struct Extender<'a> {
+    tokenizer: &'a Tokenizer,
+    words: WordCounts,
+}
+
+/// A tokenizer.json that is being changed.
+struct Draft<'a> {
+    tokenizer: &'a Tokenizer,
+    json: Value,
+    next_id: u32,
+    rows: Vec<(u32, Vec<u32>)>,
+    /// New merges with their rank, for BPE.
+    merges: HashMap<(String, String), usize>,
+    known: HashSet<String>,
+    made: HashMap<String, u32>,
+}
+
+impl<'a> Extender<'a> {
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self { tokenizer, words: WordCounts::default() }
+    }
+
+    /// Count the whole words of these texts too.
+    pub fn feed(&mut self, texts: &[String]) -> Result<()> {
+        self.words.add_whole(self.tokenizer, texts)
+    }
+
+    /// With the words that save most: those of which occurrences times pieces saved is largest, at least two of each, ties
+    /// in order of text. At most `n_tokens` ids are given.
+    pub fn choose(self, files: &SideFiles, n_tokens: usize) -> Result<Extension> {
+        let mut draft = Draft::new(self.tokenizer, files)?;
+        let mut saved: Vec<(u64, &str)> = Vec::new();
+        for (word, &n) in self.words.0.iter().filter(|(_, n)| **n >= 2) {
+            let pieces = draft.pieces(word)?;
+            // A word with an unknown piece is not written in its pieces.
+            let split: String = pieces.iter().map(|(text, _)| text.strip_prefix("##").unwrap_or(text)).collect();
+            if pieces.len() > 1 && split == *word {
+                saved.push((n * (pieces.len() as u64 - 1), word));
+            }
+        }
+        saved.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.cmp(y)));
+        for (_, word) in saved {
+            if draft.rows.len() == n_tokens {
+                break;
+            }
+            draft.add_word(word, n_tokens - draft.rows.len())?;
+        }
+        draft.finish(files)
+    }
+
+    /// With these tokens; those that are one token already are passed over.
+    pub fn tokens(self, files: &SideFiles, tokens: &[String]) -> Result<Extension> {
+        let mut draft = Draft::new(self.tokenizer, files)?;
+        for token in tokens {
+            if token.trim().is_empty() {
+                return Err(Error::Value(format!("a new token must have text in it, got {token:?}")));
+            }
+            match single_word(self.tokenizer, token)? {
+                Some(word) => draft.add_word(&word, usize::MAX)?,
+                None => draft.add_token(token)?,
+            }
+        }
+        draft.finish(files)
+    }
+}
+
+/// The word that a token is in the middle of a text, after a space; None if it would be cut.
+fn single_word(tokenizer: &Tokenizer, token: &str) -> Result<Option<String>> {
+    let mut pieces = Vec::new();
+    each_piece(tokenizer, &format!("a {}", token.trim()), &mut |piece, _| pieces.push(piece.to_string()))
+        .map_err(|e| Error::Data(format!("{token:?} cannot be cut into words: {e}")))?;
+    Ok(if pieces.len() == 2 { pieces.pop() } else { None })
+}
+
+impl<'a> Draft<'a> {
+    fn new(tokenizer: &'a Tokenizer, files: &SideFiles) -> Result<Self> {
+        let json = match files.json("tokenizer.json")? {
+            Some(json) => json,
+            None => {
+                serde_json::from_str(&tokenizer.to_json()?).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?
+            }
+        };
+        let known = tokenizer.inner.get_vocab(true).into_keys().collect();
+        let next_id = tokenizer.vocab_size() as u32;
+        Ok(Self { tokenizer, json, next_id, rows: Vec::new(), merges: HashMap::new(), known, made: HashMap::new() })
+    }
+
+    /// Texts and ids of the pieces that the old model makes of a word.
+    fn pieces(&self, word: &str) -> Result<Vec<(String, u32)>> {
+        let tokens = self.tokenizer.inner.get_model().tokenize(word);
+        let tokens = tokens.map_err(|e| Error::Data(format!("{word:?} cannot be tokenised: {e}")))?;
+        Ok(tokens.into_iter().map(|token| (token.value, token.id)).collect())
+    }
+
+    fn new_id(&mut self, text: &str) -> Result<u32> {
+        let old = self.pieces(text)?.into_iter().map(|(_, id)| id).collect();
+        Ok(self.new_row(text, old))
+    }
+
+    fn new_row(&mut self, text: &str, old: Vec<u32>) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.rows.push((id, old));
+        self.known.insert(text.to_string());
+        self.made.insert(text.to_string(), id);
+        id
+    }
+
+    /// Make a word one token, if it is not and `room` ids are enough.
+    fn add_word(&mut self, word: &str, room: usize) -> Result<()> {
+        match self.tokenizer.inner.get_model() {
+            ModelWrapper::BPE(_) => self.add_merges(word, room),
+            _ if self.known.contains(word) || room == 0 => Ok(()),
+            ModelWrapper::WordPiece(_) => {
+                let id = self.new_id(word)?;
+                self.json["model"]["vocab"][word] = id.into();
+                Ok(())
+            }
+            ModelWrapper::Unigram(_) => self.add_piece(word),
+            ModelWrapper::WordLevel(_) => Err(Error::Value(
+                "extend_vocabulary: a tokenizer of whole words only has no pieces to begin from".into(),
+            )),
+        }
+    }
+
+    fn add_merges(&mut self, word: &str, room: usize) -> Result<()> {
+        for affix in ["continuing_subword_prefix", "end_of_word_suffix"] {
+            if self.json["model"][affix].as_str().is_some_and(|affix| !affix.is_empty()) {
+                return Err(Error::Value(format!("extend_vocabulary: a BPE tokenizer with {affix} is not supported")));
+            }
+        }
+        let mut pieces: Vec<String> = self.pieces(word)?.into_iter().map(|(text, _)| text).collect();
+        if pieces.concat() != word {
+            return Err(Error::Value(format!("{word:?} has characters that the vocabulary knows only as bytes")));
+        }
+        // What the new merges so far make of it.
+        while let Some((_, at)) = pieces
+            .windows(2)
+            .enumerate()
+            .filter_map(|(i, pair)| Some((*self.merges.get(&(pair[0].clone(), pair[1].clone()))?, i)))
+            .min()
+        {
+            let right = pieces.remove(at + 1);
+            pieces[at].push_str(&right);
+        }
+        let made = |n: usize| pieces[..=n].concat();
+        if (1..pieces.len()).filter(|&n| !self.known.contains(&made(n))).count() > room {
+            return Ok(());
+        }
+        for (n, right) in pieces.iter().enumerate().skip(1) {
+            let (left, right, text) = (made(n - 1), right.clone(), made(n));
+            if !self.known.contains(&text) {
+                let id = self.new_id(&text)?;
+                self.json["model"]["vocab"][&text] = id.into();
+            }
+            if let Some(merges) = self.json["model"]["merges"].as_array_mut() {
+                // Older files write a merge as one string.
+                merges.push(match merges.first() {
+                    Some(Value::String(_)) => json!(format!("{left} {right}")),
+                    _ => json!([left, right]),
+                });
+            }
+            self.merges.insert((left, right), self.merges.len());
+        }
+        Ok(())
+    }
+
+    fn add_piece(&mut self, word: &str) -> Result<()> {
+        let old = self.pieces(word)?;
+        let vocab = self.json["model"]["vocab"].as_array_mut().map(std::mem::take);
+        let mut vocab = vocab.ok_or_else(|| Error::Data("tokenizer.json: its model has no vocabulary".into()))?;
+        let scores: Vec<f64> = vocab.iter().map(|piece| piece[1].as_f64().unwrap_or(0.0)).collect();
+        let smallest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        // A little more likely than its pieces, so that it is preferred to them; an unknown character has no likelihood.
+        let known = old.iter().all(|(text, id)| vocab.get(*id as usize).is_some_and(|piece| piece[0] == **text));
+        let likelihood = old.iter().filter_map(|(_, id)| scores.get(*id as usize)).sum::<f64>() + 1e-6;
+        self.fill(&mut vocab, smallest);
+        vocab.push(json!([word, if known { likelihood } else { smallest }]));
+        self.json["model"]["vocab"] = vocab.into();
+        self.new_row(word, old.into_iter().map(|(_, id)| id).collect());
+        Ok(())
+    }
+
+    /// In a list an index is an id: added tokens that lie between stand there too.
+    fn fill(&self, vocab: &mut Vec<Value>, score: f64) {
+        while vocab.len() < self.next_id as usize {
+            let id = vocab.len();
+            let mut added = self.json["added_tokens"].as_array().into_iter().flatten();
+            let added = added.find(|token| token["id"] == id).and_then(|token| token["content"].as_str());
+            vocab.push(json!([added.map_or(format!("<unused{id}>"), str::to_string), score]));
+        }
+    }
+
+    /// Readers number added tokens anew, after the model's, unless the model has them too.
+    fn pin_added_tokens(&mut self) {
+        let added = self.json["added_tokens"].as_array().cloned().unwrap_or_default();
+        if let Some(mut vocab) = self.json["model"]["vocab"].as_array_mut().map(std::mem::take) {
+            let smallest = vocab.iter().filter_map(|piece| piece[1].as_f64()).fold(f64::INFINITY, f64::min);
+            self.fill(&mut vocab, smallest);
+            self.json["model"]["vocab"] = vocab.into();
+        } else if let Some(vocab) = self.json["model"]["vocab"].as_object_mut() {
+            for token in added {
+                if let Some(content) = token["content"].as_str() {
+                    vocab.entry(content).or_insert(token["id"].clone());
+                }
+            }
+        }
+    }
+
+    fn add_token(&mut self, token: &str) -> Result<()> {
+        if self.known.contains(token) {
+            return Ok(());
+        }
+        let old = self.tokenizer.inner.encode(token, false);
+        let old = old.map_err(|e| Error::Data(format!("{token:?} cannot be tokenised: {e}")))?.get_ids().to_vec();
+        let id = self.new_row(token, old);
+        let added = json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": false});
+        match self.json["added_tokens"].as_array_mut() {
+            Some(tokens) => tokens.push(added),
+            None => self.json["added_tokens"] = json!([added]),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, files: &SideFiles) -> Result<Extension> {
+        self.pin_added_tokens();
+        let bytes = serde_json::to_vec(&self.json).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?;
+        let tokenizer = parse_json(&bytes)?;
+        let old = self.tokenizer.inner.get_vocab(true);
+        if let Some((text, id)) =
+            old.iter().chain(&self.made).find(|(text, id)| tokenizer.token_to_id(text) != Some(**id))
+        {
+            return Err(Error::Data(format!("extend_vocabulary: the token {text:?} would not keep its id {id}")));
+        }
+        let mut files = files.clone();
+        let vocabularies = ["vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"];
+        for name in vocabularies.iter().chain(&SENTENCE_PIECE_FILES) {
+            files.0.remove(*name);
+        }
+        files.0.insert("tokenizer.json".into(), bytes);
+        // transformers takes this list, where it is, for the whole of the added tokens.
+        if let Some(mut config) = files.json("tokenizer_config.json")?.filter(|c| c["added_tokens_decoder"].is_object())
+        {
+            for token in self.json["added_tokens"].as_array().into_iter().flatten() {
+                let (Some(id), Some(mut fields)) = (token["id"].as_u64(), token.as_object().cloned()) else { continue };
+                fields.remove("id");
+                config["added_tokens_decoder"][id.to_string()] = fields.into();
+            }
+            let text =
+                serde_json::to_vec_pretty(&config).map_err(|e| Error::Data(format!("tokenizer_config.json: {e}")))?;
+            files.0.insert("tokenizer_config.json".into(), text);
+        }
+        Ok(Extension { files, rows: self.rows })
+    }
+}

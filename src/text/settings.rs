@@ -1,0 +1,179 @@
+//! What a directory's JSON files say of its tokenizer: whose it is, its options, its special and added tokens.
+//!
+//! Precedence and order as in transformers 5 (`PreTrainedTokenizerBase._from_pretrained`, `TokenizersBackend.__init__`).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use tokenizers::{AddedToken, Tokenizer};
+
+use super::side_files::SideFiles;
+use crate::error::{Error, Result};
+
+/// Named special tokens in the order in which those that the vocabulary lacks are appended to it.
+pub(super) const NAMED: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The parsed files.
+#[derive(Default)]
+pub(super) struct Settings {
+    config: Map<String, Value>,
+    /// By id.
+    added: BTreeMap<u32, AddedToken>,
+    extra: Vec<AddedToken>,
+    model_type: Option<String>,
+}
+
+impl Settings {
+    /// `model_type` is that of the model's `config.json`, which decides where no class is named.
+    pub fn read(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
+        let object = |name: &str| -> Result<Map<String, Value>> {
+            match files.json(name)? {
+                None => Ok(Map::new()),
+                Some(Value::Object(map)) => Ok(map),
+                Some(_) => Err(Error::Data(format!("{name}: expected a JSON object"))),
+            }
+        };
+        let mut config = object("tokenizer_config.json")?;
+        let mut added = BTreeMap::new();
+        if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
+            for (id, token) in decoder {
+                let (Ok(id), Some(token)) = (id.parse(), parse(token, false)) else {
+                    return Err(Error::Data(format!("tokenizer_config.json: added token {id:?} is malformed")));
+                };
+                added.insert(id, token);
+            }
+        } else {
+            config.extend(object("special_tokens_map.json")?);
+            let specials: Vec<String> = names(&config).map(|token| token.content).collect();
+            for (content, id) in object("added_tokens.json")? {
+                let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+                let id = id.ok_or_else(|| Error::Data(format!("added_tokens.json: {content:?} has no id")))?;
+                let special = specials.contains(&content);
+                added.insert(id, AddedToken::from(content, special));
+            }
+        }
+        Ok(Self { config, added, extra: Vec::new(), model_type: model_type.map(str::to_string) })
+    }
+
+    /// Those of a tokenizer that begins with this `tokenizer_config.json`.
+    pub fn of_config(config: &Value) -> Self {
+        Self { config: config.as_object().cloned().unwrap_or_default(), ..Self::default() }
+    }
+
+    /// The class named, without "Fast"; None where it says nothing of the family.
+    pub fn class(&self) -> Option<&str> {
+        let class = self.config.get("tokenizer_class")?.as_str()?;
+        let class = class.strip_suffix("Fast").unwrap_or(class);
+        Some(class).filter(|class| !["PreTrainedTokenizer", "TokenizersBackend"].contains(class))
+    }
+
+    /// `model_type` of the model.
+    pub fn model_type(&self) -> Option<&str> {
+        self.model_type.as_deref()
+    }
+
+    /// An option that is true or false, if it is set.
+    pub fn option(&self, key: &str) -> Option<bool> {
+        self.config.get(key).and_then(Value::as_bool)
+    }
+
+    /// An option that is true or false.
+    pub fn flag(&self, key: &str, default: bool) -> bool {
+        self.option(key).unwrap_or(default)
+    }
+
+    /// The longest input in tokens.
+    pub fn max_length(&self) -> Option<u64> {
+        self.config.get("model_max_length").and_then(Value::as_u64)
+    }
+
+    /// Give a special token its default where the files do not name it.
+    pub fn default_token(&mut self, key: &str, token: Option<&str>) {
+        self.config.entry(key).or_insert_with(|| token.map_or(Value::Null, Value::from));
+    }
+
+    /// Do without a special token.
+    pub fn remove_token(&mut self, key: &str) {
+        self.config.insert(key.into(), Value::Null);
+    }
+
+    /// A special token that strips the space before it, where the files do not say otherwise.
+    pub fn default_left_strip(&mut self, key: &str) {
+        if let Some(content) = self.config.get(key).and_then(Value::as_str) {
+            let token = serde_json::json!({"content": content, "lstrip": true, "special": true});
+            self.config.insert(key.into(), token);
+        }
+    }
+
+    /// Tokens that the model itself lists beside its vocabulary; they count more than what the files say.
+    pub fn set_extra(&mut self, tokens: Vec<AddedToken>) {
+        self.extra = tokens;
+    }
+
+    /// The text of a special token.
+    pub fn token(&self, key: &str) -> Option<&str> {
+        text(self.config.get(key)?)
+    }
+
+    /// The text of a special token that must be named.
+    pub fn required(&self, key: &str) -> Result<&str> {
+        self.token(key).ok_or_else(|| Error::Data(format!("tokenizer_config.json: {key} is missing")))
+    }
+
+    /// A special token and its id, for a post-processor.
+    pub fn with_id(&self, tokenizer: &Tokenizer, key: &str) -> Result<(String, u32)> {
+        let token = self.required(key)?;
+        let id = tokenizer.token_to_id(token);
+        let id = id.ok_or_else(|| Error::Data(format!("{key} {token:?} is not in the vocabulary")))?;
+        Ok((token.to_string(), id))
+    }
+
+    /// Tell the tokenizer its added tokens, then the special tokens, then the extra ones; those with an id must get it.
+    pub fn add_tokens(&self, tokenizer: &mut Tokenizer) -> Result<()> {
+        let bad = |e: tokenizers::Error| Error::Data(format!("special tokens: {e}"));
+        let mut tokens: Vec<AddedToken> = self.added.values().cloned().collect();
+        for token in names(&self.config) {
+            if !tokens.iter().any(|t| t.content == token.content) {
+                tokens.push(token);
+            }
+        }
+        // Of two with the same text the later one counts.
+        tokens.extend(self.extra.iter().cloned());
+        let named: Vec<&str> = NAMED.iter().filter_map(|key| self.token(key)).collect();
+        for token in &mut tokens {
+            token.special |= named.contains(&token.content.as_str());
+        }
+        tokenizer.add_tokens(tokens).map_err(bad)?;
+        for (&id, token) in &self.added {
+            let got = tokenizer.token_to_id(&token.content);
+            if got != Some(id) {
+                return Err(Error::Data(format!(
+                    "the added token {:?} has id {id} in tokenizer_config.json or added_tokens.json, but the vocabulary \
+                     gives {got:?}; the files are of different tokenizers",
+                    token.content
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Named special tokens, then the extra ones.
+fn names(config: &Map<String, Value>) -> impl Iterator<Item = AddedToken> + '_ {
+    let extra =
+        ["additional_special_tokens", "extra_special_tokens"].iter().filter_map(|key| config.get(*key)?.as_array());
+    NAMED.iter().filter_map(|key| config.get(*key)).chain(extra.flatten()).filter_map(|token| parse(token, true))
+}
+
+/// A token is written as its text, or as an object with a `content`.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().or_else(|| value.get("content")?.as_str())
+}
+
+fn parse(value: &Value, special: bool) -> Option<AddedToken> {
+    let flag = |key: &str, default: bool| value.get(key).and_then(Value::as_bool).unwrap_or(default);
+    let special = flag("special", special);
+    let token = AddedToken::from(text(value)?, special).normalized(flag("normalized", !special));
+    Some(token.lstrip(flag("lstrip", false)).rstrip(flag("rstrip", false)).single_word(flag("single_word", false)))
+}

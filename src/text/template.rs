@@ -1,0 +1,51 @@
+//! Templates: where special tokens stand around one text or a pair.
+
+use tokenizers::Tokenizer;
+use tokenizers::processors::template::TemplateProcessing;
+
+use super::settings::Settings;
+use crate::error::{Error, Result};
+
+/// Set a template written as transformers write them, `[CLS]:0 $A:0 [SEP]:0`, with the keys of special tokens for the tokens.
+pub(super) fn template(tokenizer: &mut Tokenizer, settings: &Settings, single: &str, pair: &str) -> Result<()> {
+    let mut tokens = Vec::new();
+    let mut pieces = |pattern: &str| -> Result<Vec<String>> {
+        pattern
+            .split_whitespace()
+            .map(|piece| match piece.split_once(':') {
+                Some((key, segment)) if !key.starts_with('$') => {
+                    let (token, id) = settings.with_id(tokenizer, key)?;
+                    let piece = format!("{token}:{segment}");
+                    tokens.push((token, id));
+                    Ok(piece)
+                }
+                _ => Ok(piece.to_string()),
+            })
+            .collect()
+    };
+    let (single, pair) = (pieces(single)?, pieces(pair)?);
+    tokens.sort();
+    tokens.dedup();
+    let bad = |e: String| Error::Data(format!("special tokens: {e}"));
+    let mut builder = TemplateProcessing::builder();
+    builder.try_single(single).map_err(bad)?.try_pair(pair).map_err(bad)?.special_tokens(tokens);
+    let processing = builder.build().map_err(|e| Error::Data(format!("special tokens: {e}")))?;
+    tokenizer.with_post_processor(Some(processing));
+    Ok(())
+}
+
+/// The template of decoders: a beginning and an end where the settings ask for them.
+pub(super) fn bos_eos(tokenizer: &mut Tokenizer, settings: &Settings) -> Result<()> {
+    let around = |sequence: &str, segment: u8| {
+        let shown = |flag: &str, key: &str| {
+            if settings.flag(flag, false) && settings.token(key).is_some() {
+                format!(" {key}:{segment} ")
+            } else {
+                String::new()
+            }
+        };
+        format!("{}{sequence}:{segment}{}", shown("add_bos_token", "bos_token"), shown("add_eos_token", "eos_token"))
+    };
+    let single = around("$A", 0);
+    template(tokenizer, settings, &single, &format!("{single} {}", around("$B", 1)))
+}

@@ -14,6 +14,7 @@ pub mod autograd;
 pub mod kernels;
 pub mod text;
 pub mod batch;
+pub mod gguf;
 pub mod backbone;
 pub mod head;
 pub mod objective;

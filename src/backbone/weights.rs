@@ -1,4 +1,4 @@
-//! Weights in and out: safetensors (single, sharded) and PyTorch's `.bin`, strictly.
+//! Weights in and out: safetensors (single, sharded), PyTorch's `.bin` and GGUF, strictly.
 //!
 //! `.bin` files are read by candle's unpickler, which knows tensors and plain containers and executes nothing.
 
@@ -11,6 +11,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::parameters::{Parameters, Spec, initialise};
 use crate::error::{Error, Result, without_backtrace};
+use crate::gguf::Gguf;
 use crate::rng::Key;
 
 /// Files that hold weights, in order of preference.
@@ -33,6 +34,7 @@ pub struct LoadReport {
 enum Source {
     Safetensors(MmapedSafetensors),
     Pickle(Vec<PthTensors>),
+    Gguf(Gguf),
 }
 
 /// A model directory's weights: names and shapes first, values on demand.
@@ -85,6 +87,13 @@ impl Checkpoint {
         };
         let entries = canonical_names(stored, &path)?;
         Ok(Self { source, entries, files: path.display().to_string() })
+    }
+
+    /// The tensors of a GGUF file.
+    pub fn from_gguf(gguf: Gguf) -> Result<Self> {
+        let stored = gguf.tensors().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
+        let entries = canonical_names(stored, gguf.path())?;
+        Ok(Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), entries })
     }
 
     /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
@@ -148,6 +157,13 @@ impl Checkpoint {
                 .find_map(|part| part.get(stored).transpose())
                 .unwrap_or_else(|| Err(candle_core::Error::Msg("not found".into())))
                 .map_err(unreadable)?,
+            Source::Gguf(gguf) => {
+                report.loaded += 1;
+                if !gguf.is_f32(stored) {
+                    report.converted.push(name.to_string());
+                }
+                return gguf.tensor(stored);
+            }
         };
         report.loaded += 1;
         if tensor.dtype() != DType::F32 {

@@ -3,7 +3,7 @@
 mod encodings;
 mod side_files;
 mod tokenizer;
-mod word_piece;
+pub(crate) mod word_piece;
 
 pub use encodings::Encodings;
 pub use side_files::{SIDE_FILES, SideFiles};

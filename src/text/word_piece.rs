@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use crate::error::{Error, Result};
 
 /// Build the tokenizer. `config` is the parsed `tokenizer_config.json`, or null.
-pub(super) fn build(vocab: &[u8], config: &Value) -> Result<Tokenizer> {
+pub(crate) fn build(vocab: &[u8], config: &Value) -> Result<Tokenizer> {
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
 

@@ -20,8 +20,11 @@ pub mod head;
 pub mod objective;
 pub mod optim;
 pub mod train;
+#[cfg(test)]
+mod hostile;
 #[cfg(feature = "python")]
 mod bind;
 
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: compute::Allocator = compute::Allocator;

@@ -6,7 +6,9 @@ mod embed;
 mod layers;
 mod mode;
 mod parameters;
+mod pickle;
 mod pretrained;
+mod torch_file;
 mod weights;
 
 pub use bert::Bert;

@@ -1,15 +1,15 @@
 //! Weights in and out: safetensors (single, sharded), PyTorch's `.bin` and GGUF, strictly.
 //!
-//! `.bin` files are read by candle's unpickler, which knows tensors and plain containers and executes nothing.
+//! None of them executes anything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::pickle::{PthTensors, TensorInfo};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 
 use super::parameters::{Parameters, Spec, initialise};
+use super::torch_file::TorchFile;
 use crate::error::{Error, Result, without_backtrace};
 use crate::gguf::Gguf;
 use crate::rng::Key;
@@ -33,7 +33,7 @@ pub struct LoadReport {
 
 enum Source {
     Safetensors(MmapedSafetensors),
-    Pickle(Vec<PthTensors>),
+    Pickle(Vec<TorchFile>),
     Gguf(Gguf),
 }
 
@@ -56,33 +56,18 @@ impl Checkpoint {
         };
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
-        let unreadable = |e: candle_core::Error| {
-            let (e, hint) =
-                (without_backtrace(e), "files that torch before 1.6 wrote must be saved anew with a later one");
-            if name.contains("safetensors") {
-                Error::Weights(format!("{}: cannot be read as safetensors: {e}", path.display()))
-            } else {
-                Error::Weights(format!("{}: cannot be read as a PyTorch checkpoint: {e}; {hint}", path.display()))
-            }
-        };
         let (source, stored) = if name.contains("safetensors") {
+            let unreadable = |e: candle_core::Error| {
+                Error::Weights(format!("{}: cannot be read as safetensors: {}", path.display(), without_backtrace(e)))
+            };
             // SAFETY: the file must not be changed while it is mapped; values are copied out before loading returns.
             let map = unsafe { MmapedSafetensors::multi(&paths) }.map_err(unreadable)?;
             let stored = map.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
             (Source::Safetensors(map), stored)
         } else {
-            let parts: Vec<PthTensors> = paths
-                .iter()
-                .map(|p| PthTensors::new(p, None))
-                .collect::<candle_core::Result<_>>()
-                .map_err(unreadable)?;
-            let mut stored = Vec::new();
-            for (part, path) in parts.iter().zip(&paths) {
-                let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-                for (name, info) in part.tensor_infos() {
-                    stored.push((name.clone(), pickled_shape(info, bytes, path)?));
-                }
-            }
+            let parts = paths.iter().map(|path| TorchFile::open(path)).collect::<Result<Vec<_>>>()?;
+            let shapes = parts.iter().flat_map(TorchFile::shapes);
+            let stored = shapes.map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
             (Source::Pickle(parts), stored)
         };
         let entries = canonical_names(stored, &path)?;
@@ -147,36 +132,29 @@ impl Checkpoint {
     }
 
     fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
-        let unreadable = |e: candle_core::Error| {
-            Error::Weights(format!("{}: tensor {stored}: {}", self.files, without_backtrace(e)))
-        };
-        let tensor = match &self.source {
-            Source::Safetensors(map) => map.load(stored, &Device::Cpu).map_err(unreadable)?,
+        let unreadable = |e: String| Error::Weights(format!("{}: tensor {stored}: {e}", self.files));
+        let (tensor, was_f32) = match &self.source {
+            Source::Safetensors(map) => {
+                let tensor =
+                    map.load(stored, &Device::Cpu).map_err(|e| unreadable(without_backtrace(e).to_string()))?;
+                let dtype = tensor.dtype();
+                if !dtype.is_float() {
+                    return Err(unreadable(format!("got {dtype:?}, expected floating point")));
+                }
+                (tensor.to_dtype(DType::F32)?.contiguous()?, dtype == DType::F32)
+            }
             Source::Pickle(parts) => parts
                 .iter()
-                .find_map(|part| part.get(stored).transpose())
-                .unwrap_or_else(|| Err(candle_core::Error::Msg("not found".into())))
+                .find_map(|part| part.get(stored))
+                .unwrap_or_else(|| Err("not found".into()))
                 .map_err(unreadable)?,
-            Source::Gguf(gguf) => {
-                report.loaded += 1;
-                if !gguf.is_f32(stored) {
-                    report.converted.push(name.to_string());
-                }
-                return gguf.tensor(stored);
-            }
+            Source::Gguf(gguf) => (gguf.tensor(stored)?, gguf.is_f32(stored)),
         };
         report.loaded += 1;
-        if tensor.dtype() != DType::F32 {
-            if !tensor.dtype().is_float() {
-                return Err(Error::Weights(format!(
-                    "{}: tensor {stored}: got {:?}, expected floating point",
-                    self.files,
-                    tensor.dtype()
-                )));
-            }
+        if !was_f32 {
             report.converted.push(name.to_string());
         }
-        tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(unreadable)
+        Ok(tensor)
     }
 }
 
@@ -201,21 +179,6 @@ fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTr
         }
     }
     Ok(entries)
-}
-
-/// The shape of a pickled tensor, which is only what the file claims: memory is taken for it before its values are read.
-fn pickled_shape(info: &TensorInfo, file_bytes: u64, path: &Path) -> Result<Vec<usize>> {
-    let shape = info.layout.dims().to_vec();
-    let count = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
-    let bytes = count.and_then(|n| n.checked_mul(info.dtype.size_in_bytes()));
-    match bytes {
-        Some(bytes) if bytes as u64 <= file_bytes => Ok(shape),
-        _ => Err(Error::Weights(format!(
-            "{}: tensor {} claims shape {shape:?}, more than the file of {file_bytes} bytes can hold; download it again",
-            path.display(),
-            info.name
-        ))),
-    }
 }
 
 /// The files an index names; they must lie in the same directory.

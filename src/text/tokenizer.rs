@@ -1,5 +1,7 @@
 //! A tokenizer read from a model directory.
 
+use std::panic::catch_unwind;
+
 use rayon::prelude::*;
 use tokenizers::{EncodeInput, Encoding, TruncationParams};
 
@@ -24,8 +26,7 @@ impl Tokenizer {
     pub fn from_files(files: &SideFiles) -> Result<Self> {
         let config = files.json("tokenizer_config.json")?.unwrap_or_default();
         let mut inner = match (files.0.get("tokenizer.json"), files.0.get("vocab.txt")) {
-            (Some(json), _) => tokenizers::Tokenizer::from_bytes(json)
-                .map_err(|e| Error::Data(format!("tokenizer.json: cannot be read: {e}")))?,
+            (Some(json), _) => parse(json)?,
             (None, Some(vocab)) => word_piece::build(vocab, &config)?,
             (None, None) => {
                 return Err(Error::Data("no tokenizer: expected tokenizer.json or vocab.txt beside the model".into()));
@@ -88,6 +89,14 @@ impl Tokenizer {
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
         Ok(Encodings::collect(encoded?, max_length))
     }
+}
+
+/// `tokenizers` panics on some files that it does not expect, a decoder of an unknown kind among them.
+fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
+    let bad = |e: String| Error::Data(format!("tokenizer.json: cannot be read: {e}"));
+    catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
+        .map_err(|_| bad("a part of it is of an unknown kind".into()))?
+        .map_err(|e| bad(e.to_string()))
 }
 
 /// None if a segment does not fit.

@@ -20,7 +20,7 @@ type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// Memory a file may take, in multiples of its length, and what any takes.
 const MULTIPLE: usize = 16;
-const FIXED: usize = 1 << 20;
+const FIXED: usize = 2 << 20;
 const LONGEST: Duration = Duration::from_secs(20);
 
 thread_local! {
@@ -117,9 +117,9 @@ fn change(file: &[u8], dice: &mut Dice) -> Vec<u8> {
                 let width = dice.one_of(&[1, 2, 4, 8]).min(rest);
                 file[at..at + width].copy_from_slice(&value[..width]);
             }
-            5 => drop(file.drain(at..at + dice.below(rest.min(64)) + 1)),
+            5 => drop(file.drain(at..=at + dice.below(rest.min(64)))),
             6 => {
-                let piece = file[at..at + dice.below(rest.min(64)) + 1].repeat(dice.one_of(&[1, 2, 50, 2000]));
+                let piece = file[at..=at + dice.below(rest.min(64))].repeat(dice.one_of(&[1, 2, 50, 2000]));
                 drop(file.splice(at..at, piece));
             }
             // A number in JSON

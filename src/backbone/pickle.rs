@@ -338,3 +338,33 @@ fn sizes(tuple: &Object) -> Parsed<Vec<usize>> {
         _ => Err("has a tensor that is described wrongly".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::state_dict;
+
+    #[test]
+    fn pickle_when_it_is_made_to_harm_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+        let begin = &b"\x80\x02"[..];
+        // Each round remembers a tuple of two of the last: 2^20 objects if they were copied, and ever deeper.
+        let doubling = [begin, b")q\x00", &b"h\x00h\x00\x86q\x00".repeat(20)].concat();
+        for (pickle, expected) in [
+            ([begin, b"cos\nsystem\n(X\x04\0\0\0trueK\x01tR."].concat(), "names os.system"),
+            ([begin, b"X\xff\xff\xff\xffabc"].concat(), "ends too early"),
+            ([begin, b"c", &[b'a'; 1000]].concat(), "ends too early"),
+            ([begin, &b"N".repeat(100_000)].concat(), "more than 16384 objects"),
+            ([begin, &b"(".repeat(100_000)].concat(), "too many marks"),
+            (doubling, "nested too deep"),
+            ([begin, b"N."].concat(), "does not hold a state dict"),
+            ([begin, b"}X\x01\0\0\0aK\x01s."].concat(), "holds \"a\", which is not a tensor"),
+            ([begin, b"}(K\x01u."].concat(), "a key without a value"),
+            ([begin, b"}h\x07."].concat(), "recalls what it never remembered"),
+            ([begin, b"\x8a\x09123456789."].concat(), "above 64 bits"),
+            (b"\x80\x04}.".to_vec(), "pickle protocol 4"),
+        ] {
+            let error = state_dict(&pickle).err().ok_or(expected)?;
+            assert!(error.contains(expected), "{error}\nexpected {expected}");
+        }
+        Ok(())
+    }
+}

@@ -50,12 +50,11 @@ impl Backbone {
 
     /// Read a Hugging Face directory or a GGUF file. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
     pub fn from_pretrained(dir: &Path) -> Result<Self> {
-        let (config, side_files, checkpoint) = match gguf::find(dir)? {
-            Some(file) => Self::read_gguf(&file)?,
-            None => {
-                let (config, side_files) = Self::read_directory(dir)?;
-                (config, side_files, Checkpoint::open(dir)?)
-            }
+        let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir)? {
+            Self::read_gguf(&file)?
+        } else {
+            let (config, side_files) = Self::read_directory(dir)?;
+            (config, side_files, Checkpoint::open(dir)?)
         };
         let key = Key::new(0, Stream::Init);
         let (params, report) = checkpoint.load(&Self::specs(&config), is_pooler, is_head_or_buffer, key)?;

@@ -13,6 +13,10 @@ const UNKNOWN: f64 = 2.0;
 const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
 
+/// Bytes of all tokens that are kept whole in a text: ten times the most there are in any model. The automaton that finds
+/// them takes a hundred times as much.
+const MAX_WHOLE: usize = 1 << 19;
+
 /// The vocabulary as the file has it.
 pub(super) struct Vocabulary<'a> {
     pub metadata: &'a Metadata,
@@ -81,6 +85,11 @@ impl<'a> Vocabulary<'a> {
                 self.tokens.iter().zip(&kinds).filter(|(token, kind)| wanted.contains(kind) && !token.is_empty());
             chosen.map(|(token, _)| AddedToken::from((*token).to_string(), special).normalized(false)).collect()
         };
+        let whole = self.tokens.iter().zip(&kinds).filter(|(_, kind)| [CONTROL, UNKNOWN, USER_DEFINED].contains(kind));
+        let bytes: usize = whole.map(|(token, _)| token.len()).sum();
+        if bytes > MAX_WHOLE {
+            return Err(format!("has special tokens of {bytes} bytes together; at most {MAX_WHOLE} are supported"));
+        }
         tokenizer.add_special_tokens(of_kind(&[CONTROL, UNKNOWN], true)).map_err(failed)?;
         tokenizer.add_tokens(of_kind(&[USER_DEFINED], false)).map_err(failed)?;
 

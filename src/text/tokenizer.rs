@@ -91,11 +91,13 @@ impl Tokenizer {
     }
 }
 
-/// `tokenizers` panics on some files that it does not expect, a decoder of an unknown kind among them.
+/// `tokenizers` panics on some files: on what is not JSON where the decoder is, on a normaliser that is described wrongly.
 fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer> {
     let bad = |e: String| Error::Data(format!("tokenizer.json: cannot be read: {e}"));
+    let text = std::str::from_utf8(json).map_err(|e| bad(e.to_string()))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|e| bad(e.to_string()))?;
     catch_unwind(|| tokenizers::Tokenizer::from_bytes(json))
-        .map_err(|_| bad("a part of it is of an unknown kind".into()))?
+        .map_err(|_| bad("a part of it is described wrongly".into()))?
         .map_err(|e| bad(e.to_string()))
 }
 

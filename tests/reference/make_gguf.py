@@ -9,15 +9,16 @@ import io
 import json
 from pathlib import Path
 
-import gguf
 import numpy as np
 import sentencepiece
 import torch
-from gguf import GGMLQuantizationType as Kind
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
+
+import gguf
+from gguf import GGMLQuantizationType as Kind
 
 HERE = Path(__file__).parent
 OUT = HERE / "gguf"
@@ -31,10 +32,11 @@ CORPUS = [
     "def f(x):\n    return x * 2  # twice\n\n\tend",
 ] * 4
 TEXTS = [
-    "", " ", "the cat", " the cat", "  two  spaces ", "don't they'll IT'S", "In 1987, 3.14159 and 12345678", "½ ² ③ ١٢٣",
-    "naïve café e\u0301 Å", "👩‍👩‍👧‍👦 🙂🏽", "東京は日本の首都", "שלום עולם", "line\n\n\nbreaks\r\n\ttabs \t ", "\x00\x01\x7f",
-    "\u200b\u200d\ufeff", "a▁b ▁ c", "x=1;y[2]={3:'4'}", "<s>the</s> cat", "the<|end|> cat <|end|><|user|>x", "catcatcat" * 40,
-    "x" * 300,
+    "", " ", "the cat", " the cat", "  two  spaces ", "don't they'll IT'S", "In 1987, 3.14159 and 12345678",
+    "½ ² ③ ١٢٣", "naïve café e\u0301 Å", "👩‍👩‍👧‍👦 🙂🏽", "東京は日本の首都", "שלום עולם",
+    "line\n\n\nbreaks\r\n\ttabs \t ", "\x00\x01\x7f",
+    "\u200b\u200d\ufeff", "a▁b ▁ c", "x=1;y[2]={3:'4'}", "<s>the</s> cat", "the<|end|> cat <|end|><|user|>x",
+    "catcatcat" * 40, "x" * 300,
 ]  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def llama_settings(config: LlamaConfig):
 
 
 def kinds() -> None:
-    """One matrix of each type. Blocks of the K types, which the package cannot write, are random bytes with sane scales."""
+    """One matrix of each type. Blocks of the K types, which the package cannot write, are random bytes."""
     tensors = [("token_embd.weight", random(5, 256, seed=0), Kind.F32)]
     expected = {"model.embed_tokens.weight": tensors[0][1]}
     for i, kind in enumerate(KINDS):
@@ -181,7 +183,10 @@ def byte_level():
     tokenizer.decoder = decoders.ByteLevel()
     specials = ["<|end|>", "<|user|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=340,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     model = json.loads(tokenizer.to_str())["model"]
@@ -225,7 +230,9 @@ def gpt2() -> None:
             _, _, layer, stem = stem.split(".", 3)
         if ".c_" in stem and suffix == "weight":
             values = np.ascontiguousarray(values.T)
-        tensors.append((f"blk.{layer}.{names[stem]}.{suffix}" if layer else f"{names[stem]}.{suffix}", values, Kind.F32))
+        tensors.append(
+            (f"blk.{layer}.{names[stem]}.{suffix}" if layer else f"{names[stem]}.{suffix}", values, Kind.F32)
+        )
 
     def settings(writer: gguf.GGUFWriter) -> None:
         writer.add_block_count(2)
@@ -247,13 +254,15 @@ def gpt2() -> None:
         name = f"{pre}.gguf"
         write(name, "llama", llama_settings(config), embedding, byte_vocabulary(pre, vocab, merges))
         if pre == "smollm":
-            # transformers does not know this one; llama.cpp splits off every numeral, as the model's own tokenizer does.
+            # transformers forgets this one: llama.cpp and the model's own tokenizer split off every numeral.
             backend = tokenizer
             backend.pre_tokenizer = pre_tokenizers.Sequence(
                 [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
             )
         elif pre == "qwen2":
-            backend = Qwen2Tokenizer(vocab=vocab, merges=merges, unk_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>").backend_tokenizer
+            backend = Qwen2Tokenizer(
+                vocab=vocab, merges=merges, unk_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>"
+            ).backend_tokenizer
             backend.add_tokens(["<|user|>"])
         else:
             backend = AutoTokenizer.from_pretrained(OUT, gguf_file=name).backend_tokenizer

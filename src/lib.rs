@@ -14,13 +14,17 @@ pub mod autograd;
 pub mod kernels;
 pub mod text;
 pub mod batch;
+pub mod gguf;
 pub mod backbone;
 pub mod head;
 pub mod objective;
 pub mod optim;
 pub mod train;
+#[cfg(test)]
+mod hostile;
 #[cfg(feature = "python")]
 mod bind;
 
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: compute::Allocator = compute::Allocator;

@@ -7,9 +7,11 @@ mod extend;
 mod layers;
 mod mode;
 mod parameters;
+mod pickle;
 mod pretrained;
 mod shard;
 mod shards;
+mod torch_file;
 mod weights;
 
 pub use bert::Bert;

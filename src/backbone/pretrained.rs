@@ -13,6 +13,7 @@ use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
 use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::files::Staged;
+use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer};
@@ -48,13 +49,30 @@ impl Backbone {
         specs
     }
 
-    /// Read a Hugging Face directory. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
+    /// Read a Hugging Face directory or a GGUF file. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
     pub fn from_pretrained(dir: &Path) -> Result<Self> {
-        let (config, side_files) = Self::read_directory(dir)?;
-        let checkpoint = Checkpoint::open(dir)?;
+        let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir)? {
+            Self::read_gguf(&file)?
+        } else {
+            let (config, side_files) = Self::read_directory(dir)?;
+            (config, side_files, Checkpoint::open(dir)?)
+        };
         let key = Key::new(0, Stream::Init);
         let (params, report) = checkpoint.load(&Self::specs(&config), is_pooler, is_head_or_buffer, key)?;
         Self::assemble(config, params, side_files, report, dir.display().to_string())
+    }
+
+    /// What a GGUF file holds, as a model directory would.
+    fn read_gguf(path: &Path) -> Result<(Config, SideFiles, Checkpoint)> {
+        let gguf = Gguf::open(path)?;
+        let config =
+            Config::parse(&serde_json::Value::Object(gguf.config().clone()).to_string()).map_err(|e| match e {
+                Error::Value(message) => Error::Value(format!("{}: {message}", path.display())),
+                other => other,
+            })?;
+        let tokenizer = gguf.tokenizer()?.to_string(false).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
+        let side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
+        Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
     }
 
     /// Configuration and side files of a model directory.

@@ -1,16 +1,17 @@
-//! Weights in and out: safetensors (single, sharded) and PyTorch's `.bin`, strictly.
+//! Weights in and out: safetensors (single, sharded), PyTorch's `.bin` and GGUF, strictly.
 //!
-//! `.bin` files are read by candle's unpickler, which knows tensors and plain containers and executes nothing.
+//! None of them executes anything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::pickle::{PthTensors, TensorInfo};
 use candle_core::{DType, Tensor};
 
 use super::parameters::{Parameters, Spec, initialise};
 use super::shard::Shard;
-use crate::error::{Error, Result, without_backtrace};
+use super::torch_file::TorchFile;
+use crate::error::{Error, Result};
+use crate::gguf::Gguf;
 use crate::rng::Key;
 
 /// Files that hold weights, in order of preference.
@@ -32,7 +33,8 @@ pub struct LoadReport {
 
 enum Source {
     Safetensors(Vec<Shard>),
-    Pickle(Vec<PthTensors>),
+    Pickle(Vec<TorchFile>),
+    Gguf(Gguf),
 }
 
 /// A model directory's weights: names and shapes first, values on demand.
@@ -59,27 +61,20 @@ impl Checkpoint {
             let stored = shards.iter().flat_map(Shard::shapes).collect();
             (Source::Safetensors(shards), stored)
         } else {
-            let unreadable = |e: candle_core::Error| {
-                let hint = "files that torch before 1.6 wrote must be saved anew with a later one";
-                let e = without_backtrace(e);
-                Error::Weights(format!("{}: cannot be read as a PyTorch checkpoint: {e}; {hint}", path.display()))
-            };
-            let parts: Vec<PthTensors> = paths
-                .iter()
-                .map(|p| PthTensors::new(p, None))
-                .collect::<candle_core::Result<_>>()
-                .map_err(unreadable)?;
-            let mut stored = Vec::new();
-            for (part, path) in parts.iter().zip(&paths) {
-                let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-                for (name, info) in part.tensor_infos() {
-                    stored.push((name.clone(), pickled_shape(info, bytes, path)?));
-                }
-            }
+            let parts = paths.iter().map(|path| TorchFile::open(path)).collect::<Result<Vec<_>>>()?;
+            let shapes = parts.iter().flat_map(TorchFile::shapes);
+            let stored = shapes.map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
             (Source::Pickle(parts), stored)
         };
         let entries = canonical_names(stored, &path)?;
         Ok(Self { source, entries, files: path.display().to_string() })
+    }
+
+    /// The tensors of a GGUF file.
+    pub fn from_gguf(gguf: Gguf) -> Result<Self> {
+        let stored = gguf.tensors().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
+        let entries = canonical_names(stored, gguf.path())?;
+        Ok(Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), entries })
     }
 
     /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
@@ -133,33 +128,30 @@ impl Checkpoint {
     }
 
     fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
-        let unreadable = |e: candle_core::Error| {
-            Error::Weights(format!("{}: tensor {stored}: {}", self.files, without_backtrace(e)))
-        };
-        let tensor = match &self.source {
-            Source::Safetensors(shards) => shards
-                .iter()
-                .find_map(|shard| shard.tensor(stored))
-                .unwrap_or_else(|| Err(Error::internal(format!("{stored}: not found"))))
-                .map_err(|e| Error::Weights(format!("{}: {e}", self.files)))?,
+        let unreadable = |e: String| Error::Weights(format!("{}: tensor {stored}: {e}", self.files));
+        let (tensor, was_f32) = match &self.source {
+            Source::Safetensors(shards) => {
+                let found = shards.iter().find_map(|shard| shard.tensor(stored));
+                let tensor = found.unwrap_or_else(|| Err(Error::internal("not found")));
+                let tensor = tensor.map_err(|e| unreadable(e.to_string()))?;
+                let dtype = tensor.dtype();
+                if !dtype.is_float() {
+                    return Err(unreadable(format!("got {dtype:?}, expected floating point")));
+                }
+                (tensor.to_dtype(DType::F32)?.contiguous()?, dtype == DType::F32)
+            }
             Source::Pickle(parts) => parts
                 .iter()
-                .find_map(|part| part.get(stored).transpose())
-                .unwrap_or_else(|| Err(candle_core::Error::Msg("not found".into())))
+                .find_map(|part| part.get(stored))
+                .unwrap_or_else(|| Err("not found".into()))
                 .map_err(unreadable)?,
+            Source::Gguf(gguf) => (gguf.tensor(stored)?, gguf.is_f32(stored)),
         };
         report.loaded += 1;
-        if tensor.dtype() != DType::F32 {
-            if !tensor.dtype().is_float() {
-                return Err(Error::Weights(format!(
-                    "{}: tensor {stored}: got {:?}, expected floating point",
-                    self.files,
-                    tensor.dtype()
-                )));
-            }
+        if !was_f32 {
             report.converted.push(name.to_string());
         }
-        tensor.to_dtype(DType::F32).and_then(|t| t.contiguous()).map_err(unreadable)
+        Ok(tensor)
     }
 }
 
@@ -184,21 +176,6 @@ fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTr
         }
     }
     Ok(entries)
-}
-
-/// The shape of a pickled tensor, which is only what the file claims: memory is taken for it before its values are read.
-fn pickled_shape(info: &TensorInfo, file_bytes: u64, path: &Path) -> Result<Vec<usize>> {
-    let shape = info.layout.dims().to_vec();
-    let count = shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim));
-    let bytes = count.and_then(|n| n.checked_mul(info.dtype.size_in_bytes()));
-    match bytes {
-        Some(bytes) if bytes as u64 <= file_bytes => Ok(shape),
-        _ => Err(Error::Weights(format!(
-            "{}: tensor {} claims shape {shape:?}, more than the file of {file_bytes} bytes can hold; download it again",
-            path.display(),
-            info.name
-        ))),
-    }
 }
 
 /// The files an index names; they must lie in the same directory.

@@ -61,7 +61,8 @@ impl PyTokenizer {
             for (name, bytes) in &self.complete()?.0 {
                 staged.write(name, bytes)?;
             }
-            let stale = SIDE_FILES.into_iter().filter(|name| *name != "1_Pooling/config.json").map(String::from).collect();
+            let stale =
+                SIDE_FILES.into_iter().filter(|name| *name != "1_Pooling/config.json").map(String::from).collect();
             staged.commit(|_| Ok(stale))
         })
     }

@@ -7,13 +7,13 @@ mod extend;
 mod llama;
 mod proto;
 mod sentence_piece;
-mod settings;
+pub(crate) mod settings;
 mod side_files;
 mod template;
 mod tokenizer;
 mod train;
 mod unigram;
-mod word_piece;
+pub(crate) mod word_piece;
 mod words;
 
 pub use encodings::Encodings;

@@ -16,7 +16,7 @@ pub(super) const NAMED: [&str; 7] =
 
 /// The parsed files.
 #[derive(Default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     config: Map<String, Value>,
     /// By id.
     added: BTreeMap<u32, AddedToken>,

@@ -154,8 +154,9 @@ impl Tokenizer {
 
 /// The tokenizer of a `tokenizer.json`.
 pub(super) fn parse_json(json: &[u8]) -> Result<tokenizers::Tokenizer> {
-    charsmap::check_json(json)?;
     let unreadable = |e: &dyn std::fmt::Display| Error::Data(format!("tokenizer.json: cannot be read: {e}"));
+    serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| unreadable(&e))?;
+    charsmap::check_json(json)?;
     // The library panics at some contradictions in a file, as where a merge is shorter than its prefix.
     match catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(json))) {
         Ok(parsed) => parsed.map_err(|e| unreadable(&e)),

@@ -22,7 +22,7 @@ const DEFAULTS: [(&str, &str); 5] = [
 ];
 
 /// Build the tokenizer from the contents of `vocab.txt`.
-pub(super) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
+pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
     for (key, default) in DEFAULTS {

@@ -1,0 +1,127 @@
+//! A GGUF file, opened.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use candle_core::quantized::GgmlDType;
+use serde_json::{Map, Value};
+
+use super::architecture::{Architecture, Form};
+use super::fields::Fields;
+use super::header::{Checked, Header, Stored};
+use super::metadata::Metadata;
+use super::tokenizer;
+use super::values::{Order, Placed};
+use crate::compute::MappedFile;
+use crate::error::{Error, Result};
+
+/// A GGUF file: what a Hugging Face directory would hold. Values stay in the mapped file, quantised, until they are asked for.
+pub struct Gguf {
+    path: PathBuf,
+    map: MappedFile,
+    metadata: Metadata,
+    architecture: &'static str,
+    config: Map<String, Value>,
+    /// By name in a Hugging Face checkpoint.
+    tensors: BTreeMap<String, Placed>,
+}
+
+/// The GGUF file that `path` is, or the only one in the directory it is; none where there is a `config.json`.
+pub fn find(path: &Path) -> Result<Option<PathBuf>> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file();
+    if is_gguf(path) {
+        return Ok(Some(path.to_path_buf()));
+    }
+    if !path.is_dir() || path.join("config.json").is_file() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+    let mut found: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| is_gguf(p)).collect();
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        n => Err(Error::Value(format!("{}: holds {n} GGUF files; give the path of one of them", path.display()))),
+    }
+}
+
+impl Gguf {
+    /// Open a file: its header is read and checked, its values are not.
+    pub fn open(path: &Path) -> Result<Self> {
+        let map = MappedFile::open(path)?;
+        let at = |message: String| format!("{}: {message}", path.display());
+        let Header { metadata, tensors } = Header::parse(&map).map_err(|e| Error::Weights(at(e)))?;
+        let (architecture, config) = configure(&metadata, &tensors).map_err(|e| Error::Value(at(e)))?;
+        let tensors = place(architecture, &config, tensors).map_err(|e| Error::Weights(at(e)))?;
+        Ok(Self { path: path.to_path_buf(), map, metadata, architecture: architecture.name, config, tensors })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings as the fields of a `config.json` (names of transformers 4: `rope_theta`, `rope_scaling`).
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    /// Names and shapes of the tensors as a Hugging Face checkpoint has them: of the whole model with its output layer, or of
+    /// a `BertModel`. A tied output layer is not among them.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, placed)| (name.as_str(), placed.shape.as_slice()))
+    }
+
+    /// A tensor by its Hugging Face name, de-quantised to f32; contiguous, on the CPU.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.tensors.get(name) {
+            Some(placed) => placed.read(&self.map),
+            None => Err(Error::Weights(format!("{}: has no tensor {name}", self.path.display()))),
+        }
+    }
+
+    /// True for a tensor that is stored as f32.
+    pub fn is_f32(&self, name: &str) -> bool {
+        self.tensors.get(name).is_some_and(|placed| placed.stored.kind == GgmlDType::F32)
+    }
+
+    /// The tokenizer that the metadata describes.
+    pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer> {
+        tokenizer::build(&self.metadata, &self.map, self.architecture)
+            .map_err(|e| Error::Data(format!("{}: {e}", self.path.display())))
+    }
+}
+
+fn configure(
+    metadata: &Metadata,
+    tensors: &BTreeMap<String, Stored>,
+) -> Checked<(&'static Architecture, Map<String, Value>)> {
+    let name = metadata.text("general.architecture")?.ok_or("has no general.architecture")?;
+    let architecture = Architecture::of(name)?;
+    let fields = Fields::new(metadata, tensors, name);
+    let config = (architecture.config)(&fields)?;
+    fields.finish()?;
+    Ok((architecture, config))
+}
+
+/// Tensors by their Hugging Face names; one without such a name is refused.
+fn place(
+    architecture: &Architecture,
+    config: &Map<String, Value>,
+    tensors: BTreeMap<String, Stored>,
+) -> Checked<BTreeMap<String, Placed>> {
+    let heads = |field: &str| config.get(field).and_then(Value::as_u64).map_or(0, |n| n as usize);
+    let place = |(name, stored): (String, Stored)| {
+        let (theirs, form) = architecture.translate(&name).ok_or_else(|| {
+            format!("has the tensor {name:?}, which a {} model does not; it is not supported", architecture.name)
+        })?;
+        let order = match form {
+            Form::Same => Ok(Order::Same),
+            Form::Transposed => Order::transposed(&stored.shape),
+            Form::Queries => Order::rotary(&stored.shape, heads("num_attention_heads")),
+            Form::Keys => Order::rotary(&stored.shape, heads("num_key_value_heads")),
+        };
+        let order = order.map_err(|e| format!("tensor {name:?} {e}"))?;
+        Ok((theirs, Placed::new(stored, order)))
+    };
+    tensors.into_iter().map(place).collect()
+}

@@ -1,0 +1,21 @@
+//! GGUF, the one-file format of llama.cpp: configuration, weights and tokenizer as a Hugging Face directory would hold them.
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. The header is read strictly (`header.rs`): candle's
+//! reader takes 32 bytes for each byte of an array, keeps the last of two tensors of one name and mends invalid UTF-8.
+
+mod architecture;
+mod bert;
+mod blocks;
+mod byte_level;
+mod fields;
+mod file;
+mod gpt2;
+mod header;
+mod llama;
+mod metadata;
+mod sentence_piece;
+mod tokenizer;
+mod values;
+mod word_piece;
+
+pub use file::{Gguf, find};

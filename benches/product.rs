@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::autograd::Value;
+use warmstart::compute::Storing;
 use warmstart::compute::{in_pool, num_threads};
 use warmstart::kernels::linear::{FrozenWeight, frozen_linear};
 use warmstart::product::Precision;

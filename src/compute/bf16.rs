@@ -23,7 +23,7 @@ pub(crate) enum Elements<'a> {
     Bf16(&'a [bf16]),
 }
 
-impl<'a> Elements<'a> {
+impl Elements<'_> {
     pub fn len(self) -> usize {
         match self {
             Self::F32(values) => values.len(),

@@ -179,7 +179,9 @@ impl Scheme {
                 });
                 let attended = Lines::rows(&*p, rows, len);
                 product_here(attended, &values, Output::lent(), |i, attended| {
-                    attended.iter_mut().for_each(|x| *x *= inverses[i].get());
+                    for x in attended.iter_mut() {
+                        *x *= inverses[i].get();
+                    }
                     // SAFETY: this task's rows and columns alone.
                     unsafe { out.copy_from(task.offset(row + i), attended) };
                 });

@@ -101,7 +101,7 @@ fn backbone_when_opened_from_a_gguf_file_is_that_of_the_directory() -> Outcome {
     std::fs::copy(reference("gguf/bert.gguf"), dir.path().join("model.GGUF"))?;
     assert_eq!(Backbone::from_pretrained(dir.path())?.params.count(), backbone.params.count());
     let saved = dir.path().join("saved");
-    backbone.save_pretrained(&saved)?;
+    backbone.save_pretrained(&saved, u64::MAX)?;
     assert_eq!(Backbone::from_pretrained(&saved)?.params.count(), backbone.params.count());
     std::fs::copy(reference("gguf/gpt2.gguf"), dir.path().join("second.gguf"))?;
     let error = Backbone::from_pretrained(dir.path()).err().ok_or("two files were accepted")?;

@@ -27,10 +27,12 @@ impl MappedFile {
     /// None beyond the end.
     pub fn values(&self, offset: usize, len: usize) -> Option<Vec<f32>> {
         let bytes = self.get(offset..offset.checked_add(len.checked_mul(4)?)?)?;
+        // Aligned or not used.
+        #[allow(clippy::cast_ptr_alignment)]
         let start = bytes.as_ptr().cast::<f32>().cast_mut();
         if cfg!(target_endian = "little") && bytes.len() >= LARGE && start.is_aligned() && Blocks::add(&self.0) {
             // SAFETY: the memory is there until the allocator is given the block back. Of its type any bits are valid.
-            return Some(unsafe { Vec::from_raw_parts(start, len, len) });
+            return Some(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, len)) }.into_vec());
         }
         let value = |bytes: &[u8]| bytes.try_into().map(f32::from_le_bytes).ok();
         bytes.chunks_exact(4).map(value).collect()
@@ -89,7 +91,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap_or_else(|e| unreachable!("{e}"));
         let path = dir.path().join("values");
         let n = LARGE / 4 + 3;
-        let bytes: Vec<u8> = (0..2 * n + 1).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..=2 * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
         assert!(std::fs::write(&path, bytes).is_ok());
         let file = MappedFile::open(&path).ok();
         let read = |offset, len| file.as_ref().and_then(|file| file.values(offset, len));

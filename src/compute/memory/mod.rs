@@ -23,8 +23,8 @@ pub use file::MappedFile;
 
 /// Bytes from which on a block comes from the arena.
 const LARGE: usize = 256 << 10;
-/// Blocks of segments are a multiple of this.
-const PAGE: usize = 4096;
+/// Blocks of segments are a multiple of this: of the largest pages in use, so that no page belongs to two of them.
+const PAGE: usize = 64 << 10;
 
 /// The global allocator.
 pub struct Allocator;

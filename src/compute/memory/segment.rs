@@ -69,6 +69,8 @@ impl Segment {
         if self.free == [(self.base, self.len)]
             && let Some(layout) = Self::layout(self.len)
         {
+            // mimalloc may keep the range.
+            advise(self.base, self.len, Advice::DontNeed);
             // SAFETY: it came with this layout, and no block of it is in use.
             unsafe { MiMalloc.dealloc(self.base as *mut u8, layout) };
             return true;

@@ -67,9 +67,10 @@ class Backbone:
         Parameters
         ----------
         path : str or path
-            Holds ``config.json``, the weights (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a
-            tokenizer: the first of ``tokenizer.json``, ``vocab.txt``, ``vocab.json`` with ``merges.txt``,
-            ``spiece.model``, ``sentencepiece.bpe.model``, ``tokenizer.model``. A str that is no path here
+            A GGUF file, or a directory with one alone; or a directory that holds ``config.json``, the weights
+            (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a tokenizer: the first of
+            ``tokenizer.json``, ``vocab.txt``, ``vocab.json`` with ``merges.txt``, ``spiece.model``,
+            ``sentencepiece.bpe.model``, ``tokenizer.model``. A str that is no path here
             and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
             (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
         revision : str, optional
@@ -96,6 +97,11 @@ class Backbone:
         -----
         UserWarning
             The hub cannot be reached, and the copy in the cache is taken.
+
+        Notes
+        -----
+        Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
+        in their place, as saving does, rather than change one.
         """
         return cls(_core.Backbone.from_pretrained(fetched(path, revision, token, verbose)))
 

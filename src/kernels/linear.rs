@@ -45,30 +45,27 @@ pub fn linear(
                 activation.forward(y);
             }
         };
-        fill(result, [t, n], |out, take| {
-            product(Lines::rows(&x, t, k), &weight, out, |row, column, y: &mut [f32]| {
-                finish(row, column, y);
-                take(row, column, y);
-            });
-        })
+        fill(result, [t, n], &finish, |out, finish| product(Lines::rows(&x, t, k), &weight, out, finish))
     };
     let through = activation.filter(|_| keep).map(|activation| (activation, pre));
     Ok(Value::computed(y.into_tensor(shape)?, &inputs, Linear { through, precision }))
 }
 
-/// The `[t, n]` values that `product(out, take)` makes: it writes to `out`, and gives `take` the finished pieces of rows.
-fn fill(
-    storing: Storing,
-    [t, n]: [usize; 2],
-    product: impl FnOnce(Output, &(dyn Fn(usize, usize, &[f32]) + Sync)),
-) -> Buffer {
+/// Finishes a piece of a row that begins at a row and column.
+type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
+
+/// The `[t, n]` values that `product(out, finish)` makes, which takes them through `finish`.
+fn fill(storing: Storing, [t, n]: [usize; 2], finish: Finish, product: impl FnOnce(Output, Finish)) -> Buffer {
     let mut y = Buffer::uninit(storing, t * n);
     match &mut y {
-        Buffer::F32(y) => product(Output::new(y, n, false), &|_, _, _| {}),
+        Buffer::F32(y) => product(Output::new(y, n, false), finish),
         narrow @ Buffer::Bf16(_) => {
             let narrow = narrow.shared();
-            // SAFETY: each piece of a row is finished once.
-            product(Output::lent(), &|row, column, y| unsafe { narrow.copy_from(row * n + column, y) });
+            product(Output::lent(), &|row, column, y| {
+                finish(row, column, y);
+                // SAFETY: each piece of a row is finished once.
+                unsafe { narrow.copy_from(row * n + column, y) };
+            });
         }
     }
     y
@@ -116,7 +113,7 @@ pub fn frozen_linear(
     let y = {
         let x = operand(x.tensor())?;
         let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
-        let finish = |column: usize, y: &mut [f32]| {
+        let finish = |_, column: usize, y: &mut [f32]| {
             if let Some(bias) = &bias {
                 add_to_rows(y, &bias[column..column + y.len()]);
             }
@@ -125,18 +122,12 @@ pub fn frozen_linear(
             }
         };
         match (weight, &x) {
-            (FrozenWeight::Float(weight), x) => fill(result, [t, n], |out, take| {
-                product(Lines::rows(x, t, k), weight, out, |row, column, y: &mut [f32]| {
-                    finish(column, y);
-                    take(row, column, y);
-                });
-            }),
-            (FrozenWeight::Int8(weight), Operand::F32(x)) => fill(result, [t, n], |out, take| {
-                weight.product(x, out, |row, column, y: &mut [f32]| {
-                    finish(column, y);
-                    take(row, column, y);
-                });
-            }),
+            (FrozenWeight::Float(weight), x) => {
+                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight, out, finish))
+            }
+            (FrozenWeight::Int8(weight), Operand::F32(x)) => {
+                fill(result, [t, n], &finish, |out, finish| weight.product(x, out, finish))
+            }
             (FrozenWeight::Int8(_), Operand::Bf16(..)) => {
                 return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
             }

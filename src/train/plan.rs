@@ -60,7 +60,7 @@ impl Plan {
         self.0.iter().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
-    /// Copies of the parameters that learn.
+    /// Copies of the parameters that learn: the optimiser writes to them, while those of a backbone may be a file's own memory.
     pub fn trainable(&self, params: &Parameters) -> Result<Vec<Trainable>> {
         let learns = self.0.iter().filter(|p| p.trainable);
         learns

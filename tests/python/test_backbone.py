@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 import warmstart as ws
-from conftest import CONFIG, MAX_LENGTH
+from conftest import CONFIG, FAST, MAX_LENGTH
 from sklearn.base import clone
 
 
@@ -146,3 +146,15 @@ def test_load_report_tells_what_was_read(backbone, tmp_path):
     backbone.save_pretrained(tmp_path / "saved")
     report = ws.Backbone.from_pretrained(tmp_path / "saved").load_report
     assert report == {"loaded": len(backbone._inner.parameters()), "missing": [], "ignored": [], "converted": []}
+
+
+def test_training_a_model_whose_weights_are_the_file_changes_neither(tokenizer_dir, texts, tmp_path):
+    # Large enough for tensors to be mapped instead of read: 256 KiB.
+    wide = CONFIG | {"hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 1}
+    ws.Backbone.from_config(wide, tokenizer_dir, random_state=0).save_pretrained(tmp_path / "wide")
+    before = (tmp_path / "wide" / "model.safetensors").read_bytes()
+    opened = ws.Backbone.from_pretrained(tmp_path / "wide")
+    vectors = opened.embed(texts[:4])
+    ws.TextClassifier(opened, **FAST).fit(texts, [i % 2 for i in range(len(texts))])
+    assert (tmp_path / "wide" / "model.safetensors").read_bytes() == before
+    np.testing.assert_array_equal(opened.embed(texts[:4]), vectors)

@@ -23,14 +23,18 @@ impl MappedFile {
         Ok(Self(Arc::new(map)))
     }
 
-    /// The `len` values from byte `offset` on, not to be written to: the file's own memory where it can be, else a copy.
-    /// None beyond the end.
-    pub fn values(&self, offset: usize, len: usize) -> Option<Vec<f32>> {
+    /// The `len` values from byte `offset` on: the file's own memory where it can be, else a copy. None beyond the end.
+    ///
+    /// # Safety
+    ///
+    /// The values are not written to: their pages are read-only, and another vector may be of the same bytes.
+    pub(crate) unsafe fn values(&self, offset: usize, len: usize) -> Option<Vec<f32>> {
         let bytes = self.get(offset..offset.checked_add(len.checked_mul(4)?)?)?;
         // Aligned or not used.
         #[allow(clippy::cast_ptr_alignment)]
         let start = bytes.as_ptr().cast::<f32>().cast_mut();
-        if cfg!(target_endian = "little") && bytes.len() >= LARGE && start.is_aligned() && Blocks::add(&self.0) {
+        if cfg!(target_endian = "little") && bytes.len() >= LARGE && start.is_aligned() {
+            Blocks::add(&self.0);
             // SAFETY: the memory is there until the allocator is given the block back. Of its type any bits are valid.
             return Some(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, len)) }.into_vec());
         }
@@ -54,13 +58,12 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// One block more of this file; false if nobody can keep count.
-    fn add(map: &Arc<Mmap>) -> bool {
-        let add = |arena: &mut super::Arena| match arena.files.iter_mut().find(|file| Arc::ptr_eq(&file.map, map)) {
+    /// One block more of this file.
+    fn add(map: &Arc<Mmap>) {
+        SHARED.with(|arena| match arena.files.iter_mut().find(|file| Arc::ptr_eq(&file.map, map)) {
             Some(file) => file.count += 1,
             None => arena.files.push(Self { map: map.clone(), count: 1 }),
-        };
-        SHARED.with(add).is_some()
+        });
     }
 
     /// True if the address lies in the file.
@@ -94,7 +97,8 @@ mod tests {
         let bytes: Vec<u8> = (0..=2 * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
         assert!(std::fs::write(&path, bytes).is_ok());
         let file = MappedFile::open(&path).ok();
-        let read = |offset, len| file.as_ref().and_then(|file| file.values(offset, len));
+        // SAFETY: what is pushed to a vector goes to a copy of it.
+        let read = |offset, len| file.as_ref().and_then(|file| unsafe { file.values(offset, len) });
         let (first, second, odd) = (read(0, n), read(4 * n, n), read(2, n));
         assert_eq!((read(8 * n + 1, 1), read(4, usize::MAX / 2), read(usize::MAX, 1)), (None, None, None));
         assert_eq!(read(8 * n, 1), Some(vec![2.0 * n as f32]));

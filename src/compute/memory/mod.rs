@@ -12,7 +12,8 @@ mod segment;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mimalloc::MiMalloc;
 
@@ -67,44 +68,66 @@ impl Arena {
     }
 }
 
-/// The arena and the process that has it in hand, 0 if none.
+/// The arena, and whether a thread has it in hand.
 struct Shared {
-    owner: AtomicU32,
+    taken: AtomicBool,
     arena: UnsafeCell<Arena>,
 }
 
 // SAFETY: `Shared::with` lets one thread in at a time.
 unsafe impl Sync for Shared {}
 
-static SHARED: Shared = Shared { owner: AtomicU32::new(0), arena: UnsafeCell::new(Arena::EMPTY) };
+static SHARED: Shared = Shared { taken: AtomicBool::new(false), arena: UnsafeCell::new(Arena::EMPTY) };
 
 impl Shared {
-    /// `f` of the arena. None in a process that was forked while a thread that it has not had the arena in hand: nobody
-    /// knows in what state it is.
-    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> Option<R> {
-        let process = std::process::id();
-        while let Err(owner) = self.owner.compare_exchange_weak(0, process, Ordering::Acquire, Ordering::Relaxed) {
-            if owner != 0 && owner != process {
-                return None;
-            }
+    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> R {
+        prepare_for_forks();
+        self.take();
+        // SAFETY: this thread alone took it, until it gives it back.
+        let result = f(unsafe { &mut *self.arena.get() });
+        self.give_back();
+        result
+    }
+
+    fn take(&self) {
+        while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             std::thread::yield_now();
         }
-        // SAFETY: this thread alone got from 0 to here, until it stores 0 again.
-        let result = f(unsafe { &mut *self.arena.get() });
-        self.owner.store(0, Ordering::Release);
-        Some(result)
+    }
+
+    fn give_back(&self) {
+        self.taken.store(false, Ordering::Release);
     }
 }
+
+/// A process is forked while no other thread has the arena in hand: in the child that thread would never give it back.
+#[cfg(unix)]
+fn prepare_for_forks() {
+    extern "C" fn take() {
+        SHARED.take();
+    }
+    extern "C" fn give_back() {
+        SHARED.give_back();
+    }
+    static ONCE: Once = Once::new();
+    // SAFETY: the handlers touch an atomic alone.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(Some(take), Some(give_back), Some(give_back));
+    });
+}
+
+#[cfg(not(unix))]
+fn prepare_for_forks() {}
 
 /// What a block from the arena takes; none if a block of this layout comes from elsewhere.
 fn size_in_arena(layout: Layout) -> Option<usize> {
     (layout.size() >= LARGE && layout.align() <= PAGE).then(|| layout.size().checked_next_multiple_of(PAGE)).flatten()
 }
 
-// SAFETY: blocks of the arena have nothing in common and their layout; all others are mimalloc's.
+// SAFETY: blocks of the arena are disjoint, and as large and aligned as asked; all others are mimalloc's.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let address = size_in_arena(layout).and_then(|size| SHARED.with(|arena| arena.take(size)).flatten());
+        let address = size_in_arena(layout).and_then(|size| SHARED.with(|arena| arena.take(size)));
         match address {
             Some(address) => address as *mut u8,
             // SAFETY: as the caller promises.
@@ -113,15 +136,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // Fresh from the system it is zero already.
+        // Large blocks come fresh from the system, and zero already; those of the arena would have to be cleared.
         // SAFETY: as the caller promises.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // Where nobody knows whose it is, it is lost.
-        let ours = size_in_arena(layout).map(|size| SHARED.with(|arena| arena.put(pointer as usize, size)));
-        if matches!(ours, None | Some(Some(false))) {
+        let size = size_in_arena(layout);
+        if !size.is_some_and(|size| SHARED.with(|arena| arena.put(pointer as usize, size))) {
             // SAFETY: it is not from the arena, so it is mimalloc's, with this layout.
             unsafe { MiMalloc.dealloc(pointer, layout) }
         }
@@ -150,10 +172,37 @@ mod tests {
     }
 
     #[test]
-    fn arena_when_it_was_in_hand_in_another_process_is_left_alone() {
-        let shared = Shared { owner: AtomicU32::new(0), arena: UnsafeCell::new(Arena::EMPTY) };
-        assert_eq!(shared.with(|arena| arena.segments.len()), Some(0));
-        shared.owner.store(std::process::id() + 1, Ordering::Release);
-        assert_eq!(shared.with(|arena| arena.segments.len()), None);
+    #[cfg(unix)]
+    fn child_when_forked_while_other_threads_allocate_can_do_so_too() {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        drop(std::hint::black_box(vec![1u8; 2 * LARGE]));
+                        release();
+                    }
+                });
+            }
+            let failed = (0..200).filter(|_| {
+                // SAFETY: the child allocates and exits, nothing else.
+                match unsafe { libc::fork() } {
+                    0 => unsafe {
+                        libc::alarm(10);
+                        drop(std::hint::black_box(Allocator.alloc(Layout::new::<[u8; 2 * LARGE]>())));
+                        libc::_exit(0)
+                    },
+                    child => {
+                        let mut status = -1;
+                        // SAFETY: a child of this process.
+                        unsafe { libc::waitpid(child, &raw mut status, 0) };
+                        status != 0
+                    }
+                }
+            });
+            let failed = failed.count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(failed, 0);
+        });
     }
 }

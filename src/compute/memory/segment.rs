@@ -61,9 +61,7 @@ impl Segment {
             }
         }
     }
-}
 
-impl Segment {
     /// Hand the free pages back to the system; true if that was all of it.
     pub fn release(&self) -> bool {
         if self.free == [(self.base, self.len)]

@@ -189,7 +189,7 @@ mod tests {
                 match unsafe { libc::fork() } {
                     0 => unsafe {
                         libc::alarm(10);
-                        drop(std::hint::black_box(Allocator.alloc(Layout::new::<[u8; 2 * LARGE]>())));
+                        let _ = std::hint::black_box(Allocator.alloc(Layout::new::<[u8; 2 * LARGE]>()));
                         libc::_exit(0)
                     },
                     child => {

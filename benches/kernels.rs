@@ -10,12 +10,13 @@ use criterion::{Criterion, SamplingMode};
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::in_pool;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::attention::attention;
+use warmstart::kernels::affine::Affine;
+use warmstart::kernels::attention::{Scheme, Span, attention};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::embedding_sum;
-use warmstart::kernels::layer_norm::residual_layer_norm;
-use warmstart::kernels::linear::linear;
+use warmstart::kernels::linear::{Then, linear};
+use warmstart::kernels::norm::{Kind, Norm, residual_norm};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -145,12 +146,12 @@ fn main() -> Outcome {
     let f32 = [Precision::F32];
 
     let args = [random(1, &[tokens, WIDTH], 1.0)?, random(2, &[INNER, WIDTH], 0.05)?, random(3, &[INNER], 1.0)?];
-    let gelu = Some(Activation::Gelu);
+    let gelu = Then::Activate(Activation::Gelu);
     compare(
         &mut criterion,
         "linear with gelu",
         &args,
-        |a, precision| linear(&a[0], &a[1], Some(&a[2]), gelu, precision),
+        |a, precision| linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, gelu, precision),
         &both,
         |a| a[0].matmul(&a[1].t()?)?.broadcast_add(&a[2])?.gelu_erf(),
     )?;
@@ -161,7 +162,14 @@ fn main() -> Outcome {
         &mut criterion,
         "layer norm with residual",
         &args,
-        |a, _| residual_layer_norm(&a[0], &a[1], &a[2], &a[3], EPS, None),
+        |a, _| {
+            residual_norm(
+                &a[0],
+                &a[1],
+                &Norm { kind: Kind::Layer, weight: a[2].clone(), bias: Some(a[3].clone()), eps: EPS },
+                None,
+            )
+        },
         &f32,
         |a| norm(&(&a[0] + &a[1])?, &a[2], &a[3]),
     )?;
@@ -172,7 +180,11 @@ fn main() -> Outcome {
         &mut criterion,
         "attention",
         &qkv,
-        |a, precision| attention(&a[0], &a[1], &a[2], packed.clone(), HEADS, None, precision),
+        |a, precision| {
+            let (cu_seqlens, heads) = (packed.clone(), HEADS);
+            let scheme = Scheme { cu_seqlens, heads, key_heads: heads, span: Span::ALL, rotary: None, dropout: None };
+            attention(&a[0], &a[1], &a[2], scheme, precision)
+        },
         &both,
         |a| packed_attention(a, &starts),
     )?;
@@ -192,7 +204,7 @@ fn main() -> Outcome {
         &mut criterion,
         "embedding of three tables",
         &tables,
-        |a, _| embedding_sum([(&a[0], rows_of(0)), (&a[1], rows_of(1)), (&a[2], rows_of(2))]),
+        |a, _| embedding_sum(&[(&a[0], rows_of(0)), (&a[1], rows_of(1)), (&a[2], rows_of(2))]),
         &f32,
         |a| {
             let rows = |i: usize| a[i].index_select(&indices[i], 0);

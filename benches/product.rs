@@ -12,7 +12,8 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
-use warmstart::kernels::linear::{FrozenWeight, frozen_linear};
+use warmstart::kernels::affine::Affine;
+use warmstart::kernels::linear::{Frozen, Then, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -28,7 +29,7 @@ const LOOPS: u64 = 1 << 20;
 
 struct Case {
     x: Value,
-    weight: FrozenWeight,
+    weight: Frozen,
     /// `x` and `W`, in the precision, for candle.
     operands: [Tensor; 2],
     flops: f64,
@@ -42,14 +43,14 @@ impl Case {
         let (x, weight) = (random(1, (m, k))?, random(2, (n, k))?);
         let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         let operands = [x.to_dtype(dtype)?, weight.to_dtype(dtype)?];
-        let weight = FrozenWeight::new(&weight, precision)?;
+        let weight = Frozen::new(&Affine::new(&Value::constant(weight), None)?, precision)?;
         let case = Self { x: Value::constant(x), weight, operands, flops: 2.0 * (m * k * n) as f64 };
         case.ours()?;
         Ok(case)
     }
 
     fn ours(&self) -> Outcome<Value> {
-        Ok(frozen_linear(&self.x, &self.weight, None, None, Storing::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, Then::Nothing, Storing::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

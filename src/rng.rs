@@ -59,6 +59,14 @@ impl Key {
             .collect()
     }
 
+    /// As [`Key::normal`], each value drawn again until it is within `cutoff` standard deviations.
+    pub fn truncated_normal(self, n: usize, std: f64, cutoff: f64) -> Vec<f32> {
+        let within = |x: &f32| f64::from(x.abs()) <= cutoff * std;
+        let again = |i: u64| (0..1000).map(|draw| self.child(i).child(draw).normal(1, std)[0]).find(within);
+        let first = self.normal(n, std).into_iter().enumerate();
+        first.map(|(i, x)| if within(&x) { x } else { again(i as u64).unwrap_or(0.0) }).collect()
+    }
+
     /// A permutation of `0..n` (Fisher-Yates).
     pub fn permutation(self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();

@@ -1,134 +1,260 @@
-//! The configuration of a BERT, as `config.json` states it (names of `transformers.BertConfig`).
+//! What a model is: the choices of a transformer, read from a `config.json` by the family that wrote it.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::families;
+use super::family::{Family, HeadOptions};
+use super::fields::{Checked, Fields};
+use super::parameters::Init;
+use super::rotary_options::RotaryOptions;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
+use crate::kernels::attention::Span;
+use crate::kernels::norm::Kind;
 
-/// What a model is.
-#[derive(Debug, Clone, Deserialize)]
+/// A model's configuration.
+#[derive(Debug, Clone)]
 pub struct Config {
+    pub family: &'static Family,
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub intermediate_size: usize,
-    #[serde(default = "default_activation")]
-    pub hidden_act: Activation,
-    #[serde(default = "default_dropout")]
-    pub hidden_dropout_prob: f64,
-    #[serde(default = "default_dropout")]
-    pub attention_probs_dropout_prob: f64,
-    #[serde(default)]
-    pub classifier_dropout: Option<f64>,
-    pub max_position_embeddings: usize,
-    #[serde(default = "default_type_vocab_size")]
-    pub type_vocab_size: usize,
-    #[serde(default = "default_initializer_range")]
-    pub initializer_range: f64,
-    #[serde(default = "default_layer_norm_eps")]
-    pub layer_norm_eps: f64,
+    /// Layers share the parameters of this many groups.
+    pub layer_groups: usize,
+    /// The longest input in tokens.
+    pub max_length: usize,
+    pub embedding: EmbeddingOptions,
+    pub norm: NormOptions,
+    pub attention: AttentionOptions,
+    pub feed_forward: FeedForwardOptions,
+    /// What each layer sees, `[num_hidden_layers]`.
+    pub layers: Vec<LayerOptions>,
+    pub rotary: Vec<RotaryOptions>,
+    pub initializer: Initializer,
+    /// The head of transformers' `...ForSequenceClassification`.
+    pub classifier: HeadOptions,
+    /// The head of transformers' language model.
+    pub language: HeadOptions,
     /// The whole of `config.json`, for saving.
-    #[serde(skip)]
     pub raw: Map<String, Value>,
 }
 
+/// How tokens become vectors.
+#[derive(Debug, Clone)]
+pub struct EmbeddingOptions {
+    /// Of the tables; unlike `hidden_size`, or where `projected`, an affine map follows.
+    pub size: usize,
+    pub projected: bool,
+    pub positions: Option<LearnedPositions>,
+    /// Rows of the table of segments; 0 where there is none.
+    pub segments: usize,
+    pub normed: bool,
+    pub dropout: f64,
+}
+
+/// A table of positions.
+#[derive(Debug, Clone, Copy)]
+pub struct LearnedPositions {
+    pub rows: usize,
+    /// The row of the first position.
+    pub first: usize,
+}
+
+/// Norms and where they stand.
+#[derive(Debug, Clone)]
+pub struct NormOptions {
+    pub kind: Kind,
+    pub eps: f64,
+    pub bias: bool,
+    /// Before attention and feed-forward net, and once at the end; else after each, with the residual.
+    pub before: bool,
+    /// False if the first layer has none before its attention.
+    pub first: bool,
+}
+
+/// Attention in all layers.
+#[derive(Debug, Clone)]
+pub struct AttentionOptions {
+    pub heads: usize,
+    /// Of keys and values, each for as many heads of queries.
+    pub key_heads: usize,
+    pub head_size: usize,
+    /// Of queries, keys and values.
+    pub bias: bool,
+    pub output_bias: bool,
+    /// Queries and keys are normed, each head by itself.
+    pub normed: bool,
+    /// Of probabilities.
+    pub dropout: f64,
+    pub output_dropout: f64,
+}
+
+/// The feed-forward net of all layers.
+#[derive(Debug, Clone)]
+pub struct FeedForwardOptions {
+    pub size: usize,
+    pub activation: Activation,
+    /// The activated values are multiplied by those of another map.
+    pub gated: bool,
+    pub bias: bool,
+    /// Between its maps.
+    pub inner_dropout: f64,
+    pub dropout: f64,
+}
+
+/// What one layer's attention sees.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerOptions {
+    pub span: Span,
+    /// Which of `Config::rotary`.
+    pub rotary: Option<usize>,
+}
+
+/// How weights begin: normal.
+#[derive(Debug, Clone, Copy)]
+pub struct Initializer {
+    pub std: f64,
+    /// Drawn again beyond this many standard deviations.
+    pub cutoff: Option<f64>,
+    /// Of the maps that end attention and feed-forward net.
+    pub output_std: f64,
+}
+
+impl Initializer {
+    /// A weight's beginning, with this standard deviation.
+    pub(super) fn init(&self, std: f64) -> Init {
+        self.cutoff.map_or(Init::Normal(std), |cutoff| Init::TruncatedNormal(std, cutoff))
+    }
+
+    pub(super) fn normal(std: f64) -> Self {
+        Self { std, cutoff: None, output_std: std }
+    }
+}
+
+/// Modules that transformers puts on backbones of any family.
+const HEADS: &[&str] = &[
+    "classifier",
+    "cls",
+    "decoder",
+    "discriminator_predictions",
+    "generator_lm_head",
+    "generator_predictions",
+    "head",
+    "lm_head",
+    "lm_loss",
+    "logits_proj",
+    "pre_classifier",
+    "predictions",
+    "qa_outputs",
+    "score",
+    "sequence_summary",
+    "sop_classifier",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "vocab_transform",
+];
+
 /// 8 billion: 32 GB in f32.
 const MAX_PARAMETERS: usize = 8_000_000_000;
-
-fn default_activation() -> Activation {
-    Activation::Gelu
-}
-fn default_dropout() -> f64 {
-    0.1
-}
-fn default_type_vocab_size() -> usize {
-    2
-}
-fn default_initializer_range() -> f64 {
-    0.02
-}
-fn default_layer_norm_eps() -> f64 {
-    1e-12
-}
 
 impl Config {
     /// Parse and check the text of a `config.json`.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let raw: Map<String, Value> = serde_json::from_str(text).map_err(|e| bad(format!("not a JSON object: {e}")))?;
-        match raw.get("model_type").and_then(Value::as_str) {
-            Some("bert") => {}
-            Some(other) => return Err(bad(format!("model_type is {other:?}; supported: \"bert\""))),
-            None => return Err(bad("has no model_type; expected \"bert\"".into())),
-        }
-        for (field, expected) in [
-            ("position_embedding_type", Value::from("absolute")),
+        let known = || families::ALL.iter().flat_map(|family| family.model_types).map(|(name, _)| *name);
+        let supported = || known().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let Some(model_type) = raw.get("model_type").and_then(Value::as_str) else {
+            return Err(bad(format!("has no model_type; supported: {}", supported())));
+        };
+        let of_type = |family: &&&Family| family.model_types.iter().any(|(name, _)| *name == model_type);
+        let Some(family) = families::ALL.iter().find(of_type) else {
+            return Err(bad(format!("model_type is {model_type:?}; supported: {}", supported())));
+        };
+        let config = Self::configure(family, model_type, &raw).map_err(bad)?;
+        Ok(Self { raw, ..config })
+    }
+
+    fn configure(family: &Family, model_type: &str, raw: &Map<String, Value>) -> Checked<Self> {
+        let fields = Fields::new(raw);
+        for (name, expected) in [
             ("is_decoder", Value::from(false)),
-            ("add_cross_attention", Value::from(false)),
+            ("is_encoder_decoder", false.into()),
+            ("add_cross_attention", false.into()),
+            ("pruned_heads", Value::Object(Map::new())),
         ] {
-            if let Some(value) = raw.get(field).filter(|value| **value != expected && !value.is_null()) {
-                return Err(bad(format!("{field} is {value}; supported: {expected}")));
-            }
+            fields.only(name, expected)?;
         }
-        let mut config: Self = serde_json::from_value(Value::Object(raw.clone())).map_err(|e| bad(format!("{e}")))?;
-        config.raw = raw;
-        config.check().map_err(bad)?;
+        let config = (family.configure)(&fields, model_type)?;
+        fields.finish()?;
+        config.check()?;
         Ok(config)
     }
 
-    fn check(&self) -> std::result::Result<(), String> {
-        for (field, value, most) in [
-            ("vocab_size", self.vocab_size, 1 << 24),
-            ("hidden_size", self.hidden_size, 1 << 16),
-            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
-            ("num_attention_heads", self.num_attention_heads, 1 << 16),
-            ("intermediate_size", self.intermediate_size, 1 << 18),
-            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
-            ("type_vocab_size", self.type_vocab_size, 1 << 8),
+    fn check(&self) -> Checked<()> {
+        let (attention, embedding) = (&self.attention, &self.embedding);
+        for (what, value, most) in [
+            ("tokens in the vocabulary", self.vocab_size, 1 << 24),
+            ("values of a hidden state", self.hidden_size, 1 << 16),
+            ("layers", self.num_hidden_layers, 1 << 10),
+            ("groups of layers", self.layer_groups, self.num_hidden_layers),
+            ("attention heads", attention.heads, 1 << 16),
+            ("heads of keys", attention.key_heads, attention.heads),
+            ("values of a head", attention.head_size, 1 << 16),
+            ("values inside the feed-forward net", self.feed_forward.size, 1 << 18),
+            ("values of an embedding", embedding.size, 1 << 16),
+            ("positions", self.max_length, 1 << 24),
+            ("segments", embedding.segments.max(1), 1 << 8),
         ] {
             if value == 0 || value > most {
-                return Err(format!("{field} is {value}; expected 1 to {most}"));
+                return Err(format!("asks for {value} {what}; expected 1 to {most}"));
             }
         }
         // Far above what this machine could hold, far below what a lying file may claim.
-        let per_layer = 4 * self.hidden_size * self.hidden_size + 2 * self.hidden_size * self.intermediate_size;
-        let rows = self.vocab_size + self.max_position_embeddings + self.type_vocab_size;
-        let parameters = self.num_hidden_layers * per_layer + rows * self.hidden_size;
+        let of_attention = 2 * self.hidden_size * attention.head_size * (attention.heads + attention.key_heads);
+        let maps = if self.feed_forward.gated { 3 } else { 2 };
+        let per_layer = of_attention + maps * self.hidden_size * self.feed_forward.size;
+        let rows = self.vocab_size + embedding.positions.map_or(0, |positions| positions.rows) + embedding.segments;
+        let parameters = self.layer_groups * per_layer + rows * embedding.size;
         if parameters > MAX_PARAMETERS {
             return Err(format!("asks for {parameters} parameters; at most {MAX_PARAMETERS} are supported"));
         }
-        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return Err(format!(
-                "hidden_size {} is not a multiple of num_attention_heads {}",
-                self.hidden_size, self.num_attention_heads
-            ));
+        if !attention.heads.is_multiple_of(attention.key_heads) {
+            return Err(format!("{} heads of keys do not divide {} heads", attention.key_heads, attention.heads));
         }
-        for (field, p) in [
-            ("hidden_dropout_prob", self.hidden_dropout_prob),
-            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
-            ("classifier_dropout", self.classifier_dropout.unwrap_or(0.0)),
-        ] {
-            if !(0.0..1.0).contains(&p) {
-                return Err(format!("{field} is {p}; expected 0 or more and less than 1"));
-            }
-        }
-        if self.layer_norm_eps.is_nan()
-            || self.layer_norm_eps <= 0.0
-            || self.initializer_range.is_nan()
-            || self.initializer_range < 0.0
-        {
-            return Err(format!(
-                "layer_norm_eps {} or initializer_range {} is out of range",
-                self.layer_norm_eps, self.initializer_range
-            ));
+        if !self.initializer.std.is_finite() || self.initializer.std < 0.0 {
+            return Err(format!("initializer_range is {}; expected 0 or more", self.initializer.std));
         }
         Ok(())
     }
 
-    /// Dropout before the classifier.
-    pub fn classifier_dropout(&self) -> f64 {
-        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
+    /// The model type that transformers knows it by.
+    pub fn model_type(&self) -> &str {
+        self.raw.get("model_type").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The class of transformers for this model with a head, `"Model"` without one.
+    pub(crate) fn class(&self, head: &str) -> String {
+        let known = self.family.model_types.iter().find(|(name, _)| *name == self.model_type());
+        format!("{}{head}", known.map_or("", |(_, class)| class))
+    }
+
+    /// True of a parameter of the pooler.
+    pub(crate) fn is_pooler(&self, name: &str) -> bool {
+        let pooler = self.family.names.pooler;
+        !pooler.is_empty() && name.strip_prefix(pooler).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.
+    pub(crate) fn is_left_out(&self, name: &str) -> bool {
+        let names = &self.family.names;
+        self.is_pooler(name)
+            || HEADS.iter().any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
+            || names.buffers.iter().any(|end| name.ends_with(end))
+    }
+
+    /// True if a token sees those before it alone.
+    pub fn is_causal(&self) -> bool {
+        self.layers.iter().all(|layer| layer.span.after == 0)
     }
 }

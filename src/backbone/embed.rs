@@ -20,17 +20,30 @@ pub enum Pooling {
     Mean,
     /// The first token.
     Cls,
+    /// The last token.
+    Last,
     Max,
 }
 
 impl Pooling {
-    /// By its name: mean, cls or max.
+    /// By its name: mean, cls, last or max.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
             "mean" => Ok(Self::Mean),
             "cls" => Ok(Self::Cls),
+            "last" => Ok(Self::Last),
             "max" => Ok(Self::Max),
-            _ => Err(Error::Value(format!("pooling={name:?}: expected \"mean\", \"cls\" or \"max\""))),
+            _ => Err(Error::Value(format!("pooling={name:?}: expected \"mean\", \"cls\", \"last\" or \"max\""))),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
+            Self::Max => "max",
         }
     }
 
@@ -40,6 +53,7 @@ impl Pooling {
             Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean),
             Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max),
             Self::Cls => embedding(hidden, batch.first_tokens()),
+            Self::Last => embedding(hidden, batch.last_tokens()),
         }
     }
 }

@@ -1,81 +1,164 @@
-//! Layers: an operation with the parameters it finds under its name.
+//! Layers: an operation with its parameters, described once for making and for finding them.
 
 use std::sync::OnceLock;
 
+use super::config::Config;
+use super::family::Part;
 use super::parameters::{Init, Parameters, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::kernels::activation::Activation;
+use crate::kernels::affine::Affine;
 use crate::kernels::dropout::Dropout;
-use crate::kernels::layer_norm::{layer_norm, residual_layer_norm};
-use crate::kernels::linear::{FrozenWeight, frozen_linear, linear};
+use crate::kernels::linear::{Frozen, Then, frozen_linear, linear};
+use crate::kernels::norm::{self, norm, residual_norm};
 use crate::product::Format;
 
-pub(crate) fn linear_specs(specs: &mut Vec<Spec>, name: &str, n_out: usize, n_in: usize, std: f64) {
-    specs.push(Spec::new(format!("{name}.weight"), &[n_out, n_in], Init::Normal(std)));
-    specs.push(Spec::new(format!("{name}.bias"), &[n_out], Init::Zeros));
+/// An affine map of a model: what its parameters are called, and their shape.
+#[derive(Debug, Clone)]
+pub(crate) struct Map {
+    weight: String,
+    /// None where the map has no bias.
+    bias: Option<String>,
+    /// Outputs and inputs of this map.
+    shape: [usize; 2],
+    /// Which of how many maps in one parameter.
+    part: (usize, usize),
+    input_major: bool,
+    init: Init,
 }
 
-pub(crate) fn norm_specs(specs: &mut Vec<Spec>, name: &str, d: usize) {
-    specs.push(Spec::new(format!("{name}.weight"), &[d], Init::Ones));
-    specs.push(Spec::new(format!("{name}.bias"), &[d], Init::Zeros));
+impl Map {
+    /// The map `name.weight` of `[n_out, n_in]`, with `name.bias` if it has one.
+    pub(crate) fn new(name: &str, [n_out, n_in]: [usize; 2], bias: bool, init: Init) -> Self {
+        Self {
+            weight: format!("{name}.weight"),
+            bias: bias.then(|| format!("{name}.bias")),
+            shape: [n_out, n_in],
+            part: (0, 1),
+            input_major: false,
+            init,
+        }
+    }
+
+    /// With parameters of these names, the bias none if its is empty.
+    pub(crate) fn named(weight: String, bias: &str, shape: [usize; 2], init: Init) -> Self {
+        let bias = (!bias.is_empty()).then(|| bias.to_string());
+        Self { weight, bias, shape, part: (0, 1), input_major: false, init }
+    }
+
+    /// In a layer: `layer.part.name`.
+    pub(super) fn of_layer(
+        layer: &str,
+        part: Part,
+        shape: [usize; 2],
+        bias: bool,
+        init: Init,
+        input_major: bool,
+    ) -> Self {
+        let map = Self::new(&format!("{layer}.{}", part.name), shape, bias, init);
+        Self { part: (part.index, part.of), input_major, ..map }
+    }
+
+    /// Its parameters; of several maps in one, the first has them all.
+    pub(crate) fn specs(&self, specs: &mut Vec<Spec>) {
+        let ([n_out, n_in], (index, of)) = (self.shape, self.part);
+        if index > 0 {
+            return;
+        }
+        let shape = if self.input_major { [n_in, of * n_out] } else { [of * n_out, n_in] };
+        specs.push(Spec::new(&self.weight, &shape, self.init));
+        if let Some(bias) = &self.bias {
+            specs.push(Spec::new(bias, &[of * n_out], Init::Zeros));
+        }
+    }
 }
 
 /// `f(x W^T + b)` with its parameters.
 pub(crate) struct Linear {
-    weight: Value,
-    bias: Value,
+    map: Affine,
     activation: Option<Activation>,
     format: Format,
-    /// The weight, once a constant has met it and neither learns.
-    packed: OnceLock<FrozenWeight>,
+    /// The map, once a constant has met it and neither learns.
+    frozen: OnceLock<Frozen>,
 }
 
 impl Linear {
     pub(crate) fn load(
         params: &Parameters,
-        name: &str,
+        map: &Map,
         activation: Option<Activation>,
         format: impl Into<Format>,
     ) -> Result<Self> {
-        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
-        let format = format.into();
-        Ok(Self { weight: get("weight")?, bias: get("bias")?, activation, format, packed: OnceLock::new() })
+        let weight = params.value(&map.weight)?;
+        let bias = map.bias.as_ref().map(|bias| params.value(bias)).transpose()?;
+        let affine = if map.input_major { Affine::input_major(weight, bias)? } else { Affine::new(weight, bias)? };
+        let (n_out, (index, _)) = (map.shape[0], map.part);
+        let map = affine.outputs(index * n_out..(index + 1) * n_out)?;
+        Ok(Self { map, activation, format: format.into(), frozen: OnceLock::new() })
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
-        if Value::differentiable(&[x, &self.weight, &self.bias]) {
-            return linear(x, &self.weight, Some(&self.bias), self.activation, self.format);
+        self.then(x, self.activation.into())
+    }
+
+    /// `dropout(x W^T + b) + residual`.
+    pub(crate) fn add_to(&self, residual: &Value, x: &Value, dropout: Option<Dropout>) -> Result<Value> {
+        self.then(x, Then::Add(residual, dropout))
+    }
+
+    fn then(&self, x: &Value, then: Then) -> Result<Value> {
+        let residual = if let Then::Add(residual, _) = then { Some(residual) } else { None };
+        if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
+            return linear(x, &self.map, then, self.format);
         }
-        let packed = if let Some(packed) = self.packed.get() {
-            packed
+        let frozen = if let Some(frozen) = self.frozen.get() {
+            frozen
         } else {
-            let packed = FrozenWeight::new(self.weight.tensor(), self.format.precision)?;
-            self.packed.get_or_init(|| packed)
+            let frozen = Frozen::new(&self.map, self.format.precision)?;
+            self.frozen.get_or_init(|| frozen)
         };
-        frozen_linear(x, packed, Some(&self.bias), self.activation, self.format.result)
+        frozen_linear(x, frozen, then, self.format.result)
     }
 }
 
-/// Layer norm with its parameters.
-pub(crate) struct Norm {
-    weight: Value,
-    bias: Value,
-    eps: f64,
+/// A norm of a model: what its parameters are called, and how many values they have.
+pub(crate) struct NormMap {
+    name: String,
+    size: usize,
+    bias: bool,
 }
+
+impl NormMap {
+    /// A norm of `size` values, as the configuration has them.
+    pub(crate) fn new(name: impl Into<String>, size: usize, config: &Config) -> Self {
+        Self { name: name.into(), size, bias: config.norm.bias }
+    }
+
+    pub(crate) fn specs(&self, specs: &mut Vec<Spec>) {
+        specs.push(Spec::new(format!("{}.weight", self.name), &[self.size], Init::Ones));
+        if self.bias {
+            specs.push(Spec::new(format!("{}.bias", self.name), &[self.size], Init::Zeros));
+        }
+    }
+}
+
+/// A norm with its parameters.
+pub(crate) struct Norm(norm::Norm);
 
 impl Norm {
-    pub(crate) fn load(params: &Parameters, name: &str, eps: f64) -> Result<Self> {
-        let get = |part: &str| params.value(&format!("{name}.{part}")).cloned();
-        Ok(Self { weight: get("weight")?, bias: get("bias")?, eps })
+    pub(crate) fn load(params: &Parameters, map: &NormMap, config: &Config) -> Result<Self> {
+        let get = |part: &str| params.value(&format!("{}.{part}", map.name)).cloned();
+        let bias = map.bias.then(|| get("bias")).transpose()?;
+        Ok(Self(norm::Norm { kind: config.norm.kind, weight: get("weight")?, bias, eps: config.norm.eps }))
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
-        layer_norm(x, &self.weight, &self.bias, self.eps)
+        norm(x, &self.0)
     }
 
     /// `norm(dropout(x) + residual)`.
     pub(crate) fn residual(&self, x: &Value, residual: &Value, dropout: Option<Dropout>) -> Result<Value> {
-        residual_layer_norm(x, residual, &self.weight, &self.bias, self.eps, dropout)
+        residual_norm(x, residual, &self.0, dropout)
     }
 }

@@ -1,27 +1,33 @@
-//! Pretrained transformers: configuration, parameters, weights in and out, forward pass.
+//! Pretrained transformers: configuration, families, parameters, weights in and out, forward pass.
 
-mod bert;
+mod block;
 mod config;
 mod embed;
 mod extend;
+mod families;
+mod family;
+mod fields;
 mod layers;
 mod mode;
 mod parameters;
 mod pickle;
 mod pretrained;
+mod rotary_options;
 mod shard;
 mod shards;
 mod torch_file;
+mod transformer;
 mod weights;
 
-pub use bert::Bert;
-pub(crate) use bert::depth;
 pub use config::Config;
 pub use embed::{Pooling, collect_rows};
-pub(crate) use layers::{Linear, linear_specs};
+pub(crate) use family::HeadOptions;
+pub(crate) use layers::{Linear, Map, Norm, NormMap};
 pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};
 pub use pretrained::Backbone;
-pub(crate) use pretrained::{METADATA, is_pooler, replaced_files, same_values, stage_common};
+pub(crate) use pretrained::{METADATA, replaced_files, same_values, stage_common};
 pub(crate) use shards::stage_weights;
+pub use transformer::Transformer;
+pub(crate) use transformer::depth;
 pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES};

@@ -13,6 +13,8 @@ use crate::rng::Key;
 pub enum Init {
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
+    /// The same, drawn again where it is beyond a number of standard deviations.
+    TruncatedNormal(f64, f64),
     Zeros,
     Ones,
 }
@@ -86,6 +88,7 @@ pub fn initialise(spec: &Spec, key: Key) -> Result<Tensor> {
     let n = spec.shape.iter().product();
     let values = match spec.init {
         Init::Normal(std) => key.named(&spec.name).normal(n, std),
+        Init::TruncatedNormal(std, cutoff) => key.named(&spec.name).truncated_normal(n, std, cutoff),
         Init::Zeros => vec![0.0; n],
         Init::Ones => vec![1.0; n],
     };

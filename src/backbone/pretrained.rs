@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::bert::Bert;
 use super::config::Config;
 use super::embed::Pooling;
-use super::layers::linear_specs;
+use super::layers::Map;
 use super::parameters::{Parameters, Spec, initialise};
 use super::shards::{shards_in, stage_weights};
+use super::transformer::Transformer;
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
 use crate::compute::values;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer};
 #[derive(Clone)]
 pub struct Backbone {
     pub config: Arc<Config>,
-    /// Encoder and pooler, named without the `bert.` prefix.
+    /// Encoder and pooler, named as in a checkpoint without head.
     pub params: Parameters,
     pub tokenizer: Arc<Tokenizer>,
     pub side_files: Arc<SideFiles>,
@@ -38,14 +38,17 @@ pub(super) struct EncoderCache(Arc<Mutex<Option<Prepared>>>);
 
 struct Prepared {
     precision: Precision,
-    encoder: Arc<Bert>,
+    encoder: Arc<Transformer>,
 }
 
 impl Backbone {
-    /// Encoder and pooler.
+    /// Encoder, and the pooler if the classifier of the family takes it.
     pub fn specs(config: &Config) -> Vec<Spec> {
-        let mut specs = Bert::specs(config);
-        linear_specs(&mut specs, "pooler.dense", config.hidden_size, config.hidden_size, config.initializer_range);
+        let mut specs = Transformer::specs(config);
+        let (d, pooler) = (config.hidden_size, config.family.names.pooler);
+        if config.classifier.dense.as_ref().is_some_and(|dense| dense.name == pooler) {
+            Map::new(pooler, [d, d], true, config.initializer.init(config.initializer.std)).specs(&mut specs);
+        }
         specs
     }
 
@@ -58,7 +61,13 @@ impl Backbone {
             (config, side_files, Checkpoint::open(dir)?)
         };
         let key = Key::new(0, Stream::Init);
-        let (params, report) = checkpoint.load(&Self::specs(&config), is_pooler, is_head_or_buffer, key)?;
+        let (params, report) = checkpoint.load(
+            &config.family.names,
+            &Self::specs(&config),
+            |name| config.is_pooler(name),
+            |name| config.is_left_out(name),
+            key,
+        )?;
         Self::assemble(config, params, side_files, report, dir.display().to_string())
     }
 
@@ -133,13 +142,13 @@ impl Backbone {
 
     /// The longest input in tokens: what positions exist for, or less if the tokenizer says so.
     pub fn max_length(&self) -> usize {
-        let positions = self.config.max_position_embeddings;
+        let positions = self.config.max_length;
         self.tokenizer.max_length().map_or(positions, |n| n.min(positions))
     }
 
     /// Encode texts, or pairs of texts, each cut to `max_length` tokens (default: [`Backbone::max_length`]).
     pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: Option<usize>) -> Result<Encodings> {
-        let positions = self.config.max_position_embeddings;
+        let (positions, segments) = (self.config.max_length, self.config.embedding.segments);
         let max_length = max_length.unwrap_or_else(|| self.max_length());
         if max_length > positions {
             return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
@@ -147,14 +156,14 @@ impl Backbone {
         let encodings = self.tokenizer.encode(texts, pairs, max_length)?;
         for text in 0..encodings.len() {
             let id = encodings.ids(text).iter().find(|&&id| id as usize >= self.config.vocab_size);
-            let segment = encodings.segments(text).iter().find(|&&s| usize::from(s) >= self.config.type_vocab_size);
+            let segment = encodings.segments(text).iter().find(|&&s| segments > 0 && usize::from(s) >= segments);
             if id.is_some() || segment.is_some() || encodings.ids(text).is_empty() {
                 let what = match (id, segment) {
                     (Some(id), _) => {
                         format!("has the token id {id}, the model has vocab_size {}", self.config.vocab_size)
                     }
                     (_, Some(s)) => {
-                        format!("has the segment {s}, the model has type_vocab_size {}", self.config.type_vocab_size)
+                        format!("has the segment {s}, the model has type_vocab_size {segments}")
                     }
                     _ => {
                         "has no tokens, and the tokenizer adds none; give it a post-processor or leave empty texts out"
@@ -167,24 +176,27 @@ impl Backbone {
         Ok(encodings)
     }
 
-    /// The pooling its directory asks for (`1_Pooling/config.json`), else the mean.
+    /// The pooling its directory asks for (`1_Pooling/config.json`), else the mean, or the last token of a decoder.
     pub fn default_pooling(&self) -> Result<Pooling> {
-        let Some(json) = self.side_files.json("1_Pooling/config.json")? else { return Ok(Pooling::Mean) };
+        let Some(json) = self.side_files.json("1_Pooling/config.json")? else {
+            return Ok(if self.config.is_causal() { Pooling::Last } else { Pooling::Mean });
+        };
         let is_set = |key: &str| json.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
         Ok(match () {
             () if is_set("pooling_mode_cls_token") => Pooling::Cls,
             () if is_set("pooling_mode_max_tokens") => Pooling::Max,
+            () if is_set("pooling_mode_lasttoken") => Pooling::Last,
             () => Pooling::Mean,
         })
     }
 
     /// The encoder, which learns nothing, with products in `precision`.
-    pub fn encoder(&self, precision: Precision) -> Result<Arc<Bert>> {
+    pub fn encoder(&self, precision: Precision) -> Result<Arc<Transformer>> {
         let mut cache = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*cache {
             Some(prepared) if prepared.precision == precision => Ok(prepared.encoder.clone()),
             _ => {
-                let encoder = Arc::new(Bert::load(&self.params, &self.config, precision)?);
+                let encoder = Arc::new(Transformer::load(&self.params, &self.config, precision)?);
                 *cache = Some(Prepared { precision, encoder: encoder.clone() });
                 Ok(encoder)
             }
@@ -201,7 +213,7 @@ impl Backbone {
     pub fn save_pretrained(&self, dir: &Path, max_shard_bytes: u64) -> Result<()> {
         let mut staged = Staged::begin(dir)?;
         let mut config = self.config.raw.clone();
-        config.insert("architectures".into(), serde_json::json!(["BertModel"]));
+        config.insert("architectures".into(), serde_json::json!([self.config.class("Model")]));
         stage_common(&mut staged, self, &config)?;
         let tensors = self.params.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
         stage_weights(&mut staged, tensors, max_shard_bytes)?;
@@ -251,14 +263,4 @@ pub(crate) fn same_values(a: &Parameters, b: &Parameters) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-pub(crate) fn is_pooler(name: &str) -> bool {
-    name.starts_with("pooler.")
-}
-
-/// Tensors that pretraining and downstream heads leave in a checkpoint, and buffers.
-fn is_head_or_buffer(name: &str) -> bool {
-    ["cls.", "classifier.", "qa_outputs."].iter().any(|head| name.starts_with(head))
-        || name == "embeddings.position_ids"
 }

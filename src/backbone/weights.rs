@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 
+use super::family::Names;
 use super::parameters::{Parameters, Spec, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
@@ -40,8 +41,8 @@ enum Source {
 /// A model directory's weights: names and shapes first, values on demand.
 pub struct Checkpoint {
     source: Source,
-    /// Shape and stored name by canonical name.
-    entries: BTreeMap<String, (Vec<usize>, String)>,
+    /// Shape and stored name of each tensor.
+    stored: Vec<(String, Vec<usize>)>,
     files: String,
 }
 
@@ -66,21 +67,20 @@ impl Checkpoint {
             let stored = shapes.map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
             (Source::Pickle(parts), stored)
         };
-        let entries = canonical_names(stored, &path)?;
-        Ok(Self { source, entries, files: path.display().to_string() })
+        Ok(Self { source, stored, files: path.display().to_string() })
     }
 
     /// The tensors of a GGUF file.
     pub fn from_gguf(gguf: Gguf) -> Result<Self> {
         let stored = gguf.tensors().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
-        let entries = canonical_names(stored, gguf.path())?;
-        Ok(Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), entries })
+        Ok(Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), stored })
     }
 
     /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
     /// begin anew. Every other tensor of the checkpoint must pass `may_be_ignored`. Anything else is an error that lists all.
     pub fn load(
         &self,
+        names: &Names,
         specs: &[Spec],
         may_be_missing: impl Fn(&str) -> bool,
         may_be_ignored: impl Fn(&str) -> bool,
@@ -88,8 +88,9 @@ impl Checkpoint {
     ) -> Result<(Parameters, LoadReport)> {
         let mut report = LoadReport::default();
         let mut problems = Vec::new();
+        let entries = self.canonical(names)?;
         for spec in specs {
-            match self.entries.get(&spec.name) {
+            match entries.get(&spec.name) {
                 Some((shape, _)) if *shape != spec.shape => {
                     problems.push(format!(
                         "  {}: has shape {shape:?}, the configuration asks for {:?}",
@@ -101,7 +102,7 @@ impl Checkpoint {
                 None => problems.push(format!("  {}: missing", spec.name)),
             }
         }
-        for name in self.entries.keys().filter(|name| !specs.iter().any(|spec| spec.name == **name)) {
+        for name in entries.keys().filter(|name| !specs.iter().any(|spec| spec.name == **name)) {
             if may_be_ignored(name) {
                 report.ignored.push(name.clone());
             } else {
@@ -118,13 +119,27 @@ impl Checkpoint {
         }
         let mut params = Parameters::default();
         for spec in specs {
-            let tensor = match self.entries.get(&spec.name) {
+            let tensor = match entries.get(&spec.name) {
                 Some((_, stored)) => self.read(stored, &spec.name, &mut report)?,
                 None => initialise(spec, key)?,
             };
             params.insert(&spec.name, tensor);
         }
         Ok((params, report))
+    }
+
+    /// Shape and stored name by the name in a checkpoint without head, norms without their oldest spelling.
+    fn canonical(&self, names: &Names) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
+        let mut entries = BTreeMap::new();
+        for (name, shape) in &self.stored {
+            let canonical = name.strip_prefix(names.prefix).unwrap_or(name);
+            let canonical =
+                canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
+            if entries.insert(canonical.clone(), (shape.clone(), name.clone())).is_some() {
+                return Err(Error::Weights(format!("{}: two tensors stand for {canonical}", self.files)));
+            }
+        }
+        Ok(entries)
     }
 
     fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
@@ -162,20 +177,6 @@ fn shorten(problems: &[String]) -> String {
         0 => text,
         more => format!("{text}\n  ... and {more} more"),
     }
-}
-
-/// Names without the `bert.` prefix, and of norms without their oldest spelling.
-fn canonical_names(stored: Vec<(String, Vec<usize>)>, path: &Path) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
-    let mut entries = BTreeMap::new();
-    for (name, shape) in stored {
-        let canonical = name.strip_prefix("bert.").unwrap_or(&name);
-        let canonical =
-            canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
-        if entries.insert(canonical.clone(), (shape, name)).is_some() {
-            return Err(Error::Weights(format!("{}: two tensors stand for {canonical}", path.display())));
-        }
-    }
-    Ok(entries)
 }
 
 /// The files an index names; they must lie in the same directory.

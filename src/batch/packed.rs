@@ -47,6 +47,16 @@ impl PackedBatch {
         self.ids.len()
     }
 
+    /// Tokens of the longest sequence.
+    pub fn longest(&self) -> usize {
+        self.cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize).max().unwrap_or(0)
+    }
+
+    /// The row of each sequence's last token, `[B]`; sequences are not empty.
+    pub fn last_tokens(&self) -> Arc<[u32]> {
+        self.cu_seqlens[1..].iter().map(|end| end.saturating_sub(1)).collect()
+    }
+
     /// The row of each sequence's first token, `[B]`.
     pub fn first_tokens(&self) -> Arc<[u32]> {
         self.cu_seqlens[..self.cu_seqlens.len() - 1].into()

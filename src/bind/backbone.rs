@@ -71,9 +71,8 @@ impl PyBackbone {
     }
 
     #[getter]
-    #[allow(clippy::unused_self)]
     fn family(&self) -> &'static str {
-        "bert"
+        self.0.config.family.name
     }
 
     #[getter]
@@ -93,7 +92,7 @@ impl PyBackbone {
 
     #[getter]
     fn n_heads(&self) -> usize {
-        self.0.config.num_attention_heads
+        self.0.config.attention.heads
     }
 
     #[getter]
@@ -118,11 +117,7 @@ impl PyBackbone {
 
     #[getter]
     fn default_pooling(&self) -> PyResult<&'static str> {
-        Ok(match self.0.default_pooling().map_err(to_python)? {
-            Pooling::Mean => "mean",
-            Pooling::Cls => "cls",
-            Pooling::Max => "max",
-        })
+        self.0.default_pooling().map(Pooling::name).map_err(to_python)
     }
 
     fn load_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -48,6 +48,14 @@ impl Elements<'_> {
         }
     }
 
+    /// Widened to f32, into as many values.
+    pub fn copy_to(self, out: &mut [f32]) {
+        match self {
+            Self::F32(values) => out.copy_from_slice(values),
+            Self::Bf16(values) => widen(values, out),
+        }
+    }
+
     /// `f(start, values)` for consecutive pieces, widened to f32.
     #[inline(always)]
     pub fn for_pieces(self, mut f: impl FnMut(usize, &[f32])) {

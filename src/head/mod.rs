@@ -1,7 +1,7 @@
 //! Task-specific layers on a backbone, and the models the two make together.
 
-mod classification;
+mod layers;
 mod sequence_classifier;
 
-pub use classification::ClassificationHead;
+pub use layers::Head;
 pub use sequence_classifier::SequenceClassifier;

@@ -5,10 +5,10 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
-use super::classification::ClassificationHead;
+use super::layers::Head;
 use crate::backbone::{
-    Backbone, Checkpoint, LoadReport, METADATA, Mode, Parameters, Pooling, Spec, collect_rows, is_pooler,
-    replaced_files, same_values, stage_common, stage_weights,
+    Backbone, Checkpoint, Config, LoadReport, METADATA, Mode, Parameters, Spec, collect_rows, replaced_files,
+    same_values, stage_common, stage_weights,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -29,8 +29,19 @@ pub struct SequenceClassifier {
 impl SequenceClassifier {
     /// The parameters of backbone and head.
     pub fn specs(backbone: &Backbone, n_outputs: usize) -> Vec<Spec> {
-        let mut specs = Backbone::specs(&backbone.config);
-        specs.extend(ClassificationHead::specs(&backbone.config, n_outputs));
+        Self::specs_of(&backbone.config, n_outputs)
+    }
+
+    fn specs_of(config: &Config, n_outputs: usize) -> Vec<Spec> {
+        let mut specs = Backbone::specs(config);
+        specs.extend(Self::head_specs(config, n_outputs));
+        specs
+    }
+
+    /// The parameters that a backbone does not have already.
+    pub fn head_specs(config: &Config, n_outputs: usize) -> Vec<Spec> {
+        let mut specs = Head::specs(config, &config.classifier, n_outputs);
+        specs.retain(|spec| !config.is_pooler(&spec.name));
         specs
     }
 
@@ -52,7 +63,8 @@ impl SequenceClassifier {
 
     /// The number of outputs, `C`.
     pub fn n_outputs(&self) -> Result<usize> {
-        Ok(self.head.get("classifier.bias")?.elem_count())
+        let output = format!("{}.weight", self.backbone.config.classifier.output);
+        Ok(self.head.get(&output)?.dim(0)?)
     }
 
     /// Logits, row-major `[N, C]` in input order. `progress` gets the number of tokens done and may stop the work.
@@ -64,11 +76,12 @@ impl SequenceClassifier {
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
-        let (bert, head) = (self.backbone.encoder(precision)?, ClassificationHead::load(&params, config)?);
+        let encoder = self.backbone.encoder(precision)?;
+        let head = Head::load(&params, config, &config.classifier, self.n_outputs()?)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
-            let hidden = bert.forward(batch, config.num_hidden_layers, mode)?;
-            head.forward(&Pooling::Cls.apply(&hidden, batch)?, mode)
+            let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
+            head.forward(&config.classifier.pooling.apply(&hidden, batch)?, mode)
         };
         collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
     }
@@ -89,7 +102,8 @@ impl SequenceClassifier {
         let mut staged = Staged::begin(dir)?;
         stage_common(&mut staged, &self.backbone, &self.config(labels, multi_label))?;
         staged.write(METADATA, metadata.as_bytes())?;
-        let named = |(name, tensor): (&str, &Tensor)| (format!("bert.{name}"), tensor.clone());
+        let prefix = self.backbone.config.family.names.prefix;
+        let named = |(name, tensor): (&str, &Tensor)| (format!("{prefix}{name}"), tensor.clone());
         let mut tensors: Vec<(String, Tensor)> = self.backbone.params.iter().map(named).collect();
         tensors.extend(self.head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
         stage_weights(&mut staged, tensors, max_shard_bytes)?;
@@ -102,7 +116,7 @@ impl SequenceClassifier {
         let mut config = self.backbone.config.raw.clone();
         let id2label: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
         let label2id: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
-        config.insert("architectures".into(), json!(["BertForSequenceClassification"]));
+        config.insert("architectures".into(), json!([self.backbone.config.class("ForSequenceClassification")]));
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
         let problem = if multi_label { "multi_label_classification" } else { "single_label_classification" };
@@ -138,17 +152,18 @@ impl SequenceClassifier {
         }
         let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let n_outputs = config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
-        let mut specs = Backbone::specs(&config);
-        specs.extend(ClassificationHead::specs(&config, n_outputs));
-        let (params, report) = Checkpoint::open(dir)?.load(&specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
-        let in_head = |name: &str| name.starts_with("classifier.");
+        let (specs, names) = (Self::specs_of(&config, n_outputs), &config.family.names);
+        let (params, report) =
+            Checkpoint::open(dir)?.load(names, &specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
+        let own: Vec<String> = Self::head_specs(&config, n_outputs).into_iter().map(|spec| spec.name).collect();
+        let in_head = |name: &str| own.iter().any(|own| own == name);
         let backbone =
             Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, dir.display().to_string())?;
         Ok((Self { backbone, head: params.filter(in_head) }, metadata))
     }
 
     /// True where a parameter is the head's: new, or a pooler that the checkpoint did not have.
-    pub fn is_head(name: &str, report: &LoadReport) -> bool {
-        name.starts_with("classifier.") || (is_pooler(name) && report.missing.iter().any(|missing| missing == name))
+    pub fn is_head(name: &str, backbone: &Backbone) -> bool {
+        backbone.params.get(name).is_err() || backbone.report.missing.iter().any(|missing| missing == name)
     }
 }

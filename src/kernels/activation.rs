@@ -1,7 +1,7 @@
 //! Activation functions, applied inside [`super::linear`].
 //!
 //! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
-//! (Hendrycks and Gimpel 2016), `relu`, `tanh`.
+//! (Hendrycks and Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub enum Activation {
     /// The approximation with the hyperbolic tangent.
     #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
     GeluTanh,
+    #[serde(rename = "silu", alias = "swish")]
+    Silu,
     #[serde(rename = "relu")]
     Relu,
     #[serde(rename = "tanh")]
@@ -44,6 +46,7 @@ vectorised! {
         match activation {
             Activation::Gelu => map_in_place(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Activation::GeluTanh => map_in_place(x, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
+            Activation::Silu => map_in_place(x, |x| x * sigmoid(x)),
             Activation::Relu => map_in_place(x, |x| x.max(0.0)),
             Activation::Tanh => map_in_place(x, tanh),
         }
@@ -63,6 +66,10 @@ vectorised! {
                 let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
                 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
             }),
+            Activation::Silu => scale(pre, grad, |x| {
+                let s = sigmoid(x);
+                s * (1.0 - s).mul_add(x, 1.0)
+            }),
             Activation::Relu => scale(pre, grad, |x| if x > 0.0 { 1.0 } else { 0.0 }),
             Activation::Tanh => scale(pre, grad, |x| {
                 let t = tanh(x);
@@ -75,6 +82,11 @@ vectorised! {
 #[inline(always)]
 fn inner(x: f32) -> f32 {
     SQRT_2_OVER_PI * (CUBIC * x * x).mul_add(x, x)
+}
+
+#[inline(always)]
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
 #[inline(always)]

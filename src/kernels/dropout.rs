@@ -49,6 +49,11 @@ impl Dropout {
         }
     }
 
+    /// `x *= mask / (1 - p)` for the elements from `start` on.
+    pub(super) fn mask(&self, start: usize, x: &mut [f32]) {
+        mask_in_place(self, start, x);
+    }
+
     /// `out (+)= x * mask / (1 - p)`, for slices of equal length.
     pub(super) fn apply(&self, x: &[f32], out: &mut [f32], add: bool) {
         for_chunks(out, BLOCK, |start, out| masked(self, start, &x[start..start + out.len()], out, add));
@@ -82,7 +87,7 @@ impl Op for Dropout {
     }
 
     fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        for_chunks(&mut gradient, BLOCK, |start, dx| mask_in_place(self, start, dx));
+        for_chunks(&mut gradient, BLOCK, |start, dx| self.mask(start, dx));
         into[0].give(gradient)
     }
 }

@@ -14,13 +14,12 @@ use crate::error::{Error, Result};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
 pub fn embedding(table: &Value, ids: Arc<[u32]>) -> Result<Value> {
-    embedding_sum([(table, ids)])
+    embedding_sum(&[(table, ids)])
 }
 
 /// The sum of rows of several tables `[V, D]`, each with its own ids `[T]`: `[T, D]`. An id outside its table is an error.
-pub fn embedding_sum<const N: usize>(lookups: [(&Value, Arc<[u32]>); N]) -> Result<Value> {
-    let tables = lookups.each_ref().map(|(table, _)| *table);
-    let ids = lookups.map(|(_, ids)| ids);
+pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
+    let (tables, ids): (Vec<&Value>, Vec<Arc<[u32]>>) = lookups.iter().cloned().unzip();
     let (t, d) = check(&tables, &ids)?;
     let sources = tables.iter().map(|table| values(table.tensor())).collect::<Result<Vec<Values>>>()?;
     let sources: Vec<(&[f32], &[u32])> = sources.iter().zip(&ids).map(|(table, ids)| (&**table, &**ids)).collect();
@@ -34,7 +33,7 @@ pub fn embedding_sum<const N: usize>(lookups: [(&Value, Arc<[u32]>); N]) -> Resu
             }
         }
     });
-    Ok(Value::computed(tensor(out, (t, d))?, &tables, Embedding { ids: ids.into() }))
+    Ok(Value::computed(tensor(out, (t, d))?, &tables, Embedding { ids }))
 }
 
 /// `T` and `D`.

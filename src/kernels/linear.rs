@@ -1,54 +1,129 @@
-//! The affine map `y = f(x W^T + b)` with an optional activation `f`.
+//! The affine map `y = x W^T + b`, and what follows it: an activation, or dropout and the sum with a residual.
 //!
-//! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`, as `torch.nn.Linear` stores them. Backward, with
-//! `g = dy * f'(pre)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`; a side nobody asked for is not computed.
-//! `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
+//! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`. Backward, with `g` the gradient of `x W^T + b`, that is `dy`,
+//! `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, of the residual `dy`; a side nobody
+//! asked for is not computed. `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
 
 use candle_core::{Shape, Tensor};
 
 use super::activation::Activation;
+use super::affine::{Affine, Part};
+use super::dropout::Dropout;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::{
-    Buffer, CHUNK, Operand, Storing, add_to_rows, for_chunks, operand, rows_and_columns, sum_rows, values,
+    Buffer, CHUNK, Operand, SharedBuffer, Storing, Values, add_rows, add_to_rows, for_chunks, operand,
+    rows_and_columns, sum_rows, values,
 };
 use crate::error::{Error, Result};
 use crate::product::{Format, Int8Weight, Lines, Output, Packed, Precision, product};
 
-/// `f(x W^T + b)`: `x [.., K]`, `weight [N, K]`, `bias [N]`, which may be absent, to `[.., N]`.
-pub fn linear(
-    x: &Value,
-    weight: &Value,
-    bias: Option<&Value>,
-    activation: Option<Activation>,
-    format: impl Into<Format>,
-) -> Result<Value> {
+/// What follows the map.
+#[derive(Clone, Copy, Default)]
+pub enum Then<'a> {
+    #[default]
+    Nothing,
+    Activate(Activation),
+    /// `dropout(x W^T + b) + residual`, which is f32 and of the result's shape.
+    Add(&'a Value, Option<Dropout>),
+}
+
+impl From<Option<Activation>> for Then<'_> {
+    fn from(activation: Option<Activation>) -> Self {
+        activation.map_or(Self::Nothing, Self::Activate)
+    }
+}
+
+impl Then<'_> {
+    fn residual(&self) -> Option<&Value> {
+        match self {
+            Self::Add(residual, _) => Some(residual),
+            _ => None,
+        }
+    }
+
+    fn dropout(&self) -> Option<Dropout> {
+        match self {
+            Self::Add(_, dropout) => *dropout,
+            _ => None,
+        }
+    }
+
+    fn activation(&self) -> Option<Activation> {
+        match self {
+            Self::Activate(activation) => Some(*activation),
+            _ => None,
+        }
+    }
+}
+
+/// `map` of `x [.., K]`, then what `then` says: `[.., N]`.
+pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
-    let inputs: Vec<&Value> = [x, weight].into_iter().chain(bias).collect();
-    let (n, k) = weight.tensor().dims2()?;
-    let (t, shape) = output_shape(x, [n, k], bias)?;
-    let keep = activation.is_some() && Value::differentiable(&inputs);
+    let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(then.residual()).collect();
+    let [n, k] = map.shape();
+    let (t, shape) = output_shape(x, [n, k], &then)?;
+    let keep = then.activation().is_some() && Value::differentiable(&inputs);
     let mut pre = Buffer::uninit(result, if keep { t * n } else { 0 });
     let y = {
-        let (x, weight) = (operand(x.tensor())?, values(weight.tensor())?);
-        let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
-        let kept = pre.shared();
-        let weight = Packed::new(Lines::rows(&weight, n, k), precision);
-        let finish = |row, column, y: &mut [f32]| {
-            if let Some(bias) = &bias {
-                add_to_rows(y, &bias[column..column + y.len()]);
-            }
-            if keep {
-                // SAFETY: each piece of a row is finished once.
-                unsafe { kept.copy_from(row * n + column, y) };
-            }
-            if let Some(activation) = activation {
-                activation.forward(y);
-            }
-        };
-        fill(result, [t, n], &finish, |out, finish| product(Lines::rows(&x, t, k), &weight, out, finish))
+        let (x, weight) = (operand(x.tensor())?, values(map.weight.tensor())?);
+        let weight = Packed::new(map.part.rows(&weight), precision);
+        let ending = Ending::new(map, &then, keep.then(|| pre.shared()))?;
+        fill(result, [t, n], &|row, column, y: &mut [f32]| ending.finish(row, column, y), |out, finish| {
+            product(Lines::rows(&x, t, k), &weight, out, finish);
+        })
     };
-    let through = activation.filter(|_| keep).map(|activation| (activation, pre));
-    Ok(Value::computed(y.into_tensor(shape)?, &inputs, Linear { through, precision }))
+    let through = then.activation().filter(|_| keep).map(|activation| (activation, pre));
+    let op =
+        Linear { part: map.part.clone(), has_bias: map.bias.is_some(), through, dropout: then.dropout(), precision };
+    Ok(Value::computed(y.into_tensor(shape)?, &inputs, op))
+}
+
+/// What is done to the rows of a product while they are in the cache.
+struct Ending<'a> {
+    columns: usize,
+    bias: Option<Values<'a>>,
+    first_bias: usize,
+    /// Where what goes into the activation is kept.
+    kept: Option<SharedBuffer<'a>>,
+    activation: Option<Activation>,
+    dropout: Option<Dropout>,
+    residual: Option<Values<'a>>,
+}
+
+impl<'a> Ending<'a> {
+    fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
+        Ok(Self {
+            columns: map.shape()[0],
+            bias: map.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?,
+            first_bias: map.part.outputs.start,
+            kept,
+            activation: then.activation(),
+            dropout: then.dropout(),
+            residual: then.residual().map(|residual| values(residual.tensor())).transpose()?,
+        })
+    }
+
+    /// `y` is the piece of a row that begins at `column`.
+    fn finish(&self, row: usize, column: usize, y: &mut [f32]) {
+        let start = row * self.columns + column;
+        if let Some(bias) = &self.bias {
+            add_to_rows(y, &bias[self.first_bias + column..][..y.len()]);
+        }
+        if let Some(kept) = &self.kept {
+            // SAFETY: each piece of a row is finished once.
+            unsafe { kept.copy_from(start, y) };
+        }
+        if let Some(activation) = self.activation {
+            activation.forward(y);
+        }
+        if let Some(dropout) = &self.dropout {
+            dropout.mask(start, y);
+        }
+        if let Some(residual) = &self.residual {
+            let residual = &residual[start..start + y.len()];
+            add_rows(y, residual);
+        }
+    }
 }
 
 /// Finishes a piece of a row that begins at a row and column.
@@ -71,56 +146,48 @@ fn fill(storing: Storing, [t, n]: [usize; 2], finish: Finish, product: impl FnOn
     y
 }
 
-/// A weight `[N, K]` that does not change, packed once.
-pub enum FrozenWeight {
+/// A map that does not change, its weight packed once.
+pub struct Frozen {
+    map: Affine,
+    weight: FrozenWeight,
+}
+
+enum FrozenWeight {
     Float(Packed),
     Int8(Int8Weight),
 }
 
-impl FrozenWeight {
-    /// Pack `weight [N, K]` for products in `precision`.
-    pub fn new(weight: &Tensor, precision: Precision) -> Result<Self> {
-        let (n, k) = weight.dims2()?;
-        let weight: &[f32] = &values(weight)?;
-        Ok(match precision {
-            Precision::Int8 => Self::Int8(Int8Weight::new(weight, n, k)),
-            _ => Self::Float(Packed::new(Lines::rows(weight, n, k), precision)),
-        })
-    }
-
-    fn shape(&self) -> [usize; 2] {
-        match self {
-            Self::Float(weight) => weight.shape(),
-            Self::Int8(weight) => weight.shape(),
-        }
+impl Frozen {
+    /// Pack the weight of `map` for products in `precision`.
+    pub fn new(map: &Affine, precision: Precision) -> Result<Self> {
+        let [n, k] = map.shape();
+        let values: &[f32] = &values(map.weight.tensor())?;
+        let weight = match precision {
+            Precision::Int8 if map.part.input_major => {
+                let (start, stride) = map.part.place();
+                let rows = (0..n).flat_map(|row| (0..k).map(move |column| values[start + column * stride + row]));
+                FrozenWeight::Int8(Int8Weight::new(&rows.collect::<Vec<f32>>(), n, k))
+            }
+            Precision::Int8 => FrozenWeight::Int8(Int8Weight::new(&values[map.part.place().0..][..n * k], n, k)),
+            _ => FrozenWeight::Float(Packed::new(map.part.rows(values), precision)),
+        };
+        Ok(Self { map: map.clone(), weight })
     }
 }
 
-/// As [`linear`] where nothing learns: `x` must be a constant, and f32 for a product in int8.
-pub fn frozen_linear(
-    x: &Value,
-    weight: &FrozenWeight,
-    bias: Option<&Value>,
-    activation: Option<Activation>,
-    result: Storing,
-) -> Result<Value> {
-    let [n, k] = weight.shape();
-    let (t, shape) = output_shape(x, [n, k], bias)?;
-    let inputs: Vec<&Value> = [x].into_iter().chain(bias).collect();
+/// As [`linear`] where nothing learns: `x`, the residual and the bias must be constants, and `x` f32 for a product in int8.
+pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
+    let Frozen { map, weight } = frozen;
+    let [n, k] = map.shape();
+    let (t, shape) = output_shape(x, [n, k], &then)?;
+    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(then.residual()).collect();
     if Value::differentiable(&inputs) {
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
     let y = {
         let x = operand(x.tensor())?;
-        let bias = bias.map(|bias| values(bias.tensor())).transpose()?;
-        let finish = |_, column: usize, y: &mut [f32]| {
-            if let Some(bias) = &bias {
-                add_to_rows(y, &bias[column..column + y.len()]);
-            }
-            if let Some(activation) = activation {
-                activation.forward(y);
-            }
-        };
+        let ending = Ending::new(map, &then, None)?;
+        let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
         match (weight, &x) {
             (FrozenWeight::Float(weight), x) => {
                 fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight, out, finish))
@@ -137,22 +204,26 @@ pub fn frozen_linear(
 }
 
 /// The rows of `x`, and the shape of what comes out.
-fn output_shape(x: &Value, [n, k]: [usize; 2], bias: Option<&Value>) -> Result<(usize, Shape)> {
-    let (shape, bias) = (x.tensor().shape(), bias.map(|bias| bias.tensor().shape()));
+fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
+    let shape = x.tensor().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;
-    if k != x_k || bias.is_some_and(|bias| bias.dims() != [n]) {
-        return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], bias {bias:?}")));
-    }
     let mut dims = shape.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = n;
+    }
+    let residual = then.residual().map(|residual| residual.tensor().dims());
+    if k != x_k || residual.is_some_and(|residual| residual != dims) {
+        return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], residual {residual:?}")));
     }
     Ok((t, Shape::from(dims)))
 }
 
 struct Linear {
+    part: Part,
+    has_bias: bool,
     /// The activation and what went into it.
     through: Option<(Activation, Buffer)>,
+    dropout: Option<Dropout>,
     precision: Precision,
 }
 
@@ -162,30 +233,67 @@ impl Op for Linear {
     }
 
     fn backward(&self, inputs: &[&Tensor], mut g: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        let ([x, w, ..], [dx, dw, db @ ..]) = (inputs, into) else {
+        let ([x, w, ..], [dx, dw, rest @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
-        let (n, k) = w.dims2()?;
+        let (mut db, mut dr) = match rest {
+            [db, dr @ ..] if self.has_bias => (Some(db), dr.first_mut()),
+            dr => (None, dr.first_mut()),
+        };
+        let ([n, k], precision) = (self.part.shape(), self.precision);
         let t = x.elem_count() / k.max(1);
         if let Some((activation, pre)) = &self.through {
             let pre = pre.elements();
             for_chunks(&mut g, CHUNK, |i, g| activation.backward(pre.range(i..i + g.len()), g));
         }
-        let precision = self.precision;
-        let multiply = |rows: Lines, columns: Lines, out: &mut [f32], add: bool| {
-            product(rows, &Packed::new(columns, precision), Output::new(out, k, add), |_, _, _| {});
-        };
+        if let Some(dropout) = &self.dropout {
+            if let Some(dr) = dr.take().filter(|dr| dr.wanted()) {
+                dr.write(|dr, add| if add { crate::compute::add(dr, &g) } else { dr.copy_from_slice(&g) });
+            }
+            for_chunks(&mut g, CHUNK, |start, g| dropout.mask(start, g));
+        }
         if dx.wanted() {
-            let w = values(w)?;
-            dx.write(|dx, add| multiply(Lines::rows(&g, t, n), Lines::columns(&w, k, n), dx, add));
+            let w = Packed::new(self.part.columns(&values(w)?), precision);
+            dx.write(|dx, add| product(Lines::rows(&g, t, n), &w, Output::new(dx, k, add), |_, _, _| {}));
         }
         if dw.wanted() {
             let x = operand(x)?;
-            dw.write(|dw, add| multiply(Lines::columns(&g, n, t), Lines::columns(&x, k, t), dw, add));
+            dw.write(|dw, add| self.weight_gradient(&g, Lines::columns(&x, k, t), dw, add));
         }
-        match db {
-            [db] if db.wanted() => db.give(sum_rows(&g, n)),
-            _ => Ok(()),
+        if let Some(db) = db.take().filter(|db| db.wanted()) {
+            let sum = sum_rows(&g, n);
+            db.write(|db, add| {
+                clear_unless(db, add);
+                add_rows(&mut db[self.part.outputs.clone()], &sum);
+            });
         }
+        // Without dropout the gradient of the residual is that of the sum, the memory itself.
+        match dr {
+            Some(dr) => dr.give(g),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Linear {
+    /// `dW (+)= g^T x`, of `x` given as its columns.
+    fn weight_gradient(&self, g: &[f32], x: Lines, dw: &mut [f32], add: bool) {
+        let ([n, _], t) = (self.part.shape(), x.depth);
+        if !self.part.is_whole() {
+            clear_unless(dw, add);
+        }
+        let add = add || !self.part.is_whole();
+        let (start, stride) = self.part.place();
+        let g = Lines::columns(g, n, t);
+        let (rows, columns) = if self.part.input_major { (x, g) } else { (g, x) };
+        let out = Output::new(&mut dw[start..], stride, add);
+        product(rows, &Packed::new(columns, self.precision), out, |_, _, _| {});
+    }
+}
+
+/// What other maps contribute to comes before or after: what is not there yet is zero.
+fn clear_unless(gradient: &mut [f32], add: bool) {
+    if !add {
+        for_chunks(gradient, CHUNK, |_, gradient| gradient.fill(0.0));
     }
 }

@@ -5,11 +5,14 @@
 //! depend on the number of threads and whose partial sums are added in a fixed order, so results do not depend on it either.
 
 pub mod activation;
+pub mod affine;
 pub mod attention;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-pub mod layer_norm;
+pub mod gated;
 pub mod linear;
+pub mod norm;
+pub mod rotary;
 pub mod segment_pool;

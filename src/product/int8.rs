@@ -39,11 +39,6 @@ impl Int8Weight {
         Self { packed, scales, surplus, depth: k }
     }
 
-    /// `[n, k]`
-    pub(crate) fn shape(&self) -> [usize; 2] {
-        [self.scales.len(), self.depth]
-    }
-
     /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`product`].
     pub(crate) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
         let unit = self.packed.0.unit;

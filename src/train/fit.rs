@@ -11,7 +11,7 @@ use super::run::Run;
 use super::strategy::Strategy;
 use crate::backbone::{Backbone, initialise};
 use crate::error::{Error, Result};
-use crate::head::{ClassificationHead, SequenceClassifier};
+use crate::head::SequenceClassifier;
 use crate::objective::{Classification, Labels};
 use crate::report::{Facts, Summary};
 use crate::rng::{Key, Stream};
@@ -63,7 +63,7 @@ pub fn fit(
     }
 
     let mut params = backbone.params.clone();
-    for spec in ClassificationHead::specs(&backbone.config, options.n_outputs) {
+    for spec in SequenceClassifier::head_specs(&backbone.config, options.n_outputs) {
         params.insert(&spec.name, initialise(&spec, Key::new(options.seed, Stream::Init))?);
     }
     let plan = Plan::compile(&strategy, backbone, options.n_outputs);
@@ -80,7 +80,7 @@ pub fn fit(
 
     let started = Instant::now();
     let inputs = |encodings, monitor: &mut dyn Monitor| {
-        if !plan.encoder_is_frozen() {
+        if !plan.encoder_is_frozen(&backbone.config) {
             return Ok(Inputs::Tokens(encodings));
         }
         Inputs::precompute(encodings, &params, &backbone.config, options, &mut |_| monitor.on_wait())

@@ -59,16 +59,16 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
     };
     let pass = packed_weights(config, options) + tokens.max(eval_tokens) * inference_bytes(config, options.precision);
     let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * eval.len() * c + learnt - memory.kept);
-    if plan.encoder_is_frozen() {
+    if plan.encoder_is_frozen(config) {
         let d = config.hidden_size;
         memory.activations = VALUE * d * (train.len() + eval.map_or(0, <[_]>::len) + 6 * texts);
         // The passes come before the head's training.
         without_gradients = pass;
     } else {
         memory.activations = tokens * training_bytes(config, options);
-        memory.scratch = options.precision.bytes() * config.intermediate_size * tokens.max(config.hidden_size);
+        memory.scratch = options.precision.bytes() * config.feed_forward.size * tokens.max(config.hidden_size);
     }
-    let step = if plan.encoder_is_frozen() { 0 } else { memory.activations + memory.scratch + memory.loss };
+    let step = if plan.encoder_is_frozen(config) { 0 } else { memory.activations + memory.scratch + memory.loss };
     memory.evaluation = without_gradients.saturating_sub(step);
     memory.allocator = SLACK;
     Ok(memory)
@@ -79,10 +79,18 @@ fn largest_batch(lengths: &[usize], budget: usize) -> usize {
     budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
 }
 
+/// Values of each token in a layer that products alone take: of the heads, and of the feed-forward net.
+fn operand_values(config: &Config) -> [usize; 2] {
+    let (attention, feed_forward) = (&config.attention, &config.feed_forward);
+    let heads = 2 * attention.head_size * (attention.heads + attention.key_heads);
+    [heads, if feed_forward.gated { 3 } else { 2 } * feed_forward.size]
+}
+
 /// Bytes for each token at the peak of a training step.
 fn training_bytes(config: &Config, options: &FitOptions) -> usize {
-    let (d, f) = (config.hidden_size, config.intermediate_size);
-    let layer = (4 * d + 2 * f) * operand_bytes(options.precision) + VALUE * (4 * d + config.num_attention_heads + 4);
+    let (d, f) = (config.hidden_size, config.feed_forward.size);
+    let layer = operand_values(config).iter().sum::<usize>() * operand_bytes(options.precision)
+        + VALUE * (4 * d + config.attention.heads + 4);
     // The sum, its norm, what dropout left of it, and moments; the gradient.
     let around = VALUE * (3 * d + 2 + f);
     let layers = config.num_hidden_layers;
@@ -92,8 +100,8 @@ fn training_bytes(config: &Config, options: &FitOptions) -> usize {
 
 /// Bytes for each token in a layer of a pass without gradients.
 fn inference_bytes(config: &Config, precision: Precision) -> usize {
-    let (d, f) = (config.hidden_size, config.intermediate_size);
-    (4 * d + f) * operand_bytes(precision) + VALUE * 5 * d
+    let [heads, inner] = operand_values(config);
+    (heads + inner - config.feed_forward.size) * operand_bytes(precision) + VALUE * 5 * config.hidden_size
 }
 
 /// Bytes of a value that products alone take.
@@ -103,8 +111,10 @@ fn operand_bytes(precision: Precision) -> usize {
 
 /// Bytes of the encoder's packed matrices.
 fn packed_weights(config: &Config, options: &FitOptions) -> usize {
-    let (d, f) = (config.hidden_size, config.intermediate_size);
-    options.precision.bytes() * config.num_hidden_layers * (4 * d * d + 2 * d * f)
+    let [heads, _] = operand_values(config);
+    let maps = if config.feed_forward.gated { 3 } else { 2 };
+    let of_layer = config.hidden_size * (heads + maps * config.feed_forward.size);
+    options.precision.bytes() * config.layer_groups * of_layer
 }
 
 #[cfg(test)]

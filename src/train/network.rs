@@ -4,18 +4,17 @@ use candle_core::Tensor;
 
 use super::options::FitOptions;
 use crate::autograd::Value;
-use crate::backbone::{Bert, Config, Mode, Parameters, Pooling, collect_rows};
+use crate::backbone::{Config, Mode, Parameters, Transformer, collect_rows};
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::head::ClassificationHead;
+use crate::head::Head;
 use crate::kernels::embedding::embedding;
-use crate::product::Precision;
 use crate::text::Encodings;
 
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.
 pub enum Inputs<'a> {
     Tokens(&'a Encodings),
-    /// The last hidden state of each text's first token, `[N, D]`, and each text's length.
+    /// The pooled last hidden states, `[N, D]`, and each text's length.
     Features(Value, Vec<usize>),
 }
 
@@ -28,9 +27,10 @@ impl<'a> Inputs<'a> {
         options: &FitOptions,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
-        let bert = Bert::load(params, config, options.precision)?;
+        let encoder = Transformer::load(params, config, options.precision)?;
         let forward = |batch: &PackedBatch| {
-            Pooling::Cls.apply(&bert.forward(batch, config.num_hidden_layers, Mode::inference())?, batch)
+            let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
+            config.classifier.pooling.apply(&hidden, batch)
         };
         let d = config.hidden_size;
         let rows = collect_rows(encodings, options.batch_tokens, d, &forward, progress)?;
@@ -49,16 +49,17 @@ impl<'a> Inputs<'a> {
 
 /// Encoder and head.
 pub struct Network<'a> {
-    bert: Bert,
-    head: ClassificationHead,
+    encoder: Transformer,
+    head: Head,
     config: &'a Config,
 }
 
 impl<'a> Network<'a> {
-    /// From parameters; those that are trained receive gradients. The encoder's products are computed in `precision`.
-    pub fn load(params: &Parameters, config: &'a Config, precision: Precision) -> Result<Self> {
-        let (bert, head) = (Bert::load(params, config, precision)?, ClassificationHead::load(params, config)?);
-        Ok(Self { bert, head, config })
+    /// From parameters; those that are trained receive gradients. The encoder's products are computed in the options' precision.
+    pub fn load(params: &Parameters, config: &'a Config, options: &FitOptions) -> Result<Self> {
+        let encoder = Transformer::load(params, config, options.precision)?;
+        let head = Head::load(params, config, &config.classifier, options.n_outputs)?;
+        Ok(Self { encoder, head, config })
     }
 
     /// The model's configuration.
@@ -68,13 +69,14 @@ impl<'a> Network<'a> {
 
     /// Logits `[B, C]` of the texts `examples`.
     pub fn logits(&self, inputs: &Inputs, examples: &[usize], mode: Mode) -> Result<Value> {
-        let first = match inputs {
+        let pooled = match inputs {
             Inputs::Tokens(encodings) => {
                 let batch = PackedBatch::collate(encodings, examples.to_vec());
-                Pooling::Cls.apply(&self.bert.forward(&batch, self.config.num_hidden_layers, mode)?, &batch)?
+                let hidden = self.encoder.forward(&batch, self.config.num_hidden_layers, mode)?;
+                self.config.classifier.pooling.apply(&hidden, &batch)?
             }
             Inputs::Features(features, _) => embedding(features, examples.iter().map(|&i| i as u32).collect())?,
         };
-        self.head.forward(&first, mode)
+        self.head.forward(&pooled, mode)
     }
 }

@@ -1,7 +1,7 @@
 //! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
 
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Parameters, Spec, depth};
+use crate::backbone::{Backbone, Config, Parameters, Spec, Transformer, depth};
 use crate::error::Result;
 use crate::head::SequenceClassifier;
 use crate::optim::Trainable;
@@ -28,7 +28,7 @@ impl Plan {
         let row = |spec: Spec| {
             let trainable = match strategy.method {
                 Method::FullFineTuning => true,
-                Method::LinearProbing => SequenceClassifier::is_head(&spec.name, &backbone.report),
+                Method::LinearProbing => SequenceClassifier::is_head(&spec.name, backbone),
             };
             let below_top = top - depth(&spec.name, &backbone.config);
             // Biases, and the weights of norms, have one dimension.
@@ -50,9 +50,9 @@ impl Plan {
     }
 
     /// True if nothing of the encoder learns: its output can be computed once.
-    pub fn encoder_is_frozen(&self) -> bool {
-        let in_encoder = |p: &ParameterPlan| p.name.starts_with("embeddings.") || p.name.starts_with("encoder.");
-        !self.0.iter().any(|p| in_encoder(p) && p.trainable)
+    pub fn encoder_is_frozen(&self, config: &Config) -> bool {
+        let learns = |spec: &Spec| self.0.iter().any(|p| p.trainable && p.name == spec.name);
+        !Transformer::specs(config).iter().any(learns)
     }
 
     /// How many values learn.

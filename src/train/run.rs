@@ -76,7 +76,7 @@ impl<'a> Run<'a> {
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
         Ok(Self {
             frozen: params,
-            network: Network::load(&learning, &backbone.config, options.precision)?,
+            network: Network::load(&learning, &backbone.config, options)?,
             optimiser: AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon),
             schedule: Schedule { kind: strategy.schedule, warmup_steps, total_steps },
             trainable,
@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
 
     /// The network with its present weights; its passes keep nothing for a backward.
     fn without_gradients(&self) -> Result<Network<'a>> {
-        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config(), self.options.precision)
+        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config(), self.options)
     }
 
     /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.

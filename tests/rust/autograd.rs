@@ -7,14 +7,12 @@ use candle_core::{Device, Tensor};
 use warmstart::autograd::{Op, Slot, Value, checkpoint};
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::attention::attention;
 use warmstart::kernels::dropout::Dropout;
-use warmstart::kernels::layer_norm::residual_layer_norm;
-use warmstart::kernels::linear::linear;
+use warmstart::kernels::norm::residual_norm;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::ops::{Scale, collected, parameters, random, sum, weighted_sum};
+use crate::ops::{Scale, attention, collected, layer_norm, linear, parameters, random, sum, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -172,7 +170,7 @@ fn checkpoint_when_run_again_gives_the_same_bits() -> Outcome {
             let drop = |i| Some(Dropout::new(0.3, Key::new(5, Stream::Dropout).child(i)));
             let y = linear(&x[0], &w, Some(&b), Some(Activation::Gelu), Precision::F32)?;
             let y = attention(&y, &y, &x[0], starts.clone(), 2, drop(0), Precision::F32)?;
-            residual_layer_norm(&y, &x[0], &norm, &b, 1e-5, drop(1))
+            residual_norm(&y, &x[0], &layer_norm(&norm, &b, 1e-5), drop(1))
         };
         let mut x = Scale::new(1.5).apply(&value(0))?;
         let first = x.clone();

@@ -6,18 +6,16 @@ use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::attention::attention;
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::{embedding, embedding_sum};
-use warmstart::kernels::layer_norm::{layer_norm, residual_layer_norm};
-use warmstart::kernels::linear::linear;
+use warmstart::kernels::norm::{norm, residual_norm};
 use warmstart::kernels::segment_pool::{Reduction, segment_pool};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::ops::{Scale, collected, f64s, parameters, random, sum, weighted_sum};
+use crate::ops::{Scale, attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -93,6 +91,7 @@ pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
         Some(Activation::GeluTanh) => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         }
+        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
         Some(Activation::Relu) => x.max(0.0),
         Some(Activation::Tanh) => x.tanh(),
     }
@@ -100,8 +99,14 @@ pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
 
 #[test]
 fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
-    let kinds =
-        [None, Some(Activation::Gelu), Some(Activation::GeluTanh), Some(Activation::Relu), Some(Activation::Tanh)];
+    let kinds = [
+        None,
+        Some(Activation::Gelu),
+        Some(Activation::GeluTanh),
+        Some(Activation::Silu),
+        Some(Activation::Relu),
+        Some(Activation::Tanh),
+    ];
     for (i, (t, k, n)) in [(1, 1, 1), (7, 5, 3), (1, 33, 17), (130, 7, 65), (3, 1023, 9)].into_iter().enumerate() {
         // Sums of about 1, as a trained layer has them: far from where the hyperbolic tangent is flat.
         let weight = random(2, &[n, k])?.affine(1.0 / (k as f64).sqrt(), 0.0)?;
@@ -158,7 +163,7 @@ fn layer_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
         check(
             "layer norm",
             &args,
-            |a| layer_norm(&a[0], &a[1], &a[2], 1e-5),
+            |a| norm(&a[0], &layer_norm(&a[1], &a[2], 1e-5)),
             |v| norm_formula(&v[0], &v[1], &v[2], 1e-5),
         )?;
     }
@@ -180,7 +185,7 @@ fn residual_layer_norm_when_dropout_is_on_agrees_forward_and_backward() -> Outco
             check(
                 "residual layer norm",
                 &args,
-                |a| residual_layer_norm(&a[0], &a[1], &a[2], &a[3], 1e-12, drop),
+                |a| residual_norm(&a[0], &a[1], &layer_norm(&a[2], &a[3], 1e-12), drop),
                 |v| {
                     let sum: Vec<f64> = v[0].iter().zip(&factor).zip(&v[1]).map(|((x, f), r)| x * f + r).collect();
                     norm_formula(&sum, &v[2], &v[3], 1e-12)
@@ -251,7 +256,7 @@ fn embedding_sum_when_tables_differ_in_length_adds_their_rows() -> Outcome {
     check(
         "embedding sum",
         &[random(1, &[130, d])?, random(2, &[64, d])?, random(3, &[2, d])?],
-        |a| embedding_sum([(&a[0], ids[0].clone()), (&a[1], ids[1].clone()), (&a[2], ids[2].clone())]),
+        |a| embedding_sum(&[(&a[0], ids[0].clone()), (&a[1], ids[1].clone()), (&a[2], ids[2].clone())]),
         |v| {
             let at = |i: usize, table: usize| v[table][ids[table][i / d] as usize * d + i % d];
             (0..t as usize * d).map(|i| at(i, 0) + at(i, 1) + at(i, 2)).collect()
@@ -260,8 +265,8 @@ fn embedding_sum_when_tables_differ_in_length_adds_their_rows() -> Outcome {
     let tables = [(2, 3), (2, 4)].map(|(v, d)| random(1, &[v, d]).map(Value::constant));
     let [narrow, wide] = tables;
     let (narrow, wide, ids) = (narrow?, wide?, Arc::<[u32]>::from([0, 1]));
-    assert!(embedding_sum([(&narrow, ids.clone()), (&wide, ids.clone())]).is_err());
-    assert!(embedding_sum([(&narrow, ids), (&narrow, [0].into())]).is_err());
+    assert!(embedding_sum(&[(&narrow, ids.clone()), (&wide, ids.clone())]).is_err());
+    assert!(embedding_sum(&[(&narrow, ids), (&narrow, [0].into())]).is_err());
     Ok(())
 }
 
@@ -474,9 +479,9 @@ fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
         let drop = Some(Dropout::new(0.1, Key::new(1, Stream::Dropout)));
         let y = linear(x, w, Some(b), Some(Activation::Gelu), precision)?;
         let y = attention(&y, &y, &y, starts.clone(), 4, drop, precision)?;
-        let y = residual_layer_norm(&y, x, b, b, 1e-5, drop)?;
+        let y = residual_norm(&y, x, &layer_norm(b, b, 1e-5), drop)?;
         let ids: Arc<[u32]> = (0..900u32).map(|i| i * 31 % 700).collect();
-        let y = embedding_sum([(&y, ids.clone()), (x, ids)])?;
+        let y = embedding_sum(&[(&y, ids.clone()), (x, ids)])?;
         let y = segment_pool(&y, vec![0, 450, 900].into(), Reduction::Max)?;
         let values = y.tensor().flatten_all()?.to_vec1()?;
         // The derivative of the sum of squares.

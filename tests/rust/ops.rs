@@ -7,6 +7,13 @@ use candle_core::{Device, Tensor};
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::values;
 use warmstart::error::Result;
+use warmstart::kernels::activation::Activation;
+use warmstart::kernels::affine::Affine;
+use warmstart::kernels::attention::{self, Scheme, Span};
+use warmstart::kernels::dropout::Dropout;
+use warmstart::kernels::linear::{self, Frozen};
+use warmstart::kernels::norm::{Kind, Norm};
+use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 /// Standard normal values.
@@ -25,6 +32,41 @@ pub fn parameters(tensors: &[Tensor]) -> Result<(Vec<Value>, GradientBuffer)> {
     let slots = gradients.slots();
     let values = tensors.iter().zip(slots).map(|(tensor, slot)| Value::parameter(tensor.clone(), slot));
     Ok((values.collect::<Result<_>>()?, gradients))
+}
+
+/// `activation(x w^T + b)`.
+pub fn linear(
+    x: &Value,
+    w: &Value,
+    b: Option<&Value>,
+    activation: Option<Activation>,
+    format: impl Into<Format>,
+) -> Result<Value> {
+    linear::linear(x, &Affine::new(w, b)?, activation.into(), format)
+}
+
+/// The map with `w` and `b`, packed.
+pub fn frozen(w: &Value, b: Option<&Value>, precision: Precision) -> Result<Frozen> {
+    Frozen::new(&Affine::new(w, b)?, precision)
+}
+
+/// Layer norm with these parameters.
+pub fn layer_norm(weight: &Value, bias: &Value, eps: f64) -> Norm {
+    Norm { kind: Kind::Layer, weight: weight.clone(), bias: Some(bias.clone()), eps }
+}
+
+/// Attention of `heads` heads over whole sequences.
+pub fn attention(
+    q: &Value,
+    k: &Value,
+    v: &Value,
+    cu_seqlens: Arc<[u32]>,
+    heads: usize,
+    dropout: Option<Dropout>,
+    format: impl Into<Format>,
+) -> Result<Value> {
+    let scheme = Scheme { cu_seqlens, heads, key_heads: heads, span: Span::ALL, rotary: None, dropout };
+    attention::attention(q, k, v, scheme, format)
 }
 
 /// What has arrived for each parameter.

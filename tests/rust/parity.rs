@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Bert, Checkpoint, Config, Mode, Parameters, Pooling};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Pooling, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::compute::values as read;
 use warmstart::error::Error;
-use warmstart::head::{ClassificationHead, SequenceClassifier};
+use warmstart::head::{Head, SequenceClassifier};
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
@@ -66,8 +66,14 @@ impl Reference {
         let labels: Vec<Option<u32>> = integers("labels")?.into_iter().map(|y| u32::try_from(y).ok()).collect();
         let mut specs = Backbone::specs(&config);
         let n_outputs = tensors["logits"].dim(1)?;
-        specs.extend(ClassificationHead::specs(&config, n_outputs));
-        let (params, report) = Checkpoint::open(&dir)?.load(&specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
+        specs.extend(SequenceClassifier::head_specs(&config, n_outputs));
+        let (params, report) = Checkpoint::open(&dir)?.load(
+            &config.family.names,
+            &specs,
+            |_| false,
+            |_| false,
+            Key::new(0, Stream::Init),
+        )?;
         assert_eq!(report.loaded, specs.len());
         let (ids, segments, starts) = (integers("ids")?, integers("segments")?, integers("cu_seqlens")?);
         let texts: Vec<(Vec<u32>, Vec<u8>)> = starts
@@ -97,9 +103,13 @@ impl Reference {
 
     fn logits(&self, params: &Parameters, precision: Precision) -> Result<Value, Error> {
         let mode = Mode::inference();
-        let hidden =
-            Bert::load(params, &self.config, precision)?.forward(&self.batch, self.config.num_hidden_layers, mode)?;
-        ClassificationHead::load(params, &self.config)?.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
+        let hidden = Transformer::load(params, &self.config, precision)?.forward(
+            &self.batch,
+            self.config.num_hidden_layers,
+            mode,
+        )?;
+        let head = Head::load(params, &self.config, &self.config.classifier, self.tensors["logits"].dim(1)?)?;
+        head.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
     fn loss(&self, logits: &Value) -> Result<Value, Error> {
@@ -122,7 +132,7 @@ impl Reference {
 fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
-        let bert = Bert::load(&reference.params, &reference.config, Precision::F32)?;
+        let bert = Transformer::load(&reference.params, &reference.config, Precision::F32)?;
         for layer in 0..=reference.config.num_hidden_layers {
             let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             assert_close(
@@ -180,7 +190,7 @@ fn bf16_when_compared_with_f32_stays_near_in_every_layer_and_gradient() -> Outco
     let mut farthest = (0f64, 0f64);
     for name in ["bert_a", "bert_b"] {
         let reference = Reference::open(name)?;
-        let bert = Bert::load(&reference.params, &reference.config, Precision::Bf16)?;
+        let bert = Transformer::load(&reference.params, &reference.config, Precision::Bf16)?;
         for layer in 0..=reference.config.num_hidden_layers {
             let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             let expected = &reference.tensors[&format!("hidden_states.{layer}")];
@@ -268,7 +278,7 @@ fn training_when_compared_with_torch_has_the_same_ten_losses_norms_and_rates() -
 #[test]
 fn company_when_it_changes_leaves_a_sequence_as_it_was() -> Outcome {
     let reference = Reference::open("bert_a")?;
-    let bert = Bert::load(&reference.params, &reference.config, Precision::F32)?;
+    let bert = Transformer::load(&reference.params, &reference.config, Precision::F32)?;
     let texts: Vec<(Vec<u32>, Vec<u8>)> = reference
         .batch
         .cu_seqlens
@@ -309,6 +319,7 @@ fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
             name.starts_with("cls.") || name.starts_with("classifier.") || name == "embeddings.position_ids"
         };
         let (params, report) = Checkpoint::open(&dir)?.load(
+            &reference.config.family.names,
             &Backbone::specs(&reference.config),
             |_| false,
             ignorable,

@@ -13,12 +13,11 @@ use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::attention::attention;
-use warmstart::kernels::linear::{FrozenWeight, frozen_linear, linear};
+use warmstart::kernels::linear::{Then, frozen_linear};
 use warmstart::product::{Format, Precision};
 
 use crate::kernels::{activate, attention_formula};
-use crate::ops::{collected, f64s, parameters, random, weighted_sum};
+use crate::ops::{attention, collected, f64s, frozen, linear, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -221,11 +220,11 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
     for [t, k, n] in SHAPES {
         let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Value::constant);
         for precision in [Precision::F32, Precision::Bf16] {
-            let frozen = FrozenWeight::new(w.tensor(), precision)?;
             for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
+                let frozen = frozen(&w, bias, precision)?;
                 let expected = bits(&linear(&x, &w, bias, kind, precision)?)?;
                 assert_eq!(
-                    bits(&frozen_linear(&x, &frozen, bias, kind, Storing::F32)?)?,
+                    bits(&frozen_linear(&x, &frozen, kind.into(), Storing::F32)?)?,
                     expected,
                     "{t}x{k}x{n} {precision:?}"
                 );
@@ -257,8 +256,8 @@ fn linear_when_its_result_is_kept_in_bf16_is_that_of_f32_rounded() -> Outcome {
             assert_eq!(narrow.tensor().dtype(), DType::BF16);
             let expected = bits(&Value::constant(rounded(y.tensor())?))?;
             assert_eq!(wide(&narrow)?, expected, "{t}x{k}x{n}");
-            let frozen = FrozenWeight::new(w.tensor(), Precision::Bf16)?;
-            assert_eq!(wide(&frozen_linear(&x, &frozen, bias, kind, Storing::Bf16)?)?, expected, "{t}x{k}x{n}");
+            let frozen = frozen(&w, bias, Precision::Bf16)?;
+            assert_eq!(wide(&frozen_linear(&x, &frozen, kind.into(), Storing::Bf16)?)?, expected, "{t}x{k}x{n}");
         }
     }
     Ok(())
@@ -321,9 +320,9 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
     for shape in SHAPES {
         let [t, k, n] = shape;
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
-        let frozen = FrozenWeight::new(&w, Precision::Int8)?;
-        let y =
-            frozen_linear(&Value::constant(x.clone()), &frozen, Some(&Value::constant(b.clone())), None, Storing::F32)?;
+        let map = [&w, &b].map(|tensor| Value::constant(tensor.clone()));
+        let frozen = frozen(&map[0], Some(&map[1]), Precision::Int8)?;
+        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Then::Nothing, Storing::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.
@@ -349,11 +348,10 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     infinite[36] = f32::INFINITY;
     let tiny = vec![1e-39f32; k];
     let rows = [vec![0f32; k], broken, ordinary.clone(), infinite, tiny].concat();
-    let frozen = FrozenWeight::new(&w, Precision::Int8)?;
-    let bias = Value::constant(b.clone());
+    let frozen = frozen(&Value::constant(w), Some(&Value::constant(b.clone())), Precision::Int8)?;
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
         let x = Value::constant(Tensor::from_vec(x.clone(), (x.len() / k, k), &Device::Cpu)?);
-        Ok(frozen_linear(&x, &frozen, Some(&bias), None, Storing::F32)?.tensor().flatten_all()?.to_vec1()?)
+        Ok(frozen_linear(&x, &frozen, Then::Nothing, Storing::F32)?.tensor().flatten_all()?.to_vec1()?)
     };
     let (y, b) = (run(rows)?, b.to_vec1::<f32>()?);
     assert_eq!(y[..n], b);
@@ -367,15 +365,14 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
 fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     // Together there are several tasks of rows, and enough work for threads; alone there are not.
     let (t, k, n) = (131, 300, 77);
-    let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, Value::constant(random(3, &[n])?));
+    let (x, w, b) = (random(1, &[t, k])?, Value::constant(random(2, &[n, k])?), Value::constant(random(3, &[n])?));
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
-        let frozen = FrozenWeight::new(&w, precision)?;
+        let frozen = frozen(&w, Some(&b), precision)?;
         let run = |first: usize, rows: usize| {
             bits(&frozen_linear(
                 &Value::constant(x.narrow(0, first, rows)?),
                 &frozen,
-                Some(&b),
-                Some(Activation::Gelu),
+                Then::Activate(Activation::Gelu),
                 Storing::F32,
             )?)
         };

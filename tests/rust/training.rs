@@ -199,11 +199,16 @@ fn fit_when_it_goes_wrong_after_a_good_evaluation_keeps_that_one() -> Checked {
     Ok(())
 }
 
+fn set_dropout(config: &mut Config, p: f64) {
+    (config.embedding.dropout, config.attention.dropout) = (p, p);
+    (config.attention.output_dropout, config.feed_forward.dropout) = (p, p);
+}
+
 #[test]
 fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
     let mut backbone = backbone()?;
     let mut config = (*backbone.config).clone();
-    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.2, 0.2);
+    set_dropout(&mut config, 0.2);
     let (encodings, labels) = texts(33);
     let dataset = Dataset { encodings: &encodings, labels };
     let mut run = |config: Config, seed: u64| -> Result<Vec<u32>> {
@@ -221,7 +226,7 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
     let first = run(config.clone(), 3)?;
     assert_eq!(first, run(config.clone(), 3)?);
     assert_ne!(first, run(config.clone(), 4)?);
-    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.0, 0.0);
+    set_dropout(&mut config, 0.0);
     assert_ne!(first, run(config, 3)?, "dropout made no difference");
     Ok(())
 }
@@ -230,7 +235,7 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
 fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
     let mut backbone = backbone()?;
     let mut config = (*backbone.config).clone();
-    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = (0.2, 0.2);
+    set_dropout(&mut config, 0.2);
     backbone.config = config.into();
     let (encodings, labels) = texts(33);
     let dataset = Dataset { encodings: &encodings, labels };

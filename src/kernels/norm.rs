@@ -1,9 +1,12 @@
-//! Layer norm with the residual sum and its dropout in one pass: `s = dropout(x) + residual`,
-//! `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b` over the last dimension (Ba, Kiros, Hinton 2016; variance without
-//! Bessel's correction as in `torch.nn.LayerNorm`).
+//! Layer norm (Ba, Kiros, Hinton 2016; variance without Bessel's correction as in `torch.nn.LayerNorm`) and root mean
+//! square norm (Zhang and Sennrich 2019; `torch.nn.RMSNorm`) over the last dimension, with the residual sum and its dropout
+//! in one pass: `s = dropout(x) + residual`, `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b`, where the root mean square
+//! norm takes 0 for the mean.
 //!
-//! Shapes: `x, residual, y [.., D]`, `w, b [D]`. The op keeps mean and 1/std per row and computes `s` again backward:
-//! with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`, `dw = sum dy n`, `db = sum dy`.
+//! Shapes: `x, residual, y [.., D]`, `w, b [D]`, the bias absent where there is none; without a residual the last dimension
+//! of `x` may be a multiple of `D`, each part normed by itself. The op keeps mean and 1/std per row and computes `s` again
+//! backward: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`, `dw = sum dy n`,
+//! `db = sum dy`; `mean(g)` comes from the mean of `s` and is 0 with it.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -18,50 +21,70 @@ use crate::error::{Error, Result};
 /// Rows handled by one task.
 const ROWS: usize = 32;
 
-/// `norm(x)`: `x [.., D]`, `weight` and `bias` `[D]`.
-pub fn layer_norm(x: &Value, weight: &Value, bias: &Value, eps: f64) -> Result<Value> {
-    norm(x, None, [weight, bias], Summand { dropout: None }, eps)
+/// Which norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Layer,
+    RootMeanSquare,
 }
 
-/// `norm(dropout(x) + residual)`: `x` and `residual` `[.., D]`, `weight` and `bias` `[D]`.
-pub fn residual_layer_norm(
-    x: &Value,
-    residual: &Value,
-    weight: &Value,
-    bias: &Value,
-    eps: f64,
-    dropout: Option<Dropout>,
-) -> Result<Value> {
-    norm(x, Some(residual), [weight, bias], Summand { dropout }, eps)
+/// A norm's parameters and settings.
+#[derive(Clone)]
+pub struct Norm {
+    pub kind: Kind,
+    /// `[D]`
+    pub weight: Value,
+    /// `[D]`
+    pub bias: Option<Value>,
+    pub eps: f64,
 }
 
-fn norm(x: &Value, residual: Option<&Value>, [weight, bias]: [&Value; 2], summand: Summand, eps: f64) -> Result<Value> {
+/// `norm(x)`.
+pub fn norm(x: &Value, norm: &Norm) -> Result<Value> {
+    normed(x, None, norm, None)
+}
+
+/// `norm(dropout(x) + residual)`.
+pub fn residual_norm(x: &Value, residual: &Value, norm: &Norm, dropout: Option<Dropout>) -> Result<Value> {
+    normed(x, Some(residual), norm, dropout)
+}
+
+fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Dropout>) -> Result<Value> {
     let shape = x.tensor().shape();
-    let (t, d) = rows_and_columns("layer norm", shape)?;
-    let parameters = [weight, bias].map(|p| p.tensor().elem_count());
-    if d == 0 || parameters != [d, d] || residual.is_some_and(|r| r.tensor().shape() != shape) {
+    let (rows, columns) = rows_and_columns("norm", shape)?;
+    let d = norm.weight.tensor().elem_count();
+    let n_bias = norm.bias.as_ref().map_or(d, |bias| bias.tensor().elem_count());
+    let fits = residual.map_or(d > 0 && columns.is_multiple_of(d), |r| d == columns && r.tensor().shape() == shape);
+    if !fits || n_bias != d || d == 0 {
         let residual = residual.map(|r| r.tensor().shape());
         return Err(Error::internal(format!(
-            "layer norm: got x {shape:?}, residual {residual:?}, weight and bias of {parameters:?} values"
+            "norm: got x {shape:?}, residual {residual:?}, a weight of {d} and a bias of {n_bias} values"
         )));
     }
+    let t = rows * columns / d;
+    let summand = Summand { dropout };
     let (mut y, mut moments) = (uninit(t * d), uninit(2 * t));
     {
         let residual = residual.map(|r| values(r.tensor())).transpose()?;
+        let bias = norm.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?;
         let (x, residual): (&[f32], _) = (&values(x.tensor())?, residual.as_deref());
-        let (weight, bias): (&[f32], &[f32]) = (&values(weight.tensor())?, &values(bias.tensor())?);
+        let (weight, bias): (&[f32], _) = (&values(norm.weight.tensor())?, bias.as_deref());
         y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(
             |(task, (y, moments))| {
-                forward_rows(&summand, task * ROWS, x, residual, weight, bias, eps as f32, y, moments);
+                let eps = norm.eps as f32;
+                forward_rows(norm.kind, &summand, task * ROWS, x, residual, weight, bias, eps, y, moments);
             },
         );
     }
-    // The residual, which may be absent, comes last.
-    let inputs: Vec<&Value> = [weight, bias, x].into_iter().chain(residual).collect();
-    Ok(Value::computed(tensor(y, shape)?, &inputs, LayerNorm { summand, moments }))
+    // Bias and residual, which may be absent, come last.
+    let inputs: Vec<&Value> = [&norm.weight, x].into_iter().chain(&norm.bias).chain(residual).collect();
+    let op = Normed { kind: norm.kind, has_bias: norm.bias.is_some(), summand, moments };
+    Ok(Value::computed(tensor(y, shape)?, &inputs, op))
 }
 
-struct LayerNorm {
+struct Normed {
+    kind: Kind,
+    has_bias: bool,
     summand: Summand,
     /// Mean and 1/std of each row, interleaved.
     moments: Vec<f32>,
@@ -96,18 +119,22 @@ impl Summand {
     }
 }
 
-impl Op for LayerNorm {
+impl Op for Normed {
     fn name(&self) -> &'static str {
-        "layer norm"
+        "norm"
     }
 
     fn backward(&self, inputs: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        let ([weight, _, x, residual @ ..], [dw, db, dx, dr @ ..]) = (inputs, into) else {
-            return Err(Error::internal("got fewer than three inputs"));
+        let ([weight, x, rest @ ..], [dw, dx, gradients @ ..]) = (inputs, into) else {
+            return Err(Error::internal("got fewer than two inputs"));
         };
+        let (mut db, dr) = gradients.split_at_mut(usize::from(self.has_bias));
+        let residual = &rest[usize::from(self.has_bias)..];
         let d = weight.elem_count();
-        let wanted =
-            Wanted { parameters: dw.wanted() || db.wanted(), sum: dx.wanted() || dr.first().is_some_and(Slot::wanted) };
+        let wanted = Wanted {
+            parameters: dw.wanted() || db.first().is_some_and(Slot::wanted),
+            sum: dx.wanted() || dr.first().is_some_and(Slot::wanted),
+        };
         let partial: Vec<Vec<f32>> = {
             let residual = residual.first().map(|r| values(r)).transpose()?;
             let (x, residual): (&[f32], _) = (&values(x)?, residual.as_deref());
@@ -115,14 +142,28 @@ impl Op for LayerNorm {
             let rows = |(task, gradient): (usize, &mut [f32])| {
                 let mut sums = vec![0f32; if wanted.parameters { 2 * d } else { 0 }];
                 let first = task * ROWS;
-                backward_rows(&self.summand, &wanted, first, x, residual, weight, &self.moments, gradient, &mut sums);
+                backward_rows(
+                    self.kind,
+                    &self.summand,
+                    &wanted,
+                    first,
+                    x,
+                    residual,
+                    weight,
+                    &self.moments,
+                    gradient,
+                    &mut sums,
+                );
                 sums
             };
             gradient.par_chunks_mut(ROWS * d).enumerate().map(rows).collect()
         };
         if wanted.parameters {
             let mut sums = sum_partials(partial, 2 * d);
-            db.give(sums.split_off(d))?;
+            let bias = sums.split_off(d);
+            if let [db] = &mut db {
+                db.give(bias)?;
+            }
             dw.give(sums)?;
         }
         // Now `gradient` holds ds, which goes to both summands: one of them can have the memory itself.
@@ -149,18 +190,19 @@ struct Wanted {
 vectorised! {
     /// Norm of the rows from `first` on, as many as `y` holds; `moments` gets mean and 1/std of each.
     fn forward_rows(
-        summand: &Summand, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32], bias: &[f32], eps: f32,
-        y: &mut [f32], moments: &mut [f32],
+        kind: Kind, summand: &Summand, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32],
+        bias: Option<&[f32]>, eps: f32, y: &mut [f32], moments: &mut [f32],
     ) {
         let d = weight.len();
         for (i, (y, moments)) in y.chunks_exact_mut(d).zip(moments.chunks_exact_mut(2)).enumerate() {
             let at = (first + i) * d..(first + i + 1) * d;
             summand.sum_row(first + i, &x[at.clone()], residual.map(|r| &r[at]), y);
-            let mean = math::sum(y, |y| y) / d as f32;
+            let mean = if kind == Kind::Layer { math::sum(y, |y| y) / d as f32 } else { 0.0 };
             let variance = math::sum(y, |y| (y - mean) * (y - mean)) / d as f32;
             let rstd = 1.0 / (variance + eps).sqrt();
-            for ((y, w), b) in y.iter_mut().zip(weight).zip(bias) {
-                *y = ((*y - mean) * rstd).mul_add(*w, *b);
+            match bias {
+                Some(bias) => y.iter_mut().zip(weight).zip(bias).for_each(|((y, w), b)| *y = ((*y - mean) * rstd).mul_add(*w, *b)),
+                None => y.iter_mut().zip(weight).for_each(|(y, w)| *y = (*y - mean) * rstd * *w),
             }
             moments.copy_from_slice(&[mean, rstd]);
         }
@@ -171,7 +213,7 @@ vectorised! {
     /// Turns `dy` of the rows from `first` on, as many as `gradient` holds, into `ds`; their `dw` and `db` are added to
     /// `sums [2, D]`.
     fn backward_rows(
-        summand: &Summand, wanted: &Wanted, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32],
+        kind: Kind, summand: &Summand, wanted: &Wanted, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32],
         moments: &[f32], gradient: &mut [f32], sums: &mut [f32],
     ) {
         let d = weight.len();
@@ -200,7 +242,7 @@ vectorised! {
             for (ds, w) in ds.iter_mut().zip(weight) {
                 *ds *= w;
             }
-            let mean_g = math::sum(ds, |g| g) / d as f32;
+            let mean_g = if kind == Kind::Layer { math::sum(ds, |g| g) / d as f32 } else { 0.0 };
             let mean_gn = math::sum2(ds, n, |g, n| g * n) / d as f32;
             for (ds, n) in ds.iter_mut().zip(n) {
                 *ds = rstd * (*ds - mean_g - *n * mean_gn);

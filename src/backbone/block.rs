@@ -1,0 +1,241 @@
+//! A layer of a transformer: attention and a feed-forward net, each with a residual sum, and a norm before it or behind.
+
+use std::sync::Arc;
+
+use super::config::{Config, LayerOptions};
+use super::family::Part;
+use super::layers::{Linear, Map, Norm, NormMap};
+use super::mode::Mode;
+use super::parameters::{Parameters, Spec};
+use crate::autograd::Value;
+use crate::compute::Storing;
+use crate::error::Result;
+use crate::kernels::activation::Activation;
+use crate::kernels::attention::{Scheme, attention};
+use crate::kernels::dropout::dropout;
+use crate::kernels::gated::gated;
+use crate::kernels::rotary::Rotary;
+use crate::product::{Format, Precision};
+
+/// The maps and norms of a layer.
+struct Maps {
+    query: Map,
+    key: Map,
+    value: Map,
+    query_norm: Option<NormMap>,
+    key_norm: Option<NormMap>,
+    attention_output: Map,
+    attention_norm: Option<NormMap>,
+    gate: Option<Map>,
+    up: Map,
+    down: Map,
+    feed_forward_norm: NormMap,
+}
+
+impl Maps {
+    /// Those of layer `i`.
+    fn of(config: &Config, i: usize) -> Self {
+        let (names, attention, feed_forward) = (&config.family.names, &config.attention, &config.feed_forward);
+        let group = i * config.layer_groups / config.num_hidden_layers.max(1);
+        let layer = names.layer.replace("{}", &group.to_string());
+        let map = |part, shape, bias, std| {
+            Map::of_layer(&layer, part, shape, bias, config.initializer.init(std), names.input_major)
+        };
+        let (d, f, std) = (config.hidden_size, feed_forward.size, config.initializer.std);
+        let project = |part, heads: usize| map(part, [heads * attention.head_size, d], attention.bias, std);
+        let output = |name, n_in, bias| map(Part::whole(name), [d, n_in], bias, config.initializer.output_std);
+        let norm = |name: &str, size| NormMap::new(format!("{layer}.{name}"), size, config);
+        let has_first = i > 0 || config.norm.first;
+        Self {
+            query: project(names.query, attention.heads),
+            key: project(names.key, attention.key_heads),
+            value: project(names.value, attention.key_heads),
+            query_norm: attention.normed.then(|| norm(names.query_norm, attention.head_size)),
+            key_norm: attention.normed.then(|| norm(names.key_norm, attention.head_size)),
+            attention_output: output(
+                names.attention_output,
+                attention.heads * attention.head_size,
+                attention.output_bias,
+            ),
+            attention_norm: has_first.then(|| norm(names.attention_norm, d)),
+            gate: feed_forward.gated.then(|| map(names.gate, [f, d], feed_forward.bias, std)),
+            up: map(names.up, [f, d], feed_forward.bias, std),
+            down: output(names.down, f, feed_forward.bias),
+            feed_forward_norm: norm(names.feed_forward_norm, d),
+        }
+    }
+
+    fn specs(&self, specs: &mut Vec<Spec>) {
+        [&self.query, &self.key, &self.value].into_iter().for_each(|map| map.specs(specs));
+        self.query_norm.iter().chain(&self.key_norm).for_each(|norm| norm.specs(specs));
+        self.attention_output.specs(specs);
+        self.attention_norm.iter().for_each(|norm| norm.specs(specs));
+        self.gate.iter().chain([&self.up, &self.down]).for_each(|map| map.specs(specs));
+        self.feed_forward_norm.specs(specs);
+    }
+}
+
+/// A layer with its parameters.
+pub(super) struct Layer {
+    attention: Attention,
+    attention_norm: Option<Norm>,
+    feed_forward: FeedForward,
+    feed_forward_norm: Norm,
+    norms_before: bool,
+    attention_dropout: f64,
+    feed_forward_dropout: f64,
+}
+
+impl Layer {
+    /// The parameters of layer `i`.
+    pub fn specs(config: &Config, i: usize, specs: &mut Vec<Spec>) {
+        Maps::of(config, i).specs(specs);
+    }
+
+    /// Layer `i`, from parameters.
+    pub fn load(params: &Parameters, config: &Config, i: usize, precision: Precision) -> Result<Self> {
+        let maps = Maps::of(config, i);
+        let norm = |map: &NormMap| Norm::load(params, map, config);
+        Ok(Self {
+            attention: Attention::load(params, config, &maps, config.layers[i], precision)?,
+            attention_norm: maps.attention_norm.as_ref().map(norm).transpose()?,
+            feed_forward: FeedForward::load(params, config, &maps, precision)?,
+            feed_forward_norm: norm(&maps.feed_forward_norm)?,
+            norms_before: config.norm.before,
+            attention_dropout: config.attention.output_dropout,
+            feed_forward_dropout: config.feed_forward.dropout,
+        })
+    }
+
+    /// Hidden states `[T, D]` to the next ones.
+    pub fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
+        let attention_dropout = mode.dropout("attention output", self.attention_dropout);
+        let output_dropout = mode.dropout("output", self.feed_forward_dropout);
+        if self.norms_before {
+            let normed = self.attention_norm.as_ref().map(|norm| norm.forward(x)).transpose()?;
+            let attended = self.attention.forward(normed.as_ref().unwrap_or(x), sequences, mode)?;
+            let x = self.attention.output.add_to(x, &attended, attention_dropout)?;
+            let inner = self.feed_forward.inner(&self.feed_forward_norm.forward(&x)?, mode)?;
+            return self.feed_forward.down.add_to(&x, &inner, output_dropout);
+        }
+        let attended = self.attention.output.forward(&self.attention.forward(x, sequences, mode)?)?;
+        let x = match &self.attention_norm {
+            Some(norm) => &norm.residual(&attended, x, attention_dropout)?,
+            None => x,
+        };
+        let fed = self.feed_forward.down.forward(&self.feed_forward.inner(x, mode)?)?;
+        self.feed_forward_norm.residual(&fed, x, output_dropout)
+    }
+}
+
+/// What attention must know of a batch.
+#[derive(Clone)]
+pub(super) struct Sequences {
+    pub cu_seqlens: Arc<[u32]>,
+    /// Of each of the model's rotary positions, for the longest sequence.
+    pub rotary: Vec<Arc<Rotary>>,
+}
+
+struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    query_norm: Option<Norm>,
+    key_norm: Option<Norm>,
+    output: Linear,
+    heads: usize,
+    key_heads: usize,
+    options: LayerOptions,
+    dropout: f64,
+    /// Of what attention makes.
+    operand: Format,
+}
+
+impl Attention {
+    fn load(
+        params: &Parameters,
+        config: &Config,
+        maps: &Maps,
+        options: LayerOptions,
+        precision: Precision,
+    ) -> Result<Self> {
+        // Queries, keys and values meet again in products of bf16 unless all is f32; what is normed before is kept in f32.
+        let narrow = if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 };
+        let linear = |map: &Map, result| Linear::load(params, map, None, Format { precision, result });
+        let normed = if config.attention.normed { Storing::F32 } else { narrow };
+        let norm = |map: &Option<NormMap>| map.as_ref().map(|map| Norm::load(params, map, config)).transpose();
+        Ok(Self {
+            query: linear(&maps.query, normed)?,
+            key: linear(&maps.key, normed)?,
+            value: linear(&maps.value, narrow)?,
+            query_norm: norm(&maps.query_norm)?,
+            key_norm: norm(&maps.key_norm)?,
+            output: linear(&maps.attention_output, Storing::F32)?,
+            heads: config.attention.heads,
+            key_heads: config.attention.key_heads,
+            options,
+            dropout: config.attention.dropout,
+            operand: operand(precision),
+        })
+    }
+
+    /// What the heads make of `x [T, D]`, before the map of the output: `[T, heads * head_size]`.
+    fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
+        let normed = |norm: &Option<Norm>, x: Value| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
+        let q = normed(&self.query_norm, self.query.forward(x)?)?;
+        let k = normed(&self.key_norm, self.key.forward(x)?)?;
+        let v = self.value.forward(x)?;
+        let scheme = Scheme {
+            cu_seqlens: sequences.cu_seqlens.clone(),
+            heads: self.heads,
+            key_heads: self.key_heads,
+            span: self.options.span,
+            rotary: self.options.rotary.map(|i| sequences.rotary[i].clone()),
+            dropout: mode.dropout("probabilities", self.dropout),
+        };
+        attention(&q, &k, &v, scheme, self.operand)
+    }
+}
+
+struct FeedForward {
+    gate: Option<Linear>,
+    up: Linear,
+    down: Linear,
+    activation: Activation,
+    dropout: f64,
+    operand: Format,
+}
+
+impl FeedForward {
+    fn load(params: &Parameters, config: &Config, maps: &Maps, precision: Precision) -> Result<Self> {
+        let (activation, operand) = (config.feed_forward.activation, operand(precision));
+        let linear = |map: &Map, activation| Linear::load(params, map, activation, operand);
+        Ok(Self {
+            gate: maps.gate.as_ref().map(|gate| linear(gate, None)).transpose()?,
+            up: linear(&maps.up, maps.gate.is_none().then_some(activation))?,
+            down: Linear::load(params, &maps.down, None, precision)?,
+            activation,
+            dropout: config.feed_forward.inner_dropout,
+            operand,
+        })
+    }
+
+    /// What the net holds before its last map, `[T, F]`.
+    fn inner(&self, x: &Value, mode: Mode) -> Result<Value> {
+        let up = self.up.forward(x)?;
+        let inner = match &self.gate {
+            Some(gate) => gated(&gate.forward(x)?, &up, self.activation, self.operand.result)?,
+            None => up,
+        };
+        match mode.dropout("feed-forward", self.dropout) {
+            Some(p) => dropout(&inner, p),
+            None => Ok(inner),
+        }
+    }
+}
+
+/// The format of what linear maps alone take: bf16 if products are.
+fn operand(precision: Precision) -> Format {
+    let result = if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 };
+    Format { precision, result }
+}

@@ -1,0 +1,148 @@
+//! BERT (Devlin et al. 2018), as `transformers.BertModel` (5.x); and what its descendants share with it.
+
+use serde_json::Map;
+
+use crate::backbone::config::{
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
+    NormOptions,
+};
+use crate::backbone::embed::Pooling;
+use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
+use crate::backbone::fields::{Checked, Fields};
+use crate::kernels::activation::Activation;
+use crate::kernels::attention::Span;
+use crate::kernels::norm::Kind;
+
+pub(in crate::backbone) const BERT: Family = Family {
+    name: "bert",
+    model_types: &[("bert", "Bert")],
+    language_class: "ForMaskedLM",
+    names: Names { prefix: "bert.", pooler: "pooler.dense", ..NAMES },
+    configure,
+};
+
+/// Names of embeddings and layers.
+pub(super) const NAMES: Names = Names {
+    word_embeddings: "embeddings.word_embeddings",
+    position_embeddings: "embeddings.position_embeddings",
+    segment_embeddings: "embeddings.token_type_embeddings",
+    embedding_norm: "embeddings.LayerNorm",
+    layer: "encoder.layer.{}",
+    query: Part::whole("attention.self.query"),
+    key: Part::whole("attention.self.key"),
+    value: Part::whole("attention.self.value"),
+    attention_output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    up: Part::whole("intermediate.dense"),
+    down: "output.dense",
+    feed_forward_norm: "output.LayerNorm",
+    buffers: &["embeddings.position_ids", "embeddings.token_type_ids"],
+    ..Names::NONE
+};
+
+fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+    let mut config = encoder(fields, &BERT, "hidden_act", Activation::Gelu)?;
+    let dropout = fields.dropout("hidden_dropout_prob", 0.1)?;
+    let activation = config.feed_forward.activation;
+    config.classifier = HeadOptions {
+        dense: Some(Dense {
+            name: BERT.names.pooler,
+            size: config.hidden_size,
+            activation: Activation::Tanh,
+            bias: true,
+        }),
+        last_dropout: fields.dropout("classifier_dropout", dropout)?,
+        ..config.classifier
+    };
+    config.language = HeadOptions {
+        dense: Some(Dense {
+            name: "cls.predictions.transform.dense",
+            size: config.hidden_size,
+            activation,
+            bias: true,
+        }),
+        norm: "cls.predictions.transform.LayerNorm",
+        output: "cls.predictions.decoder",
+        output_bias: "cls.predictions.bias",
+        ..config.language
+    };
+    fields.without_effect(&[
+        "directionality",
+        "pooler_fc_size",
+        "pooler_num_attention_heads",
+        "pooler_num_fc_layers",
+        "pooler_size_per_head",
+        "pooler_type",
+    ]);
+    Ok(config)
+}
+
+/// An encoder of post-norm layers with learned positions, its fields named as BERT's; heads of a last map alone.
+pub(super) fn encoder(
+    fields: &Fields,
+    family: &'static Family,
+    activation: &'static str,
+    default: Activation,
+) -> Checked<Config> {
+    fields.only("position_embedding_type", "absolute")?;
+    let hidden_size = fields.count("hidden_size")?;
+    let (layers, heads) = (fields.count("num_hidden_layers")?, fields.count("num_attention_heads")?);
+    let rows = fields.count("max_position_embeddings")?;
+    let dropout = fields.dropout("hidden_dropout_prob", 0.1)?;
+    let std = fields.number_or("initializer_range", 0.02)?;
+    Ok(Config {
+        family,
+        vocab_size: fields.count("vocab_size")?,
+        hidden_size,
+        num_hidden_layers: layers,
+        layer_groups: layers,
+        max_length: rows,
+        embedding: EmbeddingOptions {
+            size: hidden_size,
+            projected: false,
+            positions: Some(LearnedPositions { rows, first: 0 }),
+            segments: fields.count_or("type_vocab_size", 2)?,
+            normed: true,
+            dropout,
+        },
+        norm: NormOptions {
+            kind: Kind::Layer,
+            eps: fields.positive("layer_norm_eps", 1e-12)?,
+            bias: true,
+            before: false,
+            first: true,
+        },
+        attention: AttentionOptions {
+            heads,
+            key_heads: heads,
+            head_size: head_size(hidden_size, heads)?,
+            bias: true,
+            output_bias: true,
+            normed: false,
+            dropout: fields.dropout("attention_probs_dropout_prob", 0.1)?,
+            output_dropout: dropout,
+        },
+        feed_forward: FeedForwardOptions {
+            size: fields.count("intermediate_size")?,
+            activation: fields.activation(activation, default)?,
+            gated: false,
+            bias: true,
+            inner_dropout: 0.0,
+            dropout,
+        },
+        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(1 << 16)],
+        rotary: Vec::new(),
+        initializer: Initializer::normal(std),
+        classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
+        language: HeadOptions { tied: true, ..HeadOptions::linear(Pooling::Cls, "", "", std) },
+        raw: Map::new(),
+    })
+}
+
+/// What each of `heads` has of `width` values.
+pub(super) fn head_size(width: usize, heads: usize) -> Checked<usize> {
+    if heads == 0 || !width.is_multiple_of(heads) {
+        return Err(format!("hidden size {width} is not a multiple of the number of attention heads, {heads}"));
+    }
+    Ok(width / heads)
+}

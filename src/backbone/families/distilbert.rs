@@ -1,0 +1,98 @@
+//! DistilBERT (Sanh et al. 2019): BERT without segments, fields and parameters under names of their own.
+
+use serde_json::Map;
+
+use super::bert;
+use crate::backbone::config::{
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
+    NormOptions,
+};
+use crate::backbone::embed::Pooling;
+use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
+use crate::backbone::fields::{Checked, Fields};
+use crate::kernels::activation::Activation;
+use crate::kernels::attention::Span;
+use crate::kernels::norm::Kind;
+
+pub(in crate::backbone) const DISTILBERT: Family = Family {
+    name: "distilbert",
+    model_types: &[("distilbert", "DistilBert")],
+    language_class: "ForMaskedLM",
+    names: Names {
+        prefix: "distilbert.",
+        segment_embeddings: "",
+        layer: "transformer.layer.{}",
+        query: Part::whole("attention.q_lin"),
+        key: Part::whole("attention.k_lin"),
+        value: Part::whole("attention.v_lin"),
+        attention_output: "attention.out_lin",
+        attention_norm: "sa_layer_norm",
+        up: Part::whole("ffn.lin1"),
+        down: "ffn.lin2",
+        feed_forward_norm: "output_layer_norm",
+        ..bert::NAMES
+    },
+    configure,
+};
+
+/// Written into the model, not into its configuration.
+const EPS: f64 = 1e-12;
+
+fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+    let (hidden_size, layers, heads) = (fields.count("dim")?, fields.count("n_layers")?, fields.count("n_heads")?);
+    let rows = fields.count("max_position_embeddings")?;
+    let (dropout, std) = (fields.dropout("dropout", 0.1)?, fields.number_or("initializer_range", 0.02)?);
+    let activation = fields.activation("activation", Activation::Gelu)?;
+    let dense = |name, activation| Some(Dense { name, size: hidden_size, activation, bias: true });
+    fields.without_effect(&["qa_dropout", "sinusoidal_pos_embds", "tie_weights_"]);
+    Ok(Config {
+        family: &DISTILBERT,
+        vocab_size: fields.count("vocab_size")?,
+        hidden_size,
+        num_hidden_layers: layers,
+        layer_groups: layers,
+        max_length: rows,
+        embedding: EmbeddingOptions {
+            size: hidden_size,
+            projected: false,
+            positions: Some(LearnedPositions { rows, first: 0 }),
+            segments: 0,
+            normed: true,
+            dropout,
+        },
+        norm: NormOptions { kind: Kind::Layer, eps: EPS, bias: true, before: false, first: true },
+        attention: AttentionOptions {
+            heads,
+            key_heads: heads,
+            head_size: bert::head_size(hidden_size, heads)?,
+            bias: true,
+            output_bias: true,
+            normed: false,
+            dropout: fields.dropout("attention_dropout", 0.1)?,
+            output_dropout: 0.0,
+        },
+        feed_forward: FeedForwardOptions {
+            size: fields.count("hidden_dim")?,
+            activation,
+            gated: false,
+            bias: true,
+            inner_dropout: 0.0,
+            dropout,
+        },
+        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(1 << 16)],
+        rotary: Vec::new(),
+        initializer: Initializer::normal(std),
+        classifier: HeadOptions {
+            dense: dense("pre_classifier", Activation::Relu),
+            last_dropout: fields.dropout("seq_classif_dropout", 0.2)?,
+            ..HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std)
+        },
+        language: HeadOptions {
+            dense: dense("vocab_transform", activation),
+            norm: "vocab_layer_norm",
+            tied: true,
+            ..HeadOptions::linear(Pooling::Cls, "vocab_projector", "vocab_projector.bias", std)
+        },
+        raw: Map::new(),
+    })
+}

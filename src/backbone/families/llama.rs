@@ -1,0 +1,151 @@
+//! Llama (Touvron et al. 2023), and in its layout Mistral, Qwen2 and Qwen3: pre-norm with root mean squares, rotary positions,
+//! gated feed-forward nets, heads of keys shared by heads of queries. As in transformers 5.x.
+
+use serde_json::{Map, Value};
+
+use super::bert;
+use crate::backbone::config::{
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, NormOptions,
+};
+use crate::backbone::embed::Pooling;
+use crate::backbone::family::{Family, HeadOptions, Names, Part};
+use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::rotary_options::RotaryOptions;
+use crate::kernels::activation::Activation;
+use crate::kernels::attention::Span;
+use crate::kernels::norm::Kind;
+
+pub(in crate::backbone) const LLAMA: Family = Family {
+    name: "llama",
+    model_types: &[("llama", "Llama"), ("mistral", "Mistral"), ("qwen2", "Qwen2"), ("qwen3", "Qwen3")],
+    language_class: "ForCausalLM",
+    names: Names {
+        prefix: "model.",
+        word_embeddings: "embed_tokens",
+        layer: "layers.{}",
+        query: Part::whole("self_attn.q_proj"),
+        key: Part::whole("self_attn.k_proj"),
+        value: Part::whole("self_attn.v_proj"),
+        query_norm: "self_attn.q_norm",
+        key_norm: "self_attn.k_norm",
+        attention_output: "self_attn.o_proj",
+        attention_norm: "input_layernorm",
+        gate: Part::whole("mlp.gate_proj"),
+        up: Part::whole("mlp.up_proj"),
+        down: "mlp.down_proj",
+        feed_forward_norm: "post_attention_layernorm",
+        final_norm: "norm",
+        buffers: &["rotary_emb.inv_freq"],
+        ..Names::NONE
+    },
+    configure,
+};
+
+fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
+    fields.only("pretraining_tp", 1)?;
+    let (hidden_size, layers) = (fields.count("hidden_size")?, fields.count("num_hidden_layers")?);
+    let heads = fields.count("num_attention_heads")?;
+    let key_heads = fields.count_or("num_key_value_heads", if model_type == "mistral" { 8 } else { heads })?;
+    let head_size = match (fields.optional_count("head_dim")?, model_type) {
+        (Some(size), _) => size,
+        (None, "qwen3") => 128,
+        (None, _) => bert::head_size(hidden_size, heads)?,
+    };
+    let max_length = fields.count("max_position_embeddings")?;
+    // Llama puts biases on all maps of the attention or none, Qwen2 on queries, keys and values, Mistral nowhere.
+    let biases = matches!(model_type, "llama" | "qwen3") && fields.flag_or("attention_bias", false)?;
+    let mlp_bias = model_type == "llama" && fields.flag_or("mlp_bias", false)?;
+    let std = fields.number_or("initializer_range", 0.02)?;
+    Ok(Config {
+        family: &LLAMA,
+        vocab_size: fields.count("vocab_size")?,
+        hidden_size,
+        num_hidden_layers: layers,
+        layer_groups: layers,
+        max_length,
+        embedding: EmbeddingOptions {
+            size: hidden_size,
+            projected: false,
+            positions: None,
+            segments: 0,
+            normed: false,
+            dropout: 0.0,
+        },
+        norm: NormOptions {
+            kind: Kind::RootMeanSquare,
+            eps: fields.positive("rms_norm_eps", 1e-6)?,
+            bias: false,
+            before: true,
+            first: true,
+        },
+        attention: AttentionOptions {
+            heads,
+            key_heads,
+            head_size,
+            bias: biases || model_type == "qwen2",
+            output_bias: biases,
+            normed: model_type == "qwen3",
+            dropout: fields.dropout("attention_dropout", 0.0)?,
+            output_dropout: 0.0,
+        },
+        feed_forward: FeedForwardOptions {
+            size: fields.count("intermediate_size")?,
+            activation: fields.activation("hidden_act", Activation::Silu)?,
+            gated: true,
+            bias: mlp_bias,
+            inner_dropout: 0.0,
+            dropout: 0.0,
+        },
+        layers: spans(fields, model_type, layers.min(1 << 16))?
+            .into_iter()
+            .map(|span| LayerOptions { span, rotary: Some(0) })
+            .collect(),
+        rotary: vec![RotaryOptions::read(fields, head_size.min(1 << 16), 10_000.0, max_length)?],
+        initializer: Initializer::normal(std),
+        classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
+        language: HeadOptions {
+            tied: fields.flag_or("tie_word_embeddings", false)?,
+            ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)
+        },
+        raw: Map::new(),
+    })
+}
+
+/// What each layer sees: all before it, or a window of that.
+fn spans(fields: &Fields, model_type: &str, layers: usize) -> Checked<Vec<Span>> {
+    let window = |size: usize| match size {
+        0 => Err("sliding_window is 0; expected at least 1".to_string()),
+        // A token counts to its own window.
+        size => Ok(Span { before: size - 1, ..Span::CAUSAL }),
+    };
+    match model_type {
+        "mistral" => {
+            // The one family in which no window must be said: null.
+            let none = fields.is_null("sliding_window");
+            let size = fields.count_or("sliding_window", 4096)?;
+            Ok(vec![if none { Span::CAUSAL } else { window(size)? }; layers])
+        }
+        "qwen2" | "qwen3" => {
+            let on = fields.flag_or("use_sliding_window", false)?;
+            let (size, first) = (fields.count_or("sliding_window", 4096)?, fields.count_or("max_window_layers", 28)?);
+            let sliding = match fields.value("layer_types") {
+                None => (0..layers).map(|i| on && i >= first).collect(),
+                Some(types) => sliding_layers(types, layers)?,
+            };
+            let span = |sliding| if sliding && on { window(size) } else { Ok(Span::CAUSAL) };
+            sliding.into_iter().map(span).collect()
+        }
+        _ => Ok(vec![Span::CAUSAL; layers]),
+    }
+}
+
+/// Which layers have a window, of the field `layer_types`.
+pub(super) fn sliding_layers(types: &Value, layers: usize) -> Checked<Vec<bool>> {
+    let kind = |value: &Value| match value.as_str() {
+        Some("full_attention") => Ok(false),
+        Some("sliding_attention") => Ok(true),
+        _ => Err(format!("layer_types has {value}; supported: full_attention, sliding_attention")),
+    };
+    let types = types.as_array().filter(|types| types.len() == layers);
+    types.ok_or(format!("layer_types: expected a list of {layers}"))?.iter().map(kind).collect()
+}

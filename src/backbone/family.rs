@@ -1,0 +1,142 @@
+//! What distinguishes a family: its names of parameters, and how its `config.json` is read.
+
+use super::config::Config;
+use super::embed::Pooling;
+use super::fields::{Checked, Fields};
+use crate::kernels::activation::Activation;
+
+/// A family of models.
+#[derive(Debug)]
+pub struct Family {
+    pub name: &'static str,
+    /// `model_type` in `config.json`, and what the names of transformers' classes begin with.
+    pub model_types: &'static [(&'static str, &'static str)],
+    /// What the name of the class with a language-modelling head ends with.
+    pub language_class: &'static str,
+    pub names: Names,
+    pub(super) configure: fn(&Fields, &str) -> Checked<Config>,
+}
+
+/// Names of parameters without `.weight` and `.bias`; empty for what a family does not have.
+#[derive(Debug)]
+pub struct Names {
+    /// Before all others in checkpoints of models with a head.
+    pub prefix: &'static str,
+    pub word_embeddings: &'static str,
+    pub position_embeddings: &'static str,
+    pub segment_embeddings: &'static str,
+    pub embedding_norm: &'static str,
+    pub embedding_projection: &'static str,
+    /// Of a layer, before the names that follow; `{}` is its number, or that of its group.
+    pub layer: &'static str,
+    pub query: Part,
+    pub key: Part,
+    pub value: Part,
+    pub query_norm: &'static str,
+    pub key_norm: &'static str,
+    pub attention_output: &'static str,
+    pub attention_norm: &'static str,
+    pub gate: Part,
+    pub up: Part,
+    pub down: &'static str,
+    pub feed_forward_norm: &'static str,
+    pub final_norm: &'static str,
+    /// A dense layer over the first token's last hidden state, which transformers counts to the backbone.
+    pub pooler: &'static str,
+    /// Weights of layers are stored `[inputs, outputs]`.
+    pub input_major: bool,
+    /// Buffers that checkpoints may hold, by the end of their names.
+    pub buffers: &'static [&'static str],
+}
+
+impl Names {
+    /// No name at all, to begin from.
+    pub(super) const NONE: Self = Self {
+        prefix: "",
+        word_embeddings: "",
+        position_embeddings: "",
+        segment_embeddings: "",
+        embedding_norm: "",
+        embedding_projection: "",
+        layer: "",
+        query: Part::whole(""),
+        key: Part::whole(""),
+        value: Part::whole(""),
+        query_norm: "",
+        key_norm: "",
+        attention_output: "",
+        attention_norm: "",
+        gate: Part::whole(""),
+        up: Part::whole(""),
+        down: "",
+        feed_forward_norm: "",
+        final_norm: "",
+        pooler: "",
+        input_major: false,
+        buffers: &[],
+    };
+}
+
+/// A map that is a parameter by itself, or one of several that lie in a parameter one after another.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    pub name: &'static str,
+    pub index: usize,
+    pub of: usize,
+}
+
+impl Part {
+    pub(super) const fn whole(name: &'static str) -> Self {
+        Self { name, index: 0, of: 1 }
+    }
+
+    pub(super) const fn one_of(name: &'static str, index: usize, of: usize) -> Self {
+        Self { name, index, of }
+    }
+}
+
+/// A head of one or two layers: `output(dropout(norm(activation(dense(dropout(x))))))`, each but the last perhaps absent.
+#[derive(Debug, Clone)]
+pub struct HeadOptions {
+    /// Which vector of a text the head of a classifier takes.
+    pub pooling: Pooling,
+    pub dense: Option<Dense>,
+    /// Layer norm with the backbone's settings.
+    pub norm: &'static str,
+    /// The name of the last map.
+    pub output: &'static str,
+    /// The name of its bias, in full; empty if there is none.
+    pub output_bias: &'static str,
+    /// The weight of the last map is that of the word embeddings.
+    pub tied: bool,
+    pub first_dropout: f64,
+    pub last_dropout: f64,
+    /// Of the last map's weight, at the beginning.
+    pub std: f64,
+}
+
+/// The first layer of a head.
+#[derive(Debug, Clone)]
+pub struct Dense {
+    pub name: &'static str,
+    pub size: usize,
+    pub activation: Activation,
+    pub bias: bool,
+}
+
+impl HeadOptions {
+    /// A last map alone, with a bias if it is named.
+    pub(super) fn linear(pooling: Pooling, output: &'static str, output_bias: &'static str, std: f64) -> Self {
+        Self {
+            pooling,
+            dense: None,
+            norm: "",
+            output,
+            output_bias,
+            tied: false,
+            first_dropout: 0.0,
+            last_dropout: 0.0,
+            std,
+        }
+    }
+}

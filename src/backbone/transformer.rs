@@ -1,0 +1,224 @@
+//! A transformer on packed sequences, as the configuration of its family asks for; parameter names of transformers (5.x).
+//!
+//! Embeddings are the sum of word, position and segment, perhaps normed and mapped to the width of the layers; layers follow,
+//! and where norms stand before each part, a last norm.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::block::{Layer, Sequences};
+use super::config::Config;
+use super::layers::{Linear, Map, Norm, NormMap};
+use super::mode::Mode;
+use super::parameters::{Parameters, Spec};
+use super::rotary_options::RotaryOptions;
+use crate::autograd::{Value, checkpoint};
+use crate::batch::PackedBatch;
+use crate::error::Result;
+use crate::kernels::dropout::dropout;
+use crate::kernels::embedding::embedding_sum;
+use crate::kernels::rotary::Rotary;
+use crate::product::Precision;
+
+/// Embeddings and layers.
+pub struct Transformer {
+    embeddings: Embeddings,
+    layers: Vec<Arc<Layer>>,
+    final_norm: Option<Norm>,
+    rotary: Vec<Turns>,
+}
+
+impl Transformer {
+    /// The parameters a configuration asks for, without pooler and heads.
+    pub fn specs(config: &Config) -> Vec<Spec> {
+        let mut specs = Vec::new();
+        Embeddings::specs(config, &mut specs);
+        for i in first_of_groups(config) {
+            Layer::specs(config, i, &mut specs);
+        }
+        if let Some(norm) = final_norm(config) {
+            norm.specs(&mut specs);
+        }
+        specs
+    }
+
+    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        // Layers of a group are one layer: what it packs, it packs once.
+        let groups = first_of_groups(config);
+        let groups =
+            groups.map(|i| Layer::load(params, config, i, precision).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+        let n = config.num_hidden_layers;
+        Ok(Self {
+            embeddings: Embeddings::load(params, config, precision)?,
+            layers: (0..n).map(|i| groups[i * groups.len() / n].clone()).collect(),
+            final_norm: final_norm(config).map(|norm| Norm::load(params, &norm, config)).transpose()?,
+            rotary: config.rotary.iter().cloned().map(Turns::new).collect(),
+        })
+    }
+
+    /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output, and all of them include the last norm.
+    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Value> {
+        self.forward_through(batch, n_layers, mode, &mut |_, _| Ok(()))
+    }
+
+    /// As [`Transformer::forward`]; `on_layer` sees every hidden state on the way, from 0 to `n_layers`.
+    pub fn forward_through(
+        &self,
+        batch: &PackedBatch,
+        n_layers: usize,
+        mode: Mode,
+        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
+    ) -> Result<Value> {
+        let longest = batch.longest();
+        let rotary = self.rotary.iter().map(|turns| turns.of(longest)).collect();
+        let sequences = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary };
+        let mut hidden = self.embeddings.forward(batch, mode)?;
+        on_layer(0, &hidden)?;
+        for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
+            let (layer, mode) = (layer.clone(), mode.layer(i));
+            hidden = if mode.recomputes() {
+                let sequences = sequences.clone();
+                checkpoint(&[&hidden], move |x| layer.forward(&x[0], &sequences, mode))?
+            } else {
+                layer.forward(&hidden, &sequences, mode)?
+            };
+            if let Some(norm) = self.final_norm.as_ref().filter(|_| i + 1 == self.layers.len()) {
+                hidden = norm.forward(&hidden)?;
+            }
+            on_layer(i + 1, &hidden)?;
+        }
+        Ok(hidden)
+    }
+}
+
+/// The first layer of each group that shares parameters.
+fn first_of_groups(config: &Config) -> impl Iterator<Item = usize> {
+    let (n, groups) = (config.num_hidden_layers, config.layer_groups);
+    (0..groups).map(move |group| (group * n).div_ceil(groups))
+}
+
+fn final_norm(config: &Config) -> Option<NormMap> {
+    config.norm.before.then(|| NormMap::new(config.family.names.final_norm, config.hidden_size, config))
+}
+
+/// How far up a parameter lies: 0 embeddings, i + 1 layer i, n + 1 what comes after. Of layers that share it, the topmost.
+pub(crate) fn depth(name: &str, config: &Config) -> usize {
+    let names = &config.family.names;
+    let embeddings = [
+        names.word_embeddings,
+        names.position_embeddings,
+        names.segment_embeddings,
+        names.embedding_norm,
+        names.embedding_projection,
+    ];
+    let is_in = |module: &str| !module.is_empty() && name.strip_prefix(module).is_some_and(|r| r.starts_with('.'));
+    if embeddings.into_iter().any(is_in) {
+        return 0;
+    }
+    let (before, _) = names.layer.split_once("{}").unwrap_or_default();
+    let group = name.strip_prefix(before).and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+    let n = config.num_hidden_layers;
+    group.map_or(n + 1, |group| ((group + 1) * n).div_ceil(config.layer_groups))
+}
+
+struct Embeddings {
+    word: Value,
+    /// The table, and its row for the first position.
+    position: Option<(Value, usize)>,
+    segment: Option<Value>,
+    norm: Option<Norm>,
+    projection: Option<Linear>,
+    dropout: f64,
+}
+
+impl Embeddings {
+    fn norm(config: &Config) -> Option<NormMap> {
+        let size = config.embedding.size;
+        config.embedding.normed.then(|| NormMap::new(config.family.names.embedding_norm, size, config))
+    }
+
+    fn projection(config: &Config) -> Option<Map> {
+        let (name, shape) = (config.family.names.embedding_projection, [config.hidden_size, config.embedding.size]);
+        let init = config.initializer.init(config.initializer.std);
+        config.embedding.projected.then(|| Map::new(name, shape, true, init))
+    }
+
+    fn specs(config: &Config, specs: &mut Vec<Spec>) {
+        let (names, options) = (&config.family.names, &config.embedding);
+        let mut table = |name: &str, rows| {
+            let init = config.initializer.init(config.initializer.std);
+            specs.push(Spec::new(format!("{name}.weight"), &[rows, options.size], init));
+        };
+        table(names.word_embeddings, config.vocab_size);
+        if let Some(positions) = options.positions {
+            table(names.position_embeddings, positions.rows);
+        }
+        if options.segments > 0 {
+            table(names.segment_embeddings, options.segments);
+        }
+        Self::norm(config).iter().for_each(|norm| norm.specs(specs));
+        Self::projection(config).iter().for_each(|map| map.specs(specs));
+    }
+
+    fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        let (names, options) = (&config.family.names, &config.embedding);
+        let table = |name: &str| params.value(&format!("{name}.weight")).cloned();
+        let position = |positions: super::config::LearnedPositions| {
+            Ok::<_, crate::error::Error>((table(names.position_embeddings)?, positions.first))
+        };
+        Ok(Self {
+            word: table(names.word_embeddings)?,
+            position: options.positions.map(position).transpose()?,
+            segment: (options.segments > 0).then(|| table(names.segment_embeddings)).transpose()?,
+            norm: Self::norm(config).map(|norm| Norm::load(params, &norm, config)).transpose()?,
+            projection: Self::projection(config).map(|map| Linear::load(params, &map, None, precision)).transpose()?,
+            dropout: options.dropout,
+        })
+    }
+
+    fn forward(&self, batch: &PackedBatch, mode: Mode) -> Result<Value> {
+        let mut tables = vec![(&self.word, batch.ids.clone())];
+        if let Some((table, first)) = &self.position {
+            let rows = batch.positions.iter().map(|position| position + *first as u32);
+            tables.push((table, if *first == 0 { batch.positions.clone() } else { rows.collect() }));
+        }
+        tables.extend(self.segment.iter().map(|table| (table, batch.segments.clone())));
+        let mut x = embedding_sum(&tables)?; // [T, E]
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
+        if let Some(p) = mode.dropout("embeddings", self.dropout) {
+            x = dropout(&x, p)?;
+        }
+        match &self.projection {
+            Some(projection) => projection.forward(&x), // [T, D]
+            None => Ok(x),
+        }
+    }
+}
+
+/// Tables of one kind of rotary positions, made for the longest sequence met so far.
+struct Turns {
+    options: RotaryOptions,
+    tables: Mutex<Option<(usize, Arc<Rotary>)>>,
+}
+
+impl Turns {
+    fn new(options: RotaryOptions) -> Self {
+        Self { options, tables: Mutex::default() }
+    }
+
+    /// Tables for at least `positions` positions.
+    fn of(&self, positions: usize) -> Arc<Rotary> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*tables {
+            Some((made, tables)) if *made >= positions => tables.clone(),
+            _ => {
+                let made = positions.next_power_of_two();
+                let rotary = Arc::new(Rotary::new(&self.options.frequencies, made, self.options.scale));
+                *tables = Some((made, rotary.clone()));
+                rotary
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The layers of a head, as the model's family has them: `output(dropout(norm(activation(dense(dropout(x))))))`.
+
+use crate::autograd::Value;
+use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, Spec};
+use crate::error::Result;
+use crate::kernels::dropout::dropout;
+use crate::product::Precision;
+
+/// A head with its parameters.
+pub struct Head {
+    dense: Option<Linear>,
+    norm: Option<Norm>,
+    output: Linear,
+    first_dropout: f64,
+    last_dropout: f64,
+}
+
+/// What a head consists of.
+struct Maps {
+    dense: Option<Map>,
+    norm: Option<NormMap>,
+    output: Map,
+}
+
+impl Maps {
+    fn of(config: &Config, options: &HeadOptions, n_outputs: usize) -> Self {
+        let init = Init::Normal(config.initializer.std);
+        let dense = options.dense.as_ref();
+        let width = dense.map_or(config.hidden_size, |dense| dense.size);
+        let weight = if options.tied { config.family.names.word_embeddings } else { options.output };
+        Self {
+            dense: dense.map(|d| Map::new(d.name, [d.size, config.hidden_size], d.bias, init)),
+            norm: (!options.norm.is_empty()).then(|| NormMap::new(options.norm, width, config)),
+            output: Map::named(
+                format!("{weight}.weight"),
+                options.output_bias,
+                [n_outputs, width],
+                Init::Normal(options.std),
+            ),
+        }
+    }
+}
+
+impl Head {
+    /// All parameters, of which the backbone may have some: a pooler, or the word embeddings of a tied head.
+    pub fn specs(config: &Config, options: &HeadOptions, n_outputs: usize) -> Vec<Spec> {
+        let maps = Maps::of(config, options, n_outputs);
+        let mut specs = Vec::new();
+        maps.dense.iter().for_each(|map| map.specs(&mut specs));
+        maps.norm.iter().for_each(|norm| norm.specs(&mut specs));
+        maps.output.specs(&mut specs);
+        specs
+    }
+
+    /// From parameters; those that are trained receive gradients.
+    pub fn load(params: &Parameters, config: &Config, options: &HeadOptions, n_outputs: usize) -> Result<Self> {
+        let maps = Maps::of(config, options, n_outputs);
+        let linear = |map: &Map, activation| Linear::load(params, map, activation, Precision::F32);
+        let activation = options.dense.as_ref().map(|dense| dense.activation);
+        Ok(Self {
+            dense: maps.dense.as_ref().map(|map| linear(map, activation)).transpose()?,
+            norm: maps.norm.as_ref().map(|norm| Norm::load(params, norm, config)).transpose()?,
+            output: linear(&maps.output, None)?,
+            first_dropout: options.first_dropout,
+            last_dropout: options.last_dropout,
+        })
+    }
+
+    /// Hidden states `[B, D]` to logits `[B, C]`.
+    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
+        let drop = |x: Value, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
+        let mut x = x.clone();
+        if let Some(dense) = &self.dense {
+            x = dense.forward(&drop(x, "head", self.first_dropout)?)?;
+        }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
+        self.output.forward(&drop(x, "classifier", self.last_dropout)?)
+    }
+}

@@ -209,6 +209,24 @@ def batch_of(config, prefix, seed):
     }
 
 
+def parameters_of(model):
+    """Names and parameters; one that is tied has its name in the backbone."""
+    inside = f"{model.base_model_prefix}."
+    every = sorted(model.named_parameters(remove_duplicate=False), key=lambda item: not item[0].startswith(inside))
+    names, parameters = {}, {}
+    for name, parameter in every:
+        if id(parameter) not in names:
+            names[id(parameter)] = name
+            parameters[name] = parameter
+    return parameters
+
+
+def gradients_of(loss, model):
+    parameters = parameters_of(model)
+    gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+
+
 def run(model, batch, takes_segments):
     for start, end in pairwise(batch["cu_seqlens"].tolist()):
         inputs = {"input_ids": batch["ids"][None, start:end]}
@@ -230,14 +248,13 @@ def record(name, spec, seed):
     hidden = [torch.cat(layer, dim=1)[0] for layer in zip(*(out.hidden_states for out in outputs), strict=True)]
     logits = torch.cat([out.logits for out in outputs])
     loss = cross_entropy(logits, batch["labels"])
-    names, parameters = zip(*wide.named_parameters(), strict=True)
-    gradients = dict(zip(names, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True))
+    gradients = gradients_of(loss, wide)
 
     model = make_model(prefix, language, config, seed + 200)
     body = {k: v for k, v in classifier.base_model.state_dict().items() if k in model.base_model.state_dict()}
     model.base_model.load_state_dict(body)
     model.tie_weights()
-    own = {k: v for k, v in model.named_parameters() if not k.startswith(model.base_model_prefix + ".")}
+    own = {k: v for k, v in parameters_of(model).items() if not k.startswith(model.base_model_prefix + ".")}
     wide = copy.deepcopy(model).double()
     lm_logits = torch.cat([out.logits[0] for *_, out in run(wide, batch, takes_segments)])
     if language == "ForMaskedLM":
@@ -245,19 +262,18 @@ def record(name, spec, seed):
     else:
         inside = [t for start, end in pairwise(batch["cu_seqlens"].tolist()) for t in range(start, end - 1)]
         lm_loss = cross_entropy(lm_logits[inside], batch["ids"][torch.tensor(inside) + 1])
-    names, parameters = zip(*wide.named_parameters(), strict=True)
-    lm_gradients = dict(zip(names, torch.autograd.grad(lm_loss, parameters, allow_unused=True), strict=True))
-    zero = {k for k, g in (gradients | lm_gradients).items() if g is None or not g.any()}
-    print(f"{name}: no gradient: {sorted(zero)}" if zero else name)
+    lm_gradients = gradients_of(lm_loss, wide)
+    zero = sorted(k for k, g in (gradients | lm_gradients).items() if not g.any())
+    print(f"{name}: no gradient: {zero}" if zero else name)
 
     computed = {
         **{f"hidden_states.{i}": layer for i, layer in enumerate(hidden)},
         "logits": logits,
         "loss": loss[None],
-        **{f"grad.{k}": g for k, g in gradients.items() if g is not None},
+        **{f"grad.{k}": g for k, g in gradients.items()},
         "lm_logits": lm_logits,
         "lm_loss": lm_loss[None],
-        **{f"lm_grad.{k}": g for k, g in lm_gradients.items() if g is not None},
+        **{f"lm_grad.{k}": g for k, g in lm_gradients.items()},
         **{f"lm.{k}": v for k, v in own.items()},
     }
     floats = {k: v.detach().float().contiguous() for k, v in computed.items()}

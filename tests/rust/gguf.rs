@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
-use warmstart::backbone::Backbone;
+use warmstart::backbone::{Backbone, Pooling};
 use warmstart::gguf::Gguf;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -222,9 +222,17 @@ fn file_when_it_is_damaged_or_hostile_is_refused_by_name() -> Outcome {
 }
 
 #[test]
-fn file_when_it_is_of_an_architecture_without_a_family_says_what_is_supported() -> Outcome {
-    let error = Backbone::from_pretrained(&reference("gguf/llama.gguf")).err().ok_or("accepted")?;
-    assert!(error.to_string().contains("llama.gguf: config.json: model_type is \"llama\"; supported"), "{error}");
+fn backbone_when_read_from_a_file_of_a_decoder_has_its_family_and_leaves_its_output_layer() -> Outcome {
+    for (name, family, ignored) in [("llama", "llama", vec!["lm_head.weight"]), ("gpt2", "gpt2", vec![])] {
+        let backbone = Backbone::from_pretrained(&reference(&format!("gguf/{name}.gguf")))?;
+        assert_eq!((backbone.config.family.name, backbone.default_pooling()?), (family, Pooling::Last));
+        assert_eq!(backbone.report.ignored, ignored);
+    }
+    Ok(())
+}
+
+#[test]
+fn file_when_it_is_of_an_unknown_architecture_says_what_is_supported() -> Outcome {
     let mut file = std::fs::read(reference("gguf/gpt2.gguf"))?;
     let at = file.windows(4).position(|w| w == b"gpt2").ok_or("no name")?;
     file[at..at + 4].copy_from_slice(b"gpt9");

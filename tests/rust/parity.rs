@@ -356,14 +356,21 @@ fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
 fn config_when_it_asks_for_the_impossible_is_refused() -> Outcome {
     let text = std::fs::read_to_string(directory("bert_a").join("config.json"))?;
     for (field, value, expected) in [
-        ("num_hidden_layers", serde_json::json!(1 << 24), "num_hidden_layers is 16777216"),
-        ("vocab_size", serde_json::json!(0), "vocab_size is 0"),
-        ("intermediate_size", serde_json::json!(-1), "invalid value"),
-        ("num_attention_heads", serde_json::json!(5), "not a multiple of num_attention_heads"),
-        ("hidden_act", serde_json::json!("swish"), "swish"),
+        ("num_hidden_layers", serde_json::json!(1 << 24), "asks for 16777216 layers; expected 1 to 1024"),
+        ("vocab_size", serde_json::json!(0), "asks for 0 tokens in the vocabulary"),
+        ("intermediate_size", serde_json::json!(-1), "intermediate_size is -1; expected a whole number"),
+        ("num_attention_heads", serde_json::json!(5), "not a multiple of the number of attention heads, 5"),
+        ("hidden_act", serde_json::json!("mish"), "mish"),
         ("hidden_dropout_prob", serde_json::json!(1.0), "hidden_dropout_prob is 1"),
         ("position_embedding_type", serde_json::json!("relative_key"), "position_embedding_type"),
-        ("model_type", serde_json::json!("gpt2"), "model_type is \"gpt2\"; supported: \"bert\""),
+        (
+            "model_type",
+            serde_json::json!("t5"),
+            "model_type is \"t5\"; supported: \"bert\", \"roberta\", \"xlm-roberta\"",
+        ),
+        // Of another family: refused, not passed over.
+        ("rotary_pct", serde_json::json!(0.25), "has fields that a model of this type does not: rotary_pct (0.25)"),
+        ("is_decoder", serde_json::json!(true), "is_decoder is true; supported: false"),
     ] {
         let mut json: serde_json::Value = serde_json::from_str(&text)?;
         json[field] = value;

@@ -1,0 +1,133 @@
+"""Every family of models: embed, extract features, fine-tune, save, load; what a configuration may not hold."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import warmstart as ws
+from conftest import FAST, WORDS
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+BERT = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
+ROTARY = BERT | {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+FAMILIES = {
+    "bert": BERT,
+    "roberta": BERT | {"type_vocab_size": 2, "pad_token_id": 1},
+    "xlm-roberta": BERT | {"type_vocab_size": 2, "pad_token_id": 1},
+    "camembert": BERT | {"type_vocab_size": 2, "pad_token_id": 1},
+    "distilbert": {
+        "vocab_size": len(WORDS),
+        "dim": 24,
+        "n_layers": 2,
+        "n_heads": 3,
+        "hidden_dim": 32,
+        "max_position_embeddings": 40,
+    },
+    "electra": BERT | {"embedding_size": 12},
+    "albert": BERT | {"embedding_size": 12, "num_hidden_layers": 3},
+    "gpt2": {
+        "vocab_size": len(WORDS),
+        "n_embd": 24,
+        "n_layer": 2,
+        "n_head": 3,
+        "n_positions": 40,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    },
+    "llama": ROTARY | {"num_key_value_heads": 1},
+    "mistral": ROTARY | {"num_key_value_heads": 3, "sliding_window": 4},
+    "qwen2": ROTARY | {"num_key_value_heads": 3},
+    "qwen3": ROTARY | {"num_key_value_heads": 1, "head_dim": 10},
+    "modernbert": ROTARY | {"local_attention": 4, "cls_token_id": None, "sep_token_id": None},
+}
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+
+
+def tiny(family: str, tokenizer_dir: Path, **more: object) -> ws.Backbone:
+    config = FAMILIES[family] | {"model_type": family, "initializer_range": 0.1} | more
+    return ws.Backbone.from_config(config, tokenizer_dir, random_state=0)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_family_embeds_learns_and_reads_what_it_wrote(family, tokenizer_dir, texts, labels, tmp_path):
+    backbone = tiny(family, tokenizer_dir)
+    expected = backbone.embed(texts)
+    assert expected.shape == (len(texts), 24)
+    backbone.save_pretrained(tmp_path / "backbone")
+    np.testing.assert_array_equal(ws.Backbone.from_pretrained(tmp_path / "backbone").embed(texts), expected)
+
+    classifier = ws.TextClassifier(backbone, **FAST | {"epochs": 8}).fit(texts, labels)
+    assert classifier.score(texts, labels) > 0.8
+    classifier.save(tmp_path / "classifier")
+    np.testing.assert_array_equal(ws.load(tmp_path / "classifier").predict_proba(texts), classifier.predict_proba(texts))
+    keep_for_transformers(family, classifier, backbone, texts)
+
+
+def keep_for_transformers(family, classifier, backbone, texts):
+    """Where tests/reference/check_saved.py can read it, if a variable names a folder."""
+    folder = os.environ.get("WARMSTART_SAVED")
+    if folder:
+        directory = Path(folder) / family
+        classifier.save(directory / "classifier")
+        backbone.save_pretrained(directory / "backbone")
+        some = texts[:8]
+        logits = {"texts": some, "logits": classifier.decision_function(some).tolist()}
+        hidden = {"texts": some, "hidden": backbone.embed(some, pooling="mean").tolist()}
+        (directory / "classifier" / "expected.json").write_text(json.dumps(logits))
+        (directory / "backbone" / "expected.json").write_text(json.dumps(hidden))
+
+
+def test_family_makes_features_for_scikit_learn_and_can_be_probed(family, tokenizer_dir, texts, labels):
+    backbone = tiny(family, tokenizer_dir)
+    features = ws.FeatureExtractor(backbone, layers=[0, -1], verbose=False)
+    assert make_pipeline(features, LogisticRegression()).fit(texts, labels).score(texts, labels) > 0.6
+    probe = ws.TextClassifier(backbone, strategy=ws.LinearProbing(), epochs=1, random_state=0, verbose=False)
+    before = backbone.embed(texts[:2])
+    probe.fit(texts, labels)
+    np.testing.assert_array_equal(backbone.embed(texts[:2]), before)
+
+
+def test_family_tells_its_pooling_and_its_parameters(family, tokenizer_dir, texts):
+    backbone = tiny(family, tokenizer_dir)
+    assert backbone.default_pooling == ("last" if family in DECODERS else "mean")
+    last = backbone.embed(texts[:1], pooling="last")
+    assert np.array_equal(backbone.embed(texts[:1]), last) == (family in DECODERS)
+    assert backbone.summary().n_parameters == backbone.n_parameters
+    trained = ws.TextClassifier(backbone).estimate_memory(texts, [i % 2 for i in range(len(texts))])
+    assert trained.total > 0
+
+
+@pytest.mark.parametrize("field", ["alibi", "rotary_pct", "n_shared_experts"])
+def test_field_that_a_family_does_not_have_is_refused(family, field, tokenizer_dir):
+    with pytest.raises(ValueError, match=f"does not: {field}"):
+        tiny(family, tokenizer_dir, **{field: 2})
+
+
+def test_unknown_architecture_names_what_is_supported(tokenizer_dir):
+    with pytest.raises(ValueError, match=r'model_type is "t5"; supported: "bert", "roberta", .*"qwen3"'):
+        tiny("bert", tokenizer_dir, model_type="t5")
+
+
+def test_weights_of_another_family_are_refused(tokenizer_dir, tmp_path):
+    tiny("bert", tokenizer_dir).save_pretrained(tmp_path / "saved")
+    config = FAMILIES["electra"] | {"model_type": "electra", "embedding_size": 24}
+    (tmp_path / "saved" / "config.json").write_text(json.dumps(FAMILIES["gpt2"] | {"model_type": "gpt2"}))
+    with pytest.raises(ws.WeightsError, match="wte.weight: missing"):
+        ws.Backbone.from_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
+    ws.Backbone.from_pretrained(tmp_path / "saved")

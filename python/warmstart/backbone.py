@@ -26,7 +26,7 @@ from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
 from warmstart.tokenizer import Tokenizer, batches
 
-POOLINGS = ("auto", "mean", "cls", "max")
+POOLINGS = ("auto", "mean", "cls", "last", "max")
 
 
 class Backbone:
@@ -241,7 +241,7 @@ class Backbone:
             N texts, in any container.
         layers : int or sequence of int
             Which hidden states: 0 is the embedding output, ``n_layers`` or -1 the last. Several are put side by side.
-        pooling : {"auto", "mean", "cls", "max"}
+        pooling : {"auto", "mean", "cls", "last", "max"}
             How the tokens of a text become one vector; "auto" follows the model directory.
         max_length : int, optional
             Cut longer texts; None takes what the model bears.

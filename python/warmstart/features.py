@@ -21,7 +21,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The pretrained model.
     layers : int or list of int
         Which hidden states: 0 is the embedding output, -1 the last layer. Several are put side by side.
-    pooling : {"auto", "mean", "cls", "max"}
+    pooling : {"auto", "mean", "cls", "last", "max"}
         How the tokens of a text become one vector; "auto" follows the model directory.
     max_length : int, optional
         Cut longer texts, in tokens; None takes what the model bears.

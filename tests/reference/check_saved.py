@@ -1,13 +1,14 @@
-"""Check that transformers gives the logits of warmstart for a directory that `clf.save(dir)` wrote.
+"""Check that transformers gives warmstart's figures for directories that `clf.save(dir)` or `save_pretrained(dir)` wrote.
 
 Run by hand in the environment of make_reference.py:
 
-    python tests/reference/check_saved.py DIR
+    python tests/reference/check_saved.py DIR...
 
-DIR also holds `expected.json`: {"texts": [...], "logits": [[...], ...]}, the texts (or [first, second] pairs) and the
-logits warmstart gave for them; optionally "max_length", its limit in tokens if that is below the model's. Prints the
-largest absolute difference; exits with 1 if it exceeds 1e-4 or is not a number, or if a tensor is missing or
-unexpected.
+A DIR also holds `expected.json`: the texts (or [first, second] pairs) under "texts", and of a classifier "logits", what
+its decision_function gave, of a backbone "hidden", the mean of each text's last hidden states; optionally "max_length", its
+limit in tokens if that is below the model's. (`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` writes two such
+directories for each family.) Prints the largest absolute difference; exits with 1 if one exceeds 1e-4 or is not a number, or
+if a tensor is missing or unexpected.
 """
 
 import json
@@ -18,41 +19,51 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # the directory alone must do
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+import transformers
+from transformers import AutoTokenizer
 
 TOLERANCE = 1e-4
 
 
-def logits_of(model, tokenizer, texts, max_length):
-    first, second = zip(*((text, None) if isinstance(text, str) else text for text in texts), strict=True)
-    second = None if all(text is None for text in second) else list(second)
-    encoding = tokenizer(list(first), second, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-    with torch.inference_mode():
-        return model.eval()(**encoding).logits.float()
+def outputs_of(model, tokenizer, texts, expected):
+    """One text at a time: nothing is padded."""
+    known = {"input_ids"} | ({"token_type_ids"} if getattr(model.config, "type_vocab_size", 0) else set())
+    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", sys.maxsize))
+    for text in texts:
+        pair = [text] if isinstance(text, str) else list(text)
+        encoding = tokenizer(*pair, truncation=True, max_length=expected.get("max_length", limit), return_tensors="pt")
+        with torch.inference_mode():
+            output = model(**{name: encoding[name] for name in known & set(encoding)})
+        yield output.logits[0] if "logits" in expected else output.last_hidden_state[0].mean(dim=0)
 
 
 def check(folder):
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model, info = AutoModelForSequenceClassification.from_pretrained(
+    model, info = getattr(transformers, architecture).from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
-    problems = {kind: sorted(info[kind]) for kind in ("missing_keys", "unexpected_keys") if info[kind]}
-    for kind, names in problems.items():
-        print(f"{kind}: {names}")
-    limit = min(tokenizer.model_max_length, model.config.max_position_embeddings)
-    actual = logits_of(model, tokenizer, expected["texts"], expected.get("max_length", limit))
-    wanted = torch.tensor(expected["logits"])
+    # A pooler that the model never had, and that its task does not use, is transformers' own.
+    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
+    for kind, names in (("missing", missing), ("unexpected", info["unexpected_keys"])):
+        if names:
+            print(f"{kind}: {sorted(names)}")
+    actual = torch.stack(list(outputs_of(model.eval(), tokenizer, expected["texts"], expected)))
+    wanted = torch.tensor(expected["logits" if "logits" in expected else "hidden"])
+    # A binary classifier's decision_function is the difference of its two logits.
+    if wanted.dim() == 1:
+        actual = actual[:, 1] - actual[:, 0]
     if actual.shape != wanted.shape:
-        print(f"logits: transformers gives shape {list(actual.shape)}, expected.json has {list(wanted.shape)}")
+        print(f"{folder}: transformers gives shape {list(actual.shape)}, expected.json has {list(wanted.shape)}")
         return False
     difference = (actual - wanted).abs().max().item()
-    print(f"{len(expected['texts'])} texts, labels {list(model.config.id2label.values())}")
-    print(f"max abs difference of logits: {difference:.3e} (tolerance {TOLERANCE:.0e})")
-    return difference <= TOLERANCE and not problems  # False for NaN
+    print(f"{architecture}: {len(expected['texts'])} texts, max abs difference {difference:.2e} ({folder})")
+    return difference <= TOLERANCE and not missing and not info["unexpected_keys"]  # False for NaN
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    sys.exit(0 if check(Path(sys.argv[1])) else 1)
+    transformers.logging.set_verbosity_error()
+    sys.exit(0 if all([check(Path(folder)) for folder in sys.argv[1:]]) else 1)

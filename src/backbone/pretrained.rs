@@ -54,6 +54,11 @@ impl Backbone {
 
     /// Read a Hugging Face directory or a GGUF file. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
     pub fn from_pretrained(dir: &Path) -> Result<Self> {
+        Ok(Self::from_pretrained_with(dir, |_| Vec::new())?.0)
+    }
+
+    /// As [`Backbone::from_pretrained`], with parameters of a head, which must all be there.
+    pub(crate) fn from_pretrained_with(dir: &Path, head: impl Fn(&Config) -> Vec<Spec>) -> Result<(Self, Parameters)> {
         let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir)? {
             Self::read_gguf(&file)?
         } else {
@@ -61,14 +66,18 @@ impl Backbone {
             (config, side_files, Checkpoint::open(dir)?)
         };
         let key = Key::new(0, Stream::Init);
+        let (own, head) = (Self::specs(&config), head(&config));
         let (params, report) = checkpoint.load(
             &config.family.names,
-            &Self::specs(&config),
+            &[own, head.clone()].concat(),
             |name| config.is_pooler(name),
             |name| config.is_left_out(name),
             key,
         )?;
-        Self::assemble(config, params, side_files, report, dir.display().to_string())
+        let in_head = |name: &str| head.iter().any(|spec| spec.name == name);
+        let own = params.filter(|name| !in_head(name));
+        let backbone = Self::assemble(config, own, side_files, report, dir.display().to_string())?;
+        Ok((backbone, params.filter(in_head)))
     }
 
     /// What a GGUF file holds, as a model directory would.

@@ -1,7 +1,9 @@
 //! Task-specific layers on a backbone, and the models the two make together.
 
+mod language_model;
 mod layers;
 mod sequence_classifier;
 
+pub use language_model::LanguageModel;
 pub use layers::Head;
 pub use sequence_classifier::SequenceClassifier;

@@ -13,7 +13,7 @@ use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::compute::Storing;
 use crate::error::Result;
-use crate::kernels::attention::attention;
+use crate::kernels::attention::{Scheme, Span, attention};
 use crate::kernels::dropout::dropout;
 use crate::kernels::embedding::embedding_sum;
 use crate::product::{Format, Precision};
@@ -172,7 +172,16 @@ impl Layer {
         let dropout = |place: &str| mode.dropout(place, self.hidden_dropout);
         let (q, k, v) = (self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?); // [T, D]
         let probabilities = mode.dropout("probabilities", self.attention_dropout);
-        let attended = attention(&q, &k, &v, cu_seqlens.clone(), self.heads, probabilities, self.operand)?;
+        let (heads, dropout_) = (self.heads, probabilities);
+        let scheme = Scheme {
+            heads,
+            key_heads: heads,
+            dropout: dropout_,
+            cu_seqlens: cu_seqlens.clone(),
+            span: Span::ALL,
+            rotary: None,
+        };
+        let attended = attention(&q, &k, &v, scheme, self.operand)?;
         let attended = self.attention_output.forward(&attended)?;
         let x = self.attention_norm.residual(&attended, x, dropout("attention output"))?;
         let fed = self.output.forward(&self.intermediate.forward(&x)?)?;

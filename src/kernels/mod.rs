@@ -12,4 +12,5 @@ pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub mod rotary;
 pub mod segment_pool;

@@ -16,17 +16,18 @@ mod tile;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::compute::simd::vectorised;
 use number::Unit;
-use pack::{COLUMNS, DEPTH, Panels, ROWS, Vector};
+use pack::{DEPTH, Panels, ROWS, Vector};
 use tile::Tile;
 
 pub use int8::Int8Weight;
 pub use number::{Format, Precision};
-pub(crate) use pack::Lines;
+pub(crate) use pack::{COLUMNS, Lines};
 
 /// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
 pub(crate) const TASK_ROWS: usize = 4 * ROWS;
@@ -44,6 +45,11 @@ impl Packed {
         Self::with_unit(columns, Unit::of(precision), Vec::new())
     }
 
+    /// The same on this thread alone.
+    pub(crate) fn new_here(columns: Lines, precision: Precision) -> Self {
+        Self(Panels::pack_here(columns, COLUMNS, Unit::of(precision), Vec::new()))
+    }
+
     fn with_unit(columns: Lines, unit: Unit, memory: Vec<Vector>) -> Self {
         Self(Panels::pack(columns, COLUMNS, unit, memory))
     }
@@ -51,6 +57,41 @@ impl Packed {
     /// Columns and depth.
     pub(crate) fn shape(&self) -> [usize; 2] {
         [self.0.count, self.0.depth]
+    }
+
+    pub(crate) fn whole(&self) -> Part<'_> {
+        Part { panels: &self.0, columns: 0..self.0.count, depth: 0..self.0.depth }
+    }
+
+    /// A range of columns, which begins with a panel.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Part<'_> {
+        assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= self.0.count, "{columns:?} are no panels");
+        Part { columns, ..self.whole() }
+    }
+
+    /// A range of depth, which begins and ends with a unit: the last one may be cut short by the end of the depth alone.
+    pub(crate) fn depths(&self, depth: Range<usize>) -> Part<'_> {
+        let whole = |d: usize| d.is_multiple_of(self.0.unit.depth()) || d == self.0.depth;
+        assert!(whole(depth.start) && whole(depth.end) && depth.end <= self.0.depth, "{depth:?} are no units");
+        Part { depth, ..self.whole() }
+    }
+}
+
+/// A packed right operand, or a part of it.
+#[derive(Clone)]
+pub(crate) struct Part<'a> {
+    panels: &'a Panels,
+    columns: Range<usize>,
+    depth: Range<usize>,
+}
+
+impl Part<'_> {
+    /// What there is of each range of depth that was packed together, in units. A depth of 0 is one without units.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let depth = self.panels.unit.depth();
+        let (start, end) = (self.depth.start / depth, self.depth.end.div_ceil(depth));
+        let first = start / DEPTH * DEPTH;
+        (first..end.max(first + 1)).step_by(DEPTH).map(move |range| range.max(start)..end.min(range + DEPTH))
     }
 }
 
@@ -104,11 +145,13 @@ thread_local! {
 /// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
 /// begins at `column`, when it is complete.
 pub(crate) fn product(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
-    check(&rows, b, &out);
-    let grid = Grid::new(rows.count, b.0.count, rows.depth);
+    let b = b.whole();
+    let columns = b.columns.len();
+    check(&rows, &b, &out);
+    let grid = Grid::new(rows.count, columns, rows.depth);
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
-        block(&rows, b, &out, row, (column, (column + grid.width).min(b.0.count)), &finish);
+        block(&rows, &b, &out, row, (column, (column + grid.width).min(columns)), &finish);
     };
     if grid.small {
         (0..grid.tasks).for_each(task);
@@ -117,30 +160,31 @@ pub(crate) fn product(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usiz
     }
 }
 
-/// As [`product`] on this thread alone; `finish(row, values)` gets whole rows.
-pub(crate) fn product_here(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usize, &mut [f32])) {
-    check(&rows, b, &out);
+/// As [`product`] on this thread alone, with a part of `B`; `finish(row, values)` gets whole rows.
+pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, &mut [f32])) {
+    let columns = b.columns.len();
+    check(&rows, &b, &out);
     for row in (0..rows.count).step_by(TASK_ROWS) {
-        block(&rows, b, &out, row, (0, b.0.count), &|row, _, values: &mut [f32]| finish(row, values));
+        block(&rows, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values));
     }
 }
 
-fn check(rows: &Lines, b: &Packed, out: &Output) {
-    let (m, n) = (rows.count, b.0.count);
-    assert!(rows.depth == b.0.depth, "operands do not fit: depths {} and {}", rows.depth, b.0.depth);
+fn check(rows: &Lines, b: &Part, out: &Output) {
+    let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
+    assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
     assert!(m == 0 || n == 0 || (m - 1) * out.stride + n <= out.len, "the output is too small");
 }
 
 /// The columns `left .. right` of the rows of a task that begins at `row`.
 fn block(
     rows: &Lines,
-    b: &Packed,
+    b: &Part,
     out: &Output,
     row: usize,
     (left, right): (usize, usize),
     finish: &impl Fn(usize, usize, &mut [f32]),
 ) {
-    let (height, b) = ((rows.count - row).min(TASK_ROWS), &b.0);
+    let (height, packed) = ((rows.count - row).min(TASK_ROWS), b.panels);
     let mut lent = Vec::new();
     let own;
     let out = if out.values.is_null() {
@@ -157,23 +201,26 @@ fn block(
     };
     let mut memory = LEFT.take();
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
+    let (unit, first_panel) = (packed.unit, b.columns.start / COLUMNS);
     // Depth 0 is a sum without terms.
-    for unit in (0..b.units.max(1)).step_by(DEPTH) {
-        let units = DEPTH.min(b.units - unit);
-        let part = rows.block(row, height, unit * b.unit.depth(), units * b.unit.depth());
-        let a = Panels::pack_here(part, ROWS, b.unit, memory);
+    let mut begun = false;
+    for units in b.ranges() {
+        let depth = units.start * unit.depth() - b.depth.start;
+        let a = Panels::pack_here(rows.block(row, height, depth, units.len() * unit.depth()), ROWS, unit, memory);
         // A panel of `A` stays in the first cache, a few of `B` in the second.
         for group in (left..right).step_by(GROUP) {
             for i in (0..height).step_by(ROWS) {
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
-                    tile::multiply(b.unit, a.panel(i / ROWS, 0), b.panel(j / COLUMNS, unit), &mut tile);
+                    let panel = packed.panel(first_panel + j / COLUMNS, units.clone());
+                    tile::multiply(unit, a.panel(i / ROWS, 0..units.len()), panel, &mut tile);
                     let size = (ROWS.min(height - i), COLUMNS.min(right - j));
                     // SAFETY: the tile lies within `C`, and no other task has it.
-                    unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || unit > 0) };
+                    unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || begun) };
                 }
             }
         }
         memory = a.memory;
+        begun = true;
     }
     LEFT.set(memory);
     for i in row..row + height {

@@ -4,6 +4,8 @@
 //! Packed, [`ROWS`] lines of `A` or [`COLUMNS`] of `B` stand beside each other as a panel `[units of depth, lines]`; lines that
 //! are not there are zeros.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::number::Unit;
@@ -16,7 +18,7 @@ use crate::compute::{Elements, bf16_bits};
 /// Rows of a tile of `C`.
 pub(super) const ROWS: usize = 14;
 /// Columns of a tile of `C`: two vectors of 16.
-pub(super) const COLUMNS: usize = 32;
+pub(crate) const COLUMNS: usize = 32;
 /// Units behind a panel that vectors stored across its end may overwrite.
 pub(super) const SPARE: usize = 16;
 
@@ -46,6 +48,12 @@ impl<'a> Lines<'a> {
     /// The columns of a row-major matrix `[depth, count]`.
     pub fn columns(values: impl Into<Elements<'a>>, count: usize, depth: usize) -> Self {
         Self { values: values.into(), count, depth, line_stride: 1, depth_stride: count }
+    }
+
+    /// The columns of these rows, or the rows of these columns.
+    pub fn transposed(self) -> Self {
+        let Self { values, count, depth, line_stride, depth_stride } = self;
+        Self { values, count: depth, depth: count, line_stride: depth_stride, depth_stride: line_stride }
     }
 
     /// The lines `first .. first + count` in a range of depth that begins at `depth` and has `len` values at most.
@@ -141,14 +149,15 @@ impl Panels {
         pieces
     }
 
-    /// Panel `i` in the range of depth that begins at `unit`, a multiple of [`DEPTH`].
-    pub fn panel(&self, i: usize, unit: usize) -> &[u32] {
-        let units = DEPTH.min(self.units - unit);
-        let before = unit / DEPTH * panel_vectors(DEPTH, self.width) * self.count.div_ceil(self.width);
-        let vectors = panel_vectors(units, self.width);
+    /// Units of panel `i`, which lie in one range of depth.
+    pub fn panel(&self, i: usize, units: Range<usize>) -> &[u32] {
+        let first = units.start / DEPTH * DEPTH;
+        let before = first / DEPTH * panel_vectors(DEPTH, self.width) * self.count.div_ceil(self.width);
+        let vectors = panel_vectors(DEPTH.min(self.units - first), self.width);
         let panel = &self.memory[before + i * vectors..][..vectors];
         // SAFETY: a Vector is 16 units.
-        unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), units * self.width) }
+        let panel = unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), vectors * 16) };
+        &panel[(units.start - first) * self.width..][..units.len() * self.width]
     }
 }
 

@@ -66,7 +66,9 @@ impl Maps {
     }
 
     fn specs(&self, specs: &mut Vec<Spec>) {
-        [&self.query, &self.key, &self.value].into_iter().for_each(|map| map.specs(specs));
+        for map in [&self.query, &self.key, &self.value] {
+            map.specs(specs);
+        }
         self.query_norm.iter().chain(&self.key_norm).for_each(|norm| norm.specs(specs));
         self.attention_output.specs(specs);
         self.attention_norm.iter().for_each(|norm| norm.specs(specs));

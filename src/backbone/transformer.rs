@@ -156,8 +156,12 @@ impl Embeddings {
         if options.segments > 0 {
             table(names.segment_embeddings, options.segments);
         }
-        Self::norm(config).iter().for_each(|norm| norm.specs(specs));
-        Self::projection(config).iter().for_each(|map| map.specs(specs));
+        if let Some(norm) = Self::norm(config) {
+            norm.specs(specs);
+        }
+        if let Some(projection) = Self::projection(config) {
+            projection.specs(specs);
+        }
     }
 
     fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {

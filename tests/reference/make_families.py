@@ -4,8 +4,8 @@ Run by hand, in the environment of make_reference.py; names as arguments record 
 
     python tests/reference/make_families.py [NAME...]
 
-Writes `families/<name>/`, beside this file: the model as transformers saves it and what transformers computes from it in
-float64, each sequence alone and without padding, stored as float32. Seeds are fixed: two runs write identical bytes.
+Writes `families/<name>/`, beside this file: the model as transformers saves it and what transformers computes from it
+in float64, each sequence alone and without padding, stored as float32. Seeds are fixed: two runs write identical bytes.
 README.md says what each tensor is. Shapes: T tokens, B sequences, D hidden, C classes, V vocabulary, P predictions.
 """
 

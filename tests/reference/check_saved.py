@@ -20,7 +20,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # the directory alone must do
 
 import torch
 import transformers
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 
 TOLERANCE = 1e-4
 
@@ -40,7 +40,8 @@ def outputs_of(model, tokenizer, texts, expected):
 def check(folder):
     expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
     architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # AutoTokenizer makes a Qwen2Tokenizer of whatever tokenizer lies beside a Qwen2.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model, info = getattr(transformers, architecture).from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )

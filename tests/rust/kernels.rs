@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
+use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
+use warmstart::kernels::affine::Affine;
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::{embedding, embedding_sum};
-use warmstart::kernels::norm::{norm, residual_norm};
+use warmstart::kernels::gated::gated;
+use warmstart::kernels::linear::{self, Then};
+use warmstart::kernels::norm::{Kind, Norm, norm, residual_norm};
 use warmstart::kernels::segment_pool::{Reduction, segment_pool};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
@@ -173,6 +177,109 @@ fn layer_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
 /// The factors 0 or 1 / (1 - p) that an operation's dropout uses, read off `dropout` of ones.
 fn factors(drop: Dropout, shape: &[usize]) -> Result<Vec<f64>> {
     f64s(dropout(&Value::constant(Tensor::ones(shape, DType::F32, &Device::Cpu)?), drop)?.tensor())
+}
+
+#[test]
+fn root_mean_square_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
+    // The last: each half of a row by itself, as heads are normed.
+    for (t, columns, d) in [(1, 1, 1), (7, 16, 16), (33, 17, 17), (5, 14, 7)] {
+        let args = [random(1, &[t, columns])?, random(2, &[d])?, random(3, &[d])?];
+        let formula = |v: &[Vec<f64>], bias: bool| -> Vec<f64> {
+            let row = |x: &[f64]| {
+                let scale = 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / d as f64 + 1e-6).sqrt();
+                let part = |(i, x): (usize, &f64)| x * scale * v[1][i] + if bias { v[2][i] } else { 0.0 };
+                x.iter().enumerate().map(part).collect::<Vec<_>>()
+            };
+            v[0].chunks(d).flat_map(row).collect()
+        };
+        let of = |weight: &Value, bias: Option<&Value>| Norm {
+            kind: Kind::RootMeanSquare,
+            weight: weight.clone(),
+            bias: bias.cloned(),
+            eps: 1e-6,
+        };
+        check("rms norm", &args[..2], |a| norm(&a[0], &of(&a[1], None)), |v| formula(v, false))?;
+        check("rms norm with bias", &args, |a| norm(&a[0], &of(&a[1], Some(&a[2]))), |v| formula(v, true))?;
+    }
+    let x = Value::constant(random(1, &[2, 10])?);
+    let four = Value::constant(random(1, &[4])?);
+    assert!(norm(&x, &layer_norm(&four, &four, 1e-5)).is_err(), "10 values in fours");
+    Ok(())
+}
+
+#[test]
+fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> Outcome {
+    let (t, k, n) = (7, 5, 9);
+    for (input_major, outputs) in
+        [(false, 0..9), (true, 0..9), (false, 3..6), (true, 3..6), (true, 8..9), (false, 0..1)]
+    {
+        let shape = if input_major { [k, n] } else { [n, k] };
+        let args = [random(1, &[t, k])?, random(2, &shape)?, random(3, &[n])?];
+        let map = |a: &[Value], bias: bool| {
+            let bias = bias.then(|| &a[2]);
+            let map = if input_major { Affine::input_major(&a[1], bias)? } else { Affine::new(&a[1], bias)? };
+            map.outputs(outputs.clone())
+        };
+        let formula = |v: &[Vec<f64>], bias: bool| -> Vec<f64> {
+            let w = |o: usize, i: usize| if input_major { v[1][i * n + o] } else { v[1][o * k + i] };
+            let y =
+                |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
+            v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
+        };
+        let run = |a: &[Value], bias| linear::linear(&a[0], &map(a, bias)?, Then::Nothing, Precision::F32);
+        check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
+        check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let constants = args.clone().map(Value::constant);
+            let frozen = linear::Frozen::new(&map(&constants, true)?, precision)?;
+            let got = linear::frozen_linear(&constants[0], &frozen, Then::Nothing, Storing::F32)?;
+            let expected = formula(&args.iter().map(f64s).collect::<Result<Vec<_>>>()?, true);
+            let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
+            assert_close("frozen part", &f64s(got.tensor())?, &expected, tolerance);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcome {
+    for (t, k, n) in [(1, 1, 1), (33, 5, 70)] {
+        for p in [0.0, 0.4] {
+            let drop = (p > 0.0).then(|| Dropout::new(p, Key::new(5, Stream::Dropout)));
+            let factor = factors(drop.unwrap_or(Dropout::new(0.0, Key::new(5, Stream::Dropout))), &[t, n])?;
+            let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?, random(4, &[t, n])?];
+            let run = |a: &[Value]| {
+                linear::linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, Then::Add(&a[3], drop), Precision::F32)
+            };
+            check("residual linear", &args, run, |v| {
+                let y = |r: usize, o: usize| (0..k).map(|i| v[0][r * k + i] * v[1][o * k + i]).sum::<f64>() + v[2][o];
+                (0..t * n).map(|at| y(at / n, at % n) * factor[at] + v[3][at]).collect()
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gated_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
+    for activation in [Activation::Silu, Activation::Gelu] {
+        for shape in [[1, 1], [3, 7], [5, 1023]] {
+            let args = [random(1, &shape)?, random(2, &shape)?];
+            check(
+                "gated",
+                &args,
+                |a| gated(&a[0], &a[1], activation, Storing::F32),
+                |v| v[0].iter().zip(&v[1]).map(|(gate, up)| activate(Some(activation), *gate) * up).collect(),
+            )?;
+        }
+    }
+    let narrow = |tensor: Tensor| Ok::<_, warmstart::error::Error>(Value::constant(tensor.to_dtype(DType::BF16)?));
+    let (gate, up) = (narrow(random(1, &[3, 700])?)?, narrow(random(2, &[3, 700])?)?);
+    let wide = |x: &Value| Ok::<_, warmstart::error::Error>(Value::constant(x.tensor().to_dtype(DType::F32)?));
+    let expected = gated(&wide(&gate)?, &wide(&up)?, Activation::Silu, Storing::F32)?;
+    let got = gated(&gate, &up, Activation::Silu, Storing::Bf16)?;
+    assert_eq!(f64s(wide(&got)?.tensor())?, f64s(&expected.tensor().to_dtype(DType::BF16)?.to_dtype(DType::F32)?)?);
+    Ok(())
 }
 
 #[test]

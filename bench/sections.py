@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 from bench.section import Bar, Measure, Section, Side
 from bench.settings import VARIANTS
+from bench.step_model import FAMILIES
 
 MEMORY = Measure("peak_rss_mb", "peak memory MB")
 TOKENS = Measure("tokens_per_s", "real tokens/s")
@@ -139,6 +141,19 @@ def step(sizes: Sizes) -> list[Section]:
     return sections
 
 
+def families(sizes: Sizes) -> list[Section]:
+    """Full training steps of the other families, in the size of a BERT-base."""
+    ours, eager = "warmstart", "torch"
+    measures = (Measure("step_s", "s a step", "{:.3f}"), MEMORY)
+    sections = []
+    for family, precision in product(FAMILIES, ("f32", "bf16")):
+        arguments = ("--shape", family, "--precision", precision, "--steps", str(min(sizes.steps, 3)))
+        sides = tuple(Side(name, ("--side", name, *arguments), name == ours) for name in (ours, eager))
+        bars = (Bar("step_s", eager, ours, ">=", 1.2), Bar(MEMORY.key, ours, eager))
+        sections.append(Section(f"Training step, {family} 12x768, {precision}", "step", sides, measures, bars))
+    return sections
+
+
 def finetune(sizes: Sizes) -> list[Section]:
     """Fine-tuning every layer on R8."""
     ours, f32 = "warmstart", "warmstart-f32"
@@ -164,5 +179,6 @@ SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "embed": embed,
     "probing": probing,
     "step": step,
+    "families": families,
     "finetune": finetune,
 }

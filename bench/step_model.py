@@ -15,12 +15,12 @@ N_CLASSES = 4
 
 @dataclass(frozen=True)
 class Shape:
-    """A BERT of random weights and the batch it is trained on.
+    """A model of random weights and the batch it is trained on.
 
     Attributes
     ----------
     hidden
-        Width D; the feed-forward layers are 4 D wide.
+        Width D; the feed-forward layers are 4 D wide, gated ones 8/3 D.
     texts, tokens
         B and T of a batch ``[B, T]``; no text is shorter, so there is no padding.
     """
@@ -31,11 +31,16 @@ class Shape:
     tokens: int
     heads: int = 12
     vocabulary: int = 30522
+    family: str = "bert"
 
     def config(self) -> dict[str, Any]:
-        """As ``config.json`` has it; dropout is BERT's 0.1."""
+        """As ``config.json`` has it; dropout is the family's default."""
+        config = self._encoder() | {"model_type": self.family} | _MORE.get(self.family, {})
+        names = _NAMES.get(self.family, {})
+        return {names.get(name, name): value for name, value in config.items() if names.get(name, name)}
+
+    def _encoder(self) -> dict[str, Any]:
         return {
-            "model_type": "bert",
             "vocab_size": self.vocabulary,
             "hidden_size": self.hidden,
             "num_hidden_layers": self.layers,
@@ -60,7 +65,57 @@ class Shape:
         return ids, [row % N_CLASSES for row in range(n_rows)]
 
 
+_ROTARY = {
+    "hidden_act": "silu",
+    "intermediate_size": 2048,
+    "num_key_value_heads": 4,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
+# Of families other than BERT: what they add to its fields and what they call them, nothing where they have none.
+_MORE: dict[str, dict[str, Any]] = {
+    "electra": {"embedding_size": 768},
+    "albert": {"embedding_size": 128},
+    "gpt2": {"hidden_act": "gelu_new", "bos_token_id": None, "eos_token_id": None},
+    "llama": _ROTARY,
+    "qwen3": _ROTARY | {"head_dim": 64},
+    "modernbert": {
+        "intermediate_size": 1152,
+        "layer_norm_eps": 1e-5,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "cls_token_id": None,
+        "sep_token_id": None,
+    },
+}
+_WITHOUT = {"hidden_dropout_prob": "", "attention_probs_dropout_prob": "", "type_vocab_size": "", "layer_norm_eps": ""}
+_NAMES: dict[str, dict[str, str]] = {
+    "distilbert": _WITHOUT
+    | {
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "hidden_act": "activation",
+    },
+    "gpt2": _WITHOUT
+    | {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "n_inner",
+        "hidden_act": "activation_function",
+        "max_position_embeddings": "n_positions",
+        "layer_norm_eps": "layer_norm_epsilon",
+    },
+    "llama": _WITHOUT,
+    "qwen3": _WITHOUT,
+    "modernbert": _WITHOUT | {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
+}
+
 SHAPES = {"12x768": Shape(12, 768, texts=8, tokens=128), "6x384": Shape(6, 384, texts=32, tokens=128)}
+FAMILIES = ("roberta", "distilbert", "electra", "albert", "gpt2", "llama", "qwen3", "modernbert")
+SHAPES |= {family: Shape(12, 768, texts=8, tokens=128, family=family) for family in FAMILIES}
 
 
 def write_tokenizer(shape: Shape, folder: Path) -> None:

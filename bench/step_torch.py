@@ -1,4 +1,4 @@
-"""The peer of the step benchmark: a bare torch loop over transformers' ``BertForSequenceClassification``."""
+"""The peer of the step benchmark: a bare torch loop over transformers' ``...ForSequenceClassification``."""
 
 # mypy: disable-error-code="import-not-found,import-untyped"
 
@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bench.machine import versions
 from bench.step_model import N_CLASSES, Shape
@@ -30,8 +30,8 @@ class TorchStep:
     def __init__(self, shape: Shape, precision: str, compiled: bool) -> None:
         self.shape, self.precision, self.compiled = shape, precision, compiled
         torch.manual_seed(0)
-        config = BertConfig(**shape.config(), num_labels=N_CLASSES, attn_implementation="sdpa")
-        self.model = BertForSequenceClassification(config).train()
+        config = AutoConfig.for_model(**shape.config(), num_labels=N_CLASSES)
+        self.model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa").train()
         self.n_parameters = sum(parameter.numel() for parameter in self.model.parameters())
         self.forward = torch.compile(self.model) if compiled else self.model
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=True)

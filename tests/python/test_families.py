@@ -74,7 +74,9 @@ def test_family_embeds_learns_and_reads_what_it_wrote(family, tokenizer_dir, tex
     classifier = ws.TextClassifier(backbone, **FAST | {"epochs": 20}).fit(texts, labels)
     assert classifier.score(texts, labels) > 0.8
     classifier.save(tmp_path / "classifier")
-    np.testing.assert_array_equal(ws.load(tmp_path / "classifier").predict_proba(texts), classifier.predict_proba(texts))
+    np.testing.assert_array_equal(
+        ws.load(tmp_path / "classifier").predict_proba(texts), classifier.predict_proba(texts)
+    )
     keep_for_transformers(family, classifier, backbone, texts)
 
 

@@ -1,14 +1,14 @@
-"""Check that transformers gives warmstart's figures for directories that `clf.save(dir)` or `save_pretrained(dir)` wrote.
+"""Check that transformers gives warmstart's figures for directories that `clf.save` or `save_pretrained` wrote.
 
 Run by hand in the environment of make_reference.py:
 
     python tests/reference/check_saved.py DIR...
 
 A DIR also holds `expected.json`: the texts (or [first, second] pairs) under "texts", and of a classifier "logits", what
-its decision_function gave, of a backbone "hidden", the mean of each text's last hidden states; optionally "max_length", its
-limit in tokens if that is below the model's. (`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` writes two such
-directories for each family.) Prints the largest absolute difference; exits with 1 if one exceeds 1e-4 or is not a number, or
-if a tensor is missing or unexpected.
+its decision_function gave, of a backbone "hidden", the mean of each text's last hidden states; optionally "max_length",
+its limit in tokens if that is below the model's. (`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` writes
+two such directories for each model type.) Prints the largest absolute difference; exits with 1 if one exceeds 1e-4 or
+is not a number, or if a tensor is missing or unexpected.
 """
 
 import json

@@ -69,7 +69,7 @@ def test_output_may_be_a_data_frame(backbone, texts):
     ("params", "error", "match"),
     [
         ({"layers": 9}, ValueError, "layers=9 does not exist"),
-        ({"pooling": "last"}, ValueError, "pooling must be one of"),
+        ({"pooling": "middle"}, ValueError, "pooling must be one of"),
         ({"batch_tokens": 0}, ValueError, "batch_tokens must be at least 1"),
         ({"max_length": -1}, ValueError, "max_length must be at least 1"),
         ({"device": "cuda"}, ws.DeviceError, "device='cuda' is not available"),

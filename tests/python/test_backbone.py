@@ -105,7 +105,7 @@ def test_layers_out_of_range_are_named(backbone, layers, error, match):
 
 
 def test_unknown_pooling_lists_the_known(backbone):
-    with pytest.raises(ValueError, match=r"'mean', 'cls', 'max', got 'sum'"):
+    with pytest.raises(ValueError, match=r"'mean', 'cls', 'last', 'max', got 'sum'"):
         backbone.embed(["a"], pooling="sum")
 
 

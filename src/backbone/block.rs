@@ -7,6 +7,7 @@ use super::family::Part;
 use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
+use super::relative::{Relating, Relative};
 use crate::autograd::Value;
 use crate::compute::Storing;
 use crate::error::Result;
@@ -19,6 +20,8 @@ use crate::product::{Format, Precision};
 
 /// The maps and norms of a layer.
 struct Maps {
+    /// What the names of its parameters begin with.
+    layer: String,
     query: Map,
     key: Map,
     value: Map,
@@ -42,7 +45,14 @@ impl Maps {
             Map::of_layer(&layer, part, shape, bias, config.initializer.init(std), names.input_major)
         };
         let (d, f, std) = (config.hidden_size, feed_forward.size, config.initializer.std);
-        let project = |part, heads: usize| map(part, [heads * attention.head_size, d], attention.bias, std);
+        let by_heads = attention.relative.is_some();
+        let (size, init) = (attention.head_size, config.initializer.init(std));
+        let project = |part: Part, heads: usize| {
+            if by_heads {
+                return Map::to_heads(format!("{layer}.{}", part.name), d, [heads, size], init);
+            }
+            map(part, [heads * size, d], attention.bias, std)
+        };
         let output = |name, n_in, bias| map(Part::whole(name), [d, n_in], bias, config.initializer.output_std);
         let norm = |name: &str, size| NormMap::new(format!("{layer}.{name}"), size, config);
         let has_first = i > 0 || config.norm.first;
@@ -52,25 +62,29 @@ impl Maps {
             value: project(names.value, attention.key_heads),
             query_norm: attention.normed.then(|| norm(names.query_norm, attention.head_size)),
             key_norm: attention.normed.then(|| norm(names.key_norm, attention.head_size)),
-            attention_output: output(
-                names.attention_output,
-                attention.heads * attention.head_size,
-                attention.output_bias,
-            ),
+            attention_output: if by_heads {
+                Map::of_heads(format!("{layer}.{}", names.attention_output), d, [attention.heads, size], init)
+            } else {
+                output(names.attention_output, attention.heads * size, attention.output_bias)
+            },
             attention_norm: has_first.then(|| norm(names.attention_norm, d)),
             gate: feed_forward.gated.then(|| map(names.gate, [f, d], feed_forward.bias, std)),
             up: map(names.up, [f, d], feed_forward.bias, std),
             down: output(names.down, f, feed_forward.bias),
             feed_forward_norm: norm(names.feed_forward_norm, d),
+            layer,
         }
     }
 
-    fn specs(&self, specs: &mut Vec<Spec>) {
+    fn specs(&self, config: &Config, specs: &mut Vec<Spec>) {
         for map in [&self.query, &self.key, &self.value] {
             map.specs(specs);
         }
         self.query_norm.iter().chain(&self.key_norm).for_each(|norm| norm.specs(specs));
         self.attention_output.specs(specs);
+        if config.attention.relative.is_some() {
+            Relative::specs(config, &self.layer, specs);
+        }
         self.attention_norm.iter().for_each(|norm| norm.specs(specs));
         self.gate.iter().chain([&self.up, &self.down]).for_each(|map| map.specs(specs));
         self.feed_forward_norm.specs(specs);
@@ -91,7 +105,7 @@ pub(super) struct Layer {
 impl Layer {
     /// The parameters of layer `i`.
     pub fn specs(config: &Config, i: usize, specs: &mut Vec<Spec>) {
-        Maps::of(config, i).specs(specs);
+        Maps::of(config, i).specs(config, specs);
     }
 
     /// Layer `i`, from parameters.
@@ -136,6 +150,10 @@ pub(super) struct Sequences {
     pub cu_seqlens: Arc<[u32]>,
     /// Of each of the model's rotary positions, for the longest sequence.
     pub rotary: Vec<Arc<Rotary>>,
+    /// Where scores depend on distances and segments.
+    pub relating: Option<Arc<Relating>>,
+    /// Which layer takes them.
+    pub layer: usize,
 }
 
 struct Attention {
@@ -144,6 +162,7 @@ struct Attention {
     value: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
+    relative: Option<Relative>,
     output: Linear,
     heads: usize,
     key_heads: usize,
@@ -172,6 +191,11 @@ impl Attention {
             value: linear(&maps.value, narrow)?,
             query_norm: norm(&maps.query_norm)?,
             key_norm: norm(&maps.key_norm)?,
+            relative: config
+                .attention
+                .relative
+                .map(|_| Relative::load(params, config, &maps.layer, Format { precision, result: narrow }))
+                .transpose()?,
             output: linear(&maps.attention_output, Storing::F32)?,
             heads: config.attention.heads,
             key_heads: config.attention.key_heads,
@@ -184,6 +208,11 @@ impl Attention {
     /// What the heads make of `x [T, D]`, before the map of the output: `[T, heads * head_size]`.
     fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
         let normed = |norm: &Option<Norm>, x: Value| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
+        if let (Some(relative), Some(relating)) = (&self.relative, &sequences.relating) {
+            let source = relating.key_rows(x, sequences.layer)?;
+            let (q, k, v) = (self.query.forward(x)?, self.key.forward(&source)?, self.value.forward(&source)?);
+            return relative.attend([&q, &k, &v], relating, self.heads, (self.dropout, mode), self.operand);
+        }
         let q = normed(&self.query_norm, self.query.forward(x)?)?;
         let k = normed(&self.key_norm, self.key.forward(x)?)?;
         let v = self.value.forward(x)?;

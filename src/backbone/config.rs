@@ -84,9 +84,18 @@ pub struct AttentionOptions {
     pub output_bias: bool,
     /// Queries and keys are normed, each head by itself.
     pub normed: bool,
+    /// Positions and segments count in the scores.
+    pub relative: Option<RelativeOptions>,
     /// Of probabilities.
     pub dropout: f64,
     pub output_dropout: f64,
+}
+
+/// Attention whose scores depend on distances and on whether segments differ (Dai et al. 2019, Yang et al. 2019).
+#[derive(Debug, Clone, Copy)]
+pub struct RelativeOptions {
+    /// Distances beyond this count as this.
+    pub longest: Option<usize>,
 }
 
 /// The feed-forward net of all layers.
@@ -243,6 +252,11 @@ impl Config {
     pub(crate) fn is_pooler(&self, name: &str) -> bool {
         let pooler = self.family.names.pooler;
         !pooler.is_empty() && name.strip_prefix(pooler).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// True of a parameter that passes without tokens to predict do not use.
+    pub(crate) fn is_of_predictions(&self, name: &str) -> bool {
+        name == self.family.names.mask_embedding
     }
 
     /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.

@@ -43,6 +43,10 @@ pub struct Names {
     pub final_norm: &'static str,
     /// A dense layer over the first token's last hidden state, which transformers counts to the backbone.
     pub pooler: &'static str,
+    /// Of a layer, before the names of what attention with relative positions has; none of its parameters ends with `.weight`.
+    pub relative: &'static str,
+    /// A vector that stands for tokens to predict, which passes without any do not use.
+    pub mask_embedding: &'static str,
     /// Weights of layers are stored `[inputs, outputs]`.
     pub input_major: bool,
     /// Buffers that checkpoints may hold, by the end of their names.
@@ -72,6 +76,8 @@ impl Names {
         feed_forward_norm: "",
         final_norm: "",
         pooler: "",
+        relative: "",
+        mask_embedding: "",
         input_major: false,
         buffers: &[],
     };

@@ -22,6 +22,8 @@ pub(crate) struct Map {
     bias: Option<String>,
     /// Outputs and inputs of this map.
     shape: [usize; 2],
+    /// The dimensions that the weight is stored with, where they are not those of its layout.
+    stored: Option<[usize; 3]>,
     /// Which of how many maps in one parameter.
     part: (usize, usize),
     input_major: bool,
@@ -35,16 +37,29 @@ impl Map {
             weight: format!("{name}.weight"),
             bias: bias.then(|| format!("{name}.bias")),
             shape: [n_out, n_in],
+            stored: None,
             part: (0, 1),
             input_major: false,
             init,
         }
     }
 
+    /// To heads, a weight `name [n_in, heads, head_size]`.
+    pub(super) fn to_heads(name: String, n_in: usize, [heads, size]: [usize; 2], init: Init) -> Self {
+        let map = Self::named(name, "", [heads * size, n_in], init);
+        Self { stored: Some([n_in, heads, size]), input_major: true, ..map }
+    }
+
+    /// From heads, a weight `name [n_out, heads, head_size]`.
+    pub(super) fn of_heads(name: String, n_out: usize, [heads, size]: [usize; 2], init: Init) -> Self {
+        let map = Self::named(name, "", [n_out, heads * size], init);
+        Self { stored: Some([n_out, heads, size]), ..map }
+    }
+
     /// With parameters of these names, the bias none if its is empty.
     pub(crate) fn named(weight: String, bias: &str, shape: [usize; 2], init: Init) -> Self {
         let bias = (!bias.is_empty()).then(|| bias.to_string());
-        Self { weight, bias, shape, part: (0, 1), input_major: false, init }
+        Self { weight, bias, shape, stored: None, part: (0, 1), input_major: false, init }
     }
 
     /// In a layer: `layer.part.name`.
@@ -67,7 +82,8 @@ impl Map {
             return;
         }
         let shape = if self.input_major { [n_in, of * n_out] } else { [of * n_out, n_in] };
-        specs.push(Spec::new(&self.weight, &shape, self.init));
+        let stored = self.stored.as_ref().map_or(&shape[..], |stored| stored);
+        specs.push(Spec::new(&self.weight, stored, self.init));
         if let Some(bias) = &self.bias {
             specs.push(Spec::new(bias, &[of * n_out], Init::Zeros));
         }

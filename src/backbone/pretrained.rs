@@ -42,12 +42,16 @@ struct Prepared {
 }
 
 impl Backbone {
-    /// Encoder, and the pooler if the classifier of the family takes it.
+    /// Encoder, what stands for tokens to predict, and the pooler if the classifier of the family takes it.
     pub fn specs(config: &Config) -> Vec<Spec> {
         let mut specs = Transformer::specs(config);
         let (d, pooler) = (config.hidden_size, config.family.names.pooler);
         if config.classifier.dense.as_ref().is_some_and(|dense| dense.name == pooler) {
             Map::new(pooler, [d, d], true, config.initializer.init(config.initializer.std)).specs(&mut specs);
+        }
+        let mask = config.family.names.mask_embedding;
+        if !mask.is_empty() {
+            specs.push(Spec::new(mask, &[1, 1, d], config.initializer.init(config.initializer.std)));
         }
         specs
     }

@@ -10,12 +10,13 @@ use super::config::Config;
 use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
+use super::relative::{Context, Relating, Sinusoids};
 use super::rotary_options::RotaryOptions;
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::dropout::dropout;
-use crate::kernels::embedding::embedding_sum;
+use crate::kernels::embedding::{embedding_sum, stacked_rows};
 use crate::kernels::rotary::Rotary;
 use crate::product::Precision;
 
@@ -25,10 +26,14 @@ pub struct Transformer {
     layers: Vec<Arc<Layer>>,
     final_norm: Option<Norm>,
     rotary: Vec<Turns>,
+    sinusoids: Option<Sinusoids>,
+    causal: bool,
+    /// Of the embeddings, and where sinusoids are added in the scores, of these.
+    dropout: f64,
 }
 
 impl Transformer {
-    /// The parameters a configuration asks for, without pooler and heads.
+    /// The parameters of every pass: without pooler, heads, and what stands for tokens to predict.
     pub fn specs(config: &Config) -> Vec<Spec> {
         let mut specs = Vec::new();
         Embeddings::specs(config, &mut specs);
@@ -53,6 +58,9 @@ impl Transformer {
             layers: (0..n).map(|i| groups[i * groups.len() / n].clone()).collect(),
             final_norm: final_norm(config).map(|norm| Norm::load(params, &norm, config)).transpose()?,
             rotary: config.rotary.iter().cloned().map(Turns::new).collect(),
+            sinusoids: config.attention.relative.map(|options| Sinusoids::new(config.hidden_size, options)),
+            causal: config.is_causal(),
+            dropout: config.embedding.dropout,
         })
     }
 
@@ -69,15 +77,40 @@ impl Transformer {
         mode: Mode,
         on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
     ) -> Result<Value> {
+        self.forward_within(batch, &Context::default(), n_layers, mode, on_layer)
+    }
+
+    /// As [`Transformer::forward_through`], with memory and tokens to predict, which attention with relative positions alone
+    /// can take. Hidden states have the rows that [`Context::rows`] says.
+    pub fn forward_within(
+        &self,
+        batch: &PackedBatch,
+        context: &Context,
+        n_layers: usize,
+        mode: Mode,
+        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
+    ) -> Result<Value> {
         let longest = batch.longest();
         let rotary = self.rotary.iter().map(|turns| turns.of(longest)).collect();
-        let sequences = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary };
-        let mut hidden = self.embeddings.forward(batch, mode)?;
+        let relating = match &self.sinusoids {
+            Some(sinusoids) => {
+                let dropped =
+                    |x: Value| mode.dropout("distances", self.dropout).map_or(Ok(x.clone()), |p| dropout(&x, p));
+                Some(Arc::new(Relating::new(batch, context, self.causal, sinusoids, dropped)?))
+            }
+            None if context.memory.is_some() || context.prediction.is_some() => {
+                let message = "memory and tokens to predict are for models with relative attention (xlnet)";
+                return Err(Error::Value(message.into()));
+            }
+            None => None,
+        };
+        let all = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary, relating, layer: 0 };
+        let mut hidden = self.embeddings.forward(batch, context, mode)?;
         on_layer(0, &hidden)?;
         for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
             let (layer, mode) = (layer.clone(), mode.layer(i));
+            let sequences = Sequences { layer: i, ..all.clone() };
             hidden = if mode.recomputes() {
-                let sequences = sequences.clone();
                 checkpoint(&[&hidden], move |x| layer.forward(&x[0], &sequences, mode))?
             } else {
                 layer.forward(&hidden, &sequences, mode)?
@@ -112,7 +145,7 @@ pub(crate) fn depth(name: &str, config: &Config) -> usize {
         names.embedding_projection,
     ];
     let is_in = |module: &str| !module.is_empty() && name.strip_prefix(module).is_some_and(|r| r.starts_with('.'));
-    if embeddings.into_iter().any(is_in) {
+    if config.is_of_predictions(name) || embeddings.into_iter().any(is_in) {
         return 0;
     }
     let (before, _) = names.layer.split_once("{}").unwrap_or_default();
@@ -126,6 +159,8 @@ struct Embeddings {
     /// The table, and its row for the first position.
     position: Option<(Value, usize)>,
     segment: Option<Value>,
+    /// `[1, D]`
+    mask: Option<Value>,
     norm: Option<Norm>,
     projection: Option<Linear>,
     dropout: f64,
@@ -174,13 +209,14 @@ impl Embeddings {
             word: table(names.word_embeddings)?,
             position: options.positions.map(position).transpose()?,
             segment: (options.segments > 0).then(|| table(names.segment_embeddings)).transpose()?,
+            mask: params.value(names.mask_embedding).ok().cloned(),
             norm: Self::norm(config).map(|norm| Norm::load(params, &norm, config)).transpose()?,
             projection: Self::projection(config).map(|map| Linear::load(params, &map, None, precision)).transpose()?,
             dropout: options.dropout,
         })
     }
 
-    fn forward(&self, batch: &PackedBatch, mode: Mode) -> Result<Value> {
+    fn forward(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<Value> {
         let mut tables = vec![(&self.word, batch.ids.clone())];
         if let Some((table, first)) = &self.position {
             let rows = batch.positions.iter().map(|position| position + *first as u32);
@@ -188,6 +224,12 @@ impl Embeddings {
         }
         tables.extend(self.segment.iter().map(|table| (table, batch.segments.clone())));
         let mut x = embedding_sum(&tables)?; // [T, E]
+        if let (Some(mask), Some(_)) = (&self.mask, &context.prediction) {
+            let (rows, t) = (context.rows(batch)?, batch.n_tokens());
+            let mut sources = vec![t as u32; t + rows.predictions.len()];
+            rows.tokens.iter().enumerate().for_each(|(token, &row)| sources[row as usize] = token as u32);
+            x = stacked_rows(&[&x, mask], sources.into())?;
+        }
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }

@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{CHUNK, Values, add_rows, for_chunks, tensor, uninit, values};
+use crate::compute::{CHUNK, Values, add_rows, for_chunks, rows_and_columns, tensor, uninit, values};
 use crate::error::{Error, Result};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
@@ -34,6 +34,38 @@ pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
         }
     });
     Ok(Value::computed(tensor(out, (t, d))?, &tables, Embedding { ids }))
+}
+
+/// Rows of several tables `[.., D]`, numbered as if one followed the other: `[T, D]`. A row outside them is an error.
+pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
+    let shape = |table: &&Value| rows_and_columns("stacked rows", table.tensor().shape());
+    let shapes = tables.iter().map(shape).collect::<Result<Vec<_>>>()?;
+    let (total, d) = (shapes.iter().map(|(v, _)| v).sum::<usize>(), shapes.first().map_or(0, |(_, d)| *d));
+    if d == 0 || shapes.iter().any(|(_, columns)| *columns != d) || rows.iter().any(|&row| row as usize >= total) {
+        return Err(Error::internal(format!(
+            "stacked rows: got tables {shapes:?} and rows up to {:?}",
+            rows.iter().max()
+        )));
+    }
+    let sources = tables.iter().map(|table| values(table.tensor())).collect::<Result<Vec<Values>>>()?;
+    let row = |mut row: usize| {
+        let mut tables = sources.iter().zip(&shapes);
+        tables.find_map(|(values, (v, _))| {
+            let found = (row < *v).then(|| &values[row * d..][..d]);
+            row = row.wrapping_sub(*v);
+            found
+        })
+    };
+    let (t, mut out) = (rows.len(), uninit(rows.len() * d));
+    let chunk = (CHUNK / d).max(1);
+    for_chunks(&mut out, chunk * d, |start, out| {
+        for (out, &index) in out.chunks_exact_mut(d).zip(&rows[start / d..]) {
+            out.copy_from_slice(row(index as usize).unwrap_or(&[]));
+        }
+    });
+    let out = tensor(out, (t, d))?;
+    drop(sources);
+    Ok(Value::computed(out, tables, StackedRows { rows }))
 }
 
 /// `T` and `D`.
@@ -70,21 +102,42 @@ impl Op for Embedding {
     fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         for ((table, ids), slot) in inputs.iter().zip(&self.ids).zip(into) {
             let (v, d) = table.dims2()?;
-            slot.write(|sum, add| scatter(&dy, ids, [v, d], sum, add));
+            slot.write(|sum, add| scatter(&dy, ids, 0, [v, d], sum, add));
         }
         Ok(())
     }
 }
 
-/// `sum[ids[t]] += dy[t]`, where `sum [V, D]` counts as zero unless `add`.
-fn scatter(dy: &[f32], ids: &[u32], [v, d]: [usize; 2], sum: &mut [f32], add: bool) {
+struct StackedRows {
+    rows: Arc<[u32]>,
+}
+
+impl Op for StackedRows {
+    fn name(&self) -> &'static str {
+        "stacked rows"
+    }
+
+    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let mut first = 0;
+        for (table, slot) in inputs.iter().zip(into) {
+            let (v, d) = rows_and_columns(self.name(), table.shape())?;
+            slot.write(|sum, add| scatter(&dy, &self.rows, first, [v, d], sum, add));
+            first += v;
+        }
+        Ok(())
+    }
+}
+
+/// `sum[ids[t] - first] += dy[t]` for the ids from `first` to `first + V`, where `sum [V, D]` counts as zero unless `add`.
+fn scatter(dy: &[f32], ids: &[u32], first: usize, [v, d]: [usize; 2], sum: &mut [f32], add: bool) {
     // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums.
     let rows = v.div_ceil(64).max(1);
     sum.par_chunks_mut(rows * d).enumerate().for_each(|(task, part)| {
         if !add {
             part.fill(0.0);
         }
-        let range = task * rows..(task + 1) * rows;
+        let start = first + task * rows;
+        let range = start..start + part.len() / d;
         for (t, &id) in ids.iter().enumerate() {
             if range.contains(&(id as usize)) {
                 add_rows(&mut part[(id as usize - range.start) * d..][..d], &dy[t * d..][..d]);

@@ -27,12 +27,12 @@ impl Plan {
         let top = backbone.config.num_hidden_layers + 1;
         let row = |spec: Spec| {
             let trainable = match strategy.method {
-                Method::FullFineTuning => true,
+                Method::FullFineTuning => !backbone.config.is_of_predictions(&spec.name),
                 Method::LinearProbing => SequenceClassifier::is_head(&spec.name, backbone),
             };
             let below_top = top - depth(&spec.name, &backbone.config);
-            // Biases, and the weights of norms, have one dimension.
-            let decays = trainable && spec.shape.len() > 1;
+            // The weights of norms have one dimension; biases of heads have two.
+            let decays = trainable && spec.shape.len() > 1 && !spec.name.ends_with("bias");
             ParameterPlan {
                 trainable,
                 // The topmost layer learns as fast as the head.

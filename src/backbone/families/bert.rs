@@ -119,6 +119,7 @@ pub(super) fn encoder(
             bias: true,
             output_bias: true,
             normed: false,
+            relative: None,
             dropout: fields.dropout("attention_probs_dropout_prob", 0.1)?,
             output_dropout: dropout,
         },

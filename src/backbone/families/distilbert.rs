@@ -68,6 +68,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: true,
             output_bias: true,
             normed: false,
+            relative: None,
             dropout: fields.dropout("attention_dropout", 0.1)?,
             output_dropout: 0.0,
         },

@@ -83,6 +83,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: true,
             output_bias: true,
             normed: false,
+            relative: None,
             dropout: fields.dropout("attn_pdrop", 0.1)?,
             output_dropout: dropout,
         },

@@ -85,6 +85,7 @@ fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             bias: biases || model_type == "qwen2",
             output_bias: biases,
             normed: model_type == "qwen3",
+            relative: None,
             dropout: fields.dropout("attention_dropout", 0.0)?,
             output_dropout: 0.0,
         },

@@ -8,6 +8,7 @@ mod gpt2;
 mod llama;
 mod modernbert;
 mod roberta;
+mod xlnet;
 
 use super::family::Family;
 
@@ -21,4 +22,5 @@ pub(super) const ALL: &[&Family] = &[
     &modernbert::MODERNBERT,
     &gpt2::GPT2,
     &llama::LLAMA,
+    &xlnet::XLNET,
 ];

@@ -106,6 +106,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias,
             output_bias: bias,
             normed: false,
+            relative: None,
             dropout,
             output_dropout: dropout,
         },

@@ -7,6 +7,8 @@
 //! `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`. What is turned is turned again backward,
 //! and `dQ` and `dK` back.
 
+mod relations;
+mod relative;
 mod scheme;
 
 use std::cell::{Cell, RefCell};
@@ -22,6 +24,8 @@ use crate::compute::simd::vectorised;
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, operand, uninit};
 use crate::error::{Error, Result};
 use crate::product::{Format, Lines, Output, Packed, Precision, product_here};
+pub use relations::{Permutation, Relations};
+pub use relative::{RelativeInputs, RelativeScheme, relative_attention};
 use scheme::{BLOCK, Head, Rows};
 pub use scheme::{Scheme, Span};
 

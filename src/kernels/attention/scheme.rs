@@ -63,7 +63,7 @@ pub(super) struct Head {
     pub len: usize,
     pub index: usize,
     pub size: usize,
-    width: usize,
+    pub width: usize,
 }
 
 /// Rows of values that one task alone writes: of a gradient, or of scratch memory.

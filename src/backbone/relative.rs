@@ -1,0 +1,304 @@
+//! Relative attention as XLNet has it: the parameters of a layer, and what all layers share of a batch: which rows are queries
+//! and which are keys, and the sinusoids of their distances.
+//!
+//! Tokens to predict are rows beside those of the tokens, behind them in each sequence: the query stream of two-stream
+//! attention (Yang et al. 2019, section 2.3). Nothing in a layer but the mask tells them apart.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Tensor;
+
+use super::config::{Config, RelativeOptions};
+use super::layers::{Linear, Map};
+use super::mode::Mode;
+use super::parameters::{Parameters, Spec};
+use crate::autograd::Value;
+use crate::batch::PackedBatch;
+use crate::compute::tensor;
+use crate::error::{Error, Result};
+use crate::kernels::attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
+use crate::kernels::embedding::stacked_rows;
+use crate::product::Format;
+
+/// What a pass may be given beside its batch.
+#[derive(Clone, Default)]
+pub struct Context {
+    pub memory: Option<Memory>,
+    pub prediction: Option<Prediction>,
+}
+
+/// Hidden states of the segments before, which tokens see and gradients do not reach (Transformer-XL, Dai et al. 2019).
+#[derive(Clone)]
+pub struct Memory {
+    /// What each layer takes, from the embedding output on: `[M, D]`.
+    pub hidden: Vec<Tensor>,
+    /// Where the memory of each sequence begins, and the end, `[B + 1]`.
+    pub cu_seqlens: Arc<[u32]>,
+}
+
+impl Memory {
+    /// Of the sequences of a pass, of which `hidden` are the tokens' states from the embedding output to the last: the last
+    /// `keep` states of each sequence, those of the memory `before` counted in; none: all of them.
+    pub fn after(before: Option<&Self>, hidden: &[Tensor], cu_seqlens: &[u32], keep: Option<usize>) -> Result<Self> {
+        let none = Self { hidden: Vec::new(), cu_seqlens: vec![0; cu_seqlens.len()].into() };
+        let before = before.unwrap_or(&none);
+        let remembered = before.cu_seqlens.last().copied().unwrap_or(0);
+        check_starts("memory", &before.cu_seqlens, cu_seqlens.len(), remembered as usize)?;
+        let (mut rows, mut starts) = (Vec::new(), vec![0]);
+        for (old, new) in before.cu_seqlens.windows(2).zip(cu_seqlens.windows(2)) {
+            let all = (old[0]..old[1]).chain((new[0]..new[1]).map(|row| remembered + row));
+            let n = (old[1] - old[0] + new[1] - new[0]) as usize;
+            rows.extend(all.skip(n.saturating_sub(keep.unwrap_or(n))));
+            starts.push(rows.len() as u32);
+        }
+        let rows: Arc<[u32]> = rows.into();
+        let layers = hidden.len().saturating_sub(1);
+        let state = |layer: usize| {
+            let parts = before.hidden.get(layer).into_iter().chain(&hidden[layer..=layer]).cloned();
+            let parts: Vec<Value> = parts.map(Value::constant).collect();
+            Ok(stacked_rows(&parts.iter().collect::<Vec<_>>(), rows.clone())?.tensor().clone())
+        };
+        Ok(Self { hidden: (0..layers).map(state).collect::<Result<_>>()?, cu_seqlens: starts.into() })
+    }
+}
+
+/// Tokens to predict, and what is hidden from whom.
+#[derive(Clone)]
+pub struct Prediction {
+    /// Positions of the tokens to predict, each within its sequence, `[P]`.
+    pub positions: Arc<[u32]>,
+    /// Where those of each sequence begin, and the end, `[B + 1]`.
+    pub cu_seqlens: Arc<[u32]>,
+    /// `[n, n]` for a sequence of `n` tokens, one after the other: true where that of the row does not see that of the column.
+    /// A token sees itself in any case; whoever predicts it does not, where the mask says so.
+    pub hidden: Arc<[bool]>,
+}
+
+/// Where tokens and predictions lie among the rows of a pass with a context.
+pub struct Rows {
+    /// Of each token, `[T]`.
+    pub tokens: Arc<[u32]>,
+    /// Of each prediction, `[P]`.
+    pub predictions: Arc<[u32]>,
+}
+
+impl Context {
+    /// The rows of a pass over `batch`: in each sequence its tokens, then its predictions.
+    pub fn rows(&self, batch: &PackedBatch) -> Result<Rows> {
+        let n = batch.cu_seqlens.len();
+        let mut rows = (Vec::with_capacity(batch.n_tokens()), Vec::new());
+        let none: Arc<[u32]> = vec![0; n].into();
+        let starts = self.prediction.as_ref().map_or(&none, |prediction| &prediction.cu_seqlens);
+        check_starts("predictions", starts, n, self.prediction.as_ref().map_or(0, |p| p.positions.len()))?;
+        for (tokens, predictions) in batch.cu_seqlens.windows(2).zip(starts.windows(2)) {
+            rows.0.extend(tokens[0] + predictions[0]..tokens[1] + predictions[0]);
+            rows.1.extend(tokens[1] + predictions[0]..tokens[1] + predictions[1]);
+        }
+        Ok(Rows { tokens: rows.0.into(), predictions: rows.1.into() })
+    }
+}
+
+fn check_starts(what: &str, starts: &[u32], n: usize, total: usize) -> Result<()> {
+    let covers = starts.first() == Some(&0) && starts.last().is_some_and(|&end| end as usize == total);
+    if starts.len() == n && starts.is_sorted() && covers {
+        return Ok(());
+    }
+    Err(Error::internal(format!("{what}: got {} sequences and {total} rows, expected {n} sequences", starts.len())))
+}
+
+/// What relative attention must know of a pass.
+pub(super) struct Relating {
+    relations: Arc<Relations>,
+    farthest: usize,
+    /// Of each distance, `[R, D]`.
+    sinusoids: Value,
+    /// Which rows keys and values are made of, among those of the pass and then of memory; none: all of the pass in order.
+    keys: Option<Arc<[u32]>>,
+    /// Of each layer.
+    memory: Vec<Value>,
+}
+
+impl Relating {
+    pub fn new(
+        batch: &PackedBatch,
+        context: &Context,
+        causal: bool,
+        sinusoids: &Sinusoids,
+        dropped: impl Fn(Value) -> Result<Value>,
+    ) -> Result<Self> {
+        let (n, rows) = (batch.cu_seqlens.len(), context.rows(batch)?);
+        let none = Memory { hidden: Vec::new(), cu_seqlens: vec![0; n].into() };
+        let memory = context.memory.as_ref().unwrap_or(&none);
+        let remembered = memory.hidden.first().map_or(Ok(0), |hidden| hidden.dim(0))?;
+        check_starts("memory", &memory.cu_seqlens, n, remembered)?;
+        let n_rows = rows.tokens.len() + rows.predictions.len();
+        let (mut keys, mut key_segments, mut key_starts) = (Vec::new(), Vec::new(), vec![0]);
+        for (tokens, memory) in batch.cu_seqlens.windows(2).zip(memory.cu_seqlens.windows(2)) {
+            let tokens = tokens[0] as usize..tokens[1] as usize;
+            keys.extend((memory[0]..memory[1]).map(|row| n_rows as u32 + row));
+            keys.extend_from_slice(&rows.tokens[tokens.clone()]);
+            // Memory counts as of the first segment, as in transformers.
+            key_segments.resize(key_segments.len() + (memory[1] - memory[0]) as usize, 0);
+            key_segments.extend_from_slice(&batch.segments[tokens]);
+            key_starts.push(keys.len() as u32);
+        }
+        let mut queries = vec![(0, 0, true); n_rows];
+        for (token, &row) in rows.tokens.iter().enumerate() {
+            queries[row as usize] = (batch.positions[token], batch.segments[token], true);
+        }
+        let mut query_starts: Vec<u32> = batch.cu_seqlens.to_vec();
+        if let Some(prediction) = &context.prediction {
+            for (i, w) in prediction.cu_seqlens.windows(2).enumerate() {
+                for p in w[0] as usize..w[1] as usize {
+                    let position = prediction.positions[p];
+                    let token = batch.cu_seqlens[i] + position;
+                    let segment = batch.segments.get(token as usize).copied().unwrap_or(0);
+                    queries[rows.predictions[p] as usize] = (position, segment, false);
+                }
+                query_starts[i + 1] += w[1];
+            }
+        }
+        let permutation = context.prediction.as_ref().map(|prediction| Permutation {
+            hidden: prediction.hidden.clone(),
+            sees_itself: queries.iter().map(|query| query.2).collect(),
+        });
+        let in_order = keys.len() == n_rows && keys.iter().enumerate().all(|(i, &key)| key as usize == i);
+        let relations = Arc::new(Relations {
+            query_starts: query_starts.into(),
+            positions: queries.iter().map(|query| query.0).collect(),
+            query_segments: queries.iter().map(|query| query.1).collect(),
+            key_starts: key_starts.into(),
+            memory: memory.cu_seqlens.windows(2).map(|w| w[1] - w[0]).collect(),
+            key_segments: key_segments.into(),
+            causal,
+            permutation,
+        });
+        let (farthest, ahead) = relations.reach();
+        Ok(Self {
+            relations,
+            farthest,
+            sinusoids: dropped(Value::constant(sinusoids.of(farthest, ahead)?))?,
+            keys: (!in_order).then(|| keys.into()),
+            memory: memory.hidden.iter().cloned().map(Value::constant).collect(),
+        })
+    }
+
+    /// What keys and values of layer `i` are made of: `x`, of which predictions are no part, and memory.
+    pub fn key_rows(&self, x: &Value, i: usize) -> Result<Value> {
+        let Some(rows) = &self.keys else { return Ok(x.clone()) };
+        let tables: Vec<&Value> = std::iter::once(x).chain(self.memory.get(i)).collect();
+        stacked_rows(&tables, rows.clone())
+    }
+}
+
+/// Sinusoids of distances, made for the longest ones met so far: `sin(distance * f_j)`, then `cos`, with
+/// `f_j = 10000^(-2 j / D)` (Vaswani et al. 2017, side by side as in Transformer-XL).
+pub(super) struct Sinusoids {
+    width: usize,
+    options: RelativeOptions,
+    /// Of the distances from this on downwards, to as many ahead.
+    table: Mutex<Option<(usize, Tensor)>>,
+}
+
+impl Sinusoids {
+    pub fn new(width: usize, options: RelativeOptions) -> Self {
+        Self { width, options, table: Mutex::default() }
+    }
+
+    /// Those of the distances `farthest` down to `-ahead`: `[farthest + ahead + 1, width]`.
+    fn of(&self, farthest: usize, ahead: usize) -> Result<Tensor> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let (made, rows) = match table.take() {
+            Some((made, rows)) if made >= farthest.max(ahead) => (made, rows),
+            _ => {
+                let made = farthest.max(ahead).next_power_of_two();
+                (made, self.make(made)?)
+            }
+        };
+        *table = Some((made, rows.clone()));
+        Ok(rows.narrow(0, made - farthest, farthest + ahead + 1)?)
+    }
+
+    fn make(&self, reach: usize) -> Result<Tensor> {
+        let (n, pairs) = (2 * reach + 1, self.width / 2);
+        let longest = self.options.longest.map_or(f64::INFINITY, |longest| longest as f64);
+        let mut rows = Vec::with_capacity(n * self.width);
+        for row in 0..n {
+            let distance = (reach as f64 - row as f64).clamp(-longest, longest);
+            let angle = |j: usize| distance * 10000f64.powf(-2.0 * j as f64 / self.width as f64);
+            rows.extend((0..pairs).map(|j| angle(j).sin() as f32));
+            rows.extend((0..pairs).map(|j| angle(j).cos() as f32));
+        }
+        tensor(rows, (n, self.width))
+    }
+}
+
+/// What a layer has for it beside queries, keys, values and output.
+pub(super) struct Relative {
+    distances: Linear,
+    word_bias: Value,
+    distance_bias: Value,
+    segment_bias: Value,
+    segments: Value,
+}
+
+const BIASES: [&str; 3] = ["r_w_bias", "r_r_bias", "r_s_bias"];
+
+impl Relative {
+    fn distances(config: &Config, layer: &str) -> Map {
+        let options = &config.attention;
+        let init = config.initializer.init(config.initializer.std);
+        let name = format!("{layer}.{}.r", config.family.names.relative);
+        Map::to_heads(name, config.hidden_size, [options.heads, options.head_size], init)
+    }
+
+    /// The parameters of the layer whose names begin with `layer`.
+    pub fn specs(config: &Config, layer: &str, specs: &mut Vec<Spec>) {
+        Self::distances(config, layer).specs(specs);
+        let (heads, size) = (config.attention.heads, config.attention.head_size);
+        let init = config.initializer.init(config.initializer.std);
+        let name = |end: &str| format!("{layer}.{}.{end}", config.family.names.relative);
+        specs.extend(BIASES.map(|bias| Spec::new(name(bias), &[heads, size], init)));
+        specs.push(Spec::new(name("seg_embed"), &[2, heads, size], init));
+    }
+
+    pub fn load(params: &Parameters, config: &Config, layer: &str, format: Format) -> Result<Self> {
+        let get = |end: &str| params.value(&format!("{layer}.{}.{end}", config.family.names.relative)).cloned();
+        let [word_bias, distance_bias, segment_bias] = BIASES.map(get);
+        Ok(Self {
+            distances: Linear::load(params, &Self::distances(config, layer), None, format)?,
+            word_bias: word_bias?,
+            distance_bias: distance_bias?,
+            segment_bias: segment_bias?,
+            segments: get("seg_embed")?,
+        })
+    }
+
+    /// What the heads make of queries, keys and values.
+    pub fn attend(
+        &self,
+        [q, k, v]: [&Value; 3],
+        relating: &Relating,
+        heads: usize,
+        (dropout, mode): (f64, Mode),
+        format: Format,
+    ) -> Result<Value> {
+        let scheme = RelativeScheme {
+            relations: relating.relations.clone(),
+            heads,
+            farthest: relating.farthest,
+            dropout: mode.dropout("probabilities", dropout),
+        };
+        let inputs = RelativeInputs {
+            q,
+            k,
+            v,
+            r: &self.distances.forward(&relating.sinusoids)?,
+            word_bias: &self.word_bias,
+            distance_bias: &self.distance_bias,
+            segment_bias: &self.segment_bias,
+            segments: &self.segments,
+        };
+        relative_attention(&inputs, scheme, format)
+    }
+}

@@ -10,6 +10,7 @@ mod layout;
 mod ops;
 mod parity;
 mod precision;
+mod relative_attention;
 mod text;
 mod tokenizers;
 mod training;

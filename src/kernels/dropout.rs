@@ -1,11 +1,12 @@
 //! Dropout `y = x * mask / (1 - p)`; the mask is a function of a key and the element's index, recomputed in the backward
 //! pass and never stored.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::simd::vectorised;
-use crate::compute::{for_chunks, put, tensor, uninit, values};
+use crate::compute::{Buffer, Storing, for_chunks, operand, put};
 use crate::error::Result;
 use crate::rng::{Key, hash32};
 
@@ -74,11 +75,24 @@ vectorised! {
     }
 }
 
-/// Dropout of any shape.
+/// Dropout of any shape, f32 or bf16, to the same.
 pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
-    let mut out = uninit(x.tensor().elem_count());
-    dropout.apply(&values(x.tensor())?, &mut out, false);
-    Ok(Value::computed(tensor(out, x.tensor().shape())?, &[x], dropout))
+    let n = x.tensor().elem_count();
+    let storing = if x.tensor().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
+    let mut out = Buffer::uninit(storing, n);
+    {
+        let (x, out) = (operand(x.tensor())?, out.shared());
+        (0..n.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
+            let range = block * BLOCK..((block + 1) * BLOCK).min(n);
+            let mut values = [0f32; BLOCK];
+            let values = &mut values[..range.len()];
+            x.elements().range(range.clone()).copy_to(values);
+            dropout.mask(range.start, values);
+            // SAFETY: each task has a range of its own.
+            unsafe { out.copy_from(range.start, values) };
+        });
+    }
+    Ok(Value::computed(out.into_tensor(x.tensor().shape())?, &[x], dropout))
 }
 
 impl Op for Dropout {

@@ -49,6 +49,16 @@ FAMILIES = {
     "mistral": ROTARY | {"num_key_value_heads": 3, "sliding_window": 4},
     "qwen2": ROTARY | {"num_key_value_heads": 3},
     "qwen3": ROTARY | {"num_key_value_heads": 1, "head_dim": 10},
+    "xlnet": {
+        "vocab_size": len(WORDS),
+        "d_model": 24,
+        "n_layer": 2,
+        "n_head": 3,
+        "d_inner": 32,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    },
     "modernbert": ROTARY | {"local_attention": 4, "cls_token_id": None, "sep_token_id": None},
 }
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")

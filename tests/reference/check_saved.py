@@ -27,8 +27,10 @@ TOLERANCE = 1e-4
 
 def outputs_of(model, tokenizer, texts, expected):
     """One text at a time: nothing is padded."""
-    known = {"input_ids"} | ({"token_type_ids"} if getattr(model.config, "type_vocab_size", 0) else set())
-    limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", sys.maxsize))
+    segments = getattr(model.config, "type_vocab_size", 0) or model.config.model_type == "xlnet"
+    known = {"input_ids"} | ({"token_type_ids"} if segments else set())
+    positions = getattr(model.config, "max_position_embeddings", -1)
+    limit = min([tokenizer.model_max_length, sys.maxsize] + [positions] * (positions > 0))
     for text in texts:
         pair = [text] if isinstance(text, str) else list(text)
         encoding = tokenizer(*pair, truncation=True, max_length=expected.get("max_length", limit), return_tensors="pt")

@@ -318,6 +318,10 @@ fn dropout_when_applied_keeps_the_mean_and_its_backward_uses_the_same_mask() -> 
     sum(&y)?.backward()?;
     let gradient: Vec<f64> = collected(&gradients).remove(0).ok_or("none")?.into_iter().map(f64::from).collect();
     assert_close("dropout gradient", &gradient, &factor, 1e-6);
+    let narrow = params[0].tensor().to_dtype(DType::BF16)?;
+    let dropped = dropout(&Value::constant(narrow.clone()), drop)?.tensor().to_dtype(DType::F32)?;
+    let expected: Vec<f64> = f64s(&narrow.to_dtype(DType::F32)?)?.iter().zip(&factor).map(|(x, f)| x * f).collect();
+    assert_close("dropout of bf16", &f64s(&dropped)?, &expected, 4e-3);
     let small = Dropout::new(0.4, Key::new(13, Stream::Dropout));
     let mask = factors(small, &[9, 11])?;
     check(

@@ -26,7 +26,7 @@ type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 /// f32 rounding of sums of up to about a thousand terms, relative to the largest value.
 const TOLERANCE: f64 = 3e-6;
 
-fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
+pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
@@ -37,7 +37,7 @@ fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 /// Check `op` against `formula`: values, and for the loss `sum(weights * y)` the gradient of each argument against central
 /// differences of the formula in f64. At most `PROBES` elements of each argument are shifted. Arguments are parameters and
 /// then results of another operation, each of them used once and then twice, so that the second use adds to the first.
-fn check(
+pub fn check(
     what: &str,
     args: &[Tensor],
     op: impl Fn(&[Value]) -> Result<Value>,

@@ -13,3 +13,4 @@ mod precision;
 mod text;
 mod tokenizers;
 mod training;
+mod vocabulary_loss;

@@ -161,7 +161,9 @@ vectorised! {
 vectorised! {
     /// `scale * exp(z - log_sum)` in place of `z`.
     fn scaled_softmax(z: &mut [f32], log_sum: f32, scale: f32) {
-        z.iter_mut().for_each(|z| *z = scale * math::exp(*z - log_sum));
+        for z in z {
+            *z = scale * math::exp(*z - log_sum);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod families;
 mod gguf;
 mod kernels;
 mod layout;
+mod objectives;
 mod ops;
 mod parity;
 mod precision;

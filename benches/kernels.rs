@@ -1,5 +1,6 @@
 //! Each kernel beside the same thing composed of candle's operations, with candle's own gradients: forward, and forward with
-//! backward. Shapes are those of MiniLM on a training batch: 3296 tokens of 33 sequences.
+//! backward. Shapes are those of MiniLM on a training batch: 3296 tokens of 33 sequences; of the loss over a vocabulary, those
+//! of GPT-2 on 1024 tokens, in blocks and with whole logits.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::embedding_sum;
 use warmstart::kernels::linear::{Then, linear};
 use warmstart::kernels::norm::{Kind, Norm, residual_norm};
+use warmstart::kernels::vocabulary_loss::vocabulary_loss;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -223,6 +225,33 @@ fn main() -> Outcome {
         |a, _| cross_entropy(&a[0], target.clone()),
         &f32,
         |a| softmax(&a[0])?.log()?.gather(&picked, 1)?.mean_all()?.neg(),
+    )?;
+
+    let (rows, width, words) = (1024, 768, 50_257);
+    let args = [random(14, &[rows, width], 1.0)?, random(15, &[words, width], 0.02)?];
+    let next: Vec<u32> = (0..rows).map(|i| (i * 7919 % words) as u32).collect();
+    let labels: Vec<Option<u32>> = next.iter().copied().map(Some).collect();
+    let picked = Tensor::new(next, &Device::Cpu)?.unsqueeze(1)?;
+    let normalizer = rows as f64;
+    let whole = CrossEntropy { labels: labels.clone(), class_weight: None, label_smoothing: 0.0, normalizer };
+    let composed = |a: &[Tensor]| softmax(&a[0].matmul(&a[1].t()?)?)?.log()?.gather(&picked, 1)?.mean_all()?.neg();
+    compare(
+        &mut criterion,
+        "vocabulary loss",
+        &args,
+        |a, precision| vocabulary_loss(&a[0], &Affine::new(&a[1], None)?, labels.clone(), normalizer, precision),
+        &both,
+        composed,
+    )?;
+    compare(
+        &mut criterion,
+        "vocabulary loss with whole logits",
+        &args,
+        |a, precision| {
+            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Then::Nothing, precision)?, whole.clone())
+        },
+        &both,
+        composed,
     )?;
 
     let drop = Dropout::new(DROPPED, Key::new(13, Stream::Dropout));

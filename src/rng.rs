@@ -15,6 +15,12 @@ pub enum Stream {
     Dropout = 2,
     /// The order of examples.
     Shuffle = 3,
+    /// The tokens a masked language model is asked for, and what stands in their place.
+    Masking = 4,
+    /// The tokens a permutation language model is asked for, and their order.
+    Permutation = 5,
+    /// Tokens drawn from a model's probabilities.
+    Sampling = 6,
 }
 
 /// A key from which values are drawn by counter.
@@ -49,6 +55,11 @@ impl Key {
         ((self.uniform_u64(counter) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
+    /// Uniform in `0..n`; 0 if `n` is.
+    pub fn below(self, counter: u64, n: usize) -> usize {
+        ((u128::from(self.uniform_u64(counter)) * n as u128) >> 64) as usize
+    }
+
     /// `n` values of the normal distribution with mean 0 and the given standard deviation (Box-Muller).
     pub fn normal(self, n: usize, std: f64) -> Vec<f32> {
         (0..n as u64)
@@ -71,8 +82,7 @@ impl Key {
     pub fn permutation(self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {
-            let j = (u128::from(self.uniform_u64(i as u64)) * (i as u128 + 1)) >> 64;
-            order.swap(i, j as usize);
+            order.swap(i, self.below(i as u64, i + 1));
         }
         order
     }

@@ -16,3 +16,4 @@ pub mod linear;
 pub mod norm;
 pub mod rotary;
 pub mod segment_pool;
+pub mod vocabulary_loss;

@@ -1,5 +1,17 @@
-//! What a model is trained towards.
+//! What a model is trained towards: losses, and what is made of a sequence of tokens so that it can be learnt from.
+//!
+//! The latter are pure functions of one sequence and a key: `ids`, with special tokens in their places; where asked for,
+//! `special`, true for those tokens, and `continues`, true for tokens that continue the word of the token before. A key for
+//! each sequence and time that it is seen makes them reproducible in any order.
 
+mod causal;
 mod classification;
+mod masked;
+mod permutation;
+mod replaced;
 
+pub use causal::next_tokens;
 pub use classification::{Classification, Labels};
+pub use masked::{Masked, MaskedLM, Unit};
+pub use permutation::Permutation;
+pub use replaced::{Replaced, sample};

@@ -118,6 +118,11 @@ impl Linear {
         self.then(x, self.activation.into())
     }
 
+    /// The map by itself, for an operation that goes on with its outputs.
+    pub(crate) fn affine(&self) -> &Affine {
+        &self.map
+    }
+
     /// `dropout(x W^T + b) + residual`.
     pub(crate) fn add_to(&self, residual: &Value, x: &Value, dropout: Option<Dropout>) -> Result<Value> {
         self.then(x, Then::Add(residual, dropout))

@@ -1,63 +1,170 @@
 //! A backbone with the head of its language model: what it gives each token of the vocabulary.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::json;
 
 use super::layers::Head;
+use super::saving;
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Config, Mode, Parameters, Spec, Transformer};
+use crate::backbone::{
+    Backbone, Config, Context, LoadReport, Mode, Parameters, Spec, Transformer, initialise, same_values,
+};
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
 use crate::error::Result;
 use crate::kernels::embedding::embedding;
+use crate::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
 use crate::product::Precision;
+use crate::rng::{Key, Stream};
 
-/// A backbone and the parameters of its language-modelling head; tied weights are the backbone's.
+/// A backbone and the parameters of its language-modelling head; tied weights are the backbone's. Cloning shares everything.
+#[derive(Clone)]
 pub struct LanguageModel {
     pub backbone: Backbone,
-    head: Parameters,
+    pub head: Parameters,
+}
+
+/// Sequences, and what is asked of them.
+pub struct LanguageBatch {
+    pub packed: PackedBatch,
+    pub context: Context,
+    /// The rows of the hidden states that answer; none: all of them.
+    pub rows: Option<Arc<[u32]>>,
+    /// What each of these rows should say, none where it is not asked.
+    pub labels: Vec<Option<u32>>,
 }
 
 impl LanguageModel {
     /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
     pub fn from_pretrained(path: &Path) -> Result<Self> {
-        let (backbone, head) = Backbone::from_pretrained_with(path, Self::specs)?;
+        let (backbone, head) = Backbone::from_pretrained_with(path, Self::head_specs)?;
         Ok(Self { backbone, head })
     }
 
+    /// A backbone with a head that begins anew, but for what it shares with the backbone.
+    pub fn new(backbone: &Backbone, seed: u64) -> Result<Self> {
+        let specs = Self::head_specs(&backbone.config);
+        let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
+        Ok(Self { backbone: backbone.clone(), head: specs.iter().map(begin).collect::<Result<_>>()? })
+    }
+
+    /// The same model with other values of its parameters.
+    #[must_use]
+    pub fn with_params(&self, all: &Parameters) -> Self {
+        let in_head = |name: &str| self.head.get(name).is_ok();
+        let report = LoadReport { missing: Vec::new(), ..(*self.backbone.report).clone() };
+        Self { backbone: self.backbone.with_params(all.filter(|n| !in_head(n)), report), head: all.filter(in_head) }
+    }
+
     /// The parameters that the backbone does not have already.
-    fn specs(config: &Config) -> Vec<Spec> {
-        let backbone = Transformer::specs(config);
+    pub fn head_specs(config: &Config) -> Vec<Spec> {
+        let backbone = Backbone::specs(config);
         let mut specs = Head::specs(config, &config.language, config.vocab_size);
         specs.retain(|spec| backbone.iter().all(|own| own.name != spec.name));
         specs
     }
 
-    /// Logits of the tokens `rows` of a batch, `[rows, vocab_size]`: for causal models of the token after each, for others of
-    /// each itself.
-    pub fn logits(&self, batch: &PackedBatch, rows: &[u32], precision: Precision) -> Result<Value> {
-        let config = &self.backbone.config;
-        let all: Parameters =
-            self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect();
-        let head = Head::load(&all, config, &config.language, config.vocab_size)?;
-        let encoder = self.backbone.encoder(precision)?;
-        in_pool(|| {
-            let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
-            head.forward(&embedding(&hidden, rows.into())?, Mode::inference())
-        })
+    /// Parameters of backbone and head by name.
+    pub fn params(&self) -> Parameters {
+        self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
+    }
+
+    /// Encoder and head, which learn nothing, with products in `precision`.
+    pub fn network(&self, precision: Precision) -> Result<LanguageNetwork> {
+        LanguageNetwork::load(&self.params(), &self.backbone.config, precision)
     }
 
     /// What a causal model expects after each text: the `n` likeliest tokens, ids and probabilities.
     pub fn next_tokens(&self, texts: &[String], n: usize, precision: Precision) -> Result<Vec<Vec<(u32, f32)>>> {
         let encodings = self.backbone.encode(texts, None, None)?;
         let batch = PackedBatch::collate(&encodings, (0..texts.len()).collect());
-        let logits = self.logits(&batch, &batch.last_tokens(), precision)?;
+        let (rows, network) = (batch.last_tokens(), self.network(precision)?);
+        let logits = in_pool(|| network.logits(&batch, &Context::default(), Some(rows)))?;
         let logits = values(logits.tensor())?;
         Ok(logits.chunks_exact(self.backbone.config.vocab_size).map(|row| likeliest(row, n)).collect())
+    }
+
+    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight
+    /// file is larger than `max_shard_bytes`.
+    pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
+        let config = &self.backbone.config;
+        let mut raw = config.raw.clone();
+        raw.insert("architectures".into(), json!([config.class(config.family.language_class)]));
+        let same = |written: &Path| self.is_same(&Self::load(written)?.0);
+        saving::save(dir, &self.backbone, &self.head, &raw, metadata, max_shard_bytes, same)
+    }
+
+    fn is_same(&self, read_back: &Self) -> Result<bool> {
+        let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
+        let expected = |model: &Self| model.next_tokens(&probe, 3, Precision::F32);
+        Ok(expected(self)? == expected(read_back)? && same_values(&self.params(), &read_back.params())?)
+    }
+
+    /// Read what [`LanguageModel::save`] wrote: the model and the metadata.
+    pub fn load(dir: &Path) -> Result<(Self, String)> {
+        let hint = "; this directory was not written by save(). Read it with LanguageModel.from_pretrained";
+        let (backbone, head, metadata) = saving::load(dir, hint, Self::head_specs)?;
+        Ok((Self { backbone, head }, metadata))
+    }
+}
+
+/// Encoder and head.
+pub struct LanguageNetwork {
+    encoder: Transformer,
+    head: Head,
+    n_layers: usize,
+    precision: Precision,
+}
+
+impl LanguageNetwork {
+    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        Ok(Self {
+            encoder: Transformer::load(params, config, precision)?,
+            head: Head::load(params, config, &config.language, config.vocab_size, precision)?,
+            n_layers: config.num_hidden_layers,
+            precision,
+        })
+    }
+
+    /// What the last map of the head takes, of these rows.
+    fn answers(
+        &self,
+        batch: &PackedBatch,
+        context: &Context,
+        rows: Option<Arc<[u32]>>,
+        mode: Mode,
+    ) -> Result<Value> {
+        let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, &mut |_, _| Ok(()))?;
+        let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
+        self.head.before_output(&hidden, mode)
+    }
+
+    /// The summed loss of the rows that are asked, divided by `normalizer`.
+    pub fn loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<Value> {
+        let LanguageBatch { packed, context, rows, labels } = batch;
+        let answers = self.answers(&packed, &context, rows, mode)?;
+        vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)
+    }
+
+    /// The loss of each row, none where it is not asked.
+    pub fn losses(&self, batch: &LanguageBatch) -> Result<Vec<Option<f32>>> {
+        let answers = self.answers(&batch.packed, &batch.context, batch.rows.clone(), Mode::inference())?;
+        token_losses(&answers, self.head.output(), &batch.labels, self.precision)
+    }
+
+    /// Logits of these rows, `[rows, V]`: for causal models of the token after each, for others of each itself.
+    pub fn logits(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>) -> Result<Value> {
+        let hidden = self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
+        let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
+        self.head.forward(&hidden, Mode::inference())
     }
 }
 
 /// The `n` largest of `softmax(logits)`, with their positions.
-fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
+pub(super) fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();

@@ -3,6 +3,7 @@
 use crate::autograd::Value;
 use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, Spec};
 use crate::error::Result;
+use crate::kernels::affine::Affine;
 use crate::kernels::dropout::dropout;
 use crate::product::Precision;
 
@@ -52,10 +53,16 @@ impl Head {
         specs
     }
 
-    /// From parameters; those that are trained receive gradients.
-    pub fn load(params: &Parameters, config: &Config, options: &HeadOptions, n_outputs: usize) -> Result<Self> {
+    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    pub fn load(
+        params: &Parameters,
+        config: &Config,
+        options: &HeadOptions,
+        n_outputs: usize,
+        precision: Precision,
+    ) -> Result<Self> {
         let maps = Maps::of(config, options, n_outputs);
-        let linear = |map: &Map, activation| Linear::load(params, map, activation, Precision::F32);
+        let linear = |map: &Map, activation| Linear::load(params, map, activation, precision);
         let activation = options.dense.as_ref().map(|dense| dense.activation);
         Ok(Self {
             dense: maps.dense.as_ref().map(|map| linear(map, activation)).transpose()?,
@@ -68,6 +75,16 @@ impl Head {
 
     /// Hidden states `[B, D]` to logits `[B, C]`.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
+        self.output.forward(&self.before_output(x, mode)?)
+    }
+
+    /// The last map.
+    pub(crate) fn output(&self) -> &Affine {
+        self.output.affine()
+    }
+
+    /// Hidden states `[B, D]` to what the last map takes.
+    pub(crate) fn before_output(&self, x: &Value, mode: Mode) -> Result<Value> {
         let drop = |x: Value, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
         let mut x = x.clone();
         if let Some(dense) = &self.dense {
@@ -76,6 +93,6 @@ impl Head {
         if let Some(norm) = &self.norm {
             x = norm.forward(&x)?;
         }
-        self.output.forward(&drop(x, "classifier", self.last_dropout)?)
+        drop(x, "classifier", self.last_dropout)
     }
 }

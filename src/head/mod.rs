@@ -2,8 +2,9 @@
 
 mod language_model;
 mod layers;
+mod saving;
 mod sequence_classifier;
 
-pub use language_model::LanguageModel;
+pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
 pub use layers::Head;
 pub use sequence_classifier::SequenceClassifier;

@@ -2,19 +2,14 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::layers::Head;
-use crate::backbone::{
-    Backbone, Checkpoint, Config, LoadReport, METADATA, Mode, Parameters, Spec, collect_rows, replaced_files,
-    same_values, stage_common, stage_weights,
-};
+use super::saving;
+use crate::backbone::{Backbone, Config, LoadReport, Mode, Parameters, Spec, collect_rows, same_values};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::files::Staged;
 use crate::product::Precision;
-use crate::rng::{Key, Stream};
 use crate::text::Encodings;
 
 /// A fitted classifier. Immutable; cloning shares everything.
@@ -29,13 +24,7 @@ pub struct SequenceClassifier {
 impl SequenceClassifier {
     /// The parameters of backbone and head.
     pub fn specs(backbone: &Backbone, n_outputs: usize) -> Vec<Spec> {
-        Self::specs_of(&backbone.config, n_outputs)
-    }
-
-    fn specs_of(config: &Config, n_outputs: usize) -> Vec<Spec> {
-        let mut specs = Backbone::specs(config);
-        specs.extend(Self::head_specs(config, n_outputs));
-        specs
+        [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, n_outputs)].concat()
     }
 
     /// The parameters that a backbone does not have already.
@@ -77,7 +66,7 @@ impl SequenceClassifier {
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
         let encoder = self.backbone.encoder(precision)?;
-        let head = Head::load(&params, config, &config.classifier, self.n_outputs()?)?;
+        let head = Head::load(&params, config, &config.classifier, self.n_outputs()?, Precision::F32)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
@@ -99,17 +88,9 @@ impl SequenceClassifier {
         if labels.len() != self.n_outputs()? {
             return Err(Error::Value(format!("got {} labels for {} outputs", labels.len(), self.n_outputs()?)));
         }
-        let mut staged = Staged::begin(dir)?;
-        stage_common(&mut staged, &self.backbone, &self.config(labels, multi_label))?;
-        staged.write(METADATA, metadata.as_bytes())?;
-        let prefix = self.backbone.config.family.names.prefix;
-        let named = |(name, tensor): (&str, &Tensor)| (format!("{prefix}{name}"), tensor.clone());
-        let mut tensors: Vec<(String, Tensor)> = self.backbone.params.iter().map(named).collect();
-        tensors.extend(self.head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
-        stage_weights(&mut staged, tensors, max_shard_bytes)?;
-        let (read_back, _) = Self::load(staged.directory())?;
-        self.compare(&read_back, dir)?;
-        staged.commit(replaced_files)
+        let config = self.config(labels, multi_label);
+        let same = |written: &Path| self.is_same(&Self::load(written)?.0);
+        saving::save(dir, &self.backbone, &self.head, &config, metadata, max_shard_bytes, same)
     }
 
     fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {
@@ -125,7 +106,7 @@ impl SequenceClassifier {
         config
     }
 
-    fn compare(&self, read_back: &Self, dir: &Path) -> Result<()> {
+    fn is_same(&self, read_back: &Self) -> Result<bool> {
         let limit = self.backbone.max_length().min(64);
         let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
         let encodings = self.backbone.tokenizer.encode(&probe, None, limit)?;
@@ -133,33 +114,16 @@ impl SequenceClassifier {
         let same_logits = logits(self)?.iter().zip(logits(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
         let again = read_back.backbone.tokenizer.encode(&probe, None, limit)?;
         let same_tokens = (0..probe.len()).all(|i| encodings.ids(i) == again.ids(i));
-        if same_logits && same_tokens && same_values(&self.params(), &read_back.params())? {
-            return Ok(());
-        }
-        Err(Error::Weights(format!(
-            "{}: what was written does not read back as the same model; nothing was replaced",
-            dir.display()
-        )))
+        Ok(same_logits && same_tokens && same_values(&self.params(), &read_back.params())?)
     }
 
     /// Read what [`SequenceClassifier::save`] wrote: the model and the metadata.
     pub fn load(dir: &Path) -> Result<(Self, String)> {
-        let (config, side_files) = Backbone::read_directory(dir)?;
-        let path = dir.join(METADATA);
-        if !path.is_file() {
-            let hint = "; this directory was not written by save(). Read it with Backbone.from_pretrained and fit a TextClassifier";
-            return Err(Error::NotFound { path, hint: hint.into() });
-        }
-        let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-        let n_outputs = config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
-        let (specs, names) = (Self::specs_of(&config, n_outputs), &config.family.names);
-        let (params, report) =
-            Checkpoint::open(dir)?.load(names, &specs, |_| false, |_| false, Key::new(0, Stream::Init))?;
-        let own: Vec<String> = Self::head_specs(&config, n_outputs).into_iter().map(|spec| spec.name).collect();
-        let in_head = |name: &str| own.iter().any(|own| own == name);
-        let backbone =
-            Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, dir.display().to_string())?;
-        Ok((Self { backbone, head: params.filter(in_head) }, metadata))
+        let hint = "; this directory was not written by save(). Read it with Backbone.from_pretrained and fit a TextClassifier";
+        let n_outputs = |config: &Config| config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
+        let head = |config: &Config| Self::head_specs(config, n_outputs(config));
+        let (backbone, head, metadata) = saving::load(dir, hint, head)?;
+        Ok((Self { backbone, head }, metadata))
     }
 
     /// True where a parameter is the head's: new, or a pooler that the checkpoint did not have.

@@ -18,6 +18,8 @@
 
 use std::ops::Range;
 
+use serde::Deserialize;
+
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
@@ -27,7 +29,8 @@ const SPAN_ENDS: f64 = 0.2;
 const LONGEST: i32 = 10;
 
 /// What is chosen together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     Token,
     Word,

@@ -6,12 +6,14 @@
 
 mod causal;
 mod classification;
+mod language;
 mod masked;
 mod permutation;
 mod replaced;
 
 pub use causal::next_tokens;
 pub use classification::{Classification, Labels};
+pub use language::{Collator, LanguageObjective, Sequence};
 pub use masked::{Masked, MaskedLM, Unit};
 pub use permutation::Permutation;
 pub use replaced::{Replaced, sample};

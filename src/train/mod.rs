@@ -5,6 +5,7 @@ mod fit;
 mod memory;
 mod monitor;
 mod network;
+mod optimisation;
 mod options;
 mod plan;
 mod run;

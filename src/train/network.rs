@@ -9,6 +9,7 @@ use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::head::Head;
 use crate::kernels::embedding::embedding;
+use crate::product::Precision;
 use crate::text::Encodings;
 
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.
@@ -58,7 +59,7 @@ impl<'a> Network<'a> {
     /// From parameters; those that are trained receive gradients. The encoder's products are computed in the options' precision.
     pub fn load(params: &Parameters, config: &'a Config, options: &FitOptions) -> Result<Self> {
         let encoder = Transformer::load(params, config, options.precision)?;
-        let head = Head::load(params, config, &config.classifier, options.n_outputs)?;
+        let head = Head::load(params, config, &config.classifier, options.n_outputs, Precision::F32)?;
         Ok(Self { encoder, head, config })
     }
 

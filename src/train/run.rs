@@ -7,30 +7,23 @@ use candle_core::Tensor;
 use super::batches::Batches;
 use super::monitor::Monitor;
 use super::network::{Inputs, Network};
+use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::options::FitOptions;
 use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Mode, Parameters};
 use crate::batch::in_order_of_length;
-use crate::compute::{in_pool, release, values};
+use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
 use crate::objective::{Classification, Labels};
-use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
 use crate::report::{Record, Summary};
 use crate::rng::{Key, Stream};
 
-/// Values of the trained parameters at some moment.
-type Snapshot = Vec<Tensor>;
-
 pub(super) struct Run<'a> {
     frozen: &'a Parameters,
-    trainable: Vec<Trainable>,
-    gradients: Gradients,
+    optimisation: Optimisation<'a>,
     network: Network<'a>,
-    optimiser: AdamW,
-    schedule: Schedule,
-    strategy: &'a Strategy,
     objective: &'a Classification,
     options: &'a FitOptions,
     dropout: Key,
@@ -42,15 +35,6 @@ pub(super) struct Run<'a> {
     kept: Option<Snapshot>,
     since_best: usize,
     summary: Summary,
-}
-
-/// All parameters by name, the trained ones with their present values and without gradients.
-fn with_trained(all: &Parameters, trainable: &[Trainable]) -> Parameters {
-    let mut params = all.clone();
-    for p in trainable {
-        params.insert(&p.name, p.tensor.clone());
-    }
-    params
 }
 
 impl<'a> Run<'a> {
@@ -65,23 +49,11 @@ impl<'a> Run<'a> {
         total_steps: usize,
         started: Instant,
     ) -> Result<Self> {
-        let trainable = plan.trainable(params)?;
-        // Weights mapped from a file were read to be copied, and are not needed in memory any more.
-        release();
-        let gradients = Gradients::new(&trainable);
-        let mut learning = params.clone();
-        for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            learning.insert_trained(&p.name, p.tensor.clone(), slot)?;
-        }
-        let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
+        let (optimisation, learning) = Optimisation::begin(params, plan, strategy, total_steps)?;
         Ok(Self {
             frozen: params,
             network: Network::load(&learning, &backbone.config, options)?,
-            optimiser: AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon),
-            schedule: Schedule { kind: strategy.schedule, warmup_steps, total_steps },
-            trainable,
-            gradients,
-            strategy,
+            optimisation,
             objective,
             options,
             dropout: Key::new(options.seed, Stream::Dropout),
@@ -103,7 +75,7 @@ impl<'a> Run<'a> {
         batches: &Batches,
         monitor: &mut dyn Monitor,
     ) -> Result<()> {
-        let total = self.schedule.total_steps;
+        let total = self.optimisation.schedule.total_steps;
         for epoch in 0.. {
             let steps = batches.steps(epoch);
             let n_steps = steps.len();
@@ -153,71 +125,29 @@ impl<'a> Run<'a> {
             self.summary.last.step += 1;
             return Ok(self.summary.last.clone());
         }
-        let factor = self.schedule.factor(step);
-        let (loss, norm) = in_pool(|| -> Result<(f64, f64)> {
-            self.gradients.clear();
-            let mut loss = 0.0;
-            for (i, examples) in groups.iter().enumerate() {
-                let mode = Mode::training(self.dropout.child(step as u64).child(i as u64));
-                let logits = self.network.logits(inputs, examples, mode.recomputing(self.options.recompute))?;
-                let batch_loss = self.objective.loss(&logits, labels, examples, normalizer)?;
-                let value = f64::from(batch_loss.scalar()?);
-                if !value.is_finite() {
-                    return Err(not_finite("loss", value, step + 1, i, examples));
-                }
-                loss += value;
-                // Nothing else may hold what the backward pass is to free.
-                drop(logits);
-                batch_loss.backward()?;
-            }
-            if self.optimiser.steps() == 0 {
-                self.audit()?;
-            }
-            let norm = self.gradients.norm();
-            if !norm.is_finite() {
-                return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &all));
-            }
-            let scale = self.strategy.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
-            self.optimiser.step(&self.trainable, &self.gradients, scale, factor)?;
-            Ok((loss, norm))
+        let (network, objective, options, dropout) = (&self.network, self.objective, self.options, self.dropout);
+        let stepped = self.optimisation.step(step, groups, |i| {
+            let mode = Mode::training(dropout.child(step as u64).child(i as u64)).recomputing(options.recompute);
+            let logits = network.logits(inputs, &groups[i], mode)?;
+            objective.loss(&logits, labels, &groups[i], normalizer)
         })?;
-        self.losses = (self.losses.0 + loss, self.losses.1 + 1);
+        self.losses = (self.losses.0 + stepped.loss, self.losses.1 + 1);
         Ok(Record {
             step: step + 1,
-            loss,
-            learning_rate: self.strategy.learning_rate * factor,
-            grad_norm: norm,
+            loss: stepped.loss,
+            learning_rate: stepped.learning_rate,
+            grad_norm: stepped.grad_norm,
             ..Record::default()
         })
     }
 
-    /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
-    fn audit(&self) -> Result<()> {
-        let problems = self.gradients.audit(&self.trainable);
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Training(format!(
-            "step 1: {} of {} trained parameters received no usable gradient:\n  {}",
-            problems.len(),
-            self.trainable.len(),
-            problems.join("\n  ")
-        )))
-    }
-
-    /// The last update may have been the one that overflowed: the loss would tell only a step later.
     fn check_weights(&self) -> Result<()> {
-        for p in &self.trainable {
-            if !in_pool(|| is_finite(&p.tensor))? {
-                return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, self.summary.last.step, 0, &[]));
-            }
-        }
-        Ok(())
+        self.optimisation.check_weights(self.summary.last.step)
     }
 
     /// The network with its present weights; its passes keep nothing for a backward.
     fn without_gradients(&self) -> Result<Network<'a>> {
-        Network::load(&with_trained(self.frozen, &self.trainable), self.network.config(), self.options)
+        Network::load(&self.optimisation.current(self.frozen), self.network.config(), self.options)
     }
 
     /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
@@ -285,7 +215,7 @@ impl<'a> Run<'a> {
     /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
     fn keep(&mut self) -> Result<()> {
         self.kept = None;
-        self.kept = Some(self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect::<Result<Snapshot>>()?);
+        self.kept = Some(self.optimisation.snapshot()?);
         Ok(())
     }
 
@@ -294,31 +224,11 @@ impl<'a> Run<'a> {
         let evaluated = self.summary.best_step.is_some();
         let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
         let doubtful = failed || self.check_weights().is_err();
-        let current = with_trained(self.frozen, &self.trainable);
         let params = match self.kept {
-            Some(kept) if evaluated || doubtful => {
-                let mut params = current;
-                for (p, tensor) in self.trainable.iter().zip(kept) {
-                    params.insert(&p.name, tensor);
-                }
-                Some(params)
-            }
+            Some(kept) if evaluated || doubtful => Some(self.optimisation.at(self.frozen, kept)),
             _ if doubtful || self.summary.last.step == 0 => None,
-            _ => Some(current),
+            _ => Some(self.optimisation.current(self.frozen)),
         };
         (params, self.summary)
     }
-}
-
-fn not_finite(what: &str, value: f64, step: usize, batch: usize, examples: &[usize]) -> Error {
-    let shown: Vec<String> = examples.iter().take(8).map(ToString::to_string).collect();
-    let texts = match examples.len() {
-        0 => String::new(),
-        n if n > shown.len() => format!(" (texts {}, ...)", shown.join(", ")),
-        _ => format!(" (texts {})", shown.join(", ")),
-    };
-    Error::Training(format!(
-        "step {step}, batch {batch}: the {what} is {value}{texts}. The weights go back to the last evaluation or end of an epoch; \
-         before the first of them nothing is kept. A smaller learning_rate, a warm-up or a smaller max_grad_norm usually mends this"
-    ))
 }

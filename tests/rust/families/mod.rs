@@ -132,12 +132,12 @@ impl Reference {
     fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
         let options = &self.config.classifier;
         let pooled = options.pooling.apply(&self.hidden(params, batch, precision)?, batch)?;
-        Head::load(params, &self.config, options, 3)?.forward(&pooled, Mode::inference())
+        Head::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
     }
 
     fn token_logits(&self, params: &Parameters, batch: &PackedBatch) -> Result<Value, Error> {
         let hidden = self.hidden(params, batch, Precision::F32)?;
-        Head::load(params, &self.config, &self.config.language, self.config.vocab_size)?
+        Head::load(params, &self.config, &self.config.language, self.config.vocab_size, Precision::F32)?
             .forward(&hidden, Mode::inference())
     }
 

@@ -125,7 +125,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
         let rows = context.rows(batch)?.predictions;
         let layers = config.num_hidden_layers;
         let hidden = encoder.forward_within(batch, &context, layers, Mode::inference(), &mut |_, _| Ok(()))?;
-        Head::load(params, config, &config.language, config.vocab_size)?
+        Head::load(params, config, &config.language, config.vocab_size, Precision::F32)?
             .forward(&embedding(&hidden, rows)?, Mode::inference())
     };
     let alone = Prediction {

@@ -1,0 +1,64 @@
+//! Models with a head, as Hugging Face directories.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use serde_json::{Map, Value};
+
+use crate::backbone::{
+    Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, stage_common, stage_weights,
+};
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::rng::{Key, Stream};
+
+/// Write a backbone with a head, its `config.json` and `metadata`; check by `same` what reads back from there; then replace
+/// what was in `dir`. No weight file is larger than `max_shard_bytes`.
+pub(super) fn save(
+    dir: &Path,
+    backbone: &Backbone,
+    head: &Parameters,
+    config: &Map<String, Value>,
+    metadata: &str,
+    max_shard_bytes: u64,
+    same: impl FnOnce(&Path) -> Result<bool>,
+) -> Result<()> {
+    let mut staged = Staged::begin(dir)?;
+    stage_common(&mut staged, backbone, config)?;
+    staged.write(METADATA, metadata.as_bytes())?;
+    let prefix = backbone.config.family.names.prefix;
+    let named = |(name, tensor): (&str, &Tensor)| (format!("{prefix}{name}"), tensor.clone());
+    let mut tensors: Vec<(String, Tensor)> = backbone.params.iter().map(named).collect();
+    tensors.extend(head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    stage_weights(&mut staged, tensors, max_shard_bytes)?;
+    if !same(staged.directory())? {
+        return Err(Error::Weights(format!(
+            "{}: what was written does not read back as the same model; nothing was replaced",
+            dir.display()
+        )));
+    }
+    staged.commit(replaced_files)
+}
+
+/// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` says what else to do with a directory without metadata.
+pub(super) fn load(
+    dir: &Path,
+    hint: &str,
+    head_specs: impl FnOnce(&crate::backbone::Config) -> Vec<Spec>,
+) -> Result<(Backbone, Parameters, String)> {
+    let (config, side_files) = Backbone::read_directory(dir)?;
+    let path = dir.join(METADATA);
+    if !path.is_file() {
+        return Err(Error::NotFound { path, hint: hint.into() });
+    }
+    let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let own = head_specs(&config);
+    let specs = [Backbone::specs(&config), own.clone()].concat();
+    let none = |_: &str| false;
+    let (params, report) =
+        Checkpoint::open(dir)?.load(&config.family.names, &specs, none, none, Key::new(0, Stream::Init))?;
+    let in_head = |name: &str| own.iter().any(|own| own.name == name);
+    let source = dir.display().to_string();
+    let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, source)?;
+    Ok((backbone, params.filter(in_head), metadata))
+}

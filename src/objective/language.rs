@@ -1,0 +1,141 @@
+//! The objectives of language models: what is made of a few sequences, and which models can be asked for it.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::causal::next_tokens;
+use super::masked::{MaskedLM, Unit};
+use super::permutation::Permutation;
+use crate::backbone::{Backbone, Context, Prediction};
+use crate::batch::PackedBatch;
+use crate::error::{Error, Result};
+use crate::head::LanguageBatch;
+use crate::rng::Key;
+use crate::text::{Encodings, Frame, Role};
+
+/// What a language model learns from.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LanguageObjective {
+    /// Each token from those before it. A stream is all documents one after another, else they do not see each other.
+    Causal { stream: bool },
+    /// Hidden tokens from those around them.
+    Masked { rate: f64, unit: Unit },
+    /// Tokens in a random order, each from those before it in this order (XLNet).
+    Permutation {},
+}
+
+/// Makes batches of sequences.
+pub struct Collator {
+    frame: Frame,
+    how: How,
+}
+
+enum How {
+    Causal,
+    Masked(MaskedLM),
+    Permutation,
+}
+
+impl LanguageObjective {
+    /// For a backbone; an error says which objectives it can serve.
+    pub fn collator(&self, backbone: &Backbone) -> Result<Collator> {
+        let (config, tokenizer) = (&backbone.config, &backbone.tokenizer);
+        let (causal, relative) = (config.is_causal(), config.attention.relative.is_some());
+        let serves = match self {
+            Self::Causal { .. } => causal,
+            Self::Masked { .. } => !causal && !relative,
+            Self::Permutation {} => relative && !causal,
+        };
+        if !serves {
+            let (can, which) = match (causal, relative) {
+                (true, _) => ("sees what came before alone", "CausalLM()"),
+                (_, true) => ("has two streams", "PermutationLM()"),
+                _ => ("sees every token", "MaskedLM()"),
+            };
+            return Err(Error::Value(format!(
+                "objective: {} {can}; it can be trained with {which}",
+                config.class("Model").trim_end_matches("Model")
+            )));
+        }
+        let how = match self {
+            Self::Causal { .. } => How::Causal,
+            Self::Permutation {} => How::Permutation,
+            Self::Masked { rate, unit } => {
+                let mask = tokenizer.with_role(Role::Mask, &backbone.side_files, &config.raw)?;
+                let mask = mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))?;
+                let special = tokenizer.special_ids();
+                How::Masked(MaskedLM::new(*rate, *unit, mask, tokenizer.vocab_size(), &special)?)
+            }
+        };
+        Ok(Collator { frame: tokenizer.frame()?, how })
+    }
+}
+
+/// A sequence of a corpus: ids, and whether each continues the word of the one before.
+pub struct Sequence {
+    pub ids: Vec<u32>,
+    pub continues: Vec<bool>,
+}
+
+impl Collator {
+    /// Special tokens that each sequence gets.
+    pub fn n_special(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// A batch of sequences, each with its own key.
+    pub fn collate(&self, sequences: &[(Sequence, Key)]) -> Result<LanguageBatch> {
+        let (before, after) = (&self.frame.before, &self.frame.after);
+        let mut texts = Vec::with_capacity(sequences.len());
+        let (mut labels, mut rows, mut first) = (Vec::new(), Vec::new(), 0u32);
+        let (mut positions, mut starts, mut hidden) = (Vec::new(), vec![0u32], Vec::new());
+        for (sequence, key) in sequences {
+            let own = sequence.ids.iter().map(|&id| (id, self.frame.segment));
+            let framed = before.iter().copied().chain(own).chain(after.iter().copied());
+            let (mut ids, segments): (Vec<u32>, Vec<u8>) = framed.unzip();
+            let is_special: Vec<bool> = std::iter::repeat_n(true, before.len())
+                .chain(std::iter::repeat_n(false, sequence.ids.len()))
+                .chain(std::iter::repeat_n(true, after.len()))
+                .collect();
+            match &self.how {
+                How::Causal => labels.extend(next_tokens(&ids)),
+                How::Masked(masking) => {
+                    let none = |n| std::iter::repeat_n(false, n);
+                    let continues = none(before.len()).chain(sequence.continues.iter().copied()).chain(none(after.len()));
+                    let masked = masking.apply(&ids, &continues.collect::<Vec<_>>(), &is_special, *key)?;
+                    ids = masked.ids;
+                    for (i, label) in masked.labels.into_iter().enumerate().filter(|(_, label)| label.is_some()) {
+                        labels.push(label);
+                        rows.push(first + i as u32);
+                    }
+                }
+                How::Permutation => {
+                    let permutation = Permutation::draw(&is_special, *key);
+                    labels.extend(permutation.targets.iter().map(|&target| Some(ids[target as usize])));
+                    hidden.extend(permutation.hidden());
+                    positions.extend(permutation.targets);
+                    starts.push(positions.len() as u32);
+                }
+            }
+            first += ids.len() as u32;
+            texts.push((ids, segments));
+        }
+        let packed = PackedBatch::collate(&Encodings::from_ids(&texts), (0..texts.len()).collect());
+        let mut context = Context::default();
+        let rows: Option<Arc<[u32]>> = match &self.how {
+            How::Causal => None,
+            How::Masked(_) => Some(rows.into()),
+            How::Permutation => {
+                context.prediction = Some(Prediction {
+                    positions: positions.into(),
+                    cu_seqlens: starts.into(),
+                    hidden: hidden.into(),
+                });
+                Some(context.rows(&packed)?.predictions)
+            }
+        };
+        Ok(LanguageBatch { packed, context, rows, labels })
+    }
+}

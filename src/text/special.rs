@@ -1,0 +1,88 @@
+//! Special tokens: those around a text, and those that have a part to play.
+
+use tokenizers::Encoding;
+
+use super::settings::Settings;
+use super::side_files::SideFiles;
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+/// A token with a part to play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Stands in the place of a token to be predicted.
+    Mask,
+    /// Ends a document.
+    End,
+}
+
+/// What stands around a single text, as ids and segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub before: Vec<(u32, u8)>,
+    pub after: Vec<(u32, u8)>,
+    /// Of the text's own tokens.
+    pub segment: u8,
+}
+
+impl Frame {
+    /// Special tokens in each sequence.
+    pub fn len(&self) -> usize {
+        self.before.len() + self.after.len()
+    }
+
+    /// True if texts stand alone.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Tokenizer {
+    /// What the tokenizer puts around a single text.
+    pub fn frame(&self) -> Result<Frame> {
+        let failed = |e: &dyn std::fmt::Display| Error::Data(format!("tokenizer: {e}"));
+        let encoding: Encoding = self.inner.encode("a", true).map_err(|e| failed(&e))?;
+        let special = encoding.get_special_tokens_mask();
+        let own = special.iter().position(|&special| special == 0);
+        let Some((first, last)) = own.zip(special.iter().rposition(|&special| special == 0)) else {
+            return Err(failed(&"gives no token for the letter a"));
+        };
+        let token = |i: usize| {
+            let segment = u8::try_from(encoding.get_type_ids()[i]).map_err(|_| failed(&"gives segments above 255"))?;
+            Ok((encoding.get_ids()[i], segment))
+        };
+        Ok(Frame {
+            before: (0..first).map(token).collect::<Result<_>>()?,
+            after: (last + 1..special.len()).map(token).collect::<Result<_>>()?,
+            segment: token(first)?.1,
+        })
+    }
+
+    /// Ids of all special tokens, sorted.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let decoder = self.inner.get_added_tokens_decoder();
+        let mut ids: Vec<u32> = decoder.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The token with a role: the one that the files beside the tokenizer name, else that of `config.json`, else a special
+    /// token of a common name.
+    pub fn with_role(
+        &self,
+        role: Role,
+        files: &SideFiles,
+        config: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Option<u32>> {
+        let (key, common): (&str, &[&str]) = match role {
+            Role::Mask => ("mask_token", &["[MASK]", "<mask>"]),
+            Role::End => ("eos_token", &["<|endoftext|>", "</s>", "<|im_end|>", "<eop>", "[SEP]"]),
+        };
+        let settings = Settings::read(files, None)?;
+        let named = settings.token(key).and_then(|token| self.inner.token_to_id(token));
+        let id = config.get(&format!("{key}_id")).and_then(|value| value.as_array().map_or(Some(value), |all| all.first()));
+        let id = id.and_then(serde_json::Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        let id = id.filter(|id| self.inner.id_to_token(*id).is_some());
+        Ok(named.or(id).or_else(|| common.iter().find_map(|token| self.inner.token_to_id(token))))
+    }
+}

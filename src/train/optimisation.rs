@@ -1,0 +1,150 @@
+//! Optimiser steps: the gradients of one or several batches, checked, clipped and applied.
+
+use candle_core::Tensor;
+
+use super::plan::Plan;
+use super::strategy::Strategy;
+use crate::autograd::Value;
+use crate::backbone::Parameters;
+use crate::compute::{in_pool, release};
+use crate::error::{Error, Result};
+use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
+
+/// Values of the trained parameters at some moment.
+pub(super) type Snapshot = Vec<Tensor>;
+
+/// What learns, and how.
+pub(super) struct Optimisation<'a> {
+    trainable: Vec<Trainable>,
+    gradients: Gradients,
+    pub optimiser: AdamW,
+    pub schedule: Schedule,
+    strategy: &'a Strategy,
+}
+
+/// What came of one step.
+pub(super) struct Stepped {
+    /// The sum of the batches' losses.
+    pub loss: f64,
+    /// Before clipping.
+    pub grad_norm: f64,
+    pub learning_rate: f64,
+}
+
+impl<'a> Optimisation<'a> {
+    /// For the parameters that learn by the plan; and all parameters, those among them with a place for their gradient.
+    pub fn begin(
+        params: &Parameters,
+        plan: &Plan,
+        strategy: &'a Strategy,
+        total_steps: usize,
+    ) -> Result<(Self, Parameters)> {
+        let trainable = plan.trainable(params)?;
+        // Weights mapped from a file were read to be copied, and are not needed in memory any more.
+        release();
+        let gradients = Gradients::new(&trainable);
+        let mut learning = params.clone();
+        for (p, slot) in trainable.iter().zip(gradients.slots()) {
+            learning.insert_trained(&p.name, p.tensor.clone(), slot)?;
+        }
+        let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
+        let optimiser = AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon);
+        let schedule = Schedule { kind: strategy.schedule, warmup_steps, total_steps };
+        Ok((Self { trainable, gradients, optimiser, schedule, strategy }, learning))
+    }
+
+    /// The optimiser step after `step` others: `loss(i)` is that of the batch of the inputs `groups[i]`, such that their sum is
+    /// the step's.
+    pub fn step(
+        &mut self,
+        step: usize,
+        groups: &[Vec<usize>],
+        mut loss: impl FnMut(usize) -> Result<Value> + Send,
+    ) -> Result<Stepped> {
+        let factor = self.schedule.factor(step);
+        let (loss, grad_norm) = in_pool(|| -> Result<(f64, f64)> {
+            self.gradients.clear();
+            let mut sum = 0.0;
+            for (i, inputs) in groups.iter().enumerate() {
+                let loss = loss(i)?;
+                let value = f64::from(loss.scalar()?);
+                if !value.is_finite() {
+                    return Err(not_finite("loss", value, step + 1, i, inputs));
+                }
+                sum += value;
+                loss.backward()?;
+            }
+            if self.optimiser.steps() == 0 {
+                self.audit()?;
+            }
+            let norm = self.gradients.norm();
+            if !norm.is_finite() {
+                return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &groups.concat()));
+            }
+            let scale = self.strategy.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
+            self.optimiser.step(&self.trainable, &self.gradients, scale, factor)?;
+            Ok((sum, norm))
+        })?;
+        Ok(Stepped { loss, grad_norm, learning_rate: self.strategy.learning_rate * factor })
+    }
+
+    /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
+    fn audit(&self) -> Result<()> {
+        let problems = self.gradients.audit(&self.trainable);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Training(format!(
+            "step 1: {} of {} trained parameters received no usable gradient:\n  {}",
+            problems.len(),
+            self.trainable.len(),
+            problems.join("\n  ")
+        )))
+    }
+
+    /// The last update may have been the one that overflowed: the loss would tell only a step later.
+    pub fn check_weights(&self, step: usize) -> Result<()> {
+        for p in &self.trainable {
+            if !in_pool(|| is_finite(&p.tensor))? {
+                return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, step, 0, &[]));
+            }
+        }
+        Ok(())
+    }
+
+    /// `all` parameters by name, the trained ones with their present values and without gradients.
+    pub fn current(&self, all: &Parameters) -> Parameters {
+        let mut params = all.clone();
+        for p in &self.trainable {
+            params.insert(&p.name, p.tensor.clone());
+        }
+        params
+    }
+
+    /// The values that the trained parameters have now.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect()
+    }
+
+    /// `all` parameters by name, the trained ones with the values of some moment.
+    pub fn at(&self, all: &Parameters, snapshot: Snapshot) -> Parameters {
+        let mut params = all.clone();
+        for (p, tensor) in self.trainable.iter().zip(snapshot) {
+            params.insert(&p.name, tensor);
+        }
+        params
+    }
+}
+
+pub(super) fn not_finite(what: &str, value: f64, step: usize, batch: usize, inputs: &[usize]) -> Error {
+    let shown: Vec<String> = inputs.iter().take(8).map(ToString::to_string).collect();
+    let texts = match inputs.len() {
+        0 => String::new(),
+        n if n > shown.len() => format!(" (texts {}, ...)", shown.join(", ")),
+        _ => format!(" (texts {})", shown.join(", ")),
+    };
+    Error::Training(format!(
+        "step {step}, batch {batch}: the {what} is {value}{texts}. The weights go back to the last evaluation or end of an epoch; \
+         before the first of them nothing is kept. A smaller learning_rate, a warm-up or a smaller max_grad_norm usually mends this"
+    ))
+}

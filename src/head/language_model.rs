@@ -164,7 +164,7 @@ impl LanguageNetwork {
 }
 
 /// The `n` largest of `softmax(logits)`, with their positions.
-pub(super) fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
+pub(crate) fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();

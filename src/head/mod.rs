@@ -5,6 +5,7 @@ mod layers;
 mod saving;
 mod sequence_classifier;
 
+pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
 pub use layers::Head;
 pub use sequence_classifier::SequenceClassifier;

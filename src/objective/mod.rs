@@ -10,6 +10,7 @@ mod language;
 mod masked;
 mod permutation;
 mod replaced;
+mod scoring;
 
 pub use causal::next_tokens;
 pub use classification::{Classification, Labels};
@@ -17,3 +18,4 @@ pub use language::{Collator, LanguageObjective, Sequence};
 pub use masked::{Masked, MaskedLM, Unit};
 pub use permutation::Permutation;
 pub use replaced::{Replaced, sample};
+pub use scoring::{fill_masks, token_scores};

@@ -1,0 +1,162 @@
+//! What a language model thinks of texts it is given: the logarithm of the probability of each token, and of what a mask hides.
+
+use std::sync::Arc;
+
+use super::causal::next_tokens;
+use crate::backbone::{Backbone, Context, Prediction};
+use crate::batch::{PackedBatch, in_order_of_length};
+use crate::compute::{in_pool, values};
+use crate::error::{Error, Result};
+use crate::head::{LanguageBatch, LanguageModel};
+use crate::product::Precision;
+use crate::text::{Encodings, Role};
+
+/// How a token is kept from seeing itself.
+enum Hiding {
+    /// A causal model does not see it yet.
+    Causal,
+    /// This token stands in its place.
+    Mask(u32),
+    /// Nothing sees it but itself, and who predicts it sees the rest.
+    Permutation,
+}
+
+impl Hiding {
+    fn of(backbone: &Backbone) -> Result<Self> {
+        let config = &backbone.config;
+        if config.is_causal() {
+            return Ok(Self::Causal);
+        }
+        if config.attention.relative.is_some() {
+            return Ok(Self::Permutation);
+        }
+        Ok(Self::Mask(mask_of(backbone)?))
+    }
+}
+
+fn mask_of(backbone: &Backbone) -> Result<u32> {
+    let mask = backbone.tokenizer.with_role(Role::Mask, &backbone.side_files, &backbone.config.raw)?;
+    mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))
+}
+
+/// The position in a text that is asked for.
+type Question = (usize, usize);
+
+/// The logarithm of the probability of each token of each text, special tokens included but none where nothing can be said of
+/// it. A causal model says it from what came before, which leaves out a first token; the others from all other tokens, one
+/// pass for each (Salazar et al. 2020). `progress` gets the number of tokens done and may stop the work.
+pub fn token_scores(
+    model: &LanguageModel,
+    encodings: &Encodings,
+    batch_tokens: usize,
+    precision: Precision,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<Vec<Option<f32>>>> {
+    let network = model.network(precision)?;
+    let hiding = Hiding::of(&model.backbone)?;
+    let frame = model.backbone.tokenizer.frame()?;
+    let lengths = encodings.lengths();
+    let mut scores: Vec<Vec<Option<f32>>> = lengths.iter().map(|&n| vec![None; n]).collect();
+    let own = |text: usize| frame.before.len()..(lengths[text] - frame.after.len().min(lengths[text]));
+    let questions: Vec<Question> = match hiding {
+        Hiding::Causal => (0..lengths.len()).map(|text| (text, 0)).collect(),
+        _ => (0..lengths.len()).flat_map(|text| own(text).map(move |token| (text, token))).collect(),
+    };
+    let mut done = 0;
+    for batch in in_order_of_length(&questions.iter().map(|q| lengths[q.0]).collect::<Vec<_>>(), batch_tokens) {
+        let asked: Vec<Question> = batch.iter().map(|&i| questions[i]).collect();
+        let batch = ask(encodings, &asked, &hiding)?;
+        let losses = in_pool(|| network.losses(&batch))?;
+        match hiding {
+            Hiding::Causal => {
+                let mut losses = losses.into_iter();
+                for &(text, _) in &asked {
+                    // A row speaks of the token after it.
+                    for score in scores[text].iter_mut().skip(1) {
+                        *score = losses.next().flatten().map(|loss| -loss);
+                    }
+                    losses.next();
+                }
+            }
+            _ => asked.iter().zip(losses).for_each(|(&(text, token), loss)| {
+                scores[text][token] = loss.map(|loss| -loss);
+            }),
+        }
+        done += batch.packed.n_tokens();
+        progress(done)?;
+    }
+    Ok(scores)
+}
+
+/// The likeliest tokens in the place of each mask of a text: ids with their probabilities, the best first.
+pub fn fill_masks(
+    model: &LanguageModel,
+    encodings: &Encodings,
+    text: usize,
+    top: usize,
+    precision: Precision,
+) -> Result<Vec<Vec<(u32, f32)>>> {
+    let hiding = Hiding::of(&model.backbone)?;
+    if matches!(hiding, Hiding::Causal) {
+        let class = model.backbone.config.class("Model");
+        return Err(Error::Value(format!("{class} sees what came before alone and fills no masks; use generate()")));
+    }
+    let mask = mask_of(&model.backbone)?;
+    let ids = encodings.ids(text);
+    let places: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == mask).collect();
+    if places.is_empty() {
+        return Err(Error::Value("the text has no mask token".into()));
+    }
+    let packed = PackedBatch::collate(encodings, vec![text]);
+    let (mut context, mut rows) = (Context::default(), places.iter().map(|&i| i as u32).collect::<Arc<[u32]>>());
+    if let Hiding::Permutation = hiding {
+        let n = ids.len();
+        let hidden = (0..n * n).map(|at| places.contains(&(at % n))).collect();
+        let cu_seqlens = Arc::from([0, places.len() as u32]);
+        context.prediction = Some(Prediction { positions: rows, cu_seqlens, hidden });
+        rows = context.rows(&packed)?.predictions;
+    }
+    let network = model.network(precision)?;
+    let logits = in_pool(|| network.logits(&packed, &context, Some(rows)))?;
+    let logits = values(logits.tensor())?;
+    let rows = logits.chunks_exact(model.backbone.config.vocab_size);
+    Ok(rows.map(|row| crate::head::likeliest(row, top)).collect())
+}
+
+/// A sequence for each question.
+fn ask(encodings: &Encodings, asked: &[Question], hiding: &Hiding) -> Result<LanguageBatch> {
+    let mut texts = Vec::with_capacity(asked.len());
+    let (mut labels, mut rows, mut first, mut hidden) = (Vec::new(), Vec::new(), 0, Vec::new());
+    for &(text, token) in asked {
+        let (mut ids, segments) = (encodings.ids(text).to_vec(), encodings.segments(text).to_vec());
+        let n = ids.len();
+        match hiding {
+            Hiding::Causal => labels.extend(next_tokens(&ids)),
+            Hiding::Mask(mask) => {
+                labels.push(Some(std::mem::replace(&mut ids[token], *mask)));
+                rows.push((first + token) as u32);
+            }
+            Hiding::Permutation => {
+                labels.push(Some(ids[token]));
+                hidden.extend((0..n * n).map(|at| at % n == token));
+            }
+        }
+        first += n;
+        texts.push((ids, segments));
+    }
+    let packed = PackedBatch::collate(&Encodings::from_ids(&texts), (0..texts.len()).collect());
+    let mut context = Context::default();
+    let rows = match hiding {
+        Hiding::Causal => None,
+        Hiding::Mask(_) => Some(rows.into()),
+        Hiding::Permutation => {
+            context.prediction = Some(Prediction {
+                positions: asked.iter().map(|&(_, token)| token as u32).collect(),
+                cu_seqlens: (0..=asked.len() as u32).collect(),
+                hidden: hidden.into(),
+            });
+            Some(context.rows(&packed)?.predictions)
+        }
+    };
+    Ok(LanguageBatch { packed, context, rows, labels })
+}

@@ -8,7 +8,7 @@ use super::gradients::Gradients;
 use super::trainable::Trainable;
 use crate::compute::simd::vectorised;
 use crate::compute::{CHUNK, overwrite};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The optimiser with its state.
 pub struct AdamW {
@@ -31,6 +31,25 @@ impl AdamW {
     /// How many steps were taken.
     pub fn steps(&self) -> i32 {
         self.steps
+    }
+
+    /// First and second moments, the parameters one after another.
+    pub fn moments(&self) -> [&[f32]; 2] {
+        [&self.m, &self.v]
+    }
+
+    /// Go on from moments after `steps` steps.
+    pub fn restore(&mut self, moments: Vec<Vec<f32>>, steps: usize) -> Result<()> {
+        let Ok([m, v]) = <[Vec<f32>; 2]>::try_from(moments) else {
+            return Err(Error::internal("AdamW has two moments"));
+        };
+        if [m.len(), v.len()] != [self.m.len(), self.v.len()] {
+            let (got, expected) = (m.len(), self.m.len());
+            return Err(Error::Training(format!("moments are of {got} values, expected {expected}")));
+        }
+        (self.m, self.v) = (m, v);
+        self.steps = i32::try_from(steps).map_err(|_| Error::Training(format!("{steps} steps are too many")))?;
+        Ok(())
     }
 
     /// One step with gradients scaled by `gradient_scale` and learning rates by `rate_factor`.

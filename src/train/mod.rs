@@ -1,6 +1,7 @@
 //! Strategy -> plan -> steps -> evaluation -> fitted model.
 
 mod batches;
+mod checkpoint;
 mod fit;
 mod memory;
 mod monitor;
@@ -8,6 +9,7 @@ mod network;
 mod optimisation;
 mod options;
 mod plan;
+mod pretraining;
 mod run;
 mod strategy;
 
@@ -16,4 +18,5 @@ pub use memory::{Memory, estimate};
 pub use monitor::Monitor;
 pub use options::FitOptions;
 pub use plan::{ParameterPlan, Plan};
+pub use pretraining::{PretrainOptions, Pretrained, pretrain};
 pub use strategy::{Method, Strategy};

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::autograd::Value;
 use crate::backbone::Parameters;
-use crate::compute::{in_pool, release};
+use crate::compute::{in_pool, overwrite, release, values};
 use crate::error::{Error, Result};
 use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
 
@@ -110,6 +110,30 @@ impl<'a> Optimisation<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What learns.
+    pub fn trainable(&self) -> &[Trainable] {
+        &self.trainable
+    }
+
+    /// Go on from values of each parameter and moments after `steps` steps.
+    pub fn restore(
+        &mut self,
+        value: impl Fn(&str) -> Result<Tensor>,
+        moments: Vec<Vec<f32>>,
+        steps: usize,
+    ) -> Result<()> {
+        for p in &self.trainable {
+            let found = value(&p.name)?;
+            if found.dims() != p.tensor.dims() {
+                let (got, expected) = (found.dims(), p.tensor.dims());
+                return Err(Error::Training(format!("{} is of shape {got:?}, expected {expected:?}", p.name)));
+            }
+            let found = values(&found)?;
+            overwrite(&p.tensor, |values| values.copy_from_slice(&found))?;
+        }
+        self.optimiser.restore(moments, steps)
     }
 
     /// `all` parameters by name, the trained ones with their present values and without gradients.

@@ -3,7 +3,7 @@
 use super::strategy::{Method, Strategy};
 use crate::backbone::{Backbone, Config, Parameters, Spec, Transformer, depth};
 use crate::error::Result;
-use crate::head::SequenceClassifier;
+use crate::head::{LanguageModel, SequenceClassifier};
 use crate::optim::Trainable;
 
 /// What a run does with one parameter.
@@ -24,13 +24,19 @@ pub struct Plan(pub Vec<ParameterPlan>);
 impl Plan {
     /// Compile `strategy` for a backbone with a classification head.
     pub fn compile(strategy: &Strategy, backbone: &Backbone, n_outputs: usize) -> Self {
-        let top = backbone.config.num_hidden_layers + 1;
+        let config = &backbone.config;
+        let learns = |name: &str| match strategy.method {
+            Method::FullFineTuning => !config.is_of_predictions(name),
+            Method::LinearProbing => SequenceClassifier::is_head(name, backbone),
+        };
+        Self::of(strategy, config, SequenceClassifier::specs(backbone, n_outputs), learns)
+    }
+
+    fn of(strategy: &Strategy, config: &Config, specs: Vec<Spec>, learns: impl Fn(&str) -> bool) -> Self {
+        let top = config.num_hidden_layers + 1;
         let row = |spec: Spec| {
-            let trainable = match strategy.method {
-                Method::FullFineTuning => !backbone.config.is_of_predictions(&spec.name),
-                Method::LinearProbing => SequenceClassifier::is_head(&spec.name, backbone),
-            };
-            let below_top = top - depth(&spec.name, &backbone.config);
+            let trainable = learns(&spec.name);
+            let below_top = top - depth(&spec.name, config);
             // The weights of norms have one dimension; biases of heads have two.
             let decays = trainable && spec.shape.len() > 1 && !spec.name.ends_with("bias");
             ParameterPlan {
@@ -46,7 +52,21 @@ impl Plan {
                 shape: spec.shape,
             }
         };
-        Self(SequenceClassifier::specs(backbone, n_outputs).into_iter().map(row).collect())
+        Self(specs.into_iter().map(row).collect())
+    }
+
+    /// Compile `strategy` for a language model; what stands for tokens to predict learns if the objective has `predictions`.
+    pub fn of_language_model(strategy: &Strategy, model: &LanguageModel, predictions: bool) -> Self {
+        let config = &model.backbone.config;
+        let head = LanguageModel::head_specs(config);
+        let in_head = |name: &str| head.iter().any(|spec| spec.name == name);
+        let learns = |name: &str| match strategy.method {
+            _ if config.is_pooler(name) => false,
+            Method::FullFineTuning => predictions || !config.is_of_predictions(name),
+            Method::LinearProbing => in_head(name),
+        };
+        let specs = [Backbone::specs(config), head.clone()].concat();
+        Self::of(strategy, config, specs, learns)
     }
 
     /// True if nothing of the encoder learns: its output can be computed once.

@@ -1,0 +1,127 @@
+//! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, and what was counted.
+//!
+//! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
+//! on from here does what it would have done, bit for bit.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::optimisation::Optimisation;
+use super::pretraining::PretrainOptions;
+use crate::backbone::write_safetensors;
+use crate::corpus::Corpus;
+use crate::error::{Error, Result};
+use crate::files::Staged;
+use crate::head::LanguageModel;
+
+const FILE: &str = "checkpoint.safetensors";
+/// Names within the file, none of which a parameter has.
+const STATE: &str = "state";
+const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
+
+/// What a run has counted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub step: usize,
+    pub tokens: usize,
+    pub elapsed_s: f64,
+    /// Of the losses since the last evaluation.
+    pub loss_sum: f64,
+    pub losses: usize,
+    pub best_loss: Option<f64>,
+    pub since_best: usize,
+    /// Of the optimiser, which takes none where nothing is asked.
+    pub updates: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    identity: Value,
+    progress: Progress,
+}
+
+/// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
+pub(super) fn identity(model: &LanguageModel, corpus: &Corpus, options: &PretrainOptions) -> Result<Value> {
+    let mut config = model.backbone.config.raw.clone();
+    for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
+        config.remove(unrelated);
+    }
+    Ok(json!({
+        "model": config,
+        "corpus": {"tokens": corpus.n_tokens(), "documents": corpus.n_documents()},
+        "strategy": options.strategy,
+        "objective": format!("{:?}", options.objective),
+        "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),
+        "max_steps": options.max_steps,
+        "batch_tokens": options.batch_tokens,
+        "accumulation_steps": options.accumulation_steps,
+        "max_length": options.max_length,
+        "random_state": options.seed,
+        "precision": format!("{:?}", options.precision),
+    }))
+}
+
+/// Put a checkpoint into `directory` in place of the one before.
+pub(super) fn write(
+    directory: &Path,
+    identity: &Value,
+    progress: &Progress,
+    optimisation: &Optimisation,
+) -> Result<()> {
+    let updates = optimisation.optimiser.steps() as usize;
+    let state = State { identity: identity.clone(), progress: Progress { updates, ..progress.clone() } };
+    let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
+    let n = state.len();
+    let mut tensors: Vec<(String, Tensor)> =
+        optimisation.trainable().iter().map(|p| (p.name.clone(), p.tensor.clone())).collect();
+    for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
+        tensors.push(((*name).to_string(), Tensor::from_slice(values, values.len(), &Device::Cpu)?));
+    }
+    tensors.push((STATE.into(), Tensor::from_vec(state, n, &Device::Cpu)?));
+    let mut staged = Staged::begin(directory)?;
+    let path = staged.reserve(FILE)?;
+    write_safetensors(tensors, &path)?;
+    staged.commit(|_| Ok(Vec::new()))
+}
+
+/// Go on from the checkpoint in `directory`, if there is one.
+pub(super) fn read(
+    directory: &Path,
+    identity: &Value,
+    optimisation: &mut Optimisation,
+) -> Result<Option<Progress>> {
+    let path = directory.join(FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bad = |what: String| Error::Training(format!("{}: {what}", path.display()));
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
+    let tensor = |name: &str| tensors.get(name).ok_or_else(|| bad(format!("has no {name}")));
+    let state: Vec<u8> = tensor(STATE)?.to_vec1()?;
+    let State { identity: found, progress } =
+        serde_json::from_slice(&state).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
+    if found != *identity {
+        let differs = identity.as_object().into_iter().flatten().find(|(key, value)| found.get(key) != Some(value));
+        let (key, now) = differs.map_or(("its settings", String::new()), |(key, now)| (key.as_str(), now.to_string()));
+        let then = found.get(key).map(ToString::to_string).unwrap_or_default();
+        return Err(bad(format!(
+            "is of a run with another {key}: {}; now {}. Give another checkpoint_dir, or remove it",
+            short(&then),
+            short(&now)
+        )));
+    }
+    let mut moments = Vec::new();
+    for name in MOMENTS {
+        moments.push(tensor(name)?.to_vec1::<f32>()?);
+    }
+    optimisation.restore(|name| tensor(name).cloned(), moments, progress.updates).map_err(|e| bad(e.to_string()))?;
+    Ok(Some(progress))
+}
+
+fn short(text: &str) -> String {
+    let end = text.floor_char_boundary(120);
+    if end < text.len() { format!("{}...", &text[..end]) } else { text.to_string() }
+}

@@ -1,0 +1,388 @@
+//! Pretrain a language model on a corpus: the loop, its evaluations, checkpoints to go on from.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::checkpoint::{self, Progress};
+use super::monitor::Monitor;
+use super::optimisation::{Optimisation, Snapshot, not_finite};
+use super::plan::Plan;
+use super::strategy::Strategy;
+use crate::backbone::{Mode, Parameters};
+use crate::compute::in_pool;
+use crate::corpus::{Blocks, Corpus, epoch, token};
+use crate::error::{Error, Result};
+use crate::head::{LanguageBatch, LanguageModel, LanguageNetwork};
+use crate::objective::{Collator, LanguageObjective, Sequence};
+use crate::product::Precision;
+use crate::report::{Facts, Record, Summary};
+use crate::rng::{Key, Stream};
+use crate::text::Role;
+
+/// How long and on what terms to pretrain.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainOptions {
+    /// See [`Strategy`].
+    pub strategy: serde_json::Value,
+    pub objective: LanguageObjective,
+    pub epochs: usize,
+    /// Optimiser steps; takes the place of `epochs`.
+    pub max_steps: Option<usize>,
+    /// Tokens of a batch at most.
+    pub batch_tokens: usize,
+    /// Batches whose gradients make one optimiser step.
+    pub accumulation_steps: usize,
+    /// The longest sequence in tokens, special ones included.
+    pub max_length: usize,
+    /// Optimiser steps between evaluations; none: at the end of each epoch.
+    pub eval_every: Option<usize>,
+    /// Evaluations without improvement after which to stop; none: never.
+    pub patience: Option<usize>,
+    pub seed: u64,
+    #[serde(default)]
+    pub precision: Precision,
+    /// Compute each layer again in the backward pass.
+    #[serde(default)]
+    pub recompute: bool,
+    /// Where checkpoints go.
+    pub checkpoint_dir: Option<PathBuf>,
+    /// Optimiser steps from one to the next.
+    pub checkpoint_every: Option<usize>,
+}
+
+impl PretrainOptions {
+    fn check(&self) -> Result<()> {
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("max_steps", self.max_steps.unwrap_or(1)),
+            ("batch_tokens", self.batch_tokens),
+            ("accumulation_steps", self.accumulation_steps),
+            ("eval_every", self.eval_every.unwrap_or(1)),
+            ("patience", self.patience.unwrap_or(1)),
+            ("checkpoint_every", self.checkpoint_every.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return Err(Error::Value(format!("{name}=0: expected at least 1")));
+            }
+        }
+        if self.precision == Precision::Int8 {
+            return Err(Error::Value("precision=\"int8\" cannot be trained in; use \"auto\", \"f32\" or \"bf16\"".into()));
+        }
+        Ok(())
+    }
+}
+
+/// Documents of a corpus, cut for a model.
+struct Data {
+    blocks: Blocks,
+    lengths: Vec<usize>,
+}
+
+impl Data {
+    fn new(
+        corpus: &Corpus,
+        documents: std::ops::Range<usize>,
+        model: &LanguageModel,
+        collator: &Collator,
+        options: &PretrainOptions,
+    ) -> Result<Self> {
+        let (backbone, tokenizer) = (&model.backbone, &model.backbone.tokenizer);
+        if corpus.vocab_size() > backbone.config.vocab_size {
+            return Err(Error::Data(format!(
+                "the corpus has ids of {} tokens, the model {}; it was made with another tokenizer",
+                corpus.vocab_size(),
+                backbone.config.vocab_size
+            )));
+        }
+        let (most, special) = (backbone.config.max_length, collator.n_special());
+        if options.max_length > most || options.max_length <= special + 1 {
+            let message = format!("max_length={}: expected {} to {most}", options.max_length, special + 2);
+            return Err(Error::Value(message));
+        }
+        let room = options.max_length - special;
+        let end = || tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw);
+        let blocks = match options.objective {
+            LanguageObjective::Causal { stream: true } => Blocks::stream(corpus, documents, end()?, room)?,
+            LanguageObjective::Causal { stream: false } => Blocks::documents(corpus, documents, end()?, room)?,
+            _ => Blocks::documents(corpus, documents, None, room)?,
+        };
+        let lengths = blocks.lengths().into_iter().map(|n| n + special).collect();
+        Ok(Self { blocks, lengths })
+    }
+
+    /// The batches of an epoch's optimiser steps.
+    fn steps(&self, epoch_number: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
+        let key = Key::new(options.seed, Stream::Shuffle).child(epoch_number as u64);
+        epoch(&self.lengths, options.batch_tokens, key).chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+    }
+
+    fn tokens(&self, blocks: &[usize]) -> usize {
+        blocks.iter().map(|&block| self.lengths[block]).sum()
+    }
+
+    /// A batch of these blocks; what is drawn at random follows from the key and the block.
+    fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
+        let sequence = |&block: &usize| {
+            let (ids, continues) = self.blocks.tokens(block).into_iter().map(token).unzip();
+            (Sequence { ids, continues }, key.child(block as u64))
+        };
+        collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())
+    }
+}
+
+/// What came of a run.
+pub struct Pretrained {
+    /// None if the run was stopped before anything good was learnt.
+    pub model: Option<LanguageModel>,
+    pub summary: Summary,
+    pub facts: Facts,
+    /// What stopped the run, if it did not end by itself.
+    pub stopped: Option<Error>,
+}
+
+/// Train a language model, which stays as it is, on `documents` of a corpus; evaluate on others.
+pub fn pretrain(
+    model: &LanguageModel,
+    (corpus, documents): (&Corpus, std::ops::Range<usize>),
+    eval: Option<(&Corpus, std::ops::Range<usize>)>,
+    options: &PretrainOptions,
+    monitor: &mut dyn Monitor,
+) -> Result<Pretrained> {
+    options.check()?;
+    let strategy = Strategy::parse(options.strategy.clone())?;
+    let collator = options.objective.collator(&model.backbone)?;
+    let data = Data::new(corpus, documents, model, &collator, options)?;
+    let eval = eval.map(|(corpus, documents)| Data::new(corpus, documents, model, &collator, options)).transpose()?;
+    let params = model.params();
+    let plan = Plan::of_language_model(&strategy, model, matches!(options.objective, LanguageObjective::Permutation {}));
+
+    let (mut total_steps, mut total_tokens, mut epoch_number) = (0, 0, 0);
+    let steps_per_epoch = data.steps(0, options).len();
+    while options.max_steps.map_or(epoch_number < options.epochs, |max| total_steps < max) {
+        for step in data.steps(epoch_number, options) {
+            if options.max_steps == Some(total_steps) {
+                break;
+            }
+            total_steps += 1;
+            total_tokens += step.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
+        }
+        epoch_number += 1;
+        monitor.on_wait()?;
+    }
+    let facts = Facts {
+        total_steps,
+        total_tokens,
+        steps_per_epoch,
+        batch_tokens: options.batch_tokens,
+        trainable_parameters: plan.trainable_count(),
+        parameters: params.count(),
+    };
+    let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
+    let mut progress = Progress::default();
+    let identity = checkpoint::identity(model, corpus, options)?;
+    if let Some(directory) = &options.checkpoint_dir {
+        if let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)? {
+            progress = found;
+        }
+    }
+    monitor.on_start(&facts)?;
+    let network = LanguageNetwork::load(&learning, &model.backbone.config, options.precision)?;
+    let began = progress.elapsed_s;
+    let mut run = Run {
+        params: &params,
+        model,
+        collator,
+        data,
+        eval,
+        options,
+        network,
+        optimisation,
+        progress,
+        identity,
+        started: Instant::now(),
+        before_s: began,
+        paused_s: 0.0,
+        kept: None,
+        summary: Summary::default(),
+    };
+    let stopped = run.train(monitor).err();
+    let (params, summary) = run.finish(stopped.as_ref());
+    Ok(Pretrained { model: params.map(|params| model.with_params(&params)), summary, facts, stopped })
+}
+
+struct Run<'a> {
+    params: &'a Parameters,
+    model: &'a LanguageModel,
+    collator: Collator,
+    data: Data,
+    eval: Option<Data>,
+    options: &'a PretrainOptions,
+    network: LanguageNetwork,
+    optimisation: Optimisation<'a>,
+    progress: Progress,
+    identity: serde_json::Value,
+    started: Instant,
+    /// Seconds of training before this run went on, and those of this run that were no training.
+    before_s: f64,
+    paused_s: f64,
+    /// The weights of the last evaluation, in case the next steps go wrong.
+    kept: Option<Snapshot>,
+    summary: Summary,
+}
+
+impl Run<'_> {
+    fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
+        let total = self.optimisation.schedule.total_steps;
+        let mut first_of_epoch = 0;
+        for epoch_number in 0.. {
+            let steps = self.data.steps(epoch_number, self.options);
+            let n_steps = steps.len();
+            for (i, groups) in steps.into_iter().enumerate().skip(self.progress.step.saturating_sub(first_of_epoch)) {
+                if self.progress.step == total {
+                    return Ok(());
+                }
+                let mut record = self.step(&groups)?;
+                record.epoch = epoch_number as f64 + (i + 1) as f64 / n_steps as f64;
+                record.elapsed_s = self.before_s + self.started.elapsed().as_secs_f64() - self.paused_s;
+                self.progress.elapsed_s = record.elapsed_s;
+                self.summary.last = record.clone();
+                monitor.on_step(&record)?;
+                let (step, last, end_of_epoch) = (record.step, record.step == total, i + 1 == n_steps);
+                let due = self.options.eval_every.map_or(end_of_epoch, |n| step.is_multiple_of(n)) || last;
+                if due {
+                    let began = Instant::now();
+                    let stop = self.evaluate(monitor)?;
+                    self.paused_s += began.elapsed().as_secs_f64();
+                    if stop {
+                        self.summary.stopped_early = !last;
+                        return Ok(());
+                    }
+                }
+                if self.options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)) || last {
+                    self.checkpoint()?;
+                }
+            }
+            first_of_epoch += n_steps;
+            if first_of_epoch >= total {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One optimiser step over the batches of a group.
+    fn step(&mut self, groups: &[Vec<usize>]) -> Result<Record> {
+        let (step, options, collator, data, network) =
+            (self.progress.step, self.options, &self.collator, &self.data, &self.network);
+        let masking = Key::new(options.seed, Stream::Masking).child(step as u64);
+        let dropout = Key::new(options.seed, Stream::Dropout).child(step as u64);
+        let collate = |blocks: &Vec<usize>| data.collate(collator, blocks, masking);
+        let batches = in_pool(|| groups.iter().map(collate).collect::<Result<Vec<_>>>())?;
+        let asked: usize = batches.iter().map(|batch| batch.labels.iter().flatten().count()).sum();
+        let tokens = self.progress.tokens + groups.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
+        self.progress.step += 1;
+        self.progress.tokens = tokens;
+        if asked == 0 {
+            // Sequences of one token: there is nothing to learn from them.
+            return Ok(Record { step: step + 1, tokens, ..self.summary.last.clone() });
+        }
+        let mut batches = batches.into_iter();
+        let stepped = self.optimisation.step(step, groups, |i| {
+            let batch = batches.next().ok_or_else(|| Error::internal("a batch is asked for twice"))?;
+            let mode = Mode::training(dropout.child(i as u64)).recomputing(options.recompute);
+            network.loss(batch, asked as f64, mode)
+        })?;
+        self.progress.loss_sum += stepped.loss;
+        self.progress.losses += 1;
+        Ok(Record {
+            step: step + 1,
+            loss: stepped.loss,
+            learning_rate: stepped.learning_rate,
+            grad_norm: stepped.grad_norm,
+            tokens,
+            ..Record::default()
+        })
+    }
+
+    /// Evaluate; without anything to evaluate on, see that the weights are good. True if it is time to stop early.
+    fn evaluate(&mut self, monitor: &mut dyn Monitor) -> Result<bool> {
+        self.optimisation.check_weights(self.progress.step)?;
+        let mean = Record {
+            loss: self.progress.loss_sum / self.progress.losses.max(1) as f64,
+            ..self.summary.last.clone()
+        };
+        (self.progress.loss_sum, self.progress.losses) = (0.0, 0);
+        let Some(eval) = &self.eval else {
+            monitor.on_epoch(&mean)?;
+            self.keep()?;
+            return Ok(false);
+        };
+        let current = self.optimisation.current(self.params);
+        let network = LanguageNetwork::load(&current, &self.model.backbone.config, self.options.precision)?;
+        // What is hidden is the same each time, so that losses compare.
+        let key = Key::new(0, Stream::Masking);
+        let (mut sum, mut asked) = (0.0, 0usize);
+        let order: Vec<Vec<usize>> = eval.in_order(self.options.batch_tokens);
+        for blocks in order {
+            let losses = in_pool(|| network.losses(&eval.collate(&self.collator, &blocks, key)?))?;
+            sum += losses.iter().flatten().map(|&loss| f64::from(loss)).sum::<f64>();
+            asked += losses.iter().flatten().count();
+            monitor.on_wait()?;
+        }
+        let loss = sum / asked.max(1) as f64;
+        if !loss.is_finite() {
+            return Err(not_finite("evaluation loss", loss, self.progress.step, 0, &[]));
+        }
+        let score = monitor.on_evaluate(&[], &mean, loss)?;
+        if self.progress.best_loss.is_none_or(|best| loss < best) {
+            self.progress.best_loss = Some(loss);
+            self.summary.best_loss = Some(loss);
+            self.summary.best_score = Some(score);
+            self.summary.best_step = Some(self.progress.step);
+            self.progress.since_best = 0;
+        } else {
+            self.progress.since_best += 1;
+        }
+        self.keep()?;
+        Ok(self.options.patience.is_some_and(|patience| self.progress.since_best >= patience))
+    }
+
+    /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
+    fn keep(&mut self) -> Result<()> {
+        self.kept = None;
+        if self.progress.step < self.optimisation.schedule.total_steps {
+            self.kept = Some(self.optimisation.snapshot()?);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Some(directory) = &self.options.checkpoint_dir else { return Ok(()) };
+        let began = Instant::now();
+        checkpoint::write(directory, &self.identity, &self.progress, &self.optimisation)?;
+        self.paused_s += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The last weights, or if they may be bad, those of the last evaluation.
+    fn finish(self, stopped: Option<&Error>) -> (Option<Parameters>, Summary) {
+        let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
+        let params = match self.kept {
+            Some(kept) if doubtful => Some(self.optimisation.at(self.params, kept)),
+            _ if doubtful || self.progress.step == 0 => None,
+            _ => Some(self.optimisation.current(self.params)),
+        };
+        (params, self.summary)
+    }
+}
+
+impl Data {
+    /// All blocks in batches, in their order.
+    fn in_order(&self, budget: usize) -> Vec<Vec<usize>> {
+        crate::corpus::in_batches(&(0..self.lengths.len()).collect::<Vec<_>>(), &self.lengths, budget)
+    }
+}

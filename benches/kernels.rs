@@ -136,6 +136,36 @@ fn packed_attention(args: &[Tensor], starts: &[u32]) -> candle_core::Result<Tens
     Tensor::cat(&starts.windows(2).map(sequence).collect::<candle_core::Result<Vec<_>>>()?, 0)
 }
 
+/// The loss of GPT-2 over its vocabulary, in blocks and with whole logits.
+fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Outcome {
+    let (rows, width, words) = (1024, 768, 50_257);
+    let args = [random(14, &[rows, width], 1.0)?, random(15, &[words, width], 0.02)?];
+    let next: Vec<u32> = (0..rows).map(|i| (i * 7919 % words) as u32).collect();
+    let labels: Vec<Option<u32>> = next.iter().copied().map(Some).collect();
+    let picked = Tensor::new(next, &Device::Cpu)?.unsqueeze(1)?;
+    let normalizer = rows as f64;
+    let whole = CrossEntropy { labels: labels.clone(), class_weight: None, label_smoothing: 0.0, normalizer };
+    let composed = |a: &[Tensor]| softmax(&a[0].matmul(&a[1].t()?)?)?.log()?.gather(&picked, 1)?.mean_all()?.neg();
+    compare(
+        criterion,
+        "vocabulary loss",
+        &args,
+        |a, precision| vocabulary_loss(&a[0], &Affine::new(&a[1], None)?, labels.clone(), normalizer, precision),
+        precisions,
+        composed,
+    )?;
+    compare(
+        criterion,
+        "vocabulary loss with whole logits",
+        &args,
+        |a, precision| {
+            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Then::Nothing, precision)?, whole.clone())
+        },
+        precisions,
+        composed,
+    )
+}
+
 fn main() -> Outcome {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(200))
@@ -227,32 +257,7 @@ fn main() -> Outcome {
         |a| softmax(&a[0])?.log()?.gather(&picked, 1)?.mean_all()?.neg(),
     )?;
 
-    let (rows, width, words) = (1024, 768, 50_257);
-    let args = [random(14, &[rows, width], 1.0)?, random(15, &[words, width], 0.02)?];
-    let next: Vec<u32> = (0..rows).map(|i| (i * 7919 % words) as u32).collect();
-    let labels: Vec<Option<u32>> = next.iter().copied().map(Some).collect();
-    let picked = Tensor::new(next, &Device::Cpu)?.unsqueeze(1)?;
-    let normalizer = rows as f64;
-    let whole = CrossEntropy { labels: labels.clone(), class_weight: None, label_smoothing: 0.0, normalizer };
-    let composed = |a: &[Tensor]| softmax(&a[0].matmul(&a[1].t()?)?)?.log()?.gather(&picked, 1)?.mean_all()?.neg();
-    compare(
-        &mut criterion,
-        "vocabulary loss",
-        &args,
-        |a, precision| vocabulary_loss(&a[0], &Affine::new(&a[1], None)?, labels.clone(), normalizer, precision),
-        &both,
-        composed,
-    )?;
-    compare(
-        &mut criterion,
-        "vocabulary loss with whole logits",
-        &args,
-        |a, precision| {
-            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Then::Nothing, precision)?, whole.clone())
-        },
-        &both,
-        composed,
-    )?;
+    vocabulary_losses(&mut criterion, &both)?;
 
     let drop = Dropout::new(DROPPED, Key::new(13, Stream::Dropout));
     compare(

@@ -39,7 +39,7 @@ impl Text {
         let mut text = Self { ids: vec![7], continues: vec![false], special: vec![true] };
         for part in 0..2 {
             for word in 0..words {
-                for token in 0..1 + (word * 5 + part) % 7 % 4 {
+                for token in 0..=(word * 5 + part) % 7 % 4 {
                     // None of the special ones.
                     text.ids.push(10 + (word * 13 + token) as u32 % 30);
                     text.continues.push(token > 0);

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from warmstart.classifier import TextClassifier
     from warmstart.features import FeatureExtractor
     from warmstart.history import History
+    from warmstart.language_model import LanguageModel
     from warmstart.memory import MemoryEstimate
+    from warmstart.objectives import CausalLM, MaskedLM, PermutationLM
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
@@ -35,13 +37,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone",
+    "CausalLM",
     "DataError",
     "DeviceError",
     "FeatureExtractor",
     "FullFineTuning",
     "History",
+    "LanguageModel",
     "LinearProbing",
+    "MaskedLM",
     "MemoryEstimate",
+    "PermutationLM",
     "Report",
     "TextClassifier",
     "Tokenizer",
@@ -56,11 +62,15 @@ __all__ = [
 
 _LAZY = {
     "Backbone": "backbone",
+    "CausalLM": "objectives",
     "FeatureExtractor": "features",
     "FullFineTuning": "strategies",
     "History": "history",
+    "LanguageModel": "language_model",
     "LinearProbing": "strategies",
+    "MaskedLM": "objectives",
     "MemoryEstimate": "memory",
+    "PermutationLM": "objectives",
     "Report": "report",
     "TextClassifier": "classifier",
     "Tokenizer": "tokenizer",

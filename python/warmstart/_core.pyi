@@ -13,9 +13,12 @@ __all__ = [
     "SIDE_FILES",
     "WEIGHT_FILES",
     "Backbone",
+    "Corpus",
+    "CorpusWriter",
     "DataError",
     "DeviceError",
     "Encodings",
+    "LanguageModel",
     "SequenceClassifier",
     "Tokenizer",
     "TokenizerTrainer",
@@ -25,6 +28,7 @@ __all__ = [
     "__version__",
     "_backbone_from_state",
     "_classifier_from_state",
+    "_language_model_from_state",
     "_tokenizer_from_files",
     "get_num_threads",
     "peak_memory_bytes",
@@ -98,6 +102,8 @@ class Tokenizer:
     def vocab_size(self) -> int: ...
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
     def decode(self, ids: Sequence[Sequence[int]], skip_special_tokens: bool) -> list[str]: ...
+    def to_json(self) -> str:
+        """The text of a tokenizer.json."""
     def save(self, path: str) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -241,3 +247,67 @@ def peak_memory_bytes() -> int:
 
 def resident_memory_bytes() -> int:
     """Resident set of this process, in bytes; 0 where the system does not tell."""
+
+@final
+class Corpus:
+    """Tokens of documents in a mapped file."""
+
+    @staticmethod
+    def open(path: str) -> Corpus: ...
+    @property
+    def n_documents(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    def held_out(self, fraction: float) -> int:
+        """The first of the documents that are held out, if they are to hold about this part of the tokens."""
+
+@final
+class CorpusWriter:
+    """Tokenises texts into the file of a corpus, which is there once `finish` was called."""
+
+    def __new__(cls, path: str, backbone: Backbone) -> CorpusWriter: ...
+    def add(self, texts: Sequence[str], open: bool) -> None:
+        """Add documents; the last one, if it is ``open``, goes on with the first text that is added next."""
+    def finish(self) -> Corpus: ...
+
+@final
+class LanguageModel:
+    """A backbone with the head of its language model."""
+
+    def __new__(cls, backbone: Backbone, seed: int) -> LanguageModel: ...
+    @staticmethod
+    def from_pretrained(path: str) -> LanguageModel: ...
+    def pretrain(
+        self,
+        train: tuple[Corpus, int, int],
+        eval: tuple[Corpus, int, int] | None,
+        options: str,
+        monitor: Monitor,
+    ) -> tuple[LanguageModel | None, dict[str, Any], BaseException | None]:
+        """Corpora with the first of their documents and the one behind the last; ``options`` is JSON."""
+    def token_scores(
+        self,
+        encodings: Encodings,
+        batch_tokens: int,
+        precision: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> list[NDArray[np.float32]]:
+        """Log probabilities of each text's tokens, NaN where nothing can be said."""
+    def fill_masks(self, encodings: Encodings, text: int, top: int, precision: str) -> list[list[tuple[int, float]]]:
+        """For each mask of a text the likeliest tokens: ids and probabilities."""
+    @property
+    def backbone(self) -> Backbone: ...
+    @property
+    def head_parameters(self) -> list[str]: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def is_causal(self) -> bool: ...
+    @property
+    def is_permuting(self) -> bool: ...
+    def save(self, path: str, metadata: str, max_shard_bytes: int) -> None: ...
+    @staticmethod
+    def load(path: str) -> tuple[LanguageModel, str]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...

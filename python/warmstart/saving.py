@@ -13,6 +13,8 @@ from warmstart.backbone import Backbone
 from warmstart.classifier import TextClassifier
 from warmstart.history import History
 from warmstart.labels import Classes
+from warmstart.language_model import LanguageModel
+from warmstart.objectives import OBJECTIVES
 from warmstart.report import Report
 from warmstart.strategies import STRATEGIES, Strategy
 from warmstart.training import Trained
@@ -60,10 +62,48 @@ def save_classifier(estimator: TextClassifier, trained: Trained, path: str, max_
     trained.model.save(path, labels, trained.classes.multi_label, text, max_shard_bytes)
 
 
-def load(path: str | os.PathLike[str]) -> TextClassifier:
-    """Open an estimator that `save` wrote.
+def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -> None:
+    """Write a language model.
 
-    Its ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting again goes on
+    Parameters
+    ----------
+    model : LanguageModel
+    path : str
+        The directory.
+    max_shard_bytes : int
+        Largest weight file.
+    """
+    history = getattr(model, "history_", None)
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "warmstart_version": _core.__version__,
+        "estimator": type(model).__name__,
+        "objective": model.objective.to_dict(),
+        "max_length": model.max_length,
+        "random_state": model._seed,
+        "history": None if history is None else {"rows": history.rows, "metric": history.metric},
+    }
+    model._inner.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
+
+
+def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
+    try:
+        fields = dict(metadata["objective"])
+        objective = OBJECTIVES[fields.pop("kind")](**fields)
+        seed, max_length, history = int(metadata["random_state"]), metadata["max_length"], metadata["history"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(directory, f"{type(error).__name__}: {error}") from error
+    inner, _ = _core.LanguageModel.load(os.fspath(directory))
+    model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)  # type: ignore[arg-type]
+    if history is not None:
+        model.history_, model.random_state_ = History(**history), seed
+    return model
+
+
+def load(path: str | os.PathLike[str]) -> TextClassifier | LanguageModel:
+    """Open an estimator or a language model that `save` wrote.
+
+    A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting again goes on
     from there.
 
     Parameters
@@ -73,8 +113,9 @@ def load(path: str | os.PathLike[str]) -> TextClassifier:
 
     Returns
     -------
-    TextClassifier
-        With the same parameters, predictions, history and report.
+    TextClassifier or LanguageModel
+        With the same predictions and history; a classifier with its parameters and report, a language model with its
+        objective.
 
     Raises
     ------
@@ -93,6 +134,8 @@ def load(path: str | os.PathLike[str]) -> TextClassifier:
     """
     directory = Path(path)
     metadata = _read_metadata(directory)
+    if metadata["estimator"] == LanguageModel.__name__:
+        return _load_language_model(directory, metadata)
     try:
         params = _params_from_json(metadata["params"])
         classes = Classes.from_json(metadata["classes"])
@@ -133,8 +176,9 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
             f"{metadata.get('warmstart_version')}; this is warmstart {_core.__version__}, which reads up to version "
             f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade warmstart"
         )
-    if metadata.get("estimator") != TextClassifier.__name__:
-        raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {TextClassifier.__name__!r}")
+    known = (TextClassifier.__name__, LanguageModel.__name__)
+    if metadata.get("estimator") not in known:
+        raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
     return metadata
 
 

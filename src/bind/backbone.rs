@@ -200,5 +200,5 @@ impl PyBackbone {
 /// Undo the pickling of a `Backbone`.
 #[pyfunction]
 pub fn _backbone_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyBackbone> {
-    run(py, || state.restore(|_| true)).map(|(_, backbone)| PyBackbone(backbone))
+    run(py, || state.restore()).map(|(backbone, _)| PyBackbone(backbone))
 }

@@ -150,7 +150,6 @@ impl PySequenceClassifier {
 /// Undo the pickling of a `SequenceClassifier`.
 #[pyfunction]
 pub fn _classifier_from_state(py: Python<'_>, state: convert::State) -> PyResult<PySequenceClassifier> {
-    let in_backbone = |name: &str| !name.starts_with("classifier.");
-    let (params, backbone) = run(py, || state.restore(in_backbone))?;
-    Ok(PySequenceClassifier(SequenceClassifier::new(&backbone, &params)))
+    let (backbone, head) = run(py, || state.restore())?;
+    Ok(PySequenceClassifier(SequenceClassifier { backbone, head }))
 }

@@ -120,16 +120,18 @@ struct Report {
 }
 
 impl State {
-    /// All parameters, and the backbone with those that `in_backbone`.
-    pub fn restore(self, in_backbone: impl Fn(&str) -> bool) -> Result<(Parameters, Backbone)> {
+    /// The backbone, and the parameters that are not its.
+    pub fn restore(self) -> Result<(Backbone, Parameters)> {
         let tensors = candle_core::safetensors::load_buffer(&self.weights, &Device::Cpu)
             .map_err(|e| Error::Weights(format!("unpickling: {e}")))?;
         let params: Parameters = tensors.into_iter().collect();
         let Report { loaded, missing, ignored, converted } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted };
         let config = Config::parse(&self.config)?;
-        let backbone =
-            Backbone::assemble(config, params.filter(in_backbone), SideFiles(self.files), report, self.source)?;
-        Ok((params, backbone))
+        let specs = Backbone::specs(&config);
+        let in_backbone = |name: &str| specs.iter().any(|spec| spec.name == name);
+        let own = params.filter(in_backbone);
+        let backbone = Backbone::assemble(config, own, SideFiles(self.files), report, self.source)?;
+        Ok((backbone, params.filter(|name| !in_backbone(name))))
     }
 }

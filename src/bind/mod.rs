@@ -6,9 +6,11 @@ use pyo3::types::PyTuple;
 mod backbone;
 mod classifier;
 mod convert;
+mod corpus;
 mod encodings;
 mod errors;
 mod guard;
+mod language_model;
 mod monitor;
 mod tokenizer;
 
@@ -56,11 +58,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;
     module.add_class::<classifier::PySequenceClassifier>()?;
+    module.add_class::<corpus::PyCorpus>()?;
+    module.add_class::<corpus::PyCorpusWriter>()?;
+    module.add_class::<language_model::PyLanguageModel>()?;
     module.add_class::<tokenizer::PyTokenizer>()?;
     module.add_class::<tokenizer::PyTokenizerTrainer>()?;
     module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;
     module.add_function(wrap_pyfunction!(backbone::_backbone_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(language_model::_language_model_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)?;

@@ -39,6 +39,10 @@ impl PyTokenizer {
         self.tokenizer.vocab_size()
     }
 
+    fn to_json(&self, py: Python<'_>) -> PyResult<String> {
+        run(py, || self.tokenizer.to_json())
+    }
+
     fn encode(
         &self,
         py: Python<'_>,

@@ -1,0 +1,362 @@
+"""`LanguageModel`: a backbone with the head of a language model: pretrained, continued, asked."""
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.backbone import Backbone, require_backbone
+from warmstart.corpus import Corpus, open_corpus
+from warmstart.history import History
+from warmstart.monitor import FitMonitor
+from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, require_objective
+from warmstart.options import (
+    EMBED_BATCH_TOKENS,
+    INFERENCE_PRECISIONS,
+    MAX_SHARD_SIZE,
+    as_seed,
+    byte_count,
+    check_compute,
+    optional_positive_int,
+    positive_int,
+)
+from warmstart.progress import TokenBar
+from warmstart.strategies import Strategy, require_strategy
+from warmstart.texts import Texts, encode, warn_truncated
+
+
+class LanguageModel:
+    """A language model, to be trained on a corpus and to be asked.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to start from. The head begins anew, but for weights it shares with the embeddings; `from_pretrained` keeps
+        the head of a checkpoint.
+    objective : MaskedLM, CausalLM or PermutationLM, optional
+        What to learn; None takes what the backbone is made for.
+    strategy : FullFineTuning or LinearProbing, optional
+        What is trained and how; None means ``FullFineTuning()``. From scratch, learning rates of 3e-4 to 1e-3 are usual.
+    epochs : int
+        Passes over the corpus.
+    max_steps : int, optional
+        Optimiser steps to train for, instead of `epochs`.
+    batch_tokens : int
+        Tokens in one batch, which bound the memory of a step.
+    accumulation_steps : int
+        Batches for one optimiser step.
+    max_length : int, optional
+        Longest sequence in tokens, special ones included; longer documents become several. None takes what the model
+        bears, at most `batch_tokens`.
+    eval_every : int, optional
+        Evaluate every so many optimiser steps instead of each epoch.
+    patience : int, optional
+        Stop after so many evaluations without improvement.
+    precision : {"auto", "f32", "bf16"}
+        Number format of matrix products; weights, sums and the optimiser's state are float32 always.
+    recompute : bool
+        Compute each layer again in the backward pass: less memory, more time, the same weights.
+    device : {"auto", "cpu"}
+        Where to compute.
+    random_state : int, RandomState or None
+        The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
+    checkpoint_dir : str or path, optional
+        Where to keep the state of the run. A run that finds a checkpoint of the same settings there goes on from it, and
+        ends with the weights it would have had.
+    checkpoint_every : int, optional
+        Optimiser steps between checkpoints; None writes one at the end alone.
+    cache_dir : str or path, optional
+        Where tokenised corpora lie; None takes ``WARMSTART_CACHE``, else ``~/.cache/warmstart``.
+    verbose : bool
+        Show a progress bar, and before it the memory that the run will take.
+
+    Attributes
+    ----------
+    history_ : History
+        A row for each evaluation, after `fit`.
+    random_state_ : int
+        The seed, after `fit`.
+
+    Examples
+    --------
+    >>> model = LanguageModel(backbone, max_steps=2, random_state=0, verbose=False)
+    >>> model.fit(["a few texts", "or very many"]).perplexity(["a text"]) > 1
+    True
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        objective: Objective | None = None,
+        *,
+        strategy: Strategy | None = None,
+        epochs: int = 1,
+        max_steps: int | None = None,
+        batch_tokens: int = 4096,
+        accumulation_steps: int = 1,
+        max_length: int | None = None,
+        eval_every: int | None = None,
+        patience: int | None = None,
+        precision: str = "auto",
+        recompute: bool = False,
+        device: str = "auto",
+        random_state: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self._seed = as_seed(random_state)
+        if isinstance(backbone, _core.LanguageModel):
+            self._inner = backbone
+        else:
+            self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
+        if objective is None:
+            permuting = PermutationLM() if self._inner.is_permuting else MaskedLM()
+            objective = CausalLM() if self._inner.is_causal else permuting
+        self.objective = require_objective(objective)
+        self.strategy = strategy
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.batch_tokens = batch_tokens
+        self.accumulation_steps = accumulation_steps
+        self.max_length = max_length
+        self.eval_every = eval_every
+        self.patience = patience
+        self.precision = precision
+        self.recompute = recompute
+        self.device = device
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.cache_dir = cache_dir
+        self.verbose = verbose
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], objective: Objective | None = None, **params: Any) -> Any:
+        """Open a Hugging Face directory or a GGUF file with the head that its language model has.
+
+        Parameters
+        ----------
+        path : str or path
+            As `Backbone.from_pretrained` takes it, on this machine.
+        objective, **params
+            As in `LanguageModel`.
+
+        Returns
+        -------
+        LanguageModel
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        WeightsError
+            The checkpoint has no such head; ``LanguageModel(Backbone.from_pretrained(path))`` begins a new one.
+        """
+        return cls(_core.LanguageModel.from_pretrained(os.fspath(path)), objective, **params)  # type: ignore[arg-type]
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone as it is now: after `fit`, the trained one."""
+        return Backbone(self._inner.backbone)
+
+    @property
+    def n_parameters(self) -> int:
+        """Values of all parameters, head included."""
+        return self._inner.n_parameters
+
+    def fit(
+        self,
+        corpus: Corpus,
+        *,
+        eval_set: Corpus | float | None = None,
+        text_field: str = "text",
+        on_error: str = "stop",
+    ) -> "LanguageModel":
+        """Train on a corpus; a second call goes on from the weights of the first.
+
+        Parameters
+        ----------
+        corpus : iterable of str, path, or list of paths
+            Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines, ``.jsonl``,
+            ``.parquet``. Tokenised once into a cache.
+        eval_set : the same, or float, optional
+            Texts to evaluate on; or the part of the corpus' tokens, from its end, that is kept for that.
+        text_field : str
+            The field or column of the text in ``.jsonl`` and ``.parquet``.
+        on_error : {"stop", "skip"}
+            What to do with lines that cannot be read.
+
+        Returns
+        -------
+        LanguageModel
+            Itself.
+
+        Raises
+        ------
+        DataError
+            The corpus is empty, or a line of it cannot be read.
+        TrainingError
+            The loss is not finite; the weights go back to the last evaluation. Or a checkpoint is of another run.
+        ValueError
+            A parameter is out of its range, or the backbone cannot serve the objective: which it can is said.
+        KeyboardInterrupt
+            Ctrl-C; what was learnt so far is kept.
+        """
+        options = self._options()
+
+        def opened(source: Corpus) -> _core.Corpus:
+            return open_corpus(
+                source,
+                self._inner.backbone,
+                cache_dir=self.cache_dir,
+                text_field=text_field,
+                on_error=on_error,
+                verbose=self.verbose,
+            )
+
+        train = opened(corpus)
+        first, held_out = train.n_documents, None
+        if isinstance(eval_set, float):
+            first = train.held_out(eval_set)
+            held_out = (train, first, train.n_documents)
+        elif eval_set is not None:
+            evaluation = opened(eval_set)
+            held_out = (evaluation, 0, evaluation.n_documents)
+        elif self.patience is not None:
+            raise ValueError(f"patience={self.patience} needs eval_set, texts to evaluate on")
+        monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
+        try:
+            model, facts, stopped = self._inner.pretrain((train, 0, first), held_out, json.dumps(options), monitor)
+        finally:
+            monitor.close()
+        if model is None:
+            raise stopped or _core.TrainingError("the run ended before its first step was done")
+        self._inner = model
+        monitor.history.best_step = facts["best_step"]
+        self.history_: History = monitor.history
+        self.random_state_ = self._seed
+        self.n_iter_ = facts["steps"]
+        if stopped is not None:
+            raise stopped
+        return self
+
+    def score(self, texts: Texts) -> list[NDArray[np.float32]]:
+        """Return the logarithm of the probability of each token of each text.
+
+        A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
+        pass for each of them (pseudo-log-likelihoods, Salazar et al. 2020).
+
+        Parameters
+        ----------
+        texts : sequence of str
+            N texts.
+
+        Returns
+        -------
+        list of ndarray of float32
+            One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
+            said: special tokens, or a first one.
+        """
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
+        encodings = encode(self._inner.backbone, texts, self.max_length)
+        warn_truncated(encodings)
+        with TokenBar(encodings.n_tokens, "scoring", self.verbose and self._inner.is_causal, delay_s=1.0) as bar:
+            return self._inner.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
+
+    def perplexity(self, texts: Texts) -> float:
+        """Return the exponential of the mean negative logarithm of the tokens' probabilities, over all texts.
+
+        For models that are not causal this is the pseudo-perplexity.
+
+        Raises
+        ------
+        ValueError
+            No token has a probability: there are no texts, or each has one token.
+        """
+        scores = np.concatenate([np.empty(0, np.float32), *self.score(texts)])
+        known = scores[~np.isnan(scores)].astype(np.float64)
+        if not len(known):
+            raise ValueError("no token of these texts can be predicted; give at least one text of two tokens")
+        return float(np.exp(-known.mean()))
+
+    def fill_mask(self, text: str, top_k: int = 5) -> list[list[tuple[str, float]]]:
+        """Return the likeliest tokens in the place of each mask token of a text.
+
+        Parameters
+        ----------
+        text : str
+            With the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
+        top_k : int
+            How many.
+
+        Returns
+        -------
+        list of list of (str, float)
+            For each mask, tokens with their probabilities, the likeliest first.
+
+        Raises
+        ------
+        ValueError
+            There is no mask in it, or the model is causal.
+        """
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
+        backbone = self._inner.backbone
+        encodings = encode(backbone, [text], self.max_length)
+        found = self._inner.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
+        tokenizer = self.backbone.tokenizer
+        return [
+            [(token, p) for token, (_, p) in zip(tokenizer.decode([[i] for i, _ in best], False), best, strict=True)]
+            for best in found
+        ]
+
+    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
+        """Write a Hugging Face directory that `load`, `from_pretrained` and transformers read.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+        max_shard_size : int or str
+            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
+
+        Raises
+        ------
+        OSError
+            The directory cannot be written; an older save there survives.
+        """
+        from warmstart.saving import save_language_model
+
+        save_language_model(self, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+
+    def _options(self) -> dict[str, Any]:
+        check_compute(self.precision, self.device)
+        batch_tokens = positive_int("batch_tokens", self.batch_tokens)
+        max_length = optional_positive_int("max_length", self.max_length)
+        if max_length is None:
+            max_length = min(self._inner.backbone.max_length, batch_tokens)
+        directory = self.checkpoint_dir
+        if directory is None and self.checkpoint_every is not None:
+            raise ValueError(f"checkpoint_every={self.checkpoint_every} needs checkpoint_dir")
+        return {
+            "strategy": require_strategy(self.strategy).to_dict(),
+            "objective": self.objective.to_dict(),
+            "epochs": positive_int("epochs", self.epochs),
+            "max_steps": optional_positive_int("max_steps", self.max_steps),
+            "batch_tokens": batch_tokens,
+            "accumulation_steps": positive_int("accumulation_steps", self.accumulation_steps),
+            "max_length": max_length,
+            "eval_every": optional_positive_int("eval_every", self.eval_every),
+            "patience": optional_positive_int("patience", self.patience),
+            "seed": self._seed,
+            "precision": self.precision,
+            "recompute": bool(self.recompute),
+            "checkpoint_dir": None if directory is None else os.fspath(directory),
+            "checkpoint_every": optional_positive_int("checkpoint_every", self.checkpoint_every),
+        }
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.backbone!r}, {self.objective!r})"

@@ -1,0 +1,139 @@
+//! `_core.LanguageModel`.
+
+use std::path::PathBuf;
+
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::backbone::PyBackbone;
+use super::convert;
+use super::corpus::PyCorpus;
+use super::encodings::PyEncodings;
+use super::errors::to_python;
+use super::guard::run;
+use super::monitor::{PyMonitor, PyProgress};
+use crate::error::Error;
+use crate::head::LanguageModel;
+use crate::objective::{fill_masks, token_scores};
+use crate::product::Precision;
+use crate::train::{PretrainOptions, pretrain};
+
+/// A backbone with the head of its language model.
+#[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
+pub struct PyLanguageModel(pub LanguageModel);
+
+/// Documents of a corpus, from one to another.
+type Documents<'py> = (PyRef<'py, PyCorpus>, usize, usize);
+
+#[pymethods]
+impl PyLanguageModel {
+    #[new]
+    fn new(py: Python<'_>, backbone: &PyBackbone, seed: u64) -> PyResult<Self> {
+        run(py, || LanguageModel::new(&backbone.0, seed)).map(Self)
+    }
+
+    #[staticmethod]
+    fn from_pretrained(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        run(py, || LanguageModel::from_pretrained(&path)).map(Self)
+    }
+
+    fn pretrain<'py>(
+        &self,
+        py: Python<'py>,
+        train: Documents<'py>,
+        eval: Option<Documents<'py>>,
+        options: &str,
+        monitor: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let options: PretrainOptions =
+            serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+        let (corpus, from, to) = (&train.0.0, train.1, train.2);
+        let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
+        let mut monitor = PyMonitor::new(monitor, 1);
+        let outcome = run(py, || pretrain(&self.0, (corpus, from..to), eval, &options, &mut monitor))?;
+        let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
+        let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
+        (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+    }
+
+    /// Log probabilities of each text's tokens, NaN where nothing can be said.
+    fn token_scores<'py>(
+        &self,
+        py: Python<'py>,
+        encodings: &PyEncodings,
+        batch_tokens: usize,
+        precision: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Bound<'py, PyArray1<f32>>>> {
+        let mut progress = PyProgress::new(on_progress);
+        let scores = run(py, || {
+            let precision = Precision::parse(precision)?;
+            token_scores(&self.0, &encodings.0, batch_tokens, precision, &mut |done| progress.report(done))
+        })?;
+        let array = |scores: Vec<Option<f32>>| {
+            PyArray1::from_vec(py, scores.into_iter().map(|score| score.unwrap_or(f32::NAN)).collect())
+        };
+        Ok(scores.into_iter().map(array).collect())
+    }
+
+    /// For each mask of a text the likeliest tokens: ids and probabilities.
+    fn fill_masks(
+        &self,
+        py: Python<'_>,
+        encodings: &PyEncodings,
+        text: usize,
+        top: usize,
+        precision: &str,
+    ) -> PyResult<Vec<Vec<(u32, f32)>>> {
+        run(py, || fill_masks(&self.0, &encodings.0, text, top, Precision::parse(precision)?))
+    }
+
+    #[getter]
+    fn backbone(&self) -> PyBackbone {
+        PyBackbone(self.0.backbone.clone())
+    }
+
+    /// The model's own parameters, which a backbone does not have: names.
+    #[getter]
+    fn head_parameters(&self) -> Vec<String> {
+        self.0.head.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    #[getter]
+    fn n_parameters(&self) -> usize {
+        self.0.params().count()
+    }
+
+    #[getter]
+    fn is_causal(&self) -> bool {
+        self.0.backbone.config.is_causal()
+    }
+
+    /// True if it predicts in any order.
+    #[getter]
+    fn is_permuting(&self) -> bool {
+        self.0.backbone.config.attention.relative.is_some()
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, metadata: &str, max_shard_bytes: u64) -> PyResult<()> {
+        run(py, || self.0.save(&path, metadata, max_shard_bytes))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
+        run(py, || LanguageModel::load(&path)).map(|(model, metadata)| (Self(model), metadata))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+        let restore = py.import("warmstart._core")?.getattr("_language_model_from_state")?;
+        Ok((restore, (convert::state(py, &self.0.backbone, &self.0.params())?,)))
+    }
+}
+
+/// Undo the pickling of a `LanguageModel`.
+#[pyfunction]
+pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyLanguageModel> {
+    let (backbone, head) = run(py, || state.restore())?;
+    Ok(PyLanguageModel(LanguageModel { backbone, head }))
+}

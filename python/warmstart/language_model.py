@@ -253,7 +253,7 @@ class LanguageModel:
         Parameters
         ----------
         texts : sequence of str
-            N texts.
+            N texts; what is longer than the model bears is cut, with a warning.
 
         Returns
         -------
@@ -262,7 +262,7 @@ class LanguageModel:
             said: special tokens, or a first one.
         """
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        encodings = encode(self._inner.backbone, texts, self.max_length)
+        encodings = encode(self._inner.backbone, texts, None)
         warn_truncated(encodings)
         with TokenBar(encodings.n_tokens, "scoring", self.verbose and self._inner.is_causal, delay_s=1.0) as bar:
             return self._inner.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
@@ -305,7 +305,7 @@ class LanguageModel:
         """
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         backbone = self._inner.backbone
-        encodings = encode(backbone, [text], self.max_length)
+        encodings = encode(backbone, [text], None)
         found = self._inner.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
         tokenizer = self.backbone.tokenizer
         return [

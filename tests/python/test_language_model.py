@@ -1,0 +1,231 @@
+"""`LanguageModel`: training by every objective, going on from a checkpoint, scores, masks, saving."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import warmstart as ws
+from conftest import WORDS
+from test_families import tiny
+from warmstart.monitor import FitMonitor
+
+OBJECTIVES = {
+    "bert": ws.MaskedLM(rate=0.3),
+    "gpt2": ws.CausalLM(stream=True),
+    "llama": ws.CausalLM(),
+    "xlnet": ws.PermutationLM(),
+}
+FAST = {
+    "strategy": ws.FullFineTuning(learning_rate=5e-3),
+    "batch_tokens": 64,
+    "max_length": 16,
+    "random_state": 0,
+    "precision": "f32",
+    "verbose": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def corpus() -> list[str]:
+    """Texts in which each word is followed by one of two others."""
+    words, random = [word for word in WORDS if word.isalpha()], np.random.default_rng(0)
+    texts = []
+    for _ in range(60):
+        at, text = int(random.integers(len(words))), []
+        for _ in range(int(random.integers(3, 28))):
+            text.append(words[at])
+            at = (2 * at + int(random.integers(2))) % len(words)
+        texts.append(" ".join(text))
+    return texts
+
+
+@pytest.fixture(params=OBJECTIVES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def model_of(family: str, tokenizer_dir: Path, **params: object) -> ws.LanguageModel:
+    return ws.LanguageModel(tiny(family, tokenizer_dir), OBJECTIVES[family], **FAST | params)
+
+
+def losses(model: ws.LanguageModel) -> list[float]:
+    return [row["eval_loss"] for row in model.history_.rows]
+
+
+def weights(model: ws.LanguageModel) -> bytes:
+    return model._inner.__reduce__()[1][0]["weights"]
+
+
+def test_training_lowers_the_perplexity_of_texts_that_were_held_out(family, tokenizer_dir, corpus):
+    model = model_of(family, tokenizer_dir, epochs=40)
+    before = model.perplexity(corpus[50:])
+    assert model.fit(corpus, eval_set=0.15) is model
+    assert losses(model)[-1] < losses(model)[0] - 0.15
+    assert [row["perplexity"] for row in model.history_.rows] == pytest.approx(np.exp(losses(model)))
+    assert model.perplexity(corpus[50:]) < 0.9 * before
+
+
+def test_same_seed_gives_the_same_bytes_whatever_the_number_of_threads(family, tokenizer_dir, corpus):
+    first = weights(model_of(family, tokenizer_dir, max_steps=4).fit(corpus))
+    ws.set_num_threads(1)
+    try:
+        assert weights(model_of(family, tokenizer_dir, max_steps=4).fit(corpus)) == first
+    finally:
+        ws.set_num_threads(0)
+    assert weights(model_of(family, tokenizer_dir, max_steps=4, random_state=1).fit(corpus)) != first
+
+
+def test_recomputing_layers_changes_nothing(family, tokenizer_dir, corpus):
+    plain = weights(model_of(family, tokenizer_dir, max_steps=3).fit(corpus))
+    assert weights(model_of(family, tokenizer_dir, max_steps=3, recompute=True).fit(corpus)) == plain
+
+
+def stop_at(monkeypatch, step: int) -> None:
+    """Let a run be interrupted when it evaluates at this step."""
+    on_evaluate = FitMonitor.on_evaluate
+
+    def interrupted(self, logits, record):
+        if record["step"] == step:
+            raise KeyboardInterrupt
+        return on_evaluate(self, logits, record)
+
+    monkeypatch.setattr(FitMonitor, "on_evaluate", interrupted)
+
+
+def test_run_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
+    family, tokenizer_dir, corpus, tmp_path, monkeypatch
+):
+    params = {"epochs": 2, "eval_every": 1, "accumulation_steps": 2}
+    whole = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 4}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        stopped = model_of(family, tokenizer_dir, **params)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.fit(corpus, eval_set=0.2)
+        assert stopped.n_iter_ == 7  # what was learnt so far is kept
+    (tmp_path / "run" / ".warmstart-killed").mkdir()  # as a process leaves it that is killed while it writes
+    resumed = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    assert resumed.history_.rows[0]["step"] == 5
+    assert losses(resumed) == losses(whole)[4:]
+    assert [row["loss"] for row in resumed.history_.rows] == [row["loss"] for row in whole.history_.rows][4:]
+    assert weights(resumed) == weights(whole)
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"max_length": 12}, "max_length"),
+        ({"random_state": 5}, "random_state"),
+        ({"strategy": ws.FullFineTuning(learning_rate=1e-3)}, "strategy"),
+    ],
+)
+def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_dir, corpus, tmp_path):
+    params = {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
+    model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+    with pytest.raises(ws.TrainingError, match=f"another {named}"):
+        model_of("gpt2", tokenizer_dir, **params | change).fit(corpus)
+
+
+def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refused(tokenizer_dir, corpus, tmp_path):
+    params = {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
+    model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+    with pytest.raises(ws.TrainingError, match="another (model|objective)"):
+        model_of("llama", tokenizer_dir, **params).fit(corpus)
+    with pytest.raises(ws.TrainingError, match="another corpus"):
+        model_of("gpt2", tokenizer_dir, **params).fit(corpus[:-1])
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ws.TrainingError, match=r"checkpoint\.safetensors"):
+        model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+
+
+def test_objective_that_a_backbone_cannot_serve_says_which_it_can(tokenizer_dir, corpus):
+    for family, objective, can in [
+        ("gpt2", ws.MaskedLM(), "CausalLM"),
+        ("bert", ws.CausalLM(), "MaskedLM"),
+        ("bert", ws.PermutationLM(), "MaskedLM"),
+        ("xlnet", ws.CausalLM(), "PermutationLM"),
+    ]:
+        with pytest.raises(ValueError, match=can):
+            ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST).fit(corpus)
+    with pytest.raises(TypeError, match="objective must be"):
+        ws.LanguageModel(tiny("bert", tokenizer_dir), "masked")
+
+
+def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, corpus, texts, labels, tmp_path):
+    model = model_of(family, tokenizer_dir, max_steps=3).fit(corpus)
+    model.save(tmp_path / "saved")
+    read = ws.load(tmp_path / "saved")
+    assert isinstance(read, ws.LanguageModel)
+    assert read.objective == model.objective
+    assert weights(read) == weights(model)
+    assert weights(ws.LanguageModel.from_pretrained(tmp_path / "saved")) == weights(model)
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"][0].endswith(
+        ("LMHeadModel", "ForMaskedLM", "ForCausalLM")
+    )
+    assert weights(pickle.loads(pickle.dumps(model))) == weights(model)
+    np.testing.assert_array_equal(
+        ws.Backbone.from_pretrained(tmp_path / "saved").embed(texts[:3]), model.backbone.embed(texts[:3])
+    )
+    ws.TextClassifier(model.backbone, max_steps=1, verbose=False).fit(texts, labels)
+
+
+def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokenizer_dir, corpus):
+    model = model_of(family, tokenizer_dir)
+    alone = [model.score([text])[0] for text in corpus[:3]]
+    together = model.score(corpus[:3])
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+        known = ~np.isnan(one)
+        assert (one[known] < 0).all()
+        assert known.sum() >= len(one) - 2
+    mean = np.concatenate([scores[~np.isnan(scores)] for scores in together]).astype(np.float64).mean()
+    assert model.perplexity(corpus[:3]) == pytest.approx(np.exp(-mean))
+    with pytest.raises(ValueError, match="at least one text"):
+        model.perplexity([])
+
+
+def test_fill_mask_gives_the_likeliest_tokens_of_each_mask(tokenizer_dir, corpus):
+    model = model_of("bert", tokenizer_dir, epochs=10).fit(corpus)
+    word = corpus[0].split()[1]
+    found = model.fill_mask(corpus[0].replace(word, "[MASK]", 1), top_k=4)
+    assert len(found) == 1
+    assert len(found[0]) == 4
+    probabilities = [p for _, p in found[0]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1
+    with pytest.raises(ValueError, match="no mask"):
+        model.fill_mask("no mask")
+    with pytest.raises(ValueError, match="fills no masks"):
+        model_of("gpt2", tokenizer_dir).fill_mask("a [MASK]")
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"batch_tokens": 0}, "batch_tokens"),
+        ({"max_length": 1}, "max_length"),
+        ({"max_length": 4000}, "max_length"),
+        ({"checkpoint_every": 3}, "checkpoint_dir"),
+        ({"patience": 2}, "eval_set"),
+        ({"precision": "int8"}, "int8"),
+    ],
+)
+def test_parameter_out_of_its_range_is_refused(params, message, tokenizer_dir, corpus):
+    with pytest.raises(ValueError, match=message):
+        model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+
+
+def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):
+    for objective, message in [(ws.MaskedLM(rate=0.0), "rate"), (ws.MaskedLM(unit="sentence"), "unit|sentence")]:
+        with pytest.raises(ValueError, match=message):
+            ws.LanguageModel(tiny("bert", tokenizer_dir), objective, **FAST).fit(corpus)

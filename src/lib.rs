@@ -13,6 +13,7 @@ pub mod product;
 pub mod autograd;
 pub mod kernels;
 pub mod text;
+pub mod corpus;
 pub mod batch;
 pub mod gguf;
 pub mod backbone;

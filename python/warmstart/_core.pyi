@@ -13,6 +13,8 @@ __all__ = [
     "SIDE_FILES",
     "WEIGHT_FILES",
     "Backbone",
+    "Corpus",
+    "CorpusWriter",
     "DataError",
     "DeviceError",
     "Encodings",
@@ -98,6 +100,8 @@ class Tokenizer:
     def vocab_size(self) -> int: ...
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
     def decode(self, ids: Sequence[Sequence[int]], skip_special_tokens: bool) -> list[str]: ...
+    def to_json(self) -> str:
+        """The text of a ``tokenizer.json``."""
     def save(self, path: str) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -110,6 +114,43 @@ class TokenizerTrainer:
     ) -> TokenizerTrainer: ...
     def feed(self, texts: Sequence[str]) -> None: ...
     def train(self) -> Tokenizer: ...
+
+@final
+class Corpus:
+    """Tokenised documents in a mapped file. Immutable."""
+
+    @staticmethod
+    def open(path: str) -> Corpus: ...
+    @property
+    def n_documents(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    def ids(self, index: int) -> NDArray[np.int64]:
+        """Ids ``[T]`` of a document, without special tokens."""
+    def continues(self, index: int) -> NDArray[np.bool_]:
+        """For each token ``[T]`` of a document, whether it continues the word of the token before it."""
+
+@final
+class CorpusWriter:
+    """Tokenises documents into a file of ``directory``; nothing is left there unless it is finished."""
+
+    def __new__(cls, directory: str, tokenizer: Tokenizer) -> CorpusWriter: ...
+    def add(self, texts: Sequence[str]) -> None:
+        """Add texts, each a document."""
+    def add_file(
+        self, path: str, field: str | None, skip: bool, on_progress: Callable[[int], None] | None
+    ) -> tuple[int, str | None]:
+        """Add the documents of a file: JSON lines that hold their text in ``field``, or plain text with blank lines between.
+
+        ``skip`` leaves out lines that cannot be read; returns how many, and what was wrong with the first.
+        ``on_progress`` gets the number of bytes read.
+        """
+    def finish(self, name: str) -> Corpus:
+        """Put the file in its place, and open it."""
+    def close(self) -> None:
+        """Give up what is not finished."""
 
 @final
 class Backbone:

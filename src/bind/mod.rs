@@ -6,6 +6,7 @@ use pyo3::types::PyTuple;
 mod backbone;
 mod classifier;
 mod convert;
+mod corpus;
 mod encodings;
 mod errors;
 mod guard;
@@ -56,6 +57,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;
     module.add_class::<classifier::PySequenceClassifier>()?;
+    module.add_class::<corpus::PyCorpus>()?;
+    module.add_class::<corpus::PyCorpusWriter>()?;
     module.add_class::<tokenizer::PyTokenizer>()?;
     module.add_class::<tokenizer::PyTokenizerTrainer>()?;
     module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;

@@ -55,6 +55,10 @@ impl PyTokenizer {
         run(py, || self.tokenizer.decode(&ids, skip_special_tokens))
     }
 
+    fn to_json(&self, py: Python<'_>) -> PyResult<String> {
+        run(py, || self.tokenizer.to_json())
+    }
+
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         run(py, || {
             let mut staged = Staged::begin(&path)?;

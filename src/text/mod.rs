@@ -13,6 +13,7 @@ mod template;
 mod tokenizer;
 mod train;
 mod unigram;
+mod whole_words;
 pub(crate) mod word_piece;
 mod words;
 

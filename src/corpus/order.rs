@@ -1,0 +1,128 @@
+//! The order of blocks in an epoch, and batches of them.
+
+use super::blocks::Blocks;
+use crate::rng::{Key, Stream};
+
+/// Blocks that are shuffled together: with 128 tokens each 32 MB, which the system keeps at hand while they are read.
+const WINDOW: usize = 1 << 16;
+
+/// An order of `n` blocks: windows of neighbouring blocks are shuffled, then the blocks of each. Reading stays within one
+/// window at a time, so a corpus may be larger than memory. A pure function of seed and epoch: a run is resumed at any place.
+#[derive(Debug, Clone)]
+pub struct Order {
+    key: Key,
+    n: usize,
+    window: usize,
+    windows: Vec<usize>,
+    /// The window last asked for: its place among the shuffled ones, and the order within.
+    current: Option<(usize, Vec<usize>)>,
+}
+
+impl Order {
+    /// That of an epoch.
+    pub fn new(n: usize, seed: u64, epoch: u64) -> Self {
+        Self::with_window(n, seed, epoch, WINDOW)
+    }
+
+    fn with_window(n: usize, seed: u64, epoch: u64, window: usize) -> Self {
+        let key = Key::new(seed, Stream::Shuffle).named("blocks").child(epoch);
+        let windows = key.child(0).permutation(n.div_ceil(window));
+        Self { key: key.child(1), n, window, windows, current: None }
+    }
+
+    /// The block at a place; none beyond the last.
+    pub fn at(&mut self, place: usize) -> Option<usize> {
+        if place >= self.n {
+            return None;
+        }
+        // Only the last window of the corpus may be shorter than the others.
+        let last = self.windows.len() - 1;
+        let missing = self.windows.len() * self.window - self.n;
+        let shorter = self.windows.iter().position(|&w| w == last)?;
+        let is_after = place >= (shorter + 1) * self.window - missing;
+        let place = if is_after { place + missing } else { place };
+        let (slot, within) = (place / self.window, place % self.window);
+        let first = self.windows.get(slot)? * self.window;
+        if self.current.as_ref().is_none_or(|(current, _)| *current != slot) {
+            let order = self.key.child(first as u64).permutation(self.window.min(self.n - first));
+            self.current = Some((slot, order));
+        }
+        self.current.as_ref()?.1.get(within).map(|i| first + i)
+    }
+}
+
+/// Batches of an epoch from a place on: as many blocks, in their order, as a budget of tokens holds, at least one.
+pub struct Batches<'a> {
+    blocks: &'a Blocks,
+    order: Order,
+    position: usize,
+    budget: usize,
+    specials: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// `position` blocks of the epoch are done; each block gets `specials` tokens more.
+    pub fn new(blocks: &'a Blocks, seed: u64, epoch: u64, position: usize, budget: usize, specials: usize) -> Self {
+        Self { blocks, order: Order::new(blocks.len(), seed, epoch), position, budget, specials }
+    }
+
+    /// Blocks of the epoch that are done: where to go on.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Vec<usize>;
+
+    fn next(&mut self) -> Option<Vec<usize>> {
+        let (mut batch, mut tokens) = (Vec::new(), 0);
+        while let Some(block) = self.order.at(self.position) {
+            tokens += self.blocks.block_len(block) + self.specials;
+            if tokens > self.budget && !batch.is_empty() {
+                break;
+            }
+            batch.push(block);
+            self.position += 1;
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn places(order: &mut Order) -> Vec<usize> {
+        (0..).map_while(|place| order.at(place)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn order_when_windows_are_short_has_every_block_once_and_reads_one_window_at_a_time(
+            n in 0usize..300, window in 1usize..50, seed: u64, epoch: u64,
+        ) {
+            let order = places(&mut Order::with_window(n, seed, epoch, window));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+            let changes = order.windows(2).filter(|w| w[0] / window != w[1] / window).count();
+            prop_assert_eq!(changes + 1, n.div_ceil(window).max(1));
+            // The same at any place, asked for in any order.
+            let mut again = Order::with_window(n, seed, epoch, window);
+            for place in (0..n).rev().step_by(7) {
+                prop_assert_eq!(again.at(place), Some(order[place]));
+            }
+        }
+    }
+
+    #[test]
+    fn order_when_seed_or_epoch_change_is_another_one() {
+        let of = |seed, epoch| places(&mut Order::with_window(1000, seed, epoch, 100));
+        assert_ne!(of(1, 0), of(1, 1));
+        assert_ne!(of(1, 0), of(2, 0));
+        // Blocks move to any place: with windows in place they would stay within 100 of where they were.
+        assert!(of(1, 0).iter().enumerate().any(|(i, &block)| block.abs_diff(i) > 500));
+    }
+}

@@ -1,0 +1,119 @@
+//! The tokens of a text alone, without special ones, and the words they belong to.
+//!
+//! A word is a run of characters without whitespace; punctuation characters and ideographs are words by themselves, as BERT
+//! cuts texts (<https://github.com/google-research/bert>, `BasicTokenizer`). Whitespace belongs to the word after it. Words
+//! are those of the text as it is written, so they are the same for WordPiece, byte-level BPE and SentencePiece.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokenizers::{Encoding, Model, OffsetType};
+use unicode_categories::UnicodeCategories;
+
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+impl Tokenizer {
+    /// Ids of the tokens of a text, each with true if it continues the word that the token before it belongs to. A token in
+    /// which a word begins belongs to it, and to the word in which it begins itself.
+    ///
+    /// `before` is the character that stands before the text where the text goes on from another piece.
+    pub fn encode_words(&self, text: &str, before: Option<char>) -> Result<Vec<(u32, bool)>> {
+        // The library panics where a tokenizer.json names a token that it does not have.
+        let encoding = catch_unwind(AssertUnwindSafe(|| self.plain(text)))
+            .map_err(|_| Error::Data("the parts of the tokenizer contradict each other".into()))?
+            .map_err(|e| Error::Data(format!("a text cannot be tokenised: {e}")))?;
+        let continues = continuing(text, before, encoding.get_offsets());
+        Ok(encoding.get_ids().iter().copied().zip(continues).collect())
+    }
+
+    fn plain(&self, text: &str) -> tokenizers::Result<Encoding> {
+        let mut words = self.words(text)?;
+        self.inner.get_model().tokenize_in_pretokenized(&mut words, None)?;
+        words.into_encoding(None, 0, OffsetType::Byte)
+    }
+}
+
+/// A word by itself, whatever stands around it.
+fn stands_alone(c: char) -> bool {
+    let is_ideograph = matches!(
+        c as u32,
+        0x4E00..=0x9FFF
+            | 0x3400..=0x4DBF
+            | 0x20000..=0x2A6DF
+            | 0x2A700..=0x2B73F
+            | 0x2B740..=0x2B81F
+            | 0x2B920..=0x2CEAF
+            | 0xF900..=0xFAFF
+            | 0x2F800..=0x2FA1F
+    );
+    c.is_ascii_punctuation() || is_ideograph || (!c.is_ascii() && c.is_punctuation())
+}
+
+fn begins_word(before: Option<char>, c: char) -> bool {
+    !c.is_whitespace() && (before.is_none_or(|b| b.is_whitespace() || stands_alone(b)) || stands_alone(c))
+}
+
+/// Which tokens continue a word; `offsets` are their bytes in `text`.
+fn continuing(text: &str, mut before: Option<char>, offsets: &[(usize, usize)]) -> Vec<bool> {
+    let mut starts = Vec::new();
+    for (i, c) in text.char_indices() {
+        if begins_word(before, c) {
+            starts.push(i);
+        }
+        before = Some(c);
+    }
+    // Words are counted from 1; 0 is the one that began before the text.
+    let mut reached = 0;
+    let continues = |&(start, end): &(usize, usize)| {
+        let rest = text.get(start..).unwrap_or_default();
+        let first = match rest.find(|c: char| !c.is_whitespace()) {
+            Some(skipped) => starts.partition_point(|&s| s <= start + skipped),
+            None => starts.len() + 1,
+        };
+        let continues = first <= reached;
+        reached = reached.max(first).max(starts.partition_point(|&s| s < end));
+        continues
+    };
+    offsets.iter().map(continues).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(text: &str, before: Option<char>, tokens: &[&str]) -> String {
+        let mut end = 0;
+        let offsets: Vec<_> = tokens
+            .iter()
+            .map(|token| {
+                let start = end + text[end..].find(token).unwrap_or(0);
+                end = start + token.len();
+                (start, end)
+            })
+            .collect();
+        continuing(text, before, &offsets).into_iter().map(|c| if c { '+' } else { '-' }).collect()
+    }
+
+    #[test]
+    fn continuing_when_tokens_are_of_any_kind_follows_the_words_of_the_text() {
+        let text = "  unaffable, don't 日本go";
+        let word_piece = ["un", "aff", "able", ",", "don", "'", "t", "日", "本", "go"];
+        assert_eq!(flags(text, None, &word_piece), "-++-------");
+        let byte_level = ["  un", "aff", "able", ",", " don", "'t", " 日", "本g", "o"];
+        assert_eq!(flags(text, None, &byte_level), "-++-----+");
+        let spaces_alone = [" ", " ", "unaffable", ",", " ", "don", "'t", " ", "日本", "go"];
+        assert_eq!(flags(text, None, &spaces_alone), "-++--+--+-");
+    }
+
+    #[test]
+    fn continuing_when_characters_fall_apart_or_texts_do_keeps_words_whole() {
+        // Bytes of one character have its offsets.
+        assert_eq!(continuing("a 🙂!", None, &[(0, 1), (1, 6), (1, 6), (2, 6), (6, 7)]), [false, false, true, true, false]);
+        assert_eq!(flags("able to", Some('f'), &["able", " to"]), "+-");
+        assert_eq!(flags("able to", Some(' '), &["able", " to"]), "--");
+        assert_eq!(flags("able to", Some(','), &["able", " to"]), "--");
+        assert_eq!(flags(" \n ", Some('a'), &[" ", "\n", " "]), "-++");
+        // Offsets that are not those of the text do no harm.
+        assert_eq!(continuing("é", None, &[(1, 2), (9, 7)]).len(), 2);
+    }
+}

@@ -93,8 +93,7 @@ impl PyCorpusWriter {
     ) -> PyResult<(usize, Option<String>)> {
         let file = TextFile { path, field, on_error: if skip { OnError::Skip } else { OnError::Stop } };
         let mut progress = PyProgress::new(on_progress);
-        let skipped =
-            run(py, || self.with(|writer| file.add_to(writer, |bytes| progress.report(bytes as usize))))?;
+        let skipped = run(py, || self.with(|writer| file.add_to(writer, |bytes| progress.report(bytes as usize))))?;
         Ok((skipped.count, skipped.first))
     }
 

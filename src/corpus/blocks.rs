@@ -71,7 +71,13 @@ impl Blocks {
                 [start, end, ..] => (end - start) as usize,
                 _ => 0,
             },
-            Cut::Stream { length, count, .. } => if block < *count { *length } else { 0 },
+            Cut::Stream { length, count, .. } => {
+                if block < *count {
+                    *length
+                } else {
+                    0
+                }
+            }
         }
     }
 
@@ -133,7 +139,8 @@ impl Blocks {
 
 /// The starts of these documents, and the end of the last.
 fn within<'a>(corpus: &'a Corpus, documents: &Range<usize>) -> Result<&'a [u64]> {
-    corpus.starts().get(documents.start..=documents.end).ok_or_else(|| {
-        Error::Value(format!("documents {documents:?} of a corpus of {}", corpus.n_documents()))
-    })
+    corpus
+        .starts()
+        .get(documents.start..=documents.end)
+        .ok_or_else(|| Error::Value(format!("documents {documents:?} of a corpus of {}", corpus.n_documents())))
 }

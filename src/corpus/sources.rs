@@ -58,7 +58,9 @@ impl TextFile {
                 Err(reason) => {
                     let place = format!("{}, line {}: {reason}", self.path.display(), lines.number);
                     if self.on_error == OnError::Stop {
-                        return Err(Error::Data(format!("{place}; mend it, or leave out such lines: on_error=\"skip\"")));
+                        return Err(Error::Data(format!(
+                            "{place}; mend it, or leave out such lines: on_error=\"skip\""
+                        )));
                     }
                     skipped.count += 1;
                     skipped.first.get_or_insert(place);

@@ -52,7 +52,8 @@ struct Output(BufWriter<File>, PathBuf);
 
 impl Output {
     fn create(path: PathBuf) -> Result<Self> {
-        let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        let file =
+            File::options().read(true).write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
         Ok(Self(BufWriter::with_capacity(1 << 16, file), path))
     }
 

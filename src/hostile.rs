@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::backbone::Backbone;
 use crate::compute::Allocator;
+use crate::corpus::{Blocks, Corpus, CorpusWriter};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::rng::{Key, Stream};
@@ -252,6 +253,31 @@ fn configuration_and_vocabulary_when_they_are_changed_are_refused_or_read() -> O
         files.push((name, read(&format!("bert_b_legacy/{name}"))?));
     }
     try_changes(&files, &["config.json", "vocab.txt", "tokenizer_config.json"], open_backbone)
+}
+
+/// Open a corpus and read all of it.
+fn open_corpus(dir: &Path) -> Result<()> {
+    let corpus = Corpus::open(&dir.join("a.corpus"))?;
+    let all = 0..corpus.n_documents();
+    let n: usize = all.clone().map(|i| corpus.document(i).len()).sum();
+    assert_eq!(n, corpus.n_tokens());
+    let mut tokens = Vec::new();
+    for blocks in [Blocks::documents(&corpus, all.clone(), 3), Blocks::stream(&corpus, all, 5, 0)] {
+        let blocks = blocks?;
+        (0..blocks.len()).for_each(|i| blocks.read(i, &mut tokens));
+    }
+    Ok(())
+}
+
+#[test]
+fn corpus_when_it_is_changed_is_refused_or_read() -> Outcome {
+    let tokenizer = Backbone::from_pretrained(&reference("bert_b_legacy"))?.tokenizer;
+    let dir = tempfile::tempdir()?;
+    let mut writer = CorpusWriter::create(dir.path(), tokenizer)?;
+    writer.add(&["the cat sat on the mat".into(), "the cat".into(), "sat".into()])?;
+    drop(writer.finish("a.corpus")?);
+    let file = std::fs::read(dir.path().join("a.corpus"))?;
+    try_changes(&[("a.corpus", file)], &["a.corpus"], open_corpus)
 }
 
 #[test]

@@ -103,7 +103,7 @@ class Tokenizer:
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int | None) -> Encodings: ...
     def decode(self, ids: Sequence[Sequence[int]], skip_special_tokens: bool) -> list[str]: ...
     def to_json(self) -> str:
-        """The text of a tokenizer.json."""
+        """The text of a ``tokenizer.json``."""
     def save(self, path: str) -> None: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
@@ -116,6 +116,45 @@ class TokenizerTrainer:
     ) -> TokenizerTrainer: ...
     def feed(self, texts: Sequence[str]) -> None: ...
     def train(self) -> Tokenizer: ...
+
+@final
+class Corpus:
+    """Tokenised documents in a mapped file. Immutable."""
+
+    @staticmethod
+    def open(path: str) -> Corpus: ...
+    @property
+    def n_documents(self) -> int: ...
+    @property
+    def n_tokens(self) -> int: ...
+    def held_out(self, fraction: float) -> int:
+        """The first of the documents that are held out, if they are to hold about this part of the tokens."""
+    @property
+    def vocab_size(self) -> int: ...
+    def ids(self, index: int) -> NDArray[np.int64]:
+        """Ids ``[T]`` of a document, without special tokens."""
+    def continues(self, index: int) -> NDArray[np.bool_]:
+        """For each token ``[T]`` of a document, whether it continues the word of the token before it."""
+
+@final
+class CorpusWriter:
+    """Tokenises documents into a file of ``directory``; nothing is left there unless it is finished."""
+
+    def __new__(cls, directory: str, tokenizer: Tokenizer) -> CorpusWriter: ...
+    def add(self, texts: Sequence[str]) -> None:
+        """Add texts, each a document."""
+    def add_file(
+        self, path: str, field: str | None, skip: bool, on_progress: Callable[[int], None] | None
+    ) -> tuple[int, str | None]:
+        """Add the documents of a file: JSON lines that hold their text in ``field``, or plain text with blank lines between.
+
+        ``skip`` leaves out lines that cannot be read; returns how many, and what was wrong with the first.
+        ``on_progress`` gets the number of bytes read.
+        """
+    def finish(self, name: str) -> Corpus:
+        """Put the file in its place, and open it."""
+    def close(self) -> None:
+        """Give up what is not finished."""
 
 @final
 class Backbone:
@@ -247,28 +286,6 @@ def peak_memory_bytes() -> int:
 
 def resident_memory_bytes() -> int:
     """Resident set of this process, in bytes; 0 where the system does not tell."""
-
-@final
-class Corpus:
-    """Tokens of documents in a mapped file."""
-
-    @staticmethod
-    def open(path: str) -> Corpus: ...
-    @property
-    def n_documents(self) -> int: ...
-    @property
-    def n_tokens(self) -> int: ...
-    def held_out(self, fraction: float) -> int:
-        """The first of the documents that are held out, if they are to hold about this part of the tokens."""
-
-@final
-class CorpusWriter:
-    """Tokenises texts into the file of a corpus, which is there once `finish` was called."""
-
-    def __new__(cls, path: str, backbone: Backbone) -> CorpusWriter: ...
-    def add(self, texts: Sequence[str], open: bool) -> None:
-        """Add documents; the last one, if it is ``open``, goes on with the first text that is added next."""
-    def finish(self) -> Corpus: ...
 
 @final
 class LanguageModel:

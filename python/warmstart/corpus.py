@@ -1,266 +1,282 @@
-"""Corpora: iterables of texts, or files of any size, tokenised once into a cache that later runs map into memory.
+"""`open_corpus`: texts and files of any size, tokenised once and kept in a cache."""
 
-Files are read in pieces, so that neither a file nor a document nor a line has to fit into memory.
-"""
-
-import codecs
 import hashlib
-import json
 import os
-import uuid
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from warmstart import _core
+from warmstart._core import DataError
 from warmstart.progress import TokenBar
+from warmstart.texts import _caller_level
+from warmstart.tokenizer import Tokenizer, batches
 
-Corpus = Any
-"""What a user may pass: an iterable of texts, or the path of a ``.txt``, ``.jsonl`` or ``.parquet`` file, or several."""
-
-_FORMAT = 1
-"""Raise it when the tokens of a text, or what is a document, change."""
-_PIECE = 1 << 20
-"""Characters that are handed to the core at once, and bytes of a line that are read at once."""
-
-Piece = tuple[str, bool]
-"""Part of a document, and whether the document ends with it."""
+_FORMAT = b"warmstart corpus 1"
+_SUFFIXES = (".txt", ".jsonl", ".json", ".parquet")
+_READ_BYTES = 1 << 22
+_ROWS = 1024
+_BAR_DELAY_S = 1.0
 
 
 def open_corpus(
-    source: Corpus,
-    backbone: _core.Backbone,
+    source: Any,
+    tokenizer: Tokenizer,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     text_field: str = "text",
     on_error: str = "stop",
-    verbose: bool = False,
+    verbose: bool = True,
 ) -> _core.Corpus:
-    """Tokenise a corpus, or find it in the cache, where it lies by its content and the tokenizer.
+    """Tokenise texts or files once, and open what the cache holds of them from then on.
+
+    The cache knows a corpus by its content, its tokenizer and how it is read: files may move, and a changed one is
+    tokenised anew. Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a row
+    of a parquet file are read whole.
 
     Parameters
     ----------
-    source : iterable of str, path, or list of paths
-        Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines, ``.jsonl``, an object
-        with a text on each line, ``.parquet``, a column of texts (needs pyarrow).
-    backbone : _core.Backbone
-        Whose tokenizer to use.
-    cache_dir : str or path, optional
-        None takes ``WARMSTART_CACHE``, else ``warmstart`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+    source : iterable of str, path, or iterable of pathlib.Path
+        Texts in a list, a column of pandas, polars, Arrow or datasets, or a generator, each a document; a generator is
+        read and tokenised each time. Or files: ``.txt`` (UTF-8, blank lines between documents), ``.jsonl`` or ``.json``
+        (an object a line), ``.parquet``.
+    tokenizer : Tokenizer
+        Whose ids.
+    cache_dir : path, optional
+        Where the cache is; None takes $WARMSTART_CACHE, else $XDG_CACHE_HOME/warmstart, else ~/.cache/warmstart.
     text_field : str
-        The field or column of the text.
+        The field of a JSON line, or the column of a parquet file, that holds the text.
     on_error : {"stop", "skip"}
-        Lines that are not UTF-8 or not such an object: an error, or left out and counted.
+        What a line or row of a file that cannot be read does: raise, or be left out with one warning that counts them.
     verbose : bool
-        Show a bar.
+        Show a progress bar where it takes long.
 
     Returns
     -------
-    _core.Corpus
+    Corpus
+        N documents of T tokens without special ones, mapped into memory.
 
     Raises
     ------
     DataError
-        There is no text in it; or a line cannot be read, whose file and number are named.
+        No text has a token; a line or row cannot be read, which is named; a file changed while it was read.
     FileNotFoundError
         A file is not there.
-    TypeError, ValueError
-        It is something else, or a file of another kind.
+    ImportError
+        A parquet file is given and pyarrow is not installed.
+    TypeError
+        An element is neither text nor path.
+    ValueError
+        A file with another suffix, an unknown `on_error`, a text that is not Unicode.
     """
+    if not isinstance(tokenizer, Tokenizer):
+        raise TypeError(f"tokenizer is a {type(tokenizer).__name__}; expected a Tokenizer, as backbone.tokenizer is one")
     if on_error not in ("stop", "skip"):
-        raise ValueError(f'on_error must be "stop" or "skip", got {on_error!r}')
-    paths = _paths(source)
-    folder = _folder(cache_dir)
-    digest = hashlib.sha256(f"{_FORMAT} {text_field} {on_error}\n".encode())
-    digest.update(backbone.tokenizer.to_json().encode())
-    if paths is None and not hasattr(source, "__len__"):
-        return _write(_texts(source, digest), backbone, folder, digest, 0, verbose)
-    if paths is None:
-        for _ in _texts(source, digest):
-            pass
-        pieces, total = _texts(source, hashlib.sha256()), 0
+        raise ValueError(f'on_error is {on_error!r}; expected "stop" or "skip"')
+    directory = _cache(cache_dir)
+    key = hashlib.sha256(_FORMAT)
+    _update(key, tokenizer._inner.to_json().encode())
+    files = _files(source)
+    if files is not None:
+        return _of_files(files, tokenizer, directory, key, text_field, on_error, verbose)
+    return _of_texts(_Texts(source), tokenizer, directory, key, verbose)
+
+
+def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
+    environment = os.environ
+    if cache_dir is not None:
+        base = Path(cache_dir)
+    elif environment.get("WARMSTART_CACHE"):
+        base = Path(environment["WARMSTART_CACHE"])
     else:
-        total = sum(path.stat().st_size for path in paths)
-        for path in paths:
-            with path.open("rb") as file:
-                digest.update(path.suffix.encode() + hashlib.file_digest(file, "sha256").digest())
-        skipped: list[str] = []
-        pieces = _files(paths, text_field, skipped if on_error == "skip" else None)
-    path = folder / f"{digest.hexdigest()}.corpus"
-    if path.exists():
+        base = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmstart"
+    return base.expanduser() / "corpora"
+
+
+def _update(key: Any, content: bytes) -> None:
+    """Add to a hash what cannot be mistaken for two things, or for a part of one."""
+    key.update(len(content).to_bytes(8, "little"))
+    key.update(content)
+
+
+def _cached(path: Path) -> _core.Corpus | None:
+    """Open what the cache holds; what was cut or changed there is made anew."""
+    try:
         return _core.Corpus.open(os.fspath(path))
-    corpus = _write(pieces, backbone, folder, digest, total, verbose)
-    if paths is not None and skipped:
-        warnings.warn(f"{len(skipped)} lines were left out, the first: {skipped[0]}", UserWarning, stacklevel=3)
-    return corpus
+    except (FileNotFoundError, DataError):
+        return None
 
 
-def _write(
-    pieces: Iterator[Piece], backbone: _core.Backbone, folder: Path, digest: Any, total: int, verbose: bool
-) -> _core.Corpus:
-    building = folder / f"{uuid.uuid4().hex}.building"
-    writer = _core.CorpusWriter(os.fspath(building), backbone)
-    batch: list[str] = []
-    size = done = 0
-    with TokenBar(total, "tokenising (characters)", verbose and total > 0, delay_s=1.0) as bar:
-        begun = False
-        for text, ends in pieces:
-            if begun:
-                batch[-1] += text
-            else:
-                batch.append(text)
-            begun = not ends
-            size += len(text)
-            if size >= _PIECE:
-                writer.add(batch, begun)
-                done += size
-                bar.move_to(min(done, total))
-                batch, size = ([""], 0) if begun else ([], 0)
-        writer.add(batch, False)
-    writer.finish()
-    path = folder / f"{digest.hexdigest()}.corpus"
-    os.replace(building, path)
-    return _core.Corpus.open(os.fspath(path))
+class _Texts:
+    """The texts of a container in lists, each list hashed as it comes."""
 
-
-def _folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    if cache_dir is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache_dir = os.environ.get("WARMSTART_CACHE") or Path(home) / "warmstart"
-    folder = Path(cache_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _paths(source: Corpus) -> list[Path] | None:
-    """Return the files, or None for texts."""
-    single = isinstance(source, str | os.PathLike)
-    if isinstance(source, bytes):
-        raise TypeError("a corpus is an iterable of str, or paths of files; got bytes")
-    if not single and not (
-        isinstance(source, list | tuple) and source and all(isinstance(item, os.PathLike) for item in source)
-    ):
-        if not isinstance(source, Iterable):
+    def __init__(self, source: Any) -> None:
+        if isinstance(source, dict | set | frozenset) or not hasattr(source, "__iter__") or hasattr(source, "columns"):
             raise TypeError(
-                f"a corpus is an iterable of str, or paths of files; got {source!r} ({type(source).__name__})"
+                f"the corpus is a {type(source).__name__}; expected texts (a list, a generator, one column of a table) or "
+                f"the path of a file"
             )
-        if not _are_names(source):
-            return None
-    paths = [Path(source)] if single else [Path(item) for item in source]
+        # An Arrow array gives scalars, no texts, where it is walked through.
+        self._source: Iterable[Any] = source.to_pylist() if hasattr(source, "to_pylist") else source
+        self.is_read_once = iter(self._source) is self._source
+        self.n_bytes = 0
+
+    def batches(self, key: Any) -> Iterator[list[str]]:
+        self.n_bytes = 0
+        for index, batch in enumerate(batches(self._source)):
+            if index == 0:
+                _refuse_file_name(batch[0])
+            for text in batch:
+                content = text.encode()
+                _update(key, content)
+                self.n_bytes += len(content)
+            yield batch
+
+
+def _of_texts(texts: _Texts, tokenizer: Tokenizer, directory: Path, key: Any, verbose: bool) -> _core.Corpus:
+    total = None
+    if not texts.is_read_once:
+        looked_up = key.copy()
+        for _ in texts.batches(looked_up):
+            pass
+        total = texts.n_bytes
+        found = _cached(directory / _name(looked_up))
+        if found is not None:
+            return found
+    writer = _core.CorpusWriter(os.fspath(directory), tokenizer._inner)
+    try:
+        with TokenBar(total, "tokenising", verbose, _BAR_DELAY_S, unit="B") as bar:
+            for batch in texts.batches(key):
+                writer.add(batch)
+                bar.move_to(texts.n_bytes)
+        return writer.finish(_name(key))
+    finally:
+        writer.close()
+
+
+def _name(key: Any) -> str:
+    return f"{key.hexdigest()}.corpus"
+
+
+def _refuse_file_name(text: str) -> None:
+    if len(text) < 1000 and text.endswith(_SUFFIXES) and os.path.isfile(text):
+        raise ValueError(f"the first text is {text!r}, the name of a file; for the files themselves give pathlib.Path(...)")
+
+
+def _files(source: Any) -> list[Path] | None:
+    """Return the files that a source names; None where it holds texts."""
+    if isinstance(source, str | os.PathLike):
+        paths = [Path(source)]
+    elif isinstance(source, list | tuple) and source and all(isinstance(path, os.PathLike) for path in source):
+        paths = [Path(path) for path in source]
+    else:
+        return None
     for path in paths:
+        if path.suffix.lower() not in _SUFFIXES:
+            hint = "; a single text goes into a list" if isinstance(source, str) else ""
+            raise ValueError(f"{str(path)[:200]!r} is no {', '.join(_SUFFIXES)} file{hint}")
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; a corpus is texts in a list, or files of text")
-        if path.suffix.lower() not in _READERS:
-            kinds = ", ".join(_READERS)
-            raise ValueError(f"{path}: a corpus is one of {kinds}; for another form pass an iterable of its texts")
+            what = "is a directory; give its files" if path.is_dir() else "no such file"
+            raise FileNotFoundError(f"{path}: {what}")
+        if path.suffix.lower() == ".parquet":
+            _parquet()
     return paths
 
 
-def _are_names(source: Corpus) -> bool:
-    """Whether these strings are files that are there: several are passed as str as well as as paths."""
-    if not isinstance(source, list | tuple) or not source or not all(isinstance(item, str) for item in source):
-        return False
-    return all(len(item) < 4096 and Path(item).suffix.lower() in _READERS and Path(item).is_file() for item in source)
-
-
-def _texts(source: Iterable[Any], digest: Any) -> Iterator[Piece]:
-    for index, text in enumerate(source):
-        if not isinstance(text, str):
-            raise TypeError(f"corpus[{index}] is {text!r} ({type(text).__name__}); expected str")
-        try:
-            encoded = text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"corpus[{index}] is not valid Unicode: {error}") from error
-        digest.update(len(encoded).to_bytes(8, "little") + encoded)
-        yield text, True
-
-
-def _files(paths: list[Path], text_field: str, skipped: list[str] | None) -> Iterator[Piece]:
-    for path in paths:
-        yield from _READERS[path.suffix.lower()](path, text_field, skipped)
-
-
-def _bad(path: Path, number: int, what: str, skipped: list[str] | None) -> None:
-    place = f"{path}, line {number}: {what}"
-    if skipped is None:
-        raise _core.DataError(f'{place}; mend it, or leave such lines out with on_error="skip"')
-    skipped.append(place)
-
-
-def _text_file(path: Path, _: str, skipped: list[str] | None) -> Iterator[Piece]:
-    open_document = False
-    with path.open("rb") as file:
-        for number, line in _lines(file):
-            blank, first = True, True
-            decoder = codecs.getincrementaldecoder("utf-8")()
-            try:
-                for part in line:
-                    text = decoder.decode(part)
-                    if text.strip():
-                        if first and open_document:
-                            yield "\n", False
-                        yield text.rstrip("\r\n"), False
-                        blank, first, open_document = False, False, True
-                decoder.decode(b"", True)
-            except UnicodeDecodeError as error:
-                _bad(path, number, f"not UTF-8 ({error.reason})", skipped)
-                continue
-            if blank and open_document:
-                yield "", True
-                open_document = False
-    if open_document:
-        yield "", True
-
-
-def _lines(file: Any) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Yield the number of each line, and its parts."""
-    number = 0
-    while first := file.readline(_PIECE):
-        number += 1
-        state = [first]
-
-        def parts(state: list[bytes] = state) -> Iterator[bytes]:
-            while state[0]:
-                yield state[0]
-                state[0] = b"" if state[0].endswith(b"\n") else file.readline(_PIECE)
-
-        yield number, parts()
-        while state[0] and not state[0].endswith(b"\n"):  # what nobody read of the line
-            state[0] = file.readline(_PIECE)
-
-
-def _json_lines(path: Path, text_field: str, skipped: list[str] | None) -> Iterator[Piece]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                _bad(path, number, f"not JSON ({error})", skipped)
-                continue
-            text = record.get(text_field) if isinstance(record, dict) else None
-            if isinstance(text, str):
-                yield text, True
-            else:
-                has = f"has {', '.join(map(repr, record))}" if isinstance(record, dict) else "is no object"
-                _bad(path, number, f"no text in {text_field!r}: it {has}", skipped)
-
-
-def _parquet(path: Path, text_field: str, _: list[str] | None) -> Iterator[Piece]:
+def _of_files(
+    files: list[Path],
+    tokenizer: Tokenizer,
+    directory: Path,
+    key: Any,
+    text_field: str,
+    on_error: str,
+    verbose: bool,
+) -> _core.Corpus:
+    total = sum(path.stat().st_size for path in files)
+    before = [_state(path) for path in files]
+    with TokenBar(total, "reading", verbose, _BAR_DELAY_S, unit="B") as bar:
+        done = 0
+        for path in files:
+            is_plain = path.suffix.lower() == ".txt"
+            for part in (path.suffix.lower(), "" if is_plain else text_field, on_error):
+                _update(key, part.encode())
+            content = hashlib.sha256()
+            with path.open("rb") as file:
+                while block := file.read(_READ_BYTES):
+                    content.update(block)
+                    done += len(block)
+                    bar.move_to(done)
+            _update(key, content.digest())
+    found = _cached(directory / _name(key))
+    if found is not None:
+        return found
+    writer = _core.CorpusWriter(os.fspath(directory), tokenizer._inner)
+    skipped, first, done = 0, None, 0
     try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ImportError(f"{path}: reading parquet needs pyarrow; pip install pyarrow") from error
-    file = parquet.ParquetFile(path)
-    if text_field not in file.schema_arrow.names:
-        names = ", ".join(map(repr, file.schema_arrow.names))
-        raise _core.DataError(f"{path}: has no column {text_field!r}; it has {names}")
-    for batch in file.iter_batches(columns=[text_field]):
-        for text in batch.column(0).to_pylist():
-            if text is not None:
-                yield str(text), True
+        with TokenBar(total, "tokenising", verbose, _BAR_DELAY_S, unit="B") as bar:
+            for path in files:
+                add = _add_parquet if path.suffix.lower() == ".parquet" else _add_text
+                count, reason = add(writer, path, text_field, on_error, bar, done)
+                skipped, first = skipped + count, first or reason
+                done += path.stat().st_size
+        for path, state in zip(files, before, strict=True):
+            if _state(path) != state:
+                raise DataError(f"{path}: changed while it was read; begin again when it is complete")
+        corpus = writer.finish(_name(key))
+    finally:
+        writer.close()
+    if skipped:
+        message = f"{skipped} {'line was' if skipped == 1 else 'lines were'} left out; the first: {first}"
+        warnings.warn(message, UserWarning, stacklevel=_caller_level())
+    return corpus
 
 
-_READERS = {".txt": _text_file, ".jsonl": _json_lines, ".parquet": _parquet}
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _add_text(
+    writer: _core.CorpusWriter, path: Path, text_field: str, on_error: str, bar: TokenBar, done: int
+) -> tuple[int, str | None]:
+    field = None if path.suffix.lower() == ".txt" else text_field
+    move = bar.callback
+    report = None if move is None else lambda n: move(done + n)
+    return writer.add_file(os.fspath(path), field, on_error == "skip", report)
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError("a .parquet file needs pyarrow; install it: pip install pyarrow") from None
+    return pyarrow.parquet
+
+
+def _add_parquet(
+    writer: _core.CorpusWriter, path: Path, text_field: str, on_error: str, bar: TokenBar, done: int
+) -> tuple[int, str | None]:
+    import pyarrow
+
+    skipped, first, row = 0, None, 0
+    try:
+        with _parquet().ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if text_field not in names:
+                raise DataError(f"{path}: has no column {text_field!r}, but {names}; name it with text_field")
+            for batch in file.iter_batches(batch_size=_ROWS, columns=[text_field]):
+                texts = batch.column(0).to_pylist()
+                for index, text in enumerate(texts):
+                    if isinstance(text, str):
+                        continue
+                    reason = f"{path}, row {row + index}: is {text!r:.40}, no text"
+                    if on_error == "stop":
+                        raise DataError(f'{reason}; mend it, or leave out such rows: on_error="skip"')
+                    skipped, first = skipped + 1, first or reason
+                writer.add([text for text in texts if isinstance(text, str)])
+                row += len(texts)
+                bar.move_to(done + int(path.stat().st_size * row / file.metadata.num_rows))
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as parquet near row {row}: {error}") from error
+    return skipped, first

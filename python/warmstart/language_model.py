@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone
-from warmstart.corpus import Corpus, open_corpus
+from warmstart.corpus import open_corpus
 from warmstart.history import History
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, require_objective
@@ -170,9 +170,9 @@ class LanguageModel:
 
     def fit(
         self,
-        corpus: Corpus,
+        corpus: Any,
         *,
-        eval_set: Corpus | float | None = None,
+        eval_set: Any = None,
         text_field: str = "text",
         on_error: str = "stop",
     ) -> "LanguageModel":
@@ -208,10 +208,10 @@ class LanguageModel:
         """
         options = self._options()
 
-        def opened(source: Corpus) -> _core.Corpus:
+        def opened(source: Any) -> _core.Corpus:
             return open_corpus(
                 source,
-                self._inner.backbone,
+                self.backbone.tokenizer,
                 cache_dir=self.cache_dir,
                 text_field=text_field,
                 on_error=on_error,

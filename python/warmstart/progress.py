@@ -10,8 +10,8 @@ class TokenBar:
 
     Parameters
     ----------
-    total_tokens : int
-        Tokens to work through.
+    total_tokens : int or None
+        Tokens to work through; None where nobody knows.
     description : str
         Shown before the bar.
     verbose : bool
@@ -19,9 +19,13 @@ class TokenBar:
         file or a pipe.
     delay_s : float
         Show the bar only after this many seconds.
+    unit : str
+        What is counted, if not tokens.
     """
 
-    def __init__(self, total_tokens: int, description: str, verbose: bool, delay_s: float = 0.0) -> None:
+    def __init__(
+        self, total_tokens: int | None, description: str, verbose: bool, delay_s: float = 0.0, unit: str = "tok"
+    ) -> None:
         self._bar: Any = None
         if not verbose:
             return
@@ -32,7 +36,7 @@ class TokenBar:
         self._bar = tqdm(
             total=total_tokens,
             desc=description,
-            unit="tok",
+            unit=unit,
             unit_scale=True,
             dynamic_ncols=not in_notebook,
             disable=False if in_notebook else None,
@@ -68,6 +72,6 @@ class TokenBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._bar is not None and not self._bar.disable:
+        if kind is None and self._bar is not None and not self._bar.disable and self._bar.total is not None:
             self.move_to(self._bar.total)  # the core reports ten times a second, so perhaps not the last batch
         self.close()

@@ -39,10 +39,6 @@ impl PyTokenizer {
         self.tokenizer.vocab_size()
     }
 
-    fn to_json(&self, py: Python<'_>) -> PyResult<String> {
-        run(py, || self.tokenizer.to_json())
-    }
-
     fn encode(
         &self,
         py: Python<'_>,
@@ -57,6 +53,10 @@ impl PyTokenizer {
 
     fn decode(&self, py: Python<'_>, ids: Vec<Vec<u32>>, skip_special_tokens: bool) -> PyResult<Vec<String>> {
         run(py, || self.tokenizer.decode(&ids, skip_special_tokens))
+    }
+
+    fn to_json(&self, py: Python<'_>) -> PyResult<String> {
+        run(py, || self.tokenizer.to_json())
     }
 
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {

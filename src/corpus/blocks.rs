@@ -1,80 +1,156 @@
-//! A corpus cut into what a model takes at once.
+//! What is trained on at a time: documents cut into pieces, or one stream of all documents cut into equal blocks.
 
 use std::ops::Range;
 
 use super::file::Corpus;
 use crate::error::{Error, Result};
 
-/// Blocks of consecutive tokens of some documents of a corpus, where each document may end with a token of its own.
+/// Blocks of some documents of a corpus, numbered in the order of the corpus.
+#[derive(Clone)]
 pub struct Blocks {
     corpus: Corpus,
-    end: Option<u32>,
-    /// Where each block begins, counting the tokens that end documents, and how many tokens it has.
-    blocks: Vec<(u64, u32)>,
+    cut: Cut,
+}
+
+#[derive(Clone)]
+enum Cut {
+    /// Where each block begins in the tokens, and the end.
+    Documents(Vec<u64>),
+    /// Blocks of `length` from the stream of these documents with `separator` between them.
+    Stream { documents: Range<usize>, length: usize, separator: u32, count: usize },
 }
 
 impl Blocks {
-    /// Each document in as few blocks of at most `longest` tokens as will do, of nearly the same length.
-    pub fn documents(corpus: &Corpus, documents: Range<usize>, end: Option<u32>, longest: usize) -> Result<Self> {
-        let mut blocks = Self::none(corpus, &documents, end, longest)?;
-        for document in documents {
-            let (start, n) = (blocks.start(document), blocks.start(document + 1) - blocks.start(document));
-            let parts = n.div_ceil(longest as u64);
-            for part in 0..parts {
-                let [from, to] = [part, part + 1].map(|part| part * n / parts);
-                blocks.blocks.push((start + from, (to - from) as u32));
+    /// Each of the documents cut into blocks of at most `longest` tokens (what a sequence holds without its special
+    /// tokens), the last of a document as long as is left. No token is lost, no block has tokens of two documents.
+    pub fn documents(corpus: &Corpus, documents: Range<usize>, longest: usize) -> Result<Self> {
+        let starts = within(corpus, &documents)?;
+        if longest == 0 {
+            return Err(Error::Value("blocks of 0 tokens; max_length leaves no room for text".into()));
+        }
+        let mut cuts = Vec::new();
+        for ends in starts.windows(2) {
+            cuts.extend((ends[0]..ends[1]).step_by(longest));
+        }
+        cuts.extend(starts.last());
+        Ok(Self { corpus: corpus.clone(), cut: Cut::Documents(cuts) })
+    }
+
+    /// The documents one after another with the id `separator` between them, cut into blocks of exactly `length` tokens; what
+    /// is left at the end, less than a block, is not used.
+    pub fn stream(corpus: &Corpus, documents: Range<usize>, length: usize, separator: u32) -> Result<Self> {
+        let starts = within(corpus, &documents)?;
+        let tokens = starts.last().zip(starts.first()).map_or(0, |(end, start)| (end - start) as usize);
+        let total = tokens + documents.len().saturating_sub(1);
+        let count = total.checked_div(length).unwrap_or(0);
+        if count == 0 {
+            return Err(Error::Data(format!(
+                "the documents have {total} tokens, less than one block of {length}; give more text or shorter blocks"
+            )));
+        }
+        Ok(Self { corpus: corpus.clone(), cut: Cut::Stream { documents, length, separator, count } })
+    }
+
+    /// How many blocks.
+    pub fn len(&self) -> usize {
+        match &self.cut {
+            Cut::Documents(cuts) => cuts.len().saturating_sub(1),
+            Cut::Stream { count, .. } => *count,
+        }
+    }
+
+    /// True without blocks.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tokens of a block; 0 beyond the last.
+    pub fn block_len(&self, block: usize) -> usize {
+        match &self.cut {
+            Cut::Documents(cuts) => match cuts.get(block..).unwrap_or_default() {
+                [start, end, ..] => (end - start) as usize,
+                _ => 0,
+            },
+            Cut::Stream { length, count, .. } => {
+                if block < *count {
+                    *length
+                } else {
+                    0
+                }
             }
         }
-        Ok(blocks)
     }
 
-    /// All documents one after another, in blocks of `length` tokens; the last one may be shorter.
-    pub fn stream(corpus: &Corpus, documents: Range<usize>, end: Option<u32>, length: usize) -> Result<Self> {
-        let mut blocks = Self::none(corpus, &documents, end, length)?;
-        let [mut start, stop] = [documents.start, documents.end].map(|document| blocks.start(document));
-        while start < stop {
-            let n = (stop - start).min(length as u64);
-            blocks.blocks.push((start, n as u32));
-            start += n;
+    /// True if the last token of a block is that of a document.
+    pub fn ends_document(&self, block: usize) -> bool {
+        match &self.cut {
+            Cut::Documents(cuts) => {
+                cuts.get(block + 1).is_some_and(|end| self.corpus.starts().binary_search(end).is_ok())
+            }
+            Cut::Stream { .. } => false,
         }
-        Ok(blocks)
     }
 
-    fn none(corpus: &Corpus, documents: &Range<usize>, end: Option<u32>, length: usize) -> Result<Self> {
-        if documents.end > corpus.n_documents() || length == 0 || u32::try_from(length).is_err() {
-            return Err(Error::internal(format!("blocks of {length} tokens of documents {documents:?}")));
+    /// Tokens of all blocks.
+    pub fn n_tokens(&self) -> usize {
+        match &self.cut {
+            Cut::Documents(cuts) => cuts.last().zip(cuts.first()).map_or(0, |(end, start)| (end - start) as usize),
+            Cut::Stream { length, count, .. } => length * count,
         }
-        Ok(Self { corpus: corpus.clone(), end, blocks: Vec::new() })
     }
 
-    /// Where a document begins, counting the tokens that end those before it.
-    fn start(&self, document: usize) -> u64 {
-        self.corpus.starts()[document] + if self.end.is_some() { document as u64 } else { 0 }
+    /// Append the tokens of a block as they are stored (see [`token`](super::token)). A first token that continues a word does
+    /// so in the block before. Nothing beyond the last block.
+    pub fn read(&self, block: usize, tokens: &mut Vec<u32>) {
+        match &self.cut {
+            Cut::Documents(cuts) => {
+                if let [start, end, ..] = cuts.get(block..).unwrap_or_default() {
+                    tokens.extend_from_slice(self.stored(*start, *end));
+                }
+            }
+            Cut::Stream { documents, length, separator, count } if block < *count => {
+                self.read_stream(documents, block * length, *length, *separator, tokens);
+            }
+            Cut::Stream { .. } => {}
+        }
     }
 
-    /// Tokens of each block.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.blocks.iter().map(|block| block.1 as usize).collect()
-    }
-
-    /// The tokens of a block, as they are stored.
-    pub fn tokens(&self, block: usize) -> Vec<u32> {
-        let Some(&(start, n)) = self.blocks.get(block) else { return Vec::new() };
-        let (mut tokens, n) = (Vec::with_capacity(n as usize), n as usize);
-        let starts = self.corpus.starts();
-        let per_document = u64::from(self.end.is_some());
-        // The last document that begins at or before the block: starts grow by at least one, and so does their count.
-        let (mut low, mut high) = (0, starts.len() - 1);
+    /// `length` tokens from place `at` of the stream on.
+    fn read_stream(&self, documents: &Range<usize>, at: usize, length: usize, separator: u32, tokens: &mut Vec<u32>) {
+        let starts = self.corpus.starts().get(documents.start..=documents.end).unwrap_or_default();
+        let origin = starts.first().copied().unwrap_or(0);
+        // Document `i` begins after as many separators.
+        let begin = |i: usize| (starts[i] - origin) as usize + i;
+        let (mut low, mut high) = (0, documents.len());
         while high - low > 1 {
-            let middle = low.midpoint(high);
-            if starts[middle] + per_document * middle as u64 <= start { low = middle } else { high = middle }
+            let middle = usize::midpoint(low, high);
+            if begin(middle) <= at { low = middle } else { high = middle }
         }
-        let mut skip = (start - self.start(low)) as usize;
-        while tokens.len() < n && low < starts.len() - 1 {
-            let document = self.corpus.document(low).iter().copied().chain(self.end);
-            tokens.extend(document.skip(skip).take(n - tokens.len()));
-            (low, skip) = (low + 1, 0);
+        let (mut skip, mut left) = (at - begin(low), length);
+        for ends in starts[low..].windows(2) {
+            let document = self.stored(ends[0], ends[1]);
+            let part = document.get(skip..).unwrap_or_default();
+            let part = &part[..part.len().min(left)];
+            tokens.extend_from_slice(part);
+            left -= part.len();
+            if left == 0 {
+                break;
+            }
+            tokens.push(separator);
+            left -= 1;
+            skip = 0;
         }
-        tokens
     }
+
+    fn stored(&self, start: u64, end: u64) -> &[u32] {
+        self.corpus.tokens().get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+/// The starts of these documents, and the end of the last.
+fn within<'a>(corpus: &'a Corpus, documents: &Range<usize>) -> Result<&'a [u64]> {
+    corpus
+        .starts()
+        .get(documents.start..=documents.end)
+        .ok_or_else(|| Error::Value(format!("documents {documents:?} of a corpus of {}", corpus.n_documents())))
 }

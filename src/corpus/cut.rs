@@ -22,15 +22,15 @@ impl Cutter {
         let ids = |text: &str| -> Result<Vec<u32>> {
             Ok(tokenizer.encode_words(text, None)?.into_iter().map(|(id, _)| id).collect())
         };
-        let whole = ids("a cat sat")?;
-        let joined = |second: &str| -> Result<bool> { Ok([ids("a cat")?, ids(second)?].concat() == whole) };
+        let (whole, first) = (ids("a cat sat")?, ids("a cat")?);
+        let joined = |second: &str| -> Result<bool> { Ok([first.clone(), ids(second)?].concat() == whole) };
         Ok(Self { keeps_space: joined(" sat")? || !joined("sat")? })
     }
 
     /// Where to cut a text that is longer than a piece: between two words with one space, as late as may be; else where
     /// there is whitespace; else within a word.
     pub fn cut(self, text: &str) -> Cut {
-        let head = text.get(..text.floor_char_boundary(PIECE)).unwrap_or(text);
+        let head = &text[..boundary_below(text, PIECE)];
         let after = |i: usize, c: char| text[i + c.len_utf8()..].chars().next();
         let before = |i: usize| text[..i].chars().next_back();
         let is_word = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
@@ -42,4 +42,9 @@ impl Cutter {
         let at = last(&|&(i, c)| i > 0 && c.is_whitespace()).map_or(head.len(), |(i, _)| i);
         (at, at)
     }
+}
+
+/// The last boundary of characters at or before byte `i`.
+pub(super) fn boundary_below(text: &str, i: usize) -> usize {
+    (0..=i.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }

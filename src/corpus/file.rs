@@ -126,7 +126,8 @@ impl Corpus {
 
     /// The tokens of a document as they are stored; none beyond the last.
     pub fn document(&self, document: usize) -> &[u32] {
-        let range = self.starts().get(document..).and_then(|starts| Some(*starts.first()? as usize..*starts.get(1)? as usize));
+        let range =
+            self.starts().get(document..).and_then(|starts| Some(*starts.first()? as usize..*starts.get(1)? as usize));
         range.and_then(|range| self.tokens().get(range)).unwrap_or_default()
     }
 

@@ -4,10 +4,11 @@ mod blocks;
 mod cut;
 mod file;
 mod order;
+mod sources;
 mod writer;
 
 pub use blocks::Blocks;
 pub use file::{CONTINUES, Corpus, token};
-pub(crate) use order::in_batches;
-pub use order::epoch;
+pub use order::{Batches, Order};
+pub use sources::{OnError, Skipped, TextFile};
 pub use writer::CorpusWriter;

@@ -1,63 +1,128 @@
-//! In which order blocks are trained on, and in which batches.
+//! The order of blocks in an epoch, and batches of them.
 
-use crate::rng::Key;
+use super::blocks::Blocks;
+use crate::rng::{Key, Stream};
 
-/// Blocks that lie beside each other and stay together.
-const WINDOW: usize = 256;
-/// Windows that are shuffled into each other: 65536 blocks are read at a time.
-const MIXED: usize = 256;
+/// Blocks that are shuffled together: with 128 tokens each 32 MB, which the system keeps at hand while they are read.
+const WINDOW: usize = 1 << 16;
 
-/// The batches of an epoch: blocks by their number, with at most `budget` tokens together, or one block. Windows of consecutive
-/// blocks are drawn in a random order, and the blocks of some of them mixed, so that what is read lies close together; a
-/// corpus of fewer blocks is shuffled as a whole. A pure function of the key, which is the epoch's own.
-pub fn epoch(lengths: &[usize], budget: usize, key: Key) -> Vec<Vec<usize>> {
-    let windows: Vec<usize> = key.permutation(lengths.len().div_ceil(WINDOW));
-    let mut order = Vec::with_capacity(lengths.len());
-    for (i, windows) in windows.chunks(MIXED).enumerate() {
-        let range = |&window: &usize| window * WINDOW..((window + 1) * WINDOW).min(lengths.len());
-        let blocks: Vec<usize> = windows.iter().flat_map(range).collect();
-        let mixed = key.child(i as u64).permutation(blocks.len());
-        order.extend(mixed.into_iter().map(|i| blocks[i]));
-    }
-    in_batches(&order, lengths, budget)
+/// An order of `n` blocks: windows of neighbouring blocks are shuffled, then the blocks of each. Reading stays within one
+/// window at a time, so a corpus may be larger than memory. A pure function of seed and epoch: a run is resumed at any place.
+#[derive(Debug, Clone)]
+pub struct Order {
+    key: Key,
+    n: usize,
+    window: usize,
+    windows: Vec<usize>,
+    /// The window last asked for: its place among the shuffled ones, and the order within.
+    current: Option<(usize, Vec<usize>)>,
 }
 
-/// These blocks in this order, in batches.
-pub(crate) fn in_batches(order: &[usize], lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
-    let (mut batches, mut filled): (Vec<Vec<usize>>, usize) = (Vec::new(), 0);
-    for &block in order {
-        match batches.last_mut() {
-            Some(batch) if filled + lengths[block] <= budget => batch.push(block),
-            _ => {
-                batches.push(vec![block]);
-                filled = 0;
-            }
-        }
-        filled += lengths[block];
+impl Order {
+    /// That of an epoch.
+    pub fn new(n: usize, seed: u64, epoch: u64) -> Self {
+        Self::with_window(n, seed, epoch, WINDOW)
     }
-    batches
+
+    fn with_window(n: usize, seed: u64, epoch: u64, window: usize) -> Self {
+        let key = Key::new(seed, Stream::Shuffle).named("blocks").child(epoch);
+        let windows = key.child(0).permutation(n.div_ceil(window));
+        Self { key: key.child(1), n, window, windows, current: None }
+    }
+
+    /// The block at a place; none beyond the last.
+    pub fn at(&mut self, place: usize) -> Option<usize> {
+        if place >= self.n {
+            return None;
+        }
+        // Only the last window of the corpus may be shorter than the others.
+        let last = self.windows.len() - 1;
+        let missing = self.windows.len() * self.window - self.n;
+        let shorter = self.windows.iter().position(|&w| w == last)?;
+        let is_after = place >= (shorter + 1) * self.window - missing;
+        let place = if is_after { place + missing } else { place };
+        let (slot, within) = (place / self.window, place % self.window);
+        let first = self.windows.get(slot)? * self.window;
+        if self.current.as_ref().is_none_or(|(current, _)| *current != slot) {
+            let order = self.key.child(first as u64).permutation(self.window.min(self.n - first));
+            self.current = Some((slot, order));
+        }
+        self.current.as_ref()?.1.get(within).map(|i| first + i)
+    }
+}
+
+/// Batches of an epoch from a place on: as many blocks, in their order, as a budget of tokens holds, at least one.
+pub struct Batches<'a> {
+    blocks: &'a Blocks,
+    order: Order,
+    position: usize,
+    budget: usize,
+    specials: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// `position` blocks of the epoch are done; each block gets `specials` tokens more.
+    pub fn new(blocks: &'a Blocks, seed: u64, epoch: u64, position: usize, budget: usize, specials: usize) -> Self {
+        Self { blocks, order: Order::new(blocks.len(), seed, epoch), position, budget, specials }
+    }
+
+    /// Blocks of the epoch that are done: where to go on.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Vec<usize>;
+
+    fn next(&mut self) -> Option<Vec<usize>> {
+        let (mut batch, mut tokens) = (Vec::new(), 0);
+        while let Some(block) = self.order.at(self.position) {
+            tokens += self.blocks.block_len(block) + self.specials;
+            if tokens > self.budget && !batch.is_empty() {
+                break;
+            }
+            batch.push(block);
+            self.position += 1;
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Stream;
+    use proptest::prelude::*;
+
+    fn places(order: &mut Order) -> Vec<usize> {
+        (0..).map_while(|place| order.at(place)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn order_when_windows_are_short_has_every_block_once_and_reads_one_window_at_a_time(
+            n in 0usize..300, window in 1usize..50, seed: u64, epoch: u64,
+        ) {
+            let order = places(&mut Order::with_window(n, seed, epoch, window));
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+            let changes = order.windows(2).filter(|w| w[0] / window != w[1] / window).count();
+            prop_assert_eq!(changes + 1, n.div_ceil(window).max(1));
+            // The same at any place, asked for in any order.
+            let mut again = Order::with_window(n, seed, epoch, window);
+            for place in (0..n).rev().step_by(7) {
+                prop_assert_eq!(again.at(place), Some(order[place]));
+            }
+        }
+    }
 
     #[test]
-    fn epoch_when_blocks_are_many_has_each_once_in_batches_that_keep_to_the_budget() {
-        let lengths: Vec<usize> = (0..70_001).map(|i| 1 + i % 97).collect();
-        let key = Key::new(5, Stream::Shuffle);
-        let batches = epoch(&lengths, 300, key);
-        let mut seen: Vec<usize> = batches.concat();
-        assert_ne!(seen[..1000], (0..1000).collect::<Vec<_>>());
-        seen.sort_unstable();
-        assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
-        let sum = |batch: &Vec<usize>| batch.iter().map(|&b| lengths[b]).sum::<usize>();
-        assert!(batches.iter().all(|batch| sum(batch) <= 300));
-        assert!(batches.windows(2).all(|w| sum(&w[0]) + lengths[w[1][0]] > 300));
-        assert_eq!(epoch(&lengths, 300, key), batches);
-        assert_ne!(epoch(&lengths, 300, key.child(1)), batches);
-        assert_eq!(epoch(&[500, 1], 300, key).len(), 2);
-        assert!(epoch(&[], 300, key).is_empty());
+    fn order_when_seed_or_epoch_change_is_another_one() {
+        let of = |seed, epoch| places(&mut Order::with_window(1000, seed, epoch, 100));
+        assert_ne!(of(1, 0), of(1, 1));
+        assert_ne!(of(1, 0), of(2, 0));
+        // Blocks move to any place: with windows in place they would stay within 100 of where they were.
+        assert!(of(1, 0).iter().enumerate().any(|(i, &block)| block.abs_diff(i) > 500));
     }
 }

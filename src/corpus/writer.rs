@@ -1,131 +1,218 @@
-//! Texts into the file of a corpus, tokenised in parallel, a few of them at a time.
+//! A corpus on its way to its file.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::cut::{Cutter, PIECE};
+use super::cut::{Cutter, PIECE, boundary_below};
 use super::file::{CONTINUES, Corpus, Header};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::Tokenizer;
 
-/// Writes a corpus; nothing is there before [`CorpusWriter::finish`].
+/// Bytes of text that are tokenised together: pieces enough for every thread.
+const CHUNK: usize = 4 << 20;
+
+/// A part of a document that is tokenised alone.
+struct Piece {
+    text: String,
+    /// The character before it in its document.
+    before: Option<char>,
+    ends_document: bool,
+}
+
+/// Tokenises texts in parallel, without special tokens, and writes them down as they come: memory is bounded by what is
+/// handed over at once, never by the length of a document. Dropped before [`CorpusWriter::finish`], it leaves nothing.
 pub struct CorpusWriter {
     tokenizer: Arc<Tokenizer>,
+    vocab_size: u32,
     cutter: Cutter,
+    directory: PathBuf,
     staged: Staged,
-    path: PathBuf,
-    written: PathBuf,
-    file: BufWriter<File>,
+    tokens: Output,
+    /// Ends of documents, kept in a file beside the tokens until it is known how many of those there are.
+    ends: Output,
     n_tokens: u64,
-    starts: Vec<u64>,
-    /// The end of a document that is to be continued, and the character before it.
-    open: Option<(String, Option<char>)>,
+    n_documents: u64,
+    /// Of the document that is being written, what is in no piece yet, and the character before it.
+    open: String,
+    before: Option<char>,
+    pieces: Vec<Piece>,
+    in_pieces: usize,
+    /// Tokens before the document that is being tokenised.
+    document_start: u64,
 }
 
-/// A piece of a document: its text, what stands before it, and whether the document ends with it.
-struct Piece<'a> {
-    text: &'a str,
-    before: Option<char>,
-    is_last: bool,
+/// A file and its path, for the message where the disk is full.
+struct Output(BufWriter<File>, PathBuf);
+
+impl Output {
+    fn create(path: PathBuf) -> Result<Self> {
+        let file =
+            File::options().read(true).write(true).create_new(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        Ok(Self(BufWriter::with_capacity(1 << 16, file), path))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes).map_err(|e| Error::io(&self.1, e))
+    }
+
+    /// Everything written, and the file at `position`.
+    fn seek(&mut self, position: u64) -> Result<()> {
+        self.0.seek(SeekFrom::Start(position)).map(drop).map_err(|e| Error::io(&self.1, e))
+    }
 }
+
+const TOKENS: &str = "tokens";
 
 impl CorpusWriter {
-    /// Into the file `path`, in a directory that is made if it is not there.
-    pub fn create(path: &Path, tokenizer: Arc<Tokenizer>) -> Result<Self> {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-            return Err(Error::Value(format!("{}: is no name of a file", path.display())));
-        };
-        let mut staged = Staged::begin(directory)?;
-        let written = staged.reserve(name)?;
-        let mut file = BufWriter::new(File::create(&written).map_err(|e| Error::io(&written, e))?);
-        file.write_all(&[0; Header::BYTES]).map_err(|e| Error::io(&written, e))?;
+    /// Begin a corpus that will lie in `directory`, which is made if it is not there.
+    pub fn create(directory: &Path, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        let vocab_size = u32::try_from(tokenizer.vocab_size()).ok().filter(|&n| n <= CONTINUES);
+        let vocab_size =
+            vocab_size.ok_or_else(|| Error::Value(format!("the tokenizer has ids of {CONTINUES} or more")))?;
         let cutter = Cutter::of(&tokenizer)?;
+        let staged = Staged::begin(directory)?;
+        let mut tokens = Output::create(staged.directory().join(TOKENS))?;
+        tokens.write(&[0; Header::BYTES])?;
+        let ends = Output::create(staged.directory().join("ends"))?;
         Ok(Self {
             tokenizer,
+            vocab_size,
             cutter,
+            directory: directory.to_path_buf(),
             staged,
-            path: path.to_path_buf(),
-            written,
-            file,
+            tokens,
+            ends,
             n_tokens: 0,
-            starts: vec![0],
-            open: None,
+            n_documents: 0,
+            open: String::new(),
+            before: None,
+            pieces: Vec::new(),
+            in_pieces: 0,
+            document_start: 0,
         })
     }
 
-    /// Add texts, each a document; the last one, if it is `open`, goes on with the first text that is added next. Documents
-    /// without a token are left out. Memory is a small multiple of these texts.
-    pub fn add(&mut self, texts: &[String], open: bool) -> Result<()> {
-        let mut texts = texts.to_vec();
-        let last = texts.len().saturating_sub(1);
-        let Some(first) = texts.first_mut() else { return Ok(()) };
-        let mut before = None;
-        if let Some((begun, character)) = self.open.take() {
-            first.insert_str(0, &begun);
-            before = character;
+    /// Add texts, each a document. One without tokens is none.
+    pub fn add(&mut self, texts: &[String]) -> Result<()> {
+        for text in texts {
+            self.add_piece(text)?;
+            self.end_document()?;
         }
-        let mut pieces = Vec::new();
-        for (i, text) in texts.iter().enumerate() {
-            let (mut rest, mut before) = (text.as_str(), if i == 0 { before } else { None });
-            while rest.len() > PIECE {
-                let (end, next) = self.cutter.cut(rest);
-                pieces.push(Piece { text: &rest[..end], before, is_last: false });
-                before = rest[..next].chars().next_back();
-                rest = &rest[next..];
-            }
-            if open && i == last {
-                self.open = Some((rest.to_string(), before));
-            } else {
-                pieces.push(Piece { text: rest, before, is_last: true });
-            }
+        Ok(())
+    }
+
+    /// Add the next part of a document, cut wherever it may be; [`CorpusWriter::end_document`] ends it.
+    pub fn add_piece(&mut self, text: &str) -> Result<()> {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at(boundary_below(rest, CHUNK));
+            self.open.push_str(head);
+            self.cut()?;
+            rest = tail;
         }
-        let encode = |piece: &Piece| self.tokenizer.encode_words(piece.text, piece.before);
-        let encoded = in_pool(|| pieces.par_iter().map(encode).collect::<Result<Vec<_>>>())?;
-        for (piece, tokens) in pieces.iter().zip(encoded) {
+        Ok(())
+    }
+
+    /// What is added from now on belongs to another document.
+    pub fn end_document(&mut self) -> Result<()> {
+        let text = std::mem::take(&mut self.open);
+        let before = self.before.take();
+        self.push(Piece { text, before, ends_document: true })
+    }
+
+    /// True while a document is begun and not ended.
+    pub(super) fn is_in_document(&self) -> bool {
+        !self.open.is_empty() || self.before.is_some()
+    }
+
+    /// Move what is more than a piece out of the open text.
+    fn cut(&mut self) -> Result<()> {
+        let open = std::mem::take(&mut self.open);
+        let mut rest = open.as_str();
+        while rest.len() > PIECE {
+            let (end, next) = self.cutter.cut(rest);
+            self.push(Piece { text: rest[..end].to_string(), before: self.before, ends_document: false })?;
+            self.before = rest[..next].chars().next_back();
+            rest = &rest[next..];
+        }
+        self.open = rest.to_string();
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Piece) -> Result<()> {
+        // Small documents cost more than their text.
+        self.in_pieces += piece.text.len() + size_of::<Piece>();
+        self.pieces.push(piece);
+        if self.in_pieces >= CHUNK { self.flush() } else { Ok(()) }
+    }
+
+    /// Tokenise the pieces and write their tokens.
+    fn flush(&mut self) -> Result<()> {
+        let pieces = std::mem::take(&mut self.pieces);
+        self.in_pieces = 0;
+        let stored = |(id, continues): (u32, bool)| id | if continues { CONTINUES } else { 0 };
+        let encode = |piece: &Piece| -> Result<Vec<u32>> {
+            let tokens = self.tokenizer.encode_words(&piece.text, piece.before)?;
+            match tokens.iter().find(|(id, _)| *id >= self.vocab_size) {
+                Some((id, _)) => {
+                    Err(Error::Data(format!("the tokenizer gives the id {id}, which is not in its vocabulary")))
+                }
+                None => Ok(tokens.into_iter().map(stored).collect()),
+            }
+        };
+        let encoded: Result<Vec<Vec<u32>>> = in_pool(|| pieces.par_iter().map(encode).collect());
+        for (piece, mut tokens) in pieces.iter().zip(encoded?) {
+            // Leading whitespace may be all that a document's first piece had.
+            if self.n_tokens == self.document_start
+                && let Some(first) = tokens.first_mut()
+            {
+                *first &= !CONTINUES;
+            }
+            self.tokens.write(bytemuck::cast_slice(&tokens))?;
             self.n_tokens += tokens.len() as u64;
-            let stored = |(id, continues): (u32, bool)| (id | if continues { CONTINUES } else { 0 }).to_ne_bytes();
-            let bytes: Vec<u8> = tokens.into_iter().flat_map(stored).collect();
-            self.file.write_all(&bytes).map_err(|e| Error::io(&self.written, e))?;
-            if piece.is_last && self.starts.last() != Some(&self.n_tokens) {
-                self.starts.push(self.n_tokens);
+            if piece.ends_document && self.n_tokens > self.document_start {
+                self.ends.write(&self.n_tokens.to_ne_bytes())?;
+                self.n_documents += 1;
+                self.document_start = self.n_tokens;
             }
         }
         Ok(())
     }
 
-    /// Documents so far.
-    pub fn n_documents(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// Put the file in its place, whole. An error if there is no document.
-    pub fn finish(mut self) -> Result<Corpus> {
-        if self.open.is_some() {
-            self.add(&[String::new()], false)?;
+    /// Write the file under its name in the directory, whole or not at all, and open it. No token at all is an error.
+    pub fn finish(mut self, name: &str) -> Result<Corpus> {
+        if self.is_in_document() {
+            self.end_document()?;
         }
-        if self.n_documents() == 0 {
-            return Err(Error::Data("the corpus is empty: no document has a token".into()));
+        self.flush()?;
+        if self.n_tokens == 0 {
+            return Err(Error::Data("the corpus is empty: none of its texts has a token in it".into()));
         }
-        let vocab_size = self.tokenizer.vocab_size() as u32;
-        let header = Header { vocab_size, n_tokens: self.n_tokens, n_documents: self.n_documents() as u64 };
-        let mut write = || -> std::io::Result<()> {
-            if self.n_tokens % 2 == 1 {
-                self.file.write_all(&[0; 4])?;
+        let padding = (self.n_tokens % 2) as usize * 4;
+        self.tokens.write(&[0; 4][..padding])?;
+        self.tokens.write(&0u64.to_ne_bytes())?;
+        self.ends.seek(0)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = self.ends.0.get_mut().read(&mut buffer).map_err(|e| Error::io(&self.ends.1, e))?;
+            if n == 0 {
+                break;
             }
-            self.file.write_all(bytemuck::cast_slice(&self.starts))?;
-            self.file.rewind()?;
-            self.file.write_all(&header.to_bytes())?;
-            self.file.flush()
-        };
-        write().map_err(|e| Error::io(&self.written, e))?;
-        drop(self.file);
+            self.tokens.write(&buffer[..n])?;
+        }
+        self.tokens.seek(0)?;
+        let header = Header { vocab_size: self.vocab_size, n_tokens: self.n_tokens, n_documents: self.n_documents };
+        self.tokens.write(&header.to_bytes())?;
+        self.tokens.0.flush().map_err(|e| Error::io(&self.tokens.1, e))?;
+        let path = self.staged.reserve(name)?;
+        std::fs::rename(&self.tokens.1, &path).map_err(|e| Error::io(&path, e))?;
         self.staged.commit(|_| Ok(Vec::new()))?;
-        Corpus::open(&self.path)
+        Corpus::open(&self.directory.join(name))
     }
 }

@@ -130,13 +130,7 @@ impl LanguageNetwork {
     }
 
     /// What the last map of the head takes, of these rows.
-    fn answers(
-        &self,
-        batch: &PackedBatch,
-        context: &Context,
-        rows: Option<Arc<[u32]>>,
-        mode: Mode,
-    ) -> Result<Value> {
+    fn answers(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>, mode: Mode) -> Result<Value> {
         let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, &mut |_, _| Ok(()))?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
         self.head.before_output(&hidden, mode)
@@ -157,7 +151,8 @@ impl LanguageNetwork {
 
     /// Logits of these rows, `[rows, V]`: for causal models of the token after each, for others of each itself.
     pub fn logits(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>) -> Result<Value> {
-        let hidden = self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
+        let hidden =
+            self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
         self.head.forward(&hidden, Mode::inference())
     }

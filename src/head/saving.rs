@@ -5,9 +5,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Map, Value};
 
-use crate::backbone::{
-    Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, stage_common, stage_weights,
-};
+use crate::backbone::{Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, stage_common, stage_weights};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::rng::{Key, Stream};

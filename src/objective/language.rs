@@ -103,7 +103,8 @@ impl Collator {
                 How::Causal => labels.extend(next_tokens(&ids)),
                 How::Masked(masking) => {
                     let none = |n| std::iter::repeat_n(false, n);
-                    let continues = none(before.len()).chain(sequence.continues.iter().copied()).chain(none(after.len()));
+                    let continues =
+                        none(before.len()).chain(sequence.continues.iter().copied()).chain(none(after.len()));
                     let masked = masking.apply(&ids, &continues.collect::<Vec<_>>(), &is_special, *key)?;
                     ids = masked.ids;
                     for (i, label) in masked.labels.into_iter().enumerate().filter(|(_, label)| label.is_some()) {
@@ -128,11 +129,8 @@ impl Collator {
             How::Causal => None,
             How::Masked(_) => Some(rows.into()),
             How::Permutation => {
-                context.prediction = Some(Prediction {
-                    positions: positions.into(),
-                    cu_seqlens: starts.into(),
-                    hidden: hidden.into(),
-                });
+                context.prediction =
+                    Some(Prediction { positions: positions.into(), cu_seqlens: starts.into(), hidden: hidden.into() });
                 Some(context.rows(&packed)?.predictions)
             }
         };

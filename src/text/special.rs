@@ -80,7 +80,8 @@ impl Tokenizer {
         };
         let settings = Settings::read(files, None)?;
         let named = settings.token(key).and_then(|token| self.inner.token_to_id(token));
-        let id = config.get(&format!("{key}_id")).and_then(|value| value.as_array().map_or(Some(value), |all| all.first()));
+        let id =
+            config.get(&format!("{key}_id")).and_then(|value| value.as_array().map_or(Some(value), |all| all.first()));
         let id = id.and_then(serde_json::Value::as_u64).and_then(|id| u32::try_from(id).ok());
         let id = id.filter(|id| self.inner.id_to_token(*id).is_some());
         Ok(named.or(id).or_else(|| common.iter().find_map(|token| self.inner.token_to_id(token))))

@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn continuing_when_characters_fall_apart_or_texts_do_keeps_words_whole() {
         // Bytes of one character have its offsets.
-        assert_eq!(continuing("a 🙂!", None, &[(0, 1), (1, 6), (1, 6), (2, 6), (6, 7)]), [false, false, true, true, false]);
+        assert_eq!(
+            continuing("a 🙂!", None, &[(0, 1), (1, 6), (1, 6), (2, 6), (6, 7)]),
+            [false, false, true, true, false]
+        );
         assert_eq!(flags("able to", Some('f'), &["able", " to"]), "+-");
         assert_eq!(flags("able to", Some(' '), &["able", " to"]), "--");
         assert_eq!(flags("able to", Some(','), &["able", " to"]), "--");

@@ -88,11 +88,7 @@ pub(super) fn write(
 }
 
 /// Go on from the checkpoint in `directory`, if there is one.
-pub(super) fn read(
-    directory: &Path,
-    identity: &Value,
-    optimisation: &mut Optimisation,
-) -> Result<Option<Progress>> {
+pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimisation) -> Result<Option<Progress>> {
     let path = directory.join(FILE);
     if !path.is_file() {
         return Ok(None);

@@ -11,8 +11,9 @@ use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::backbone::{Mode, Parameters};
+use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
-use crate::corpus::{Blocks, Corpus, epoch, token};
+use crate::corpus::{Batches, Blocks, Corpus, token};
 use crate::error::{Error, Result};
 use crate::head::{LanguageBatch, LanguageModel, LanguageNetwork};
 use crate::objective::{Collator, LanguageObjective, Sequence};
@@ -69,7 +70,9 @@ impl PretrainOptions {
             }
         }
         if self.precision == Precision::Int8 {
-            return Err(Error::Value("precision=\"int8\" cannot be trained in; use \"auto\", \"f32\" or \"bf16\"".into()));
+            return Err(Error::Value(
+                "precision=\"int8\" cannot be trained in; use \"auto\", \"f32\" or \"bf16\"".into(),
+            ));
         }
         Ok(())
     }
@@ -78,7 +81,10 @@ impl PretrainOptions {
 /// Documents of a corpus, cut for a model.
 struct Data {
     blocks: Blocks,
-    lengths: Vec<usize>,
+    /// Special tokens that each block gets.
+    special: usize,
+    /// Follows a block that ends a document.
+    end: Option<u32>,
 }
 
 impl Data {
@@ -104,29 +110,46 @@ impl Data {
         }
         let room = options.max_length - special;
         let end = || tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw);
-        let blocks = match options.objective {
-            LanguageObjective::Causal { stream: true } => Blocks::stream(corpus, documents, end()?, room)?,
-            LanguageObjective::Causal { stream: false } => Blocks::documents(corpus, documents, end()?, room)?,
-            _ => Blocks::documents(corpus, documents, None, room)?,
+        let (blocks, end) = match options.objective {
+            LanguageObjective::Causal { stream: true } => {
+                let separator = end()?.ok_or_else(|| {
+                    Error::Data("the tokenizer has no token that ends a text; train with CausalLM(stream=False)".into())
+                })?;
+                (Blocks::stream(corpus, documents, room, separator)?, None)
+            }
+            LanguageObjective::Causal { stream: false } => {
+                let end = end()?;
+                (Blocks::documents(corpus, documents, room - usize::from(end.is_some()))?, end)
+            }
+            _ => (Blocks::documents(corpus, documents, room)?, None),
         };
-        let lengths = blocks.lengths().into_iter().map(|n| n + special).collect();
-        Ok(Self { blocks, lengths })
+        Ok(Self { blocks, special, end })
     }
 
     /// The batches of an epoch's optimiser steps.
-    fn steps(&self, epoch_number: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
-        let key = Key::new(options.seed, Stream::Shuffle).child(epoch_number as u64);
-        epoch(&self.lengths, options.batch_tokens, key).chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+    fn steps(&self, epoch: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
+        let special = self.special + usize::from(self.end.is_some());
+        let batches = Batches::new(&self.blocks, options.seed, epoch as u64, 0, options.batch_tokens, special);
+        batches.collect::<Vec<_>>().chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+    }
+
+    /// Tokens of a block with its special ones.
+    fn len(&self, block: usize) -> usize {
+        let ends = self.end.is_some() && self.blocks.ends_document(block);
+        self.blocks.block_len(block) + self.special + usize::from(ends)
     }
 
     fn tokens(&self, blocks: &[usize]) -> usize {
-        blocks.iter().map(|&block| self.lengths[block]).sum()
+        blocks.iter().map(|&block| self.len(block)).sum()
     }
 
     /// A batch of these blocks; what is drawn at random follows from the key and the block.
     fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
         let sequence = |&block: &usize| {
-            let (ids, continues) = self.blocks.tokens(block).into_iter().map(token).unzip();
+            let mut tokens = Vec::with_capacity(self.len(block));
+            self.blocks.read(block, &mut tokens);
+            tokens.extend(self.end.filter(|_| self.blocks.ends_document(block)));
+            let (ids, continues) = tokens.into_iter().map(token).unzip();
             (Sequence { ids, continues }, key.child(block as u64))
         };
         collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())
@@ -157,19 +180,20 @@ pub fn pretrain(
     let data = Data::new(corpus, documents, model, &collator, options)?;
     let eval = eval.map(|(corpus, documents)| Data::new(corpus, documents, model, &collator, options)).transpose()?;
     let params = model.params();
-    let plan = Plan::of_language_model(&strategy, model, matches!(options.objective, LanguageObjective::Permutation {}));
+    let plan =
+        Plan::of_language_model(&strategy, model, matches!(options.objective, LanguageObjective::Permutation {}));
 
-    let (mut total_steps, mut total_tokens, mut epoch_number) = (0, 0, 0);
+    let (mut total_steps, mut total_tokens, mut epoch) = (0, 0, 0);
     let steps_per_epoch = data.steps(0, options).len();
-    while options.max_steps.map_or(epoch_number < options.epochs, |max| total_steps < max) {
-        for step in data.steps(epoch_number, options) {
+    while options.max_steps.map_or(epoch < options.epochs, |max| total_steps < max) {
+        for step in data.steps(epoch, options) {
             if options.max_steps == Some(total_steps) {
                 break;
             }
             total_steps += 1;
             total_tokens += step.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
         }
-        epoch_number += 1;
+        epoch += 1;
         monitor.on_wait()?;
     }
     let facts = Facts {
@@ -237,15 +261,15 @@ impl Run<'_> {
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let total = self.optimisation.schedule.total_steps;
         let mut first_of_epoch = 0;
-        for epoch_number in 0.. {
-            let steps = self.data.steps(epoch_number, self.options);
+        for epoch in 0.. {
+            let steps = self.data.steps(epoch, self.options);
             let n_steps = steps.len();
             for (i, groups) in steps.into_iter().enumerate().skip(self.progress.step.saturating_sub(first_of_epoch)) {
                 if self.progress.step == total {
                     return Ok(());
                 }
                 let mut record = self.step(&groups)?;
-                record.epoch = epoch_number as f64 + (i + 1) as f64 / n_steps as f64;
+                record.epoch = epoch as f64 + (i + 1) as f64 / n_steps as f64;
                 record.elapsed_s = self.before_s + self.started.elapsed().as_secs_f64() - self.paused_s;
                 self.progress.elapsed_s = record.elapsed_s;
                 self.summary.last = record.clone();
@@ -310,10 +334,8 @@ impl Run<'_> {
     /// Evaluate; without anything to evaluate on, see that the weights are good. True if it is time to stop early.
     fn evaluate(&mut self, monitor: &mut dyn Monitor) -> Result<bool> {
         self.optimisation.check_weights(self.progress.step)?;
-        let mean = Record {
-            loss: self.progress.loss_sum / self.progress.losses.max(1) as f64,
-            ..self.summary.last.clone()
-        };
+        let mean =
+            Record { loss: self.progress.loss_sum / self.progress.losses.max(1) as f64, ..self.summary.last.clone() };
         (self.progress.loss_sum, self.progress.losses) = (0.0, 0);
         let Some(eval) = &self.eval else {
             monitor.on_epoch(&mean)?;
@@ -325,8 +347,7 @@ impl Run<'_> {
         // What is hidden is the same each time, so that losses compare.
         let key = Key::new(0, Stream::Masking);
         let (mut sum, mut asked) = (0.0, 0usize);
-        let order: Vec<Vec<usize>> = eval.in_order(self.options.batch_tokens);
-        for blocks in order {
+        for blocks in eval.by_length(self.options.batch_tokens) {
             let losses = in_pool(|| network.losses(&eval.collate(&self.collator, &blocks, key)?))?;
             sum += losses.iter().flatten().map(|&loss| f64::from(loss)).sum::<f64>();
             asked += losses.iter().flatten().count();
@@ -381,8 +402,8 @@ impl Run<'_> {
 }
 
 impl Data {
-    /// All blocks in batches, in their order.
-    fn in_order(&self, budget: usize) -> Vec<Vec<usize>> {
-        crate::corpus::in_batches(&(0..self.lengths.len()).collect::<Vec<_>>(), &self.lengths, budget)
+    /// All blocks in batches of similar length.
+    fn by_length(&self, budget: usize) -> Vec<Vec<usize>> {
+        in_order_of_length(&(0..self.blocks.len()).map(|block| self.len(block)).collect::<Vec<_>>(), budget)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod autograd;
+mod corpus;
 mod families;
 mod gguf;
 mod kernels;

@@ -1,0 +1,211 @@
+//! Text files as documents: plain text, and JSON lines.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::writer::CorpusWriter;
+use crate::error::{Error, Result};
+
+/// Longest part of a line of plain text that is held at once, in bytes.
+const LINE: usize = 1 << 20;
+
+/// What a line that cannot be read does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// It ends the reading.
+    Stop,
+    /// It is left out and counted. Of a plain line longer than a megabyte, that megabyte of it.
+    Skip,
+}
+
+/// Lines that were left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// How many.
+    pub count: usize,
+    /// The first of them: file, line, reason.
+    pub first: Option<String>,
+}
+
+/// A file of documents, UTF-8.
+#[derive(Debug, Clone)]
+pub struct TextFile {
+    /// The file.
+    pub path: PathBuf,
+    /// For JSON lines, an object a line, the field that holds the text; None for plain text, where blank lines separate
+    /// documents (as BERT's `create_pretraining_data.py` has it).
+    pub field: Option<String>,
+    /// What a line that cannot be read does.
+    pub on_error: OnError,
+}
+
+impl TextFile {
+    /// Add the documents of the file. `progress` gets the number of bytes read, and may stop the reading.
+    pub fn add_to(&self, writer: &mut CorpusWriter, mut progress: impl FnMut(u64) -> Result<()>) -> Result<Skipped> {
+        let mut lines = Lines::open(&self.path, if self.field.is_some() { usize::MAX } else { LINE })?;
+        let mut skipped = Skipped::default();
+        let mut reported = 0;
+        while lines.next()? {
+            let added = match &self.field {
+                Some(field) => add_json(&lines, field, writer),
+                None => add_plain(&lines, writer),
+            };
+            match added? {
+                Ok(()) => {}
+                Err(reason) => {
+                    let place = format!("{}, line {}: {reason}", self.path.display(), lines.number);
+                    if self.on_error == OnError::Stop {
+                        return Err(Error::Data(format!(
+                            "{place}; mend it, or leave out such lines: on_error=\"skip\""
+                        )));
+                    }
+                    skipped.count += 1;
+                    skipped.first.get_or_insert(place);
+                }
+            }
+            if lines.read - reported >= LINE as u64 {
+                reported = lines.read;
+                progress(reported)?;
+            }
+        }
+        if writer.is_in_document() {
+            writer.end_document()?;
+        }
+        progress(lines.read)?;
+        Ok(skipped)
+    }
+}
+
+/// Why a line was not added.
+type Added = std::result::Result<(), String>;
+
+fn add_json(line: &Lines, field: &str, writer: &mut CorpusWriter) -> Result<Added> {
+    let text = match std::str::from_utf8(&line.bytes) {
+        Ok(text) => text.trim(),
+        Err(e) => return Ok(Err(not_utf8(&e))),
+    };
+    if text.is_empty() {
+        return Ok(Ok(()));
+    }
+    let text = match serde_json::from_str(text) {
+        Ok(Value::Object(mut object)) => match object.remove(field) {
+            Some(Value::String(text)) => text,
+            Some(other) => return Ok(Err(format!("the field {field:?} is {}, no text", kind(&other)))),
+            None => {
+                let fields: Vec<&String> = object.keys().take(10).collect();
+                return Ok(Err(format!("has no field {field:?}, but {fields:?}; name it with text_field")));
+            }
+        },
+        Ok(other) => return Ok(Err(format!("is {}; expected JSON lines, an object a line", kind(&other)))),
+        Err(e) => return Ok(Err(format!("is not JSON ({e}); expected JSON lines, an object a line"))),
+    };
+    writer.add(&[text]).map(Ok)
+}
+
+fn add_plain(line: &Lines, writer: &mut CorpusWriter) -> Result<Added> {
+    let text = match std::str::from_utf8(&line.bytes) {
+        Ok(text) => text,
+        Err(e) => return Ok(Err(not_utf8(&e))),
+    };
+    if line.is_start && line.is_end && text.trim().is_empty() {
+        return if writer.is_in_document() { writer.end_document().map(Ok) } else { Ok(Ok(())) };
+    }
+    if line.is_start && writer.is_in_document() {
+        writer.add_piece("\n")?;
+    }
+    writer.add_piece(text).map(Ok)
+}
+
+fn not_utf8(error: &std::str::Utf8Error) -> String {
+    format!("is not valid UTF-8 from byte {} on", error.valid_up_to() + 1)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// The lines of a file, long ones in parts.
+struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    longest: usize,
+    /// The line, or the part of it, without its end.
+    bytes: Vec<u8>,
+    /// Of a long line, the first bytes of a character that the next part goes on with.
+    rest: Vec<u8>,
+    /// Of the line, from 1.
+    number: usize,
+    is_start: bool,
+    is_end: bool,
+    /// Bytes of the file read so far.
+    read: u64,
+}
+
+impl Lines {
+    fn open(path: &Path, longest: usize) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let reader = BufReader::with_capacity(1 << 18, file);
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader,
+            longest,
+            bytes: Vec::new(),
+            rest: Vec::new(),
+            number: 0,
+            is_start: true,
+            is_end: true,
+            read: 0,
+        })
+    }
+
+    /// Read the next line, or the next part of it; false at the end.
+    fn next(&mut self) -> Result<bool> {
+        self.is_start = self.is_end;
+        self.number += usize::from(self.is_start);
+        self.bytes = std::mem::take(&mut self.rest);
+        loop {
+            let buffer = self.reader.fill_buf().map_err(|e| Error::io(&self.path, e))?;
+            let is_over = buffer.is_empty();
+            let room = buffer.len().min(self.longest.saturating_sub(self.bytes.len()));
+            let end = buffer[..room].iter().position(|&b| b == b'\n');
+            self.bytes.extend_from_slice(&buffer[..end.unwrap_or(room)]);
+            let taken = end.map_or(room, |end| end + 1);
+            self.reader.consume(taken);
+            self.read += taken as u64;
+            self.is_end = end.is_some() || is_over;
+            if is_over && self.is_start && self.bytes.is_empty() {
+                return Ok(false);
+            }
+            if self.is_end || self.bytes.len() >= self.longest {
+                break;
+            }
+        }
+        if !self.is_end {
+            self.rest = self.bytes.split_off(whole(&self.bytes));
+        } else if self.bytes.last() == Some(&b'\r') {
+            self.bytes.pop();
+        }
+        if self.number == 1 && self.is_start && self.bytes.starts_with("\u{feff}".as_bytes()) {
+            self.bytes.drain(..3);
+        }
+        Ok(true)
+    }
+}
+
+/// The length without the bytes of a character that is cut at the end.
+fn whole(bytes: &[u8]) -> usize {
+    let is_cut = |start: &usize| {
+        std::str::from_utf8(&bytes[*start..]).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+    };
+    (bytes.len().saturating_sub(3)..bytes.len()).find(is_cut).unwrap_or(bytes.len())
+}

@@ -71,7 +71,9 @@ def open_corpus(
         A file with another suffix, an unknown `on_error`, a text that is not Unicode.
     """
     if not isinstance(tokenizer, Tokenizer):
-        raise TypeError(f"tokenizer is a {type(tokenizer).__name__}; expected a Tokenizer, as backbone.tokenizer is one")
+        raise TypeError(
+            f"tokenizer is a {type(tokenizer).__name__}; expected a Tokenizer, as backbone.tokenizer is one"
+        )
     if on_error not in ("stop", "skip"):
         raise ValueError(f'on_error is {on_error!r}; expected "stop" or "skip"')
     directory = _cache(cache_dir)
@@ -161,7 +163,9 @@ def _name(key: Any) -> str:
 
 def _refuse_file_name(text: str) -> None:
     if len(text) < 1000 and text.endswith(_SUFFIXES) and os.path.isfile(text):
-        raise ValueError(f"the first text is {text!r}, the name of a file; for the files themselves give pathlib.Path(...)")
+        raise ValueError(
+            f"the first text is {text!r}, the name of a file; for the files themselves give pathlib.Path(...)"
+        )
 
 
 def _files(source: Any) -> list[Path] | None:

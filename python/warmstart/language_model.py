@@ -89,7 +89,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | _core.LanguageModel,
         objective: Objective | None = None,
         *,
         strategy: Strategy | None = None,
@@ -110,10 +110,11 @@ class LanguageModel:
         verbose: bool = True,
     ) -> None:
         self._seed = as_seed(random_state)
-        if isinstance(backbone, _core.LanguageModel):
-            self._inner = backbone
-        else:
-            self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
+        self._inner: _core.LanguageModel = (
+            backbone
+            if isinstance(backbone, _core.LanguageModel)
+            else _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
+        )
         if objective is None:
             permuting = PermutationLM() if self._inner.is_permuting else MaskedLM()
             objective = CausalLM() if self._inner.is_causal else permuting
@@ -156,7 +157,7 @@ class LanguageModel:
         WeightsError
             The checkpoint has no such head; ``LanguageModel(Backbone.from_pretrained(path))`` begins a new one.
         """
-        return cls(_core.LanguageModel.from_pretrained(os.fspath(path)), objective, **params)  # type: ignore[arg-type]
+        return cls(_core.LanguageModel.from_pretrained(os.fspath(path)), objective, **params)
 
     @property
     def backbone(self) -> Backbone:

@@ -94,7 +94,7 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     inner, _ = _core.LanguageModel.load(os.fspath(directory))
-    model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)  # type: ignore[arg-type]
+    model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     if history is not None:
         model.history_, model.random_state_ = History(**history), seed
     return model

@@ -44,12 +44,12 @@ struct State {
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(model: &LanguageModel, corpus: &Corpus, options: &PretrainOptions) -> Result<Value> {
+pub(super) fn identity(model: &LanguageModel, corpus: &Corpus, options: &PretrainOptions) -> Value {
     let mut config = model.backbone.config.raw.clone();
     for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
         config.remove(unrelated);
     }
-    Ok(json!({
+    json!({
         "model": config,
         "corpus": {"tokens": corpus.n_tokens(), "documents": corpus.n_documents()},
         "strategy": options.strategy,
@@ -61,7 +61,7 @@ pub(super) fn identity(model: &LanguageModel, corpus: &Corpus, options: &Pretrai
         "max_length": options.max_length,
         "random_state": options.seed,
         "precision": format!("{:?}", options.precision),
-    }))
+    })
 }
 
 /// Put a checkpoint into `directory` in place of the one before.
@@ -118,6 +118,6 @@ pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimi
 }
 
 fn short(text: &str) -> String {
-    let end = text.floor_char_boundary(120);
-    if end < text.len() { format!("{}...", &text[..end]) } else { text.to_string() }
+    const SHOWN: usize = 120;
+    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text.to_string() }
 }

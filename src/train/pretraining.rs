@@ -206,11 +206,11 @@ pub fn pretrain(
     };
     let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
     let mut progress = Progress::default();
-    let identity = checkpoint::identity(model, corpus, options)?;
-    if let Some(directory) = &options.checkpoint_dir {
-        if let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)? {
-            progress = found;
-        }
+    let identity = checkpoint::identity(model, corpus, options);
+    if let Some(directory) = &options.checkpoint_dir
+        && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
+    {
+        progress = found;
     }
     monitor.on_start(&facts)?;
     let network = LanguageNetwork::load(&learning, &model.backbone.config, options.precision)?;

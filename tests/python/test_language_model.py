@@ -138,7 +138,7 @@ def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_d
 def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refused(tokenizer_dir, corpus, tmp_path):
     params = {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
     model_of("gpt2", tokenizer_dir, **params).fit(corpus)
-    with pytest.raises(ws.TrainingError, match="another (model|objective)"):
+    with pytest.raises(ws.TrainingError, match=r"another (model|objective)"):
         model_of("llama", tokenizer_dir, **params).fit(corpus)
     with pytest.raises(ws.TrainingError, match="another corpus"):
         model_of("gpt2", tokenizer_dir, **params).fit(corpus[:-1])
@@ -226,6 +226,6 @@ def test_parameter_out_of_its_range_is_refused(params, message, tokenizer_dir, c
 
 
 def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):
-    for objective, message in [(ws.MaskedLM(rate=0.0), "rate"), (ws.MaskedLM(unit="sentence"), "unit|sentence")]:
+    for objective, message in [(ws.MaskedLM(rate=0.0), "rate"), (ws.MaskedLM(unit="sentence"), "sentence")]:
         with pytest.raises(ValueError, match=message):
             ws.LanguageModel(tiny("bert", tokenizer_dir), objective, **FAST).fit(corpus)

@@ -108,7 +108,8 @@ impl Reference {
             self.config.num_hidden_layers,
             mode,
         )?;
-        let head = Head::load(params, &self.config, &self.config.classifier, self.tensors["logits"].dim(1)?)?;
+        let head =
+            Head::load(params, &self.config, &self.config.classifier, self.tensors["logits"].dim(1)?, Precision::F32)?;
         head.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 

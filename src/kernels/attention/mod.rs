@@ -9,6 +9,7 @@
 
 mod relations;
 mod relative;
+mod relative_task;
 mod scheme;
 
 use std::cell::{Cell, RefCell};

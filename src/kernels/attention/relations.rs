@@ -97,10 +97,10 @@ impl Relations {
             first_hidden += own * own;
             sequences.push(sequence);
         }
-        if let Some(Permutation { hidden, sees_itself }) = &self.permutation {
-            if [hidden.len(), sees_itself.len()] != [first_hidden, queries] {
-                return bad(&format!("a mask should have {first_hidden} values and be for {queries} queries"));
-            }
+        if let Some(Permutation { hidden, sees_itself }) = &self.permutation
+            && [hidden.len(), sees_itself.len()] != [first_hidden, queries]
+        {
+            return bad(&format!("a mask should have {first_hidden} values and be for {queries} queries"));
         }
         Ok(sequences)
     }

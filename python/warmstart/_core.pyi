@@ -146,7 +146,7 @@ class CorpusWriter:
     def add_file(
         self, path: str, field: str | None, skip: bool, on_progress: Callable[[int], None] | None
     ) -> tuple[int, str | None]:
-        """Add the documents of a file: JSON lines that hold their text in ``field``, or plain text with blank lines between.
+        """Add the documents of a file: JSON lines with their text in ``field``, or plain text with blank lines between.
 
         ``skip`` leaves out lines that cannot be read; returns how many, and what was wrong with the first.
         ``on_progress`` gets the number of bytes read.

@@ -32,8 +32,8 @@ def open_corpus(
     """Tokenise texts or files once, and open what the cache holds of them from then on.
 
     The cache knows a corpus by its content, its tokenizer and how it is read: files may move, and a changed one is
-    tokenised anew. Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a row
-    of a parquet file are read whole.
+    tokenised anew. Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a
+    row of a parquet file are read whole.
 
     Parameters
     ----------
@@ -116,8 +116,8 @@ class _Texts:
     def __init__(self, source: Any) -> None:
         if isinstance(source, dict | set | frozenset) or not hasattr(source, "__iter__") or hasattr(source, "columns"):
             raise TypeError(
-                f"the corpus is a {type(source).__name__}; expected texts (a list, a generator, one column of a table) or "
-                f"the path of a file"
+                f"the corpus is a {type(source).__name__}; expected texts (a list, a generator, one column of a table) "
+                f"or the path of a file"
             )
         # An Arrow array gives scalars, no texts, where it is walked through.
         self._source: Iterable[Any] = source.to_pylist() if hasattr(source, "to_pylist") else source

@@ -29,8 +29,10 @@ fn ids(stored: &[u32]) -> Vec<u32> {
     stored.iter().map(|&stored| token(stored).0).collect()
 }
 
+type Plain = (Vec<u32>, Vec<(u32, u32)>);
+
 /// Ids and character offsets of a text with the template's tokens, without them.
-fn without_specials(tokenizer: &Tokenizer, text: &str) -> Result<(Vec<u32>, Vec<(u32, u32)>)> {
+fn without_specials(tokenizer: &Tokenizer, text: &str) -> Result<Plain> {
     let encoded = tokenizer.encode(&[text.to_string(), String::new()], None, 10_000)?;
     let (ids, specials) = (encoded.ids(0), encoded.ids(1));
     let before = ids.iter().zip(specials).take_while(|(a, b)| a == b).count();

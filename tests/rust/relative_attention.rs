@@ -109,7 +109,7 @@ fn formula(
                     permutation.hidden[mask_start + position * own + at]
                         && !(permutation.sees_itself[i] && at == position)
                 });
-                !hidden && !(relations.causal && at > position)
+                !(hidden || relations.causal && at > position)
             };
             let score = |key: usize| {
                 let distance = (memory + position) as i64 - (key - keys.start) as i64;

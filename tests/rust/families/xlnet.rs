@@ -56,11 +56,11 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     let config = &reference.config;
     let encoder = Transformer::load(&reference.params, config, Precision::F32)?;
     let (first, second) = (reference.part("mems.first")?, reference.part("mems.second")?);
-    let before = batch_of(&[first.clone()]);
+    let before = batch_of(std::slice::from_ref(&first));
     let hidden = layers(&encoder, config, &before, &Context::default())?;
     let memory = Memory::after(None, &hidden, &before.cu_seqlens, None)?;
     let context = Context { memory: Some(memory.clone()), prediction: None };
-    for (layer, got) in layers(&encoder, config, &batch_of(&[second.clone()]), &context)?.iter().enumerate() {
+    for (layer, got) in layers(&encoder, config, &batch_of(std::slice::from_ref(&second)), &context)?.iter().enumerate() {
         reference.assert_close(&format!("mems.hidden_states.{layer}"), got, 0.0)?;
     }
     // Beside a sequence that remembers nothing and one that remembers more, it is the same.
@@ -133,7 +133,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
         cu_seqlens: Arc::from([0, n]),
         hidden: hidden.clone().into(),
     };
-    let logits = predict(&params, &batch_of(&[text.clone()]), alone)?;
+    let logits = predict(&params, &batch_of(std::slice::from_ref(&text)), alone)?;
     reference.assert_close("perm.logits", logits.tensor(), 0.0)?;
     let options =
         CrossEntropy { labels: labels.collect(), class_weight: None, label_smoothing: 0.0, normalizer: f64::from(n) };

@@ -39,7 +39,7 @@ class LanguageModel:
     objective : MaskedLM, CausalLM or PermutationLM, optional
         What to learn; None takes what the backbone is made for.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``. From scratch, learning rates of 3e-4 to 1e-3 are usual.
+        What is trained and how; None means ``FullFineTuning()``. From scratch, rates of 3e-4 to 1e-3 are usual.
     epochs : int
         Passes over the corpus.
     max_steps : int, optional
@@ -64,7 +64,7 @@ class LanguageModel:
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run. A run that finds a checkpoint of the same settings there goes on from it, and
+        Where to keep the state of the run. A run that finds a checkpoint of the same settings there goes on from it and
         ends with the weights it would have had.
     checkpoint_every : int, optional
         Optimiser steps between checkpoints; None writes one at the end alone.

@@ -1,4 +1,4 @@
-"""What a language model is trained towards, as plain data; the core checks values and whether a backbone can serve it."""
+"""What a language model is trained towards, as plain data; the core checks values and what a backbone can serve."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -25,7 +25,8 @@ class MaskedLM(Objective):
     rate : float
         Part of the tokens that is chosen.
     unit : {"token", "word", "span"}
-        What is chosen together: tokens, whole words, or spans of words of geometric length (SpanBERT, Joshi et al. 2020).
+        What is chosen together: tokens, whole words, or spans of words of geometric length (SpanBERT,
+        Joshi et al. 2020).
 
     Examples
     --------
@@ -62,7 +63,7 @@ class CausalLM(Objective):
 
 @dataclass(frozen=True, kw_only=True)
 class PermutationLM(Objective):
-    """Predict a sixth of the tokens in a random order, each from those before it in this order (XLNet, Yang et al. 2019).
+    """Predict a sixth of the tokens in a random order, each from those before it (XLNet, Yang et al. 2019).
 
     Examples
     --------

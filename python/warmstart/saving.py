@@ -103,8 +103,8 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
 def load(path: str | os.PathLike[str]) -> TextClassifier | LanguageModel:
     """Open an estimator or a language model that `save` wrote.
 
-    A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting again goes on
-    from there.
+    A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
+    again goes on from there.
 
     Parameters
     ----------

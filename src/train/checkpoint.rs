@@ -119,5 +119,9 @@ pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimi
 
 fn short(text: &str) -> String {
     const SHOWN: usize = 120;
-    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text.to_string() }
+    if text.chars().count() > SHOWN {
+        text.chars().take(SHOWN).chain("...".chars()).collect()
+    } else {
+        text.to_string()
+    }
 }

@@ -60,7 +60,8 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     let hidden = layers(&encoder, config, &before, &Context::default())?;
     let memory = Memory::after(None, &hidden, &before.cu_seqlens, None)?;
     let context = Context { memory: Some(memory.clone()), prediction: None };
-    for (layer, got) in layers(&encoder, config, &batch_of(std::slice::from_ref(&second)), &context)?.iter().enumerate() {
+    for (layer, got) in layers(&encoder, config, &batch_of(std::slice::from_ref(&second)), &context)?.iter().enumerate()
+    {
         reference.assert_close(&format!("mems.hidden_states.{layer}"), got, 0.0)?;
     }
     // Beside a sequence that remembers nothing and one that remembers more, it is the same.

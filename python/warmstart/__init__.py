@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from warmstart.history import History
     from warmstart.language_model import LanguageModel
     from warmstart.memory import MemoryEstimate
-    from warmstart.objectives import CausalLM, MaskedLM, PermutationLM
+    from warmstart.objectives import CausalLM, MaskedLM, PermutationLM, ReplacedTokenDetection
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
@@ -48,6 +48,7 @@ __all__ = [
     "MaskedLM",
     "MemoryEstimate",
     "PermutationLM",
+    "ReplacedTokenDetection",
     "Report",
     "TextClassifier",
     "Tokenizer",
@@ -71,6 +72,7 @@ _LAZY = {
     "MaskedLM": "objectives",
     "MemoryEstimate": "memory",
     "PermutationLM": "objectives",
+    "ReplacedTokenDetection": "objectives",
     "Report": "report",
     "TextClassifier": "classifier",
     "Tokenizer": "tokenizer",

@@ -19,6 +19,7 @@ __all__ = [
     "DeviceError",
     "Encodings",
     "LanguageModel",
+    "ReplacedDetector",
     "SequenceClassifier",
     "Tokenizer",
     "TokenizerTrainer",
@@ -326,5 +327,28 @@ class LanguageModel:
     @staticmethod
     def load(path: str) -> tuple[LanguageModel, str]: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class ReplacedDetector:
+    """A backbone that tells which tokens its generator has replaced."""
+
+    def __new__(cls, backbone: Backbone, generator: Backbone, seed: int) -> ReplacedDetector: ...
+    def pretrain(
+        self,
+        train: tuple[Corpus, int, int],
+        eval: tuple[Corpus, int, int] | None,
+        options: str,
+        monitor: Monitor,
+    ) -> tuple[ReplacedDetector | None, dict[str, Any], BaseException | None]:
+        """As `LanguageModel.pretrain`."""
+    @property
+    def backbone(self) -> Backbone: ...
+    @property
+    def generator(self) -> LanguageModel: ...
+    @property
+    def n_parameters(self) -> int: ...
+    def save(self, path: str, metadata: str, max_shard_bytes: int) -> None: ...
+    @staticmethod
+    def load(path: str) -> tuple[ReplacedDetector, str]: ...
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...

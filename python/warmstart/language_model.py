@@ -12,7 +12,14 @@ from warmstart.backbone import Backbone, require_backbone
 from warmstart.corpus import open_corpus
 from warmstart.history import History
 from warmstart.monitor import FitMonitor
-from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, require_objective
+from warmstart.objectives import (
+    CausalLM,
+    MaskedLM,
+    Objective,
+    PermutationLM,
+    ReplacedTokenDetection,
+    require_objective,
+)
 from warmstart.options import (
     EMBED_BATCH_TOKENS,
     INFERENCE_PRECISIONS,
@@ -36,7 +43,7 @@ class LanguageModel:
     backbone : Backbone
         What to start from. The head begins anew, but for weights it shares with the embeddings; `from_pretrained` keeps
         the head of a checkpoint.
-    objective : MaskedLM, CausalLM or PermutationLM, optional
+    objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         What to learn; None takes what the backbone is made for.
     strategy : FullFineTuning or LinearProbing, optional
         What is trained and how; None means ``FullFineTuning()``. From scratch, rates of 3e-4 to 1e-3 are usual.
@@ -89,7 +96,7 @@ class LanguageModel:
 
     def __init__(
         self,
-        backbone: Backbone | _core.LanguageModel,
+        backbone: Backbone | _core.LanguageModel | _core.ReplacedDetector,
         objective: Objective | None = None,
         *,
         strategy: Strategy | None = None,
@@ -110,15 +117,15 @@ class LanguageModel:
         verbose: bool = True,
     ) -> None:
         self._seed = as_seed(random_state)
-        self._inner: _core.LanguageModel = (
-            backbone
-            if isinstance(backbone, _core.LanguageModel)
-            else _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
-        )
-        if objective is None:
-            permuting = PermutationLM() if self._inner.is_permuting else MaskedLM()
-            objective = CausalLM() if self._inner.is_causal else permuting
-        self.objective = require_objective(objective)
+        self._inner: _core.LanguageModel | _core.ReplacedDetector
+        if isinstance(backbone, _core.LanguageModel | _core.ReplacedDetector):
+            self._inner = backbone
+        elif isinstance(objective, ReplacedTokenDetection):
+            generator = objective.generator or _generator_for(require_backbone(backbone), self._seed)
+            self._inner = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, self._seed)
+        else:
+            self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
+        self.objective = _default_objective(self._inner) if objective is None else require_objective(objective)
         self.strategy = strategy
         self.epochs = epochs
         self.max_steps = max_steps
@@ -163,6 +170,19 @@ class LanguageModel:
     def backbone(self) -> Backbone:
         """The backbone as it is now: after `fit`, the trained one."""
         return Backbone(self._inner.backbone)
+
+    @property
+    def generator(self) -> "LanguageModel":
+        """The generator that was trained beside a detector of replaced tokens.
+
+        Raises
+        ------
+        AttributeError
+            The objective has none.
+        """
+        if not isinstance(self._inner, _core.ReplacedDetector):
+            raise AttributeError(f"{self.objective!r} trains no generator")
+        return LanguageModel(self._inner.generator, MaskedLM(rate=self.objective.rate), verbose=self.verbose)  # type: ignore[attr-defined]
 
     @property
     def n_parameters(self) -> int:
@@ -229,7 +249,10 @@ class LanguageModel:
             held_out = (evaluation, 0, evaluation.n_documents)
         elif self.patience is not None:
             raise ValueError(f"patience={self.patience} needs eval_set, texts to evaluate on")
-        monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
+        if isinstance(self._inner, _core.ReplacedDetector):
+            monitor = FitMonitor("loss", lambda _, loss: -loss, self.verbose)
+        else:
+            monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
         try:
             model, facts, stopped = self._inner.pretrain((train, 0, first), held_out, json.dumps(options), monitor)
         finally:
@@ -262,11 +285,11 @@ class LanguageModel:
             One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
             said: special tokens, or a first one.
         """
-        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        encodings = encode(self._inner.backbone, texts, None)
+        model = self._asked()
+        encodings = encode(model.backbone, texts, None)
         warn_truncated(encodings)
-        with TokenBar(encodings.n_tokens, "scoring", self.verbose and self._inner.is_causal, delay_s=1.0) as bar:
-            return self._inner.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
+        with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.is_causal, delay_s=1.0) as bar:
+            return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
 
     def perplexity(self, texts: Texts) -> float:
         """Return the exponential of the mean negative logarithm of the tokens' probabilities, over all texts.
@@ -304,10 +327,9 @@ class LanguageModel:
         ValueError
             There is no mask in it, or the model is causal.
         """
-        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        backbone = self._inner.backbone
-        encodings = encode(backbone, [text], None)
-        found = self._inner.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
+        model = self._asked()
+        encodings = encode(model.backbone, [text], None)
+        found = model.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
         tokenizer = self.backbone.tokenizer
         return [
             [(token, p) for token, (_, p) in zip(tokenizer.decode([[i] for i, _ in best], False), best, strict=True)]
@@ -332,6 +354,12 @@ class LanguageModel:
         from warmstart.saving import save_language_model
 
         save_language_model(self, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+
+    def _asked(self) -> _core.LanguageModel:
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
+        if isinstance(self._inner, _core.ReplacedDetector):
+            raise ValueError("a detector of replaced tokens gives no probabilities of tokens; ask its .generator")
+        return self._inner
 
     def _options(self) -> dict[str, Any]:
         check_compute(self.precision, self.device)
@@ -361,3 +389,27 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.backbone!r}, {self.objective!r})"
+
+
+def _default_objective(model: _core.LanguageModel | _core.ReplacedDetector) -> Objective:
+    if isinstance(model, _core.ReplacedDetector):
+        return ReplacedTokenDetection()
+    if model.is_causal:
+        return CausalLM()
+    return PermutationLM() if model.is_permuting else MaskedLM()
+
+
+def _generator_for(backbone: Backbone, seed: int) -> Backbone:
+    """Make a new model of the same kind, a quarter as wide (Clark et al. 2020, section 3.2)."""
+    config = json.loads(backbone._inner.config)
+    heads = config.get("num_attention_heads")
+    if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
+        raise ValueError(
+            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, as in "
+            "ReplacedTokenDetection(generator=Backbone.from_config(...))"
+        )
+    size = config["hidden_size"] // heads
+    config["num_attention_heads"] = max(1, heads // 4)
+    config["hidden_size"] = size * config["num_attention_heads"]
+    config["intermediate_size"] = max(1, config["intermediate_size"] // 4)
+    return Backbone.from_config(config, backbone.tokenizer, random_state=seed)

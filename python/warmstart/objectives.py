@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from warmstart.backbone import Backbone
+
 
 class Objective:
     """What all objectives can do: be written as JSON for the core."""
@@ -74,7 +76,41 @@ class PermutationLM(Objective):
     kind: ClassVar[str] = "permutation"
 
 
-OBJECTIVES: dict[str, type[Objective]] = {kind.kind: kind for kind in (MaskedLM, CausalLM, PermutationLM)}
+@dataclass(frozen=True, kw_only=True)
+class ReplacedTokenDetection(Objective):
+    """Tell which tokens a small generator has put in the place of hidden ones (ELECTRA, Clark et al. 2020).
+
+    Both are trained together; where their embeddings have the same shape they share them.
+
+    Parameters
+    ----------
+    generator : Backbone, optional
+        Of the same tokenizer; None makes one of the backbone's kind, a quarter as wide.
+    rate : float
+        Part of the tokens that is hidden from the generator.
+    weight : float
+        Factor of the detector's loss beside the generator's.
+
+    Examples
+    --------
+    >>> ReplacedTokenDetection(rate=0.25).to_dict()
+    {'kind': 'replaced', 'rate': 0.25, 'weight': 50.0}
+    """
+
+    kind: ClassVar[str] = "replaced"
+
+    generator: Backbone | None = None
+    rate: float = 0.15
+    weight: float = 50.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": ..., **parameters}``, but for the generator."""
+        return {"kind": self.kind, "rate": self.rate, "weight": self.weight}
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    kind.kind: kind for kind in (MaskedLM, CausalLM, PermutationLM, ReplacedTokenDetection)
+}
 
 
 def require_objective(value: Any) -> Objective:
@@ -86,6 +122,6 @@ def require_objective(value: Any) -> Objective:
         It is no objective.
     """
     if not isinstance(value, Objective):
-        kinds = "MaskedLM(), CausalLM() or PermutationLM()"
+        kinds = "MaskedLM(), CausalLM(), PermutationLM() or ReplacedTokenDetection()"
         raise TypeError(f"objective must be None, {kinds}, got {value!r} ({type(value).__name__})")
     return value

@@ -14,7 +14,7 @@ from warmstart.classifier import TextClassifier
 from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.language_model import LanguageModel
-from warmstart.objectives import OBJECTIVES
+from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
 from warmstart.report import Report
 from warmstart.strategies import STRATEGIES, Strategy
 from warmstart.training import Trained
@@ -93,7 +93,8 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         seed, max_length, history = int(metadata["random_state"]), metadata["max_length"], metadata["history"]
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
-    inner, _ = _core.LanguageModel.load(os.fspath(directory))
+    kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
+    inner, _ = kind.load(os.fspath(directory))
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     if history is not None:
         model.history_, model.random_state_ = History(**history), seed

@@ -38,6 +38,12 @@ impl Mode {
         Self { key: self.key.map(|key| key.named("layer").child(i as u64)), ..self }
     }
 
+    /// The mode of another model in the same pass, with masks of its own.
+    #[must_use]
+    pub fn part(self, name: &str) -> Self {
+        Self { key: self.key.map(|key| key.named(name)), ..self }
+    }
+
     /// The dropout at a place of this pass or layer, if it drops at all; each place has a name of its own.
     pub fn dropout(&self, place: &str, p: f64) -> Option<Dropout> {
         self.key.filter(|_| p > 0.0).map(|key| Dropout::new(p, key.named(place)))

@@ -54,6 +54,11 @@ impl Parameters {
         self.0.insert(name.into(), Value::constant(tensor));
     }
 
+    /// Add a parameter that is another's too.
+    pub(crate) fn insert_value(&mut self, name: impl Into<String>, value: Value) {
+        self.0.insert(name.into(), value);
+    }
+
     /// Add a parameter whose gradient is collected in `slot`, or put it in another's place.
     pub fn insert_trained(&mut self, name: impl Into<String>, tensor: Tensor, slot: GradientSlot) -> Result<()> {
         self.0.insert(name.into(), Value::parameter(tensor, slot)?);

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use numpy::PyArray1;
+use pyo3::PyClass;
 use pyo3::prelude::*;
+use pyo3::pyclass_init::PyClassInitializer;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::backbone::PyBackbone;
@@ -14,10 +16,10 @@ use super::errors::to_python;
 use super::guard::run;
 use super::monitor::{PyMonitor, PyProgress};
 use crate::error::Error;
-use crate::head::LanguageModel;
+use crate::head::{LanguageModel, ReplacedDetector};
 use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
-use crate::train::{PretrainOptions, pretrain};
+use crate::train::{Learner, PretrainOptions, pretrain};
 
 /// A backbone with the head of its language model.
 #[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
@@ -25,6 +27,30 @@ pub struct PyLanguageModel(pub LanguageModel);
 
 /// Documents of a corpus, from one to another.
 type Documents<'py> = (PyRef<'py, PyCorpus>, usize, usize);
+
+/// Train a model; it, or none, facts, and what stopped the run.
+fn pretrained<'py, M: Learner, P>(
+    py: Python<'py>,
+    model: &M,
+    wrap: fn(M) -> P,
+    train: Documents<'py>,
+    eval: Option<Documents<'py>>,
+    options: &str,
+    monitor: Py<PyAny>,
+) -> PyResult<Bound<'py, PyTuple>>
+where
+    P: PyClass + Into<PyClassInitializer<P>>,
+{
+    let options: PretrainOptions =
+        serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+    let (corpus, from, to) = (&train.0.0, train.1, train.2);
+    let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
+    let mut monitor = PyMonitor::new(monitor, 1);
+    let outcome = run(py, || pretrain(model, (corpus, from..to), eval, &options, &mut monitor))?;
+    let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
+    let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
+    (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+}
 
 #[pymethods]
 impl PyLanguageModel {
@@ -46,15 +72,7 @@ impl PyLanguageModel {
         options: &str,
         monitor: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options: PretrainOptions =
-            serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
-        let (corpus, from, to) = (&train.0.0, train.1, train.2);
-        let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
-        let mut monitor = PyMonitor::new(monitor, 1);
-        let outcome = run(py, || pretrain(&self.0, (corpus, from..to), eval, &options, &mut monitor))?;
-        let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
-        let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
-        (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+        pretrained(py, &self.0, Self, train, eval, options, monitor)
     }
 
     /// Log probabilities of each text's tokens, NaN where nothing can be said.
@@ -136,4 +154,51 @@ impl PyLanguageModel {
 pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyLanguageModel> {
     let (backbone, head) = run(py, || state.restore())?;
     Ok(PyLanguageModel(LanguageModel { backbone, head }))
+}
+
+/// A backbone that tells which tokens its generator has replaced.
+#[pyclass(frozen, name = "ReplacedDetector", module = "warmstart._core")]
+pub struct PyReplacedDetector(ReplacedDetector);
+
+#[pymethods]
+impl PyReplacedDetector {
+    #[new]
+    fn new(py: Python<'_>, backbone: &PyBackbone, generator: &PyBackbone, seed: u64) -> PyResult<Self> {
+        run(py, || ReplacedDetector::new(&backbone.0, &generator.0, seed)).map(Self)
+    }
+
+    fn pretrain<'py>(
+        &self,
+        py: Python<'py>,
+        train: Documents<'py>,
+        eval: Option<Documents<'py>>,
+        options: &str,
+        monitor: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        pretrained(py, &self.0, Self, train, eval, options, monitor)
+    }
+
+    #[getter]
+    fn backbone(&self) -> PyBackbone {
+        PyBackbone(self.0.backbone.clone())
+    }
+
+    #[getter]
+    fn generator(&self) -> PyLanguageModel {
+        PyLanguageModel(self.0.generator.clone())
+    }
+
+    #[getter]
+    fn n_parameters(&self) -> usize {
+        self.0.params().count()
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf, metadata: &str, max_shard_bytes: u64) -> PyResult<()> {
+        run(py, || self.0.save(&path, metadata, max_shard_bytes))
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
+        run(py, || ReplacedDetector::load(&path)).map(|(model, metadata)| (Self(model), metadata))
+    }
 }

@@ -61,6 +61,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<corpus::PyCorpus>()?;
     module.add_class::<corpus::PyCorpusWriter>()?;
     module.add_class::<language_model::PyLanguageModel>()?;
+    module.add_class::<language_model::PyReplacedDetector>()?;
     module.add_class::<tokenizer::PyTokenizer>()?;
     module.add_class::<tokenizer::PyTokenizerTrainer>()?;
     module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;

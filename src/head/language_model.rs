@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use serde_json::json;
 
 use super::layers::Head;
@@ -138,9 +139,20 @@ impl LanguageNetwork {
 
     /// The summed loss of the rows that are asked, divided by `normalizer`.
     pub fn loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<Value> {
+        Ok(self.answered_loss(batch, normalizer, mode)?.1)
+    }
+
+    /// The same with what the last map was given.
+    pub(super) fn answered_loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<(Tensor, Value)> {
         let LanguageBatch { packed, context, rows, labels } = batch;
         let answers = self.answers(&packed, &context, rows, mode)?;
-        vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)
+        let loss = vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)?;
+        Ok((answers.tensor().clone(), loss))
+    }
+
+    /// Logits of `n` rows of what the last map was given.
+    pub(super) fn logits_of(&self, answers: &Tensor, first: usize, n: usize) -> Result<Value> {
+        self.head.logits(&Value::constant(answers.narrow(0, first, n)?))
     }
 
     /// The loss of each row, none where it is not asked.

@@ -78,6 +78,11 @@ impl Head {
         self.output.forward(&self.before_output(x, mode)?)
     }
 
+    /// What the last map makes of what it is given.
+    pub(crate) fn logits(&self, x: &Value) -> Result<Value> {
+        self.output.forward(x)
+    }
+
     /// The last map.
     pub(crate) fn output(&self) -> &Affine {
         self.output.affine()

@@ -2,10 +2,12 @@
 
 mod language_model;
 mod layers;
+mod replaced_detector;
 mod saving;
 mod sequence_classifier;
 
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
 pub use layers::Head;
+pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
 pub use sequence_classifier::SequenceClassifier;

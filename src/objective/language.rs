@@ -22,6 +22,9 @@ pub enum LanguageObjective {
     Causal { stream: bool },
     /// Hidden tokens from those around them.
     Masked { rate: f64, unit: Unit },
+    /// Which tokens a generator has put in the place of hidden ones; its own loss, and `weight` times the detector's
+    /// (ELECTRA).
+    Replaced { rate: f64, weight: f64 },
     /// Tokens in a random order, each from those before it in this order (XLNet).
     Permutation {},
 }
@@ -45,14 +48,14 @@ impl LanguageObjective {
         let (causal, relative) = (config.is_causal(), config.attention.relative.is_some());
         let serves = match self {
             Self::Causal { .. } => causal,
-            Self::Masked { .. } => !causal && !relative,
+            Self::Masked { .. } | Self::Replaced { .. } => !causal && !relative,
             Self::Permutation {} => relative && !causal,
         };
         if !serves {
             let (can, which) = match (causal, relative) {
                 (true, _) => ("sees what came before alone", "CausalLM()"),
                 (_, true) => ("has two streams", "PermutationLM()"),
-                _ => ("sees every token", "MaskedLM()"),
+                _ => ("sees every token", "MaskedLM() or ReplacedTokenDetection()"),
             };
             return Err(Error::Value(format!(
                 "objective: {} {can}; it can be trained with {which}",
@@ -62,7 +65,12 @@ impl LanguageObjective {
         let how = match self {
             Self::Causal { .. } => How::Causal,
             Self::Permutation {} => How::Permutation,
-            Self::Masked { rate, unit } => {
+            Self::Masked { .. } | Self::Replaced { .. } => {
+                let (rate, unit) = match self {
+                    Self::Masked { rate, unit } => (rate, unit),
+                    Self::Replaced { rate, weight } if *weight > 0.0 && weight.is_finite() => (rate, &Unit::Token),
+                    _ => return Err(Error::Value("weight: expected a positive number".into())),
+                };
                 let mask = tokenizer.with_role(Role::Mask, &backbone.side_files, &config.raw)?;
                 let mask = mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))?;
                 let special = tokenizer.special_ids();

@@ -9,13 +9,13 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining::PretrainOptions;
 use crate::backbone::write_safetensors;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::Staged;
-use crate::head::LanguageModel;
 
 const FILE: &str = "checkpoint.safetensors";
 /// Names within the file, none of which a parameter has.
@@ -44,8 +44,8 @@ struct State {
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(model: &LanguageModel, corpus: &Corpus, options: &PretrainOptions) -> Value {
-    let mut config = model.backbone.config.raw.clone();
+pub(super) fn identity(model: &impl Learner, corpus: &Corpus, options: &PretrainOptions) -> Value {
+    let mut config = model.backbone().config.raw.clone();
     for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
         config.remove(unrelated);
     }

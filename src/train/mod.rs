@@ -3,6 +3,7 @@
 mod batches;
 mod checkpoint;
 mod fit;
+mod learner;
 mod memory;
 mod monitor;
 mod network;
@@ -14,6 +15,7 @@ mod run;
 mod strategy;
 
 pub use fit::{Dataset, Outcome, fit};
+pub use learner::Learner;
 pub use memory::{Memory, estimate};
 pub use monitor::Monitor;
 pub use options::FitOptions;

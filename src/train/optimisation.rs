@@ -53,26 +53,27 @@ impl<'a> Optimisation<'a> {
         Ok((Self { trainable, gradients, optimiser, schedule, strategy }, learning))
     }
 
-    /// The optimiser step after `step` others: `loss(i)` is that of the batch of the inputs `groups[i]`, such that their sum is
-    /// the step's.
+    /// The optimiser step after `step` others: `losses(i)` are those of the batch of the inputs `groups[i]`, such that the sum of
+    /// all is the step's.
     pub fn step(
         &mut self,
         step: usize,
         groups: &[Vec<usize>],
-        mut loss: impl FnMut(usize) -> Result<Value> + Send,
+        mut losses: impl FnMut(usize) -> Result<Vec<Value>> + Send,
     ) -> Result<Stepped> {
         let factor = self.schedule.factor(step);
         let (loss, grad_norm) = in_pool(|| -> Result<(f64, f64)> {
             self.gradients.clear();
             let mut sum = 0.0;
             for (i, inputs) in groups.iter().enumerate() {
-                let loss = loss(i)?;
-                let value = f64::from(loss.scalar()?);
-                if !value.is_finite() {
-                    return Err(not_finite("loss", value, step + 1, i, inputs));
+                for loss in losses(i)? {
+                    let value = f64::from(loss.scalar()?);
+                    if !value.is_finite() {
+                        return Err(not_finite("loss", value, step + 1, i, inputs));
+                    }
+                    sum += value;
+                    loss.backward()?;
                 }
-                sum += value;
-                loss.backward()?;
             }
             if self.optimiser.steps() == 0 {
                 self.audit()?;

@@ -1,9 +1,11 @@
 //! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
 
+use super::learner::Learner;
 use super::strategy::{Method, Strategy};
 use crate::backbone::{Backbone, Config, Parameters, Spec, Transformer, depth};
 use crate::error::Result;
-use crate::head::{LanguageModel, SequenceClassifier};
+use crate::head::SequenceClassifier;
+use crate::objective::LanguageObjective;
 use crate::optim::Trainable;
 
 /// What a run does with one parameter.
@@ -55,18 +57,17 @@ impl Plan {
         Self(specs.into_iter().map(row).collect())
     }
 
-    /// Compile `strategy` for a language model; what stands for tokens to predict learns if the objective has `predictions`.
-    pub fn of_language_model(strategy: &Strategy, model: &LanguageModel, predictions: bool) -> Self {
-        let config = &model.backbone.config;
-        let head = LanguageModel::head_specs(config);
-        let in_head = |name: &str| head.iter().any(|spec| spec.name == name);
+    /// Compile `strategy` for what is pretrained towards an objective.
+    pub fn of_learner(strategy: &Strategy, model: &impl Learner, objective: &LanguageObjective) -> Self {
+        let (specs, in_head): (Vec<Spec>, Vec<bool>) = model.specs().into_iter().unzip();
+        let heads: Vec<String> =
+            specs.iter().zip(in_head).filter(|(_, in_head)| *in_head).map(|(spec, _)| spec.name.clone()).collect();
         let learns = |name: &str| match strategy.method {
-            _ if config.is_pooler(name) => false,
-            Method::FullFineTuning => predictions || !config.is_of_predictions(name),
-            Method::LinearProbing => in_head(name),
+            _ if model.is_idle(name, objective) => false,
+            Method::FullFineTuning => true,
+            Method::LinearProbing => heads.iter().any(|head| head == name),
         };
-        let specs = [Backbone::specs(config), head.clone()].concat();
-        Self::of(strategy, config, specs, learns)
+        Self::of(strategy, &model.backbone().config, specs, learns)
     }
 
     /// True if nothing of the encoder learns: its output can be computed once.

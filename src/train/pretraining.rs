@@ -6,16 +6,17 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::checkpoint::{self, Progress};
+use super::learner::{Learner, Task};
 use super::monitor::Monitor;
 use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::plan::Plan;
 use super::strategy::Strategy;
-use crate::backbone::{Mode, Parameters};
+use crate::backbone::{Backbone, Mode, Parameters};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::corpus::{Batches, Blocks, Corpus, token};
 use crate::error::{Error, Result};
-use crate::head::{LanguageBatch, LanguageModel, LanguageNetwork};
+use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
 use crate::product::Precision;
 use crate::report::{Facts, Record, Summary};
@@ -91,11 +92,11 @@ impl Data {
     fn new(
         corpus: &Corpus,
         documents: std::ops::Range<usize>,
-        model: &LanguageModel,
+        backbone: &Backbone,
         collator: &Collator,
         options: &PretrainOptions,
     ) -> Result<Self> {
-        let (backbone, tokenizer) = (&model.backbone, &model.backbone.tokenizer);
+        let tokenizer = &backbone.tokenizer;
         if corpus.vocab_size() > backbone.config.vocab_size {
             return Err(Error::Data(format!(
                 "the corpus has ids of {} tokens, the model {}; it was made with another tokenizer",
@@ -157,31 +158,32 @@ impl Data {
 }
 
 /// What came of a run.
-pub struct Pretrained {
+pub struct Pretrained<M> {
     /// None if the run was stopped before anything good was learnt.
-    pub model: Option<LanguageModel>,
+    pub model: Option<M>,
     pub summary: Summary,
     pub facts: Facts,
     /// What stopped the run, if it did not end by itself.
     pub stopped: Option<Error>,
 }
 
-/// Train a language model, which stays as it is, on `documents` of a corpus; evaluate on others.
-pub fn pretrain(
-    model: &LanguageModel,
+/// Train a model, which stays as it is, on `documents` of a corpus; evaluate on others.
+pub fn pretrain<M: Learner>(
+    model: &M,
     (corpus, documents): (&Corpus, std::ops::Range<usize>),
     eval: Option<(&Corpus, std::ops::Range<usize>)>,
     options: &PretrainOptions,
     monitor: &mut dyn Monitor,
-) -> Result<Pretrained> {
+) -> Result<Pretrained<M>> {
     options.check()?;
     let strategy = Strategy::parse(options.strategy.clone())?;
-    let collator = options.objective.collator(&model.backbone)?;
-    let data = Data::new(corpus, documents, model, &collator, options)?;
-    let eval = eval.map(|(corpus, documents)| Data::new(corpus, documents, model, &collator, options)).transpose()?;
+    let collator = options.objective.collator(model.backbone())?;
+    let data = Data::new(corpus, documents, model.backbone(), &collator, options)?;
+    let eval = eval
+        .map(|(corpus, documents)| Data::new(corpus, documents, model.backbone(), &collator, options))
+        .transpose()?;
     let params = model.params();
-    let plan =
-        Plan::of_language_model(&strategy, model, matches!(options.objective, LanguageObjective::Permutation {}));
+    let plan = Plan::of_learner(&strategy, model, &options.objective);
 
     let (mut total_steps, mut total_tokens, mut epoch) = (0, 0, 0);
     let steps_per_epoch = data.steps(0, options).len();
@@ -213,7 +215,7 @@ pub fn pretrain(
         progress = found;
     }
     monitor.on_start(&facts)?;
-    let network = LanguageNetwork::load(&learning, &model.backbone.config, options.precision)?;
+    let network = model.network(&learning, options.precision)?;
     let began = progress.elapsed_s;
     let mut run = Run {
         params: &params,
@@ -237,14 +239,14 @@ pub fn pretrain(
     Ok(Pretrained { model: params.map(|params| model.with_params(&params)), summary, facts, stopped })
 }
 
-struct Run<'a> {
+struct Run<'a, M: Learner> {
     params: &'a Parameters,
-    model: &'a LanguageModel,
+    model: &'a M,
     collator: Collator,
     data: Data,
     eval: Option<Data>,
     options: &'a PretrainOptions,
-    network: LanguageNetwork,
+    network: M::Network,
     optimisation: Optimisation<'a>,
     progress: Progress,
     identity: serde_json::Value,
@@ -257,7 +259,7 @@ struct Run<'a> {
     summary: Summary,
 }
 
-impl Run<'_> {
+impl<M: Learner> Run<'_, M> {
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let total = self.optimisation.schedule.total_steps;
         let mut first_of_epoch = 0;
@@ -313,11 +315,15 @@ impl Run<'_> {
             // Sequences of one token: there is nothing to learn from them.
             return Ok(Record { step: step + 1, tokens, ..self.summary.last.clone() });
         }
+        let drawing = Key::new(options.seed, Stream::Sampling).child(step as u64);
+        let in_step = batches.iter().map(|batch| batch.packed.n_tokens()).sum::<usize>();
         let mut batches = batches.into_iter();
         let stepped = self.optimisation.step(step, groups, |i| {
             let batch = batches.next().ok_or_else(|| Error::internal("a batch is asked for twice"))?;
             let mode = Mode::training(dropout.child(i as u64)).recomputing(options.recompute);
-            network.loss(batch, asked as f64, mode)
+            let share = batch.packed.n_tokens() as f64 / in_step as f64;
+            let task = Task { objective: &options.objective, mode, draw: drawing.child(i as u64), share };
+            M::losses(network, batch, asked as f64, task)
         })?;
         self.progress.loss_sum += stepped.loss;
         self.progress.losses += 1;
@@ -343,14 +349,16 @@ impl Run<'_> {
             return Ok(false);
         };
         let current = self.optimisation.current(self.params);
-        let network = LanguageNetwork::load(&current, &self.model.backbone.config, self.options.precision)?;
+        let network = self.model.network(&current, self.options.precision)?;
         // What is hidden is the same each time, so that losses compare.
         let key = Key::new(0, Stream::Masking);
         let (mut sum, mut asked) = (0.0, 0usize);
         for blocks in eval.by_length(self.options.batch_tokens) {
-            let losses = in_pool(|| network.losses(&eval.collate(&self.collator, &blocks, key)?))?;
-            sum += losses.iter().flatten().map(|&loss| f64::from(loss)).sum::<f64>();
-            asked += losses.iter().flatten().count();
+            let draw = Key::new(0, Stream::Sampling).child(blocks[0] as u64);
+            let task = Task { objective: &self.options.objective, mode: Mode::inference(), draw, share: 1.0 };
+            let batch = eval.collate(&self.collator, &blocks, key)?;
+            asked += batch.labels.iter().flatten().count();
+            sum += in_pool(|| M::evaluate(&network, batch, task))?;
             monitor.on_wait()?;
         }
         let loss = sum / asked.max(1) as f64;

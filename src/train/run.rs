@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         let stepped = self.optimisation.step(step, groups, |i| {
             let mode = Mode::training(dropout.child(step as u64).child(i as u64)).recomputing(options.recompute);
             let logits = network.logits(inputs, &groups[i], mode)?;
-            objective.loss(&logits, labels, &groups[i], normalizer)
+            Ok(vec![objective.loss(&logits, labels, &groups[i], normalizer)?])
         })?;
         self.losses = (self.losses.0 + stepped.loss, self.losses.1 + 1);
         Ok(Record {

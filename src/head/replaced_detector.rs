@@ -1,0 +1,223 @@
+//! ELECTRA (Clark et al. 2020): a discriminator that tells which tokens a generator has replaced, both trained together.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use serde_json::json;
+
+use super::language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
+use super::saving;
+use crate::autograd::Value;
+use crate::backbone::{
+    Backbone, Config, Context, Init, Linear, LoadReport, Map, Mode, Parameters, Spec, Transformer, initialise,
+    same_values,
+};
+use crate::batch::PackedBatch;
+use crate::compute::values;
+use crate::error::{Error, Result};
+use crate::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use crate::product::Precision;
+use crate::rng::{Key, Stream};
+
+/// What the names of the generator's parameters begin with, where they stand beside the discriminator's.
+const GENERATOR: &str = "generator.";
+
+/// A discriminator with its head, and its generator. Cloning shares everything.
+///
+/// Where the tables of both are of the same shape, the generator's embeddings are the discriminator's (section 3.2).
+#[derive(Clone)]
+pub struct ReplacedDetector {
+    /// The discriminator.
+    pub backbone: Backbone,
+    pub head: Parameters,
+    pub generator: LanguageModel,
+}
+
+/// The discriminator's head: a dense layer and a logit for each token, named as in `transformers.ElectraForPreTraining`.
+fn head_maps(config: &Config) -> [Map; 2] {
+    let (d, init) = (config.hidden_size, Init::Normal(config.initializer.std));
+    [
+        Map::new("discriminator_predictions.dense", [d, d], true, init),
+        Map::new("discriminator_predictions.dense_prediction", [1, d], true, init),
+    ]
+}
+
+impl ReplacedDetector {
+    /// A discriminator with a new head, and a generator with a new head.
+    pub fn new(backbone: &Backbone, generator: &Backbone, seed: u64) -> Result<Self> {
+        let (ours, theirs) = (backbone.config.vocab_size, generator.config.vocab_size);
+        if ours != theirs {
+            return Err(Error::Value(format!(
+                "the generator has a vocabulary of {theirs} tokens, the backbone of {ours}; they must share a tokenizer"
+            )));
+        }
+        let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
+        let head = Self::head_specs(&backbone.config).iter().map(begin).collect::<Result<_>>()?;
+        let generator = LanguageModel::new(generator, seed)?;
+        Ok(Self { backbone: backbone.clone(), head, generator })
+    }
+
+    /// The parameters of the discriminator's head.
+    pub fn head_specs(config: &Config) -> Vec<Spec> {
+        let mut specs = Vec::new();
+        head_maps(config).iter().for_each(|map| map.specs(&mut specs));
+        specs
+    }
+
+    /// The generator's parameters that are the discriminator's.
+    fn shared(&self) -> Vec<String> {
+        let names = [&self.backbone, &self.generator.backbone].map(|b| {
+            let n = &b.config.family.names;
+            [n.word_embeddings, n.position_embeddings, n.segment_embeddings]
+        });
+        let same = |name: &String| {
+            let shape = |model: &Parameters| model.get(name).map(Tensor::dims).ok().map(<[usize]>::to_vec);
+            shape(&self.backbone.params).is_some()
+                && shape(&self.backbone.params) == shape(&self.generator.backbone.params)
+        };
+        let tables = names[0].iter().zip(names[1]).filter(|(ours, theirs)| **ours == *theirs && !ours.is_empty());
+        tables.map(|(name, _)| format!("{name}.weight")).filter(same).collect()
+    }
+
+    /// All parameters from the bottom to the top, each once, and whether it is of a head or of the generator.
+    pub fn specs(&self) -> Vec<(Spec, bool)> {
+        let (config, generator, shared) = (&self.backbone.config, &self.generator.backbone.config, self.shared());
+        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
+        let head = Self::head_specs(config).into_iter().map(|spec| (spec, true));
+        let theirs = [Backbone::specs(generator), LanguageModel::head_specs(generator)].concat();
+        let theirs = theirs.into_iter().filter(|spec| !shared.contains(&spec.name));
+        let theirs = theirs.map(|spec| (Spec { name: format!("{GENERATOR}{}", spec.name), ..spec }, true));
+        own.chain(head).chain(theirs).collect()
+    }
+
+    /// True of a parameter of either pooler.
+    pub fn is_pooler(&self, name: &str) -> bool {
+        match name.strip_prefix(GENERATOR) {
+            Some(name) => self.generator.backbone.config.is_pooler(name),
+            None => self.backbone.config.is_pooler(name),
+        }
+    }
+
+    /// All parameters by name, each once.
+    pub fn params(&self) -> Parameters {
+        let shared = self.shared();
+        let own = self.backbone.params.iter().chain(self.head.iter()).map(|(name, t)| (name.to_string(), t.clone()));
+        let generator = self.generator.params();
+        let theirs = generator.iter().filter(|(name, _)| !shared.iter().any(|shared| shared == name));
+        own.chain(theirs.map(|(name, tensor)| (format!("{GENERATOR}{name}"), tensor.clone()))).collect()
+    }
+
+    /// The same models with other values of their parameters.
+    #[must_use]
+    pub fn with_params(&self, all: &Parameters) -> Self {
+        let report = LoadReport { missing: Vec::new(), ..(*self.backbone.report).clone() };
+        let in_head = |name: &str| self.head.get(name).is_ok();
+        let own = |name: &str| !name.starts_with(GENERATOR) && !in_head(name);
+        Self {
+            backbone: self.backbone.with_params(all.filter(own), report),
+            head: all.filter(in_head),
+            generator: self.generator.with_params(&self.of_generator(all)),
+        }
+    }
+
+    /// The generator's parameters among all, under its own names; shared ones pass gradients on to where they are shared.
+    fn of_generator(&self, all: &Parameters) -> Parameters {
+        let mut params = Parameters::default();
+        for name in self.generator.params().iter().map(|(name, _)| name) {
+            let found = all.value(&format!("{GENERATOR}{name}")).or_else(|_| all.value(name));
+            if let Ok(value) = found {
+                params.insert_value(name, value.clone());
+            }
+        }
+        params
+    }
+
+    /// Write a Hugging Face directory of the discriminator with `metadata`, and one of the generator within it, `generator`.
+    pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
+        let config = &self.backbone.config;
+        // Other families have no class for such a head; they are read without it.
+        let class = if config.model_type() == "electra" { "ForPreTraining" } else { "Model" };
+        let mut raw = config.raw.clone();
+        raw.insert("architectures".into(), json!([config.class(class)]));
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        self.generator.save(&dir.join("generator"), metadata, max_shard_bytes)?;
+        let head = |config: &Config| Self::head_specs(config);
+        let same = |written: &Path| {
+            let (backbone, head, _) = saving::load(written, "", head)?;
+            Ok(same_values(&self.backbone.params, &backbone.params)? && same_values(&self.head, &head)?)
+        };
+        saving::save(dir, &self.backbone, &self.head, &raw, metadata, max_shard_bytes, same)
+    }
+
+    /// Read what [`ReplacedDetector::save`] wrote: the models and the metadata.
+    pub fn load(dir: &Path) -> Result<(Self, String)> {
+        let hint = "; this directory was not written by save()";
+        let (backbone, head, metadata) = saving::load(dir, hint, Self::head_specs)?;
+        let (generator, _) = LanguageModel::load(&dir.join("generator"))?;
+        Ok((Self { backbone, head, generator }, metadata))
+    }
+
+    /// Both networks from all parameters; those that are trained receive gradients.
+    pub fn network(&self, all: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
+        let config = &self.backbone.config;
+        let generator = LanguageNetwork::load(&self.of_generator(all), &self.generator.backbone.config, precision)?;
+        let [dense, output] = head_maps(config);
+        Ok(DetectorNetwork {
+            generator,
+            discriminator: Transformer::load(all, config, precision)?,
+            dense: Linear::load(all, &dense, Some(config.feed_forward.activation), Precision::F32)?,
+            output: Linear::load(all, &output, None, Precision::F32)?,
+            n_layers: config.num_hidden_layers,
+        })
+    }
+}
+
+/// Generator and discriminator with its head.
+pub struct DetectorNetwork {
+    generator: LanguageNetwork,
+    discriminator: Transformer,
+    dense: Linear,
+    output: Linear,
+    n_layers: usize,
+}
+
+impl DetectorNetwork {
+    /// The generator's loss on a masked batch, divided by `asked`; and for each token whether it was replaced by what the
+    /// generator draws with `draw`: the discriminator's loss, a mean over all tokens times `weight`.
+    pub fn losses(
+        &self,
+        batch: LanguageBatch,
+        (asked, weight): (f64, f64),
+        mode: Mode,
+        draw: Key,
+        drawn: impl Fn(&[f32], usize, Key) -> Result<Vec<u32>>,
+    ) -> Result<[Value; 2]> {
+        let (masked, rows, labels) =
+            (batch.packed.clone(), batch.rows.clone().unwrap_or_default(), batch.labels.clone());
+        let (answers, generator_loss) = self.generator.answered_loss(batch, asked, mode)?;
+        let mut replaced = vec![0f32; masked.n_tokens()];
+        let mut ids = masked.ids.to_vec();
+        // A few rows at a time: logits of all of them never exist.
+        for first in (0..rows.len()).step_by(ROWS) {
+            let n = ROWS.min(rows.len() - first);
+            let logits = self.generator.logits_of(&answers, first, n)?;
+            let (logits, vocab_size) = (values(logits.tensor())?, logits.tensor().dim(1)?);
+            for (i, id) in drawn(&logits, vocab_size, draw.child(first as u64))?.into_iter().enumerate() {
+                let row = rows[first + i] as usize;
+                ids[row] = id;
+                replaced[row] = f32::from(u8::from(labels[first + i] != Some(id)));
+            }
+        }
+        let packed = PackedBatch { ids: ids.into(), ..masked };
+        let mode = mode.part("discriminator");
+        let context = Context::default();
+        let hidden = self.discriminator.forward_within(&packed, &context, self.n_layers, mode, &mut |_, _| Ok(()))?;
+        let logits = self.output.forward(&self.dense.forward(&hidden)?)?;
+        let normalizer = replaced.len().max(1) as f64 / weight;
+        let target = BinaryCrossEntropy { targets: replaced, class_weight: None, normalizer };
+        Ok([generator_loss, binary_cross_entropy(&logits, target)?])
+    }
+}
+
+/// Rows whose logits are held at once to draw from.
+const ROWS: usize = 256;

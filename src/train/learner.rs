@@ -1,0 +1,121 @@
+//! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
+
+use crate::autograd::Value;
+use crate::backbone::{Backbone, Mode, Parameters, Spec};
+use crate::error::Result;
+use crate::head::{DetectorNetwork, LanguageBatch, LanguageModel, LanguageNetwork, ReplacedDetector};
+use crate::objective::{LanguageObjective, sample};
+use crate::product::Precision;
+use crate::rng::Key;
+
+/// A model with what pretraining must know of it.
+pub trait Learner: Send + Sync + Sized {
+    type Network: Send + Sync;
+
+    fn backbone(&self) -> &Backbone;
+    fn params(&self) -> Parameters;
+    /// All parameters, from the bottom to the top, and whether each belongs to a head.
+    fn specs(&self) -> Vec<(Spec, bool)>;
+    /// Those that the objective does not use.
+    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
+    fn with_params(&self, all: &Parameters) -> Self;
+    /// From parameters; those that are trained receive gradients.
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
+    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's.
+    fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>>;
+    /// The sum of the losses of the tokens that a batch asks for.
+    fn evaluate(network: &Self::Network, batch: LanguageBatch, task: Task) -> Result<f64>;
+}
+
+/// How a batch is passed through a network.
+pub struct Task<'a> {
+    pub objective: &'a LanguageObjective,
+    pub mode: Mode,
+    /// For what the model draws itself.
+    pub draw: Key,
+    /// The part of the step's tokens that are in this batch.
+    pub share: f64,
+}
+
+impl Learner for LanguageModel {
+    type Network = LanguageNetwork;
+
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn params(&self) -> Parameters {
+        self.params()
+    }
+
+    fn specs(&self) -> Vec<(Spec, bool)> {
+        let config = &self.backbone.config;
+        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
+        own.chain(Self::head_specs(config).into_iter().map(|spec| (spec, true))).collect()
+    }
+
+    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
+        let config = &self.backbone.config;
+        let predicts = matches!(objective, LanguageObjective::Permutation {});
+        config.is_pooler(name) || (config.is_of_predictions(name) && !predicts)
+    }
+
+    fn with_params(&self, all: &Parameters) -> Self {
+        self.with_params(all)
+    }
+
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<LanguageNetwork> {
+        LanguageNetwork::load(params, &self.backbone.config, precision)
+    }
+
+    fn losses(network: &LanguageNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>> {
+        Ok(vec![network.loss(batch, asked, task.mode)?])
+    }
+
+    fn evaluate(network: &LanguageNetwork, batch: LanguageBatch, _: Task) -> Result<f64> {
+        Ok(network.losses(&batch)?.into_iter().flatten().map(f64::from).sum())
+    }
+}
+
+impl Learner for ReplacedDetector {
+    type Network = DetectorNetwork;
+
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn params(&self) -> Parameters {
+        self.params()
+    }
+
+    fn specs(&self) -> Vec<(Spec, bool)> {
+        self.specs()
+    }
+
+    fn is_idle(&self, name: &str, _: &LanguageObjective) -> bool {
+        self.is_pooler(name)
+    }
+
+    fn with_params(&self, all: &Parameters) -> Self {
+        self.with_params(all)
+    }
+
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
+        self.network(params, precision)
+    }
+
+    fn losses(network: &DetectorNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>> {
+        let weight = match task.objective {
+            LanguageObjective::Replaced { weight, .. } => *weight,
+            _ => 1.0,
+        };
+        let drawn = |logits: &[f32], vocab_size: usize, key: Key| sample(logits, vocab_size, key);
+        Ok(network.losses(batch, (asked, weight * task.share), task.mode, task.draw, drawn)?.into())
+    }
+
+    fn evaluate(network: &DetectorNetwork, batch: LanguageBatch, task: Task) -> Result<f64> {
+        let asked = batch.labels.iter().flatten().count() as f64;
+        let losses = Self::losses(network, batch, asked.max(1.0), Task { share: 1.0, ..task })?;
+        Ok(asked * losses.iter().map(|loss| loss.scalar().map(f64::from)).sum::<Result<f64>>()?)
+    }
+}

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -111,29 +112,36 @@ class Backbone:
         config: Mapping[str, Any] | str | os.PathLike[str],
         tokenizer: Tokenizer | str | os.PathLike[str],
         random_state: Any = None,
+        **fields: Any,
     ) -> "Backbone":
-        """Make a backbone with random weights.
+        """Make a backbone with random weights, distributed as the family's authors published.
 
         Parameters
         ----------
-        config : mapping or path
-            The contents of a ``config.json``, the path of one, or a directory that holds one.
+        config : str, mapping or path
+            The name of a model type, as ``"bert"`` or ``"gpt2"``; or the contents of a ``config.json``, the path of one,
+            or a directory that holds one.
         tokenizer : Tokenizer or path
             What `train_tokenizer` gave, or a directory that holds a tokenizer.
         random_state : int, RandomState or None
             Seed of the weights; None draws one.
+        **fields
+            Fields of the configuration that are to be others, by the names they have in ``config.json``. Of a model
+            type, those left out are as transformers has them, and ``vocab_size`` is the tokenizer's.
 
         Raises
         ------
         ValueError
-            A field of the configuration is missing or not supported.
+            A field of the configuration is missing or not supported, or the model type is unknown.
+
+        Examples
+        --------
+        >>> small = Backbone.from_config("gpt2", backbone.tokenizer, n_embd=24, n_layer=2, n_head=3, random_state=0)
+        >>> small.hidden_size
+        24
         """
-        if isinstance(config, Mapping):
-            text = json.dumps(dict(config))
-        else:
-            path = Path(config)
-            text = (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
         source = tokenizer._inner if isinstance(tokenizer, Tokenizer) else os.fspath(tokenizer)
+        text = json.dumps(_configuration(config) | fields) if fields or _is_name(config) else _text(config)
         return cls(_core.Backbone.from_config(text, source, as_seed(random_state)))
 
     def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
@@ -353,6 +361,28 @@ class Backbone:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Backbone, (self._inner,))
+
+
+def _is_name(config: Any) -> bool:
+    """Whether this names a model type: it has no form of a path, and there is no such file."""
+    return isinstance(config, str) and not set(config) & set("/\\.") and not Path(config).exists()
+
+
+def _text(config: Mapping[str, Any] | str | os.PathLike[str]) -> str:
+    if isinstance(config, Mapping):
+        return json.dumps(dict(config))
+    path = Path(config)
+    return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
+
+
+def _configuration(config: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
+    if not _is_name(config):
+        values: dict[str, Any] = json.loads(_text(config))
+        return values
+    bases = json.loads(files("warmstart").joinpath("base_configs.json").read_text(encoding="utf-8"))
+    if config not in bases:
+        raise ValueError(f"model type {config!r} is not supported; supported: {', '.join(map(repr, bases))}")
+    return dict(bases[config])
 
 
 def require_backbone(value: Any) -> Backbone:

@@ -182,7 +182,8 @@ class LanguageModel:
         """
         if not isinstance(self._inner, _core.ReplacedDetector):
             raise AttributeError(f"{self.objective!r} trains no generator")
-        return LanguageModel(self._inner.generator, MaskedLM(rate=self.objective.rate), verbose=self.verbose)  # type: ignore[attr-defined]
+        rate = self.objective.rate  # type: ignore[attr-defined]
+        return LanguageModel(self._inner.generator, MaskedLM(rate=rate), verbose=self.verbose)
 
     @property
     def n_parameters(self) -> int:
@@ -405,8 +406,8 @@ def _generator_for(backbone: Backbone, seed: int) -> Backbone:
     heads = config.get("num_attention_heads")
     if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
         raise ValueError(
-            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, as in "
-            "ReplacedTokenDetection(generator=Backbone.from_config(...))"
+            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, as "
+            "in ReplacedTokenDetection(generator=Backbone.from_config(...))"
         )
     size = config["hidden_size"] // heads
     config["num_attention_heads"] = max(1, heads // 4)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use numpy::PyArray2;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use serde_json::Value;
 
 use super::convert;
 use super::encodings::PyEncodings;
@@ -14,9 +15,9 @@ use super::guard::run;
 use super::monitor::PyProgress;
 use super::tokenizer::{PyTokenizer, TokenizerSource};
 use crate::backbone::{Backbone, Config, Pooling};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::product::Precision;
-use crate::text::Extender;
+use crate::text::{Extender, SideFiles, Tokenizer};
 use crate::train::{Plan, Strategy};
 
 /// A pretrained transformer and its tokenizer.
@@ -24,8 +25,19 @@ use crate::train::{Plan, Strategy};
 pub struct PyBackbone(pub Backbone);
 
 /// A strategy from its JSON.
-fn parse_strategy(json: &str) -> crate::error::Result<Strategy> {
+fn parse_strategy(json: &str) -> Result<Strategy> {
     Strategy::parse(serde_json::from_str(json).map_err(|e| Error::Value(format!("strategy: {e}")))?)
+}
+
+/// A configuration that does not say how large the vocabulary is takes that of the tokenizer.
+fn with_vocabulary(config: String, files: &SideFiles) -> Result<String> {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(&config) else { return Ok(config) };
+    if fields.contains_key("vocab_size") {
+        return Ok(config);
+    }
+    let tokenizer = Tokenizer::from_files(files, fields.get("model_type").and_then(Value::as_str))?;
+    fields.insert("vocab_size".into(), tokenizer.vocab_size().into());
+    Ok(Value::Object(fields).to_string())
 }
 
 #[pymethods]
@@ -37,7 +49,11 @@ impl PyBackbone {
 
     #[staticmethod]
     fn from_config(py: Python<'_>, config: String, tokenizer: TokenizerSource, seed: u64) -> PyResult<Self> {
-        run(py, || Backbone::from_config(Config::parse(&config)?, tokenizer.files()?, seed)).map(Self)
+        run(py, || {
+            let files = tokenizer.files()?;
+            Backbone::from_config(Config::parse(&with_vocabulary(config, &files)?)?, files, seed)
+        })
+        .map(Self)
     }
 
     /// With the given tokens, or with the best `n_tokens` words of a corpus, which comes in batches.

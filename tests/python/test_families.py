@@ -124,6 +124,61 @@ def test_family_tells_its_pooling_and_its_parameters(family, tokenizer_dir, text
     assert trained.total > 0
 
 
+BERT_LIKE = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 200}
+SMALL = {
+    "distilbert": {"dim": 96, "n_layers": 2, "n_heads": 4, "hidden_dim": 200},
+    "gpt2": {"n_embd": 96, "n_layer": 2, "n_head": 4},
+    "mistral": BERT_LIKE | {"num_key_value_heads": 2},
+    "xlnet": {"d_model": 96, "n_layer": 2, "n_head": 4, "d_inner": 200},
+}
+
+
+def weights_in(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file of float32."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header.pop("__metadata__", None)
+
+    def tensor(entry: dict[str, list[int]]) -> np.ndarray:
+        first, end = entry["data_offsets"]
+        return np.frombuffer(content[start + first : start + end], np.float32).reshape(entry["shape"])
+
+    return {name: tensor(entry) for name, entry in header.items()}
+
+
+def test_family_by_its_name_begins_as_its_authors_published(family, tokenizer_dir, tmp_path):
+    def begun(seed: int) -> tuple[ws.Backbone, dict[str, np.ndarray]]:
+        backbone = ws.Backbone.from_config(family, tokenizer_dir, seed, **SMALL.get(family, BERT_LIKE))
+        backbone.save_pretrained(tmp_path / f"{family}-{seed}")
+        return backbone, weights_in(tmp_path / f"{family}-{seed}" / "model.safetensors")
+
+    backbone, weights = begun(0)
+    assert (backbone.hidden_size, backbone.n_layers) == (96, 2)
+    assert weights.keys() == begun(0)[1].keys()
+    assert all(np.array_equal(value, begun(0)[1][name]) for name, value in weights.items())
+    matrices = 0
+    for name, value in weights.items():
+        if value.ndim == 1:
+            assert set(np.unique(value)) == ({0.0} if name.endswith("bias") else {1.0}), name
+        elif value.size > 4000:
+            matrices += 1
+            ends_block = name.endswith(("c_proj.weight", "Wo.weight")) and family in ("gpt2", "modernbert")
+            expected = 0.02 / np.sqrt(2 * 2) if ends_block else 0.02
+            if family == "modernbert":
+                expected *= 0.8796  # of a normal distribution cut at two standard deviations
+            assert value.std() == pytest.approx(expected, rel=0.08), name
+            assert abs(value.mean()) < 0.002, name
+    assert matrices >= 8 or family == "albert"
+
+
+def test_family_that_is_unknown_by_name_lists_those_that_are_known(tokenizer_dir):
+    with pytest.raises(ValueError, match=r"'t5' is not supported; supported: 'bert', .*'xlnet'"):
+        ws.Backbone.from_config("t5", tokenizer_dir)
+    with pytest.raises(ValueError, match="n_layers"):
+        ws.Backbone.from_config("gpt2", tokenizer_dir, n_layers=2)
+
+
 @pytest.mark.parametrize("field", ["alibi", "rotary_pct", "n_shared_experts"])
 def test_field_that_a_family_does_not_have_is_refused(family, field, tokenizer_dir):
     with pytest.raises(ValueError, match=f"does not: {field}"):

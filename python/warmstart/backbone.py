@@ -119,7 +119,7 @@ class Backbone:
         Parameters
         ----------
         config : str, mapping or path
-            The name of a model type, as ``"bert"`` or ``"gpt2"``; or the contents of a ``config.json``, the path of one,
+            The name of a model type, as ``"bert"`` or ``"gpt2"``; or the contents of a ``config.json``, its path,
             or a directory that holds one.
         tokenizer : Tokenizer or path
             What `train_tokenizer` gave, or a directory that holds a tokenizer.

@@ -79,6 +79,7 @@ _MORE: dict[str, dict[str, Any]] = {
     "gpt2": {"hidden_act": "gelu_new", "bos_token_id": None, "eos_token_id": None},
     "llama": _ROTARY,
     "qwen3": _ROTARY | {"head_dim": 64},
+    "xlnet": {"bos_token_id": None, "eos_token_id": None},
     "modernbert": {
         "intermediate_size": 1152,
         "layer_norm_eps": 1e-5,
@@ -110,11 +111,20 @@ _NAMES: dict[str, dict[str, str]] = {
     },
     "llama": _WITHOUT,
     "qwen3": _WITHOUT,
+    "xlnet": _WITHOUT
+    | {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "intermediate_size": "d_inner",
+        "hidden_act": "ff_activation",
+        "max_position_embeddings": "",
+    },
     "modernbert": _WITHOUT | {"hidden_act": "hidden_activation", "layer_norm_eps": "norm_eps"},
 }
 
 SHAPES = {"12x768": Shape(12, 768, texts=8, tokens=128), "6x384": Shape(6, 384, texts=32, tokens=128)}
-FAMILIES = ("roberta", "distilbert", "electra", "albert", "gpt2", "llama", "qwen3", "modernbert")
+FAMILIES = ("roberta", "distilbert", "electra", "albert", "gpt2", "llama", "qwen3", "modernbert", "xlnet")
 SHAPES |= {family: Shape(12, 768, texts=8, tokens=128, family=family) for family in FAMILIES}
 
 

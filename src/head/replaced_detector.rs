@@ -60,7 +60,9 @@ impl ReplacedDetector {
     /// The parameters of the discriminator's head.
     pub fn head_specs(config: &Config) -> Vec<Spec> {
         let mut specs = Vec::new();
-        head_maps(config).iter().for_each(|map| map.specs(&mut specs));
+        for map in head_maps(config) {
+            map.specs(&mut specs);
+        }
         specs
     }
 

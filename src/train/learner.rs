@@ -18,6 +18,7 @@ pub trait Learner: Send + Sync + Sized {
     fn specs(&self) -> Vec<(Spec, bool)>;
     /// Those that the objective does not use.
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
+    #[must_use]
     fn with_params(&self, all: &Parameters) -> Self;
     /// From parameters; those that are trained receive gradients.
     fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;

@@ -10,12 +10,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, Config};
 use crate::compute::Allocator;
 use crate::corpus::{Blocks, Corpus, CorpusWriter};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::rng::{Key, Stream};
+use crate::text::{SIDE_FILES, SideFiles, Tokenizer};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -288,4 +289,46 @@ fn tokenizer_json_when_it_is_changed_is_refused_or_read() -> Outcome {
         files.push((name, read(&format!("bert_b_legacy/{name}"))?));
     }
     try_changes(&files, &["tokenizer.json"], open_backbone)
+}
+
+/// Read a tokenizer without a model, and use it.
+fn open_tokenizer(dir: &Path, model_type: &str) -> Result<()> {
+    let tokenizer = Tokenizer::from_files(&SideFiles::read(dir)?, Some(model_type))?;
+    let texts = ["the cat sat on the mat".into(), String::new(), "日本 é\u{301} \0 <s>".into()];
+    tokenizer.encode(&texts, None, 64)?;
+    tokenizer.frame()?;
+    texts.iter().try_for_each(|text| tokenizer.encode_words(text, None).map(drop))
+}
+
+#[test]
+fn tokenizers_of_every_kind_when_they_are_changed_are_refused_or_read() -> Outcome {
+    for (name, model_type) in
+        [("gpt2", "gpt2"), ("roberta", "roberta"), ("xlnet", "xlnet"), ("albert", "albert"), ("llama", "llama")]
+    {
+        let directory = reference("tokenizers").join(name);
+        let mut files = Vec::new();
+        for file in SIDE_FILES.into_iter().filter(|file| directory.join(file).is_file()) {
+            files.push((file, std::fs::read(directory.join(file))?));
+        }
+        let changed: Vec<&str> = files.iter().map(|(file, _)| *file).collect();
+        try_changes(&files, &changed, |dir| open_tokenizer(dir, model_type))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn configuration_of_every_family_when_it_is_changed_is_refused_or_read() -> Outcome {
+    for entry in std::fs::read_dir(reference("families"))? {
+        let file = std::fs::read(entry?.path().join("config.json"))?;
+        try_changes(&[("config.json", file)], &["config.json"], |dir| {
+            let text = std::fs::read_to_string(dir.join("config.json")).unwrap_or_default();
+            let config = Config::parse(&text)?;
+            // What it asks for is counted, not made.
+            let values =
+                Backbone::specs(&config).iter().map(|spec| spec.shape.iter().product::<usize>()).sum::<usize>();
+            assert!(values > 0);
+            Ok(())
+        })?;
+    }
+    Ok(())
 }

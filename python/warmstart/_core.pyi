@@ -313,6 +313,8 @@ class LanguageModel:
         """Log probabilities of each text's tokens, NaN where nothing can be said."""
     def fill_masks(self, encodings: Encodings, text: int, top: int, precision: str) -> list[list[tuple[int, float]]]:
         """For each mask of a text the likeliest tokens: ids and probabilities."""
+    def generate(self, prompts: Sequence[str], options: str, on_text: Callable[[int, str], object] | None) -> list[str]:
+        """What each prompt goes on with; ``options`` is JSON, ``on_text`` gets the number of a prompt and new text."""
     @property
     def backbone(self) -> Backbone: ...
     @property

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from warmstart.options import (
 )
 from warmstart.progress import TokenBar
 from warmstart.strategies import Strategy, require_strategy
-from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.texts import Texts, encode, normalise, warn_truncated
 
 
 class LanguageModel:
@@ -337,6 +338,82 @@ class LanguageModel:
             for best in found
         ]
 
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int = 50,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] | None = None,
+        random_state: Any = None,
+        stream: Callable[..., object] | None = None,
+    ) -> Any:
+        """Let a causal model go on with texts.
+
+        Parameters
+        ----------
+        prompts : str or sequence of str
+            One or several; what one gives does not depend on the others.
+        max_new_tokens : int
+            Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
+            what the model bears.
+        temperature : float
+            What logits are divided by; 0 takes the likeliest token each time.
+        top_k : int, optional
+            Draw from so many of the likeliest tokens only.
+        top_p : float
+            Draw from the likeliest tokens that together have this probability (nucleus sampling).
+        repetition_penalty : float
+            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019).
+        stop : str or sequence of str, optional
+            Texts that end one; they are not part of what is returned.
+        random_state : int, RandomState or None
+            The seed of what is drawn.
+        stream : callable, optional
+            Gets the text as it is written, piece by piece: ``stream(piece)`` for one prompt, ``stream(index, piece)``
+            for several.
+
+        Returns
+        -------
+        str or list of str
+            What follows each prompt.
+
+        Raises
+        ------
+        ValueError
+            The model is not causal; a prompt is empty or longer than what the model bears; a parameter is out of range.
+
+        Examples
+        --------
+        >>> gpt2 = LanguageModel(Backbone.from_config("gpt2", backbone.tokenizer, n_embd=24, n_layer=1, n_head=3))
+        >>> isinstance(gpt2.generate("a text", max_new_tokens=3), str)
+        True
+        """
+        single = isinstance(prompts, str)
+        stops = [stop] if isinstance(stop, str) else list(stop or [])
+        if not all(stops):
+            raise ValueError("stop has an empty text, with which every text ends")
+        sampling = {
+            "temperature": float(temperature),
+            "top_k": optional_positive_int("top_k", top_k),
+            "top_p": float(top_p),
+            "repetition_penalty": float(repetition_penalty),
+        }
+        options = {
+            "max_new_tokens": positive_int("max_new_tokens", max_new_tokens),
+            "sampling": sampling,
+            "stop": stops,
+            "seed": as_seed(random_state),
+            "precision": self.precision,
+        }
+        on_text = (lambda _, piece: stream(piece)) if single and stream is not None else stream
+        texts, _ = normalise([prompts] if single else prompts, "prompts")
+        found = self._asked().generate(texts, json.dumps(options), on_text)
+        return found[0] if single else found
+
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load`, `from_pretrained` and transformers read.
 
@@ -406,8 +483,8 @@ def _generator_for(backbone: Backbone, seed: int) -> Backbone:
     heads = config.get("num_attention_heads")
     if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
         raise ValueError(
-            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, as "
-            "in ReplacedTokenDetection(generator=Backbone.from_config(...))"
+            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, "
+            "as in ReplacedTokenDetection(generator=Backbone.from_config(...))"
         )
     size = config["hidden_size"] // heads
     config["num_attention_heads"] = max(1, heads // 4)

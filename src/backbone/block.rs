@@ -1,6 +1,6 @@
 //! A layer of a transformer: attention and a feed-forward net, each with a residual sum, and a norm before it or behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::config::{Config, LayerOptions};
 use super::family::Part;
@@ -9,10 +9,10 @@ use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
 use super::relative::{Relating, Relative};
 use crate::autograd::Value;
-use crate::compute::Storing;
+use crate::compute::{Storing, operand, tensor, uninit};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
-use crate::kernels::attention::{Scheme, attention};
+use crate::kernels::attention::{Cache, Scheme, Step, attention};
 use crate::kernels::dropout::dropout;
 use crate::kernels::gated::gated;
 use crate::kernels::rotary::Rotary;
@@ -152,6 +152,8 @@ pub(super) struct Sequences {
     pub rotary: Vec<Arc<Rotary>>,
     /// Where scores depend on distances and segments.
     pub relating: Option<Arc<Relating>>,
+    /// Keys and values of the tokens before, which those of these tokens join.
+    pub cache: Option<Arc<Mutex<Cache>>>,
     /// Which layer takes them.
     pub layer: usize,
 }
@@ -201,7 +203,7 @@ impl Attention {
             key_heads: config.attention.key_heads,
             options,
             dropout: config.attention.dropout,
-            operand: operand(precision),
+            operand: format(precision),
         })
     }
 
@@ -216,6 +218,22 @@ impl Attention {
         let q = normed(&self.query_norm, self.query.forward(x)?)?;
         let k = normed(&self.key_norm, self.key.forward(x)?)?;
         let v = self.value.forward(x)?;
+        if let Some(cache) = &sequences.cache {
+            let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            let begins = cache.lengths().iter().all(|&length| length == 0);
+            let step = Step {
+                cu_seqlens: &sequences.cu_seqlens,
+                heads: self.heads,
+                key_heads: self.key_heads,
+                span: self.options.span,
+                rotary: self.options.rotary.map(|i| &*sequences.rotary[i]),
+            };
+            cache.append(sequences.layer, &wide(&k)?, &wide(&v)?, &step)?;
+            if !begins {
+                let attended = cache.attend(sequences.layer, &wide(&q)?, &step);
+                return Ok(Value::constant(tensor(attended, q.tensor().shape())?));
+            }
+        }
         let scheme = Scheme {
             cu_seqlens: sequences.cu_seqlens.clone(),
             heads: self.heads,
@@ -239,7 +257,7 @@ struct FeedForward {
 
 impl FeedForward {
     fn load(params: &Parameters, config: &Config, maps: &Maps, precision: Precision) -> Result<Self> {
-        let (activation, operand) = (config.feed_forward.activation, operand(precision));
+        let (activation, operand) = (config.feed_forward.activation, format(precision));
         let linear = |map: &Map, activation| Linear::load(params, map, activation, operand);
         Ok(Self {
             gate: maps.gate.as_ref().map(|gate| linear(gate, None)).transpose()?,
@@ -265,8 +283,16 @@ impl FeedForward {
     }
 }
 
+/// The values as f32.
+fn wide(x: &Value) -> Result<Vec<f32>> {
+    let x = operand(x.tensor())?;
+    let mut out = uninit(x.elements().len());
+    x.elements().copy_to(&mut out);
+    Ok(out)
+}
+
 /// The format of what linear maps alone take: bf16 if products are.
-fn operand(precision: Precision) -> Format {
+fn format(precision: Precision) -> Format {
     let result = if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 };
     Format { precision, result }
 }

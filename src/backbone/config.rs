@@ -163,6 +163,12 @@ const HEADS: &[&str] = &[
     "vocab_transform",
 ];
 
+/// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
+pub(super) const MAX_LAYERS: usize = 1 << 10;
+
+/// The same of lists with entries for the values of a head.
+pub(super) const MAX_HEAD_SIZE: usize = 1 << 16;
+
 /// 8 billion: 32 GB in f32.
 const MAX_PARAMETERS: usize = 8_000_000_000;
 
@@ -205,11 +211,11 @@ impl Config {
         for (what, value, most) in [
             ("tokens in the vocabulary", self.vocab_size, 1 << 24),
             ("values of a hidden state", self.hidden_size, 1 << 16),
-            ("layers", self.num_hidden_layers, 1 << 10),
+            ("layers", self.num_hidden_layers, MAX_LAYERS),
             ("groups of layers", self.layer_groups, self.num_hidden_layers),
             ("attention heads", attention.heads, 1 << 16),
             ("heads of keys", attention.key_heads, attention.heads),
-            ("values of a head", attention.head_size, 1 << 16),
+            ("values of a head", attention.head_size, MAX_HEAD_SIZE),
             ("values inside the feed-forward net", self.feed_forward.size, 1 << 18),
             ("values of an embedding", embedding.size, 1 << 16),
             ("positions", self.max_length, 1 << 24),

@@ -20,6 +20,7 @@ mod torch_file;
 mod transformer;
 mod weights;
 
+pub use crate::kernels::attention::Cache;
 pub use config::Config;
 pub use embed::{Pooling, collect_rows};
 pub(crate) use family::HeadOptions;

@@ -16,7 +16,7 @@ use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::compute::tensor;
 use crate::error::{Error, Result};
-use crate::kernels::attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
+use crate::kernels::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use crate::kernels::embedding::stacked_rows;
 use crate::product::Format;
 
@@ -25,6 +25,8 @@ use crate::product::Format;
 pub struct Context {
     pub memory: Option<Memory>,
     pub prediction: Option<Prediction>,
+    /// Keys and values of the tokens before, for generation.
+    pub cache: Option<Arc<Mutex<Cache>>>,
 }
 
 /// Hidden states of the segments before, which tokens see and gradients do not reach (Transformer-XL, Dai et al. 2019).

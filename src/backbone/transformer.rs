@@ -81,7 +81,8 @@ impl Transformer {
     }
 
     /// As [`Transformer::forward_through`], with memory and tokens to predict, which attention with relative positions alone
-    /// can take. Hidden states have the rows that [`Context::rows`] says.
+    /// can take, or with a cache, which it cannot: the batch's tokens follow those that are in it, and join them. Hidden states
+    /// have the rows that [`Context::rows`] says.
     pub fn forward_within(
         &self,
         batch: &PackedBatch,
@@ -90,7 +91,7 @@ impl Transformer {
         mode: Mode,
         on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
     ) -> Result<Value> {
-        let longest = batch.longest();
+        let longest = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
         let rotary = self.rotary.iter().map(|turns| turns.of(longest)).collect();
         let relating = match &self.sinusoids {
             Some(sinusoids) => {
@@ -104,7 +105,8 @@ impl Transformer {
             }
             None => None,
         };
-        let all = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary, relating, layer: 0 };
+        let cache = context.cache.clone();
+        let all = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary, relating, cache, layer: 0 };
         let mut hidden = self.embeddings.forward(batch, context, mode)?;
         on_layer(0, &hidden)?;
         for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
@@ -119,6 +121,9 @@ impl Transformer {
                 hidden = norm.forward(&hidden)?;
             }
             on_layer(i + 1, &hidden)?;
+        }
+        if let Some(cache) = &context.cache {
+            cache.lock().unwrap_or_else(PoisonError::into_inner).advance(&batch.cu_seqlens);
         }
         Ok(hidden)
     }

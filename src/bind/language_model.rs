@@ -14,9 +14,9 @@ use super::corpus::PyCorpus;
 use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
-use super::monitor::{PyMonitor, PyProgress};
+use super::monitor::{PyMonitor, PyProgress, PyStream};
 use crate::error::Error;
-use crate::head::{LanguageModel, ReplacedDetector};
+use crate::head::{Generation, LanguageModel, ReplacedDetector, generate};
 use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
 use crate::train::{Learner, PretrainOptions, pretrain};
@@ -105,6 +105,20 @@ impl PyLanguageModel {
         precision: &str,
     ) -> PyResult<Vec<Vec<(u32, f32)>>> {
         run(py, || fill_masks(&self.0, &encodings.0, text, top, Precision::parse(precision)?))
+    }
+
+    /// What each prompt goes on with. `on_text` gets the number of a prompt and its new text, piece by piece.
+    fn generate(
+        &self,
+        py: Python<'_>,
+        prompts: Vec<String>,
+        options: &str,
+        on_text: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<String>> {
+        let options: Generation =
+            serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+        let mut stream = PyStream(on_text);
+        run(py, || generate(&self.0, &prompts, &options, &mut |prompt, text| stream.hand_on(prompt, text)))
     }
 
     #[getter]

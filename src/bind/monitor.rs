@@ -53,6 +53,23 @@ impl PyProgress {
     }
 }
 
+/// A Python callable that gets pieces of texts.
+pub struct PyStream(pub Option<Py<PyAny>>);
+
+impl PyStream {
+    /// Look for Ctrl-C, and hand on what there is of a text.
+    pub fn hand_on(&mut self, index: usize, text: &str) -> Result<()> {
+        Python::attach(|py| {
+            py.check_signals()?;
+            match &self.0 {
+                Some(callback) if !text.is_empty() => callback.call1(py, (index, text)).map(drop),
+                _ => Ok(()),
+            }
+        })
+        .map_err(stopped)
+    }
+}
+
 /// A Python object with the methods of `_core.Monitor`.
 pub struct PyMonitor {
     object: Py<PyAny>,

@@ -1,7 +1,7 @@
 //! A backbone with the head of its language model: what it gives each token of the vocabulary.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::layers::Head;
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Config, Context, LoadReport, Mode, Parameters, Spec, Transformer, initialise, same_values,
+    Backbone, Cache, Config, Context, LoadReport, Mode, Parameters, Spec, Transformer, initialise, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
@@ -159,6 +159,12 @@ impl LanguageNetwork {
     pub fn losses(&self, batch: &LanguageBatch) -> Result<Vec<Option<f32>>> {
         let answers = self.answers(&batch.packed, &batch.context, batch.rows.clone(), Mode::inference())?;
         token_losses(&answers, self.head.output(), &batch.labels, self.precision)
+    }
+
+    /// Logits of what comes after the last token of each sequence, `[B, V]`; its tokens join the cache.
+    pub(super) fn next_logits(&self, batch: &PackedBatch, cache: &Arc<Mutex<Cache>>) -> Result<Value> {
+        let context = Context { cache: Some(cache.clone()), ..Context::default() };
+        self.logits(batch, &context, Some(batch.last_tokens()))
     }
 
     /// Logits of these rows, `[rows, V]`: for causal models of the token after each, for others of each itself.

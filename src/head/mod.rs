@@ -1,11 +1,14 @@
 //! Task-specific layers on a backbone, and the models the two make together.
 
+mod generation;
 mod language_model;
 mod layers;
 mod replaced_detector;
+mod sampling;
 mod saving;
 mod sequence_classifier;
 
+pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
 pub use layers::Head;

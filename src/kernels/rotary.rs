@@ -64,6 +64,12 @@ impl Rotary {
         Lines::rows(&*out, rows.count, rows.depth)
     }
 
+    /// Turn the values of a head at `position`, in place.
+    pub(super) fn turn_row(&self, position: usize, row: &mut [f32]) {
+        let (cos, sin) = self.turn(position);
+        rotate(row, cos, sin, 1.0);
+    }
+
     /// The gradient of a row at `position` from that of the turned row, in place: turned by minus the angle.
     pub(super) fn backward(&self, position: usize, row: &mut [f32]) {
         let (cos, sin) = self.turn(position);

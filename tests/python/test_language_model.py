@@ -223,6 +223,67 @@ def test_fill_mask_gives_the_likeliest_tokens_of_each_mask(tokenizer_dir, corpus
         model_of("gpt2", tokenizer_dir).fill_mask("a [MASK]")
 
 
+CAUSAL = {"gpt2": {}, "llama": {}, "mistral": {"sliding_window": 3}, "qwen3": {}}
+
+
+@pytest.fixture(params=CAUSAL)
+def writer(request: pytest.FixtureRequest, tokenizer_dir: Path) -> ws.LanguageModel:
+    backbone = tiny(request.param, tokenizer_dir, **CAUSAL[request.param])
+    return ws.LanguageModel(backbone, precision="f32", random_state=0, verbose=False)
+
+
+def test_generation_with_kept_keys_takes_the_tokens_that_scores_call_likeliest(writer, corpus):
+    prompts = [" ".join(text.split()[:n]) for text, n in zip(corpus[:4], (1, 5, 2, 9), strict=True)]
+    found = writer.generate(prompts, max_new_tokens=6, temperature=0)
+    assert [writer.generate(prompt, max_new_tokens=6, temperature=0) for prompt in prompts] == found
+    assert any(found)
+    drawn = writer.generate(prompts, max_new_tokens=6, random_state=3)
+    assert writer.generate(prompts, max_new_tokens=6, random_state=3) == drawn
+    assert writer.generate(prompts, max_new_tokens=6, random_state=4) != drawn
+    assert writer.generate(prompts, max_new_tokens=6, random_state=3, top_k=1) == found
+
+
+def test_generation_streams_what_it_returns_and_ends_at_stop_texts(writer, corpus):
+    pieces: list[str] = []
+    text = writer.generate(corpus[0], max_new_tokens=8, temperature=0, stream=pieces.append)
+    assert "".join(pieces) == text
+    both: dict[int, str] = {0: "", 1: ""}
+
+    def take(index: int, piece: str) -> None:
+        both[index] += piece
+
+    texts = writer.generate(corpus[:2], max_new_tokens=8, random_state=0, stream=take)
+    assert texts == [both[0], both[1]]
+    words = text.split()
+    if len(set(words)) > 1:
+        last = next(word for word in words if word != words[0])
+        assert writer.generate(corpus[0], max_new_tokens=8, temperature=0, stop=last) == text[: text.index(last)]
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.generate(corpus[0], max_new_tokens=8, temperature=0, stream=stop)
+
+
+def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
+    with pytest.raises(ValueError, match="prompt 1 has 42 tokens; the model bears 40"):
+        writer.generate(["a", " ".join(["film"] * 40)])
+    for params, message in [
+        ({"temperature": -1.0}, "temperature"),
+        ({"top_k": 0}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"stop": ""}, "stop"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            writer.generate("a", **params)
+    for family in ("bert", "xlnet"):
+        with pytest.raises(ValueError, match="left to right"):
+            model_of(family, tokenizer_dir).generate("a")
+
+
 @pytest.mark.parametrize(
     "params, message",
     [

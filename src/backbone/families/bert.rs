@@ -4,7 +4,7 @@ use serde_json::Map;
 
 use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
-    NormOptions,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
@@ -131,7 +131,7 @@ pub(super) fn encoder(
             inner_dropout: 0.0,
             dropout,
         },
-        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(1 << 16)],
+        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
         rotary: Vec::new(),
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),

@@ -5,7 +5,7 @@ use serde_json::Map;
 use super::bert;
 use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
-    NormOptions,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
@@ -80,7 +80,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             inner_dropout: 0.0,
             dropout,
         },
-        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(1 << 16)],
+        layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
         rotary: Vec::new(),
         initializer: Initializer::normal(std),
         classifier: HeadOptions {

@@ -5,7 +5,7 @@ use serde_json::Map;
 use super::bert;
 use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
-    NormOptions,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
@@ -95,7 +95,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             inner_dropout: 0.0,
             dropout,
         },
-        layers: vec![LayerOptions { span: Span::CAUSAL, rotary: None }; layers.min(1 << 16)],
+        layers: vec![LayerOptions { span: Span::CAUSAL, rotary: None }; layers.min(MAX_LAYERS)],
         rotary: Vec::new(),
         // Radford et al. 2019, section 2.3: less by the square root of the number of residual sums.
         initializer: Initializer { output_std: std / (2.0 * layers as f64).sqrt(), ..Initializer::normal(std) },

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, NormOptions,
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
@@ -97,11 +98,11 @@ fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             inner_dropout: 0.0,
             dropout: 0.0,
         },
-        layers: spans(fields, model_type, layers.min(1 << 16))?
+        layers: spans(fields, model_type, layers.min(MAX_LAYERS))?
             .into_iter()
             .map(|span| LayerOptions { span, rotary: Some(0) })
             .collect(),
-        rotary: vec![RotaryOptions::read(fields, head_size.min(1 << 16), 10_000.0, max_length)?],
+        rotary: vec![RotaryOptions::read(fields, head_size.min(MAX_HEAD_SIZE), 10_000.0, max_length)?],
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
         language: HeadOptions {

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{bert, llama};
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, NormOptions,
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
@@ -118,8 +119,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             inner_dropout: fields.dropout("mlp_dropout", 0.0)?,
             dropout: 0.0,
         },
-        layers: layer_options(fields, layers.min(1 << 16))?,
-        rotary: rotary(fields, head_size, max_length)?,
+        layers: layer_options(fields, layers.min(MAX_LAYERS))?,
+        rotary: rotary(fields, head_size.min(MAX_HEAD_SIZE), max_length)?,
         initializer: Initializer { std, cutoff: Some(fields.positive("initializer_cutoff_factor", 2.0)?), output_std },
         language: HeadOptions {
             output: "decoder",

@@ -4,7 +4,7 @@ use serde_json::Map;
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, NormOptions,
+    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_LAYERS, NormOptions,
     RelativeOptions,
 };
 use crate::backbone::embed::Pooling;
@@ -104,7 +104,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             inner_dropout: dropout,
             dropout,
         },
-        layers: vec![LayerOptions { span, rotary: None }; layers.min(1 << 16)],
+        layers: vec![LayerOptions { span, rotary: None }; layers.min(MAX_LAYERS)],
         rotary: Vec::new(),
         initializer: Initializer::normal(std),
         classifier: HeadOptions {

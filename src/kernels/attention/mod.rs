@@ -7,6 +7,7 @@
 //! `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`. What is turned is turned again backward,
 //! and `dQ` and `dK` back.
 
+mod cached;
 mod relations;
 mod relative;
 mod relative_task;
@@ -25,6 +26,7 @@ use crate::compute::simd::vectorised;
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, operand, uninit};
 use crate::error::{Error, Result};
 use crate::product::{Format, Lines, Output, Packed, Precision, product_here};
+pub use cached::{Cache, Step};
 pub use relations::{Permutation, Relations};
 pub use relative::{RelativeInputs, RelativeScheme, relative_attention};
 use scheme::{BLOCK, Head, Rows};

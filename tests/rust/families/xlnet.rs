@@ -59,7 +59,7 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     let before = batch_of(std::slice::from_ref(&first));
     let hidden = layers(&encoder, config, &before, &Context::default())?;
     let memory = Memory::after(None, &hidden, &before.cu_seqlens, None)?;
-    let context = Context { memory: Some(memory.clone()), prediction: None };
+    let context = Context { memory: Some(memory.clone()), ..Context::default() };
     for (layer, got) in layers(&encoder, config, &batch_of(std::slice::from_ref(&second)), &context)?.iter().enumerate()
     {
         reference.assert_close(&format!("mems.hidden_states.{layer}"), got, 0.0)?;
@@ -74,7 +74,7 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
         hidden: memory.hidden.iter().map(|h| h.narrow(0, 6, 12)).collect::<Result<_, _>>()?,
         cu_seqlens: Arc::from([0, 0, 6, 12]),
     };
-    let context = Context { memory: Some(chosen), prediction: None };
+    let context = Context { memory: Some(chosen), ..Context::default() };
     let got = layers(&encoder, config, &batch_of(&[first, second.clone(), second]), &context)?;
     for (layer, got) in got.iter().enumerate() {
         for from in [6, 15] {
@@ -121,7 +121,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
     let n = positions.len() as u32;
     let labels = reference.tensors["perm.labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());
     let predict = |params: &Parameters, batch: &PackedBatch, prediction: Prediction| -> Result<Value, Error> {
-        let context = Context { memory: None, prediction: Some(prediction) };
+        let context = Context { prediction: Some(prediction), ..Context::default() };
         let encoder = Transformer::load(params, config, Precision::F32)?;
         let rows = context.rows(batch)?.predictions;
         let layers = config.num_hidden_layers;
@@ -160,7 +160,7 @@ fn other_families_when_given_memory_refuse_it() -> Outcome {
     let reference = Reference::open("gpt2_a")?;
     let encoder = Transformer::load(&reference.params, &reference.config, Precision::F32)?;
     let memory = Memory { hidden: Vec::new(), cu_seqlens: vec![0; reference.texts.len() + 1].into() };
-    let context = Context { memory: Some(memory), prediction: None };
+    let context = Context { memory: Some(memory), ..Context::default() };
     let got = encoder.forward_within(&reference.all(), &context, 1, Mode::inference(), &mut |_, _| Ok(()));
     let message = got.err().map(|e| e.to_string()).unwrap_or_default();
     assert!(message.contains("xlnet"), "{message}");

@@ -34,6 +34,9 @@ struct Writing {
     /// Prompt and all after it.
     ids: Vec<u32>,
     n_prompt: usize,
+    /// The prompt as its tokens say it. Decoders take the space before a text's first word away, so that new tokens are
+    /// decoded behind it.
+    begins: String,
     /// Bytes of the new text that were handed on.
     handed: usize,
 }
@@ -70,9 +73,10 @@ pub fn generate(
     let mut writing: Vec<Writing> = (0..prompts.len())
         .map(|prompt| {
             let ids = encodings.ids(prompt).to_vec();
-            Writing { prompt, n_prompt: ids.len(), ids, handed: 0 }
+            let begins = backbone.tokenizer.decode(std::slice::from_ref(&ids), true)?.concat();
+            Ok(Writing { prompt, n_prompt: ids.len(), ids, begins, handed: 0 })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut batch = PackedBatch::collate(&encodings, (0..prompts.len()).collect());
     let key = Key::new(options.seed, Stream::Sampling);
     for step in 0..options.max_new_tokens {
@@ -91,7 +95,10 @@ pub fn generate(
                 text.ids.push(id);
             }
             let last = ended || step + 1 == options.max_new_tokens || text.ids.len() >= most;
-            let written = backbone.tokenizer.decode(&[text.ids[text.n_prompt..].to_vec()], true)?.concat();
+            let whole = backbone.tokenizer.decode(std::slice::from_ref(&text.ids), true)?.concat();
+            let alone =
+                || backbone.tokenizer.decode(&[text.ids[text.n_prompt..].to_vec()], true).map(|all| all.concat());
+            let written = whole.strip_prefix(&text.begins).map_or_else(alone, |new| Ok(new.to_string()))?;
             let (shown, stopped) = cut(&written, &options.stop, last);
             if shown.len() > text.handed {
                 on_text(text.prompt, &shown[text.handed..])?;

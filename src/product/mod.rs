@@ -244,7 +244,8 @@ struct Grid {
 
 impl Grid {
     fn new(m: usize, n: usize, k: usize) -> Self {
-        let small = m * n * k < SMALL;
+        // Counted in whole tiles: that is what is multiplied, and of one row all of `B` is read.
+        let small = m.next_multiple_of(ROWS) * n * k < SMALL;
         let (rows, panels) = (m.div_ceil(TASK_ROWS), n.div_ceil(COLUMNS));
         let wanted = if small { 1 } else { 8 * rayon::current_num_threads() };
         let columns = wanted.div_ceil(rows.max(1)).clamp(1, panels.max(1));

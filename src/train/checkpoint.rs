@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::learner::Learner;
 use super::optimisation::Optimisation;
-use super::pretraining::PretrainOptions;
+use super::pretraining_options::PretrainOptions;
 use crate::backbone::write_safetensors;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};

@@ -11,6 +11,8 @@ mod optimisation;
 mod options;
 mod plan;
 mod pretraining;
+mod pretraining_data;
+mod pretraining_options;
 mod run;
 mod strategy;
 
@@ -20,5 +22,6 @@ pub use memory::{Memory, estimate};
 pub use monitor::Monitor;
 pub use options::FitOptions;
 pub use plan::{ParameterPlan, Plan};
-pub use pretraining::{PretrainOptions, Pretrained, pretrain};
+pub use pretraining::{Pretrained, pretrain};
+pub use pretraining_options::PretrainOptions;
 pub use strategy::{Method, Strategy};

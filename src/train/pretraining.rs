@@ -1,161 +1,22 @@
 //! Pretrain a language model on a corpus: the loop, its evaluations, checkpoints to go on from.
 
-use std::path::PathBuf;
 use std::time::Instant;
-
-use serde::Deserialize;
 
 use super::checkpoint::{self, Progress};
 use super::learner::{Learner, Task};
 use super::monitor::Monitor;
 use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::plan::Plan;
+use super::pretraining_data::Data;
+use super::pretraining_options::PretrainOptions;
 use super::strategy::Strategy;
-use crate::backbone::{Backbone, Mode, Parameters};
-use crate::batch::in_order_of_length;
+use crate::backbone::{Mode, Parameters};
 use crate::compute::in_pool;
-use crate::corpus::{Batches, Blocks, Corpus, token};
+use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::head::LanguageBatch;
-use crate::objective::{Collator, LanguageObjective, Sequence};
-use crate::product::Precision;
+use crate::objective::Collator;
 use crate::report::{Facts, Record, Summary};
 use crate::rng::{Key, Stream};
-use crate::text::Role;
-
-/// How long and on what terms to pretrain.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PretrainOptions {
-    /// See [`Strategy`].
-    pub strategy: serde_json::Value,
-    pub objective: LanguageObjective,
-    pub epochs: usize,
-    /// Optimiser steps; takes the place of `epochs`.
-    pub max_steps: Option<usize>,
-    /// Tokens of a batch at most.
-    pub batch_tokens: usize,
-    /// Batches whose gradients make one optimiser step.
-    pub accumulation_steps: usize,
-    /// The longest sequence in tokens, special ones included.
-    pub max_length: usize,
-    /// Optimiser steps between evaluations; none: at the end of each epoch.
-    pub eval_every: Option<usize>,
-    /// Evaluations without improvement after which to stop; none: never.
-    pub patience: Option<usize>,
-    pub seed: u64,
-    #[serde(default)]
-    pub precision: Precision,
-    /// Compute each layer again in the backward pass.
-    #[serde(default)]
-    pub recompute: bool,
-    /// Where checkpoints go.
-    pub checkpoint_dir: Option<PathBuf>,
-    /// Optimiser steps from one to the next.
-    pub checkpoint_every: Option<usize>,
-}
-
-impl PretrainOptions {
-    fn check(&self) -> Result<()> {
-        for (name, value) in [
-            ("epochs", self.epochs),
-            ("max_steps", self.max_steps.unwrap_or(1)),
-            ("batch_tokens", self.batch_tokens),
-            ("accumulation_steps", self.accumulation_steps),
-            ("eval_every", self.eval_every.unwrap_or(1)),
-            ("patience", self.patience.unwrap_or(1)),
-            ("checkpoint_every", self.checkpoint_every.unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return Err(Error::Value(format!("{name}=0: expected at least 1")));
-            }
-        }
-        if self.precision == Precision::Int8 {
-            return Err(Error::Value(
-                "precision=\"int8\" cannot be trained in; use \"auto\", \"f32\" or \"bf16\"".into(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// Documents of a corpus, cut for a model.
-struct Data {
-    blocks: Blocks,
-    /// Special tokens that each block gets.
-    special: usize,
-    /// Follows a block that ends a document.
-    end: Option<u32>,
-}
-
-impl Data {
-    fn new(
-        corpus: &Corpus,
-        documents: std::ops::Range<usize>,
-        backbone: &Backbone,
-        collator: &Collator,
-        options: &PretrainOptions,
-    ) -> Result<Self> {
-        let tokenizer = &backbone.tokenizer;
-        if corpus.vocab_size() > backbone.config.vocab_size {
-            return Err(Error::Data(format!(
-                "the corpus has ids of {} tokens, the model {}; it was made with another tokenizer",
-                corpus.vocab_size(),
-                backbone.config.vocab_size
-            )));
-        }
-        let (most, special) = (backbone.config.max_length, collator.n_special());
-        if options.max_length > most || options.max_length <= special + 1 {
-            let message = format!("max_length={}: expected {} to {most}", options.max_length, special + 2);
-            return Err(Error::Value(message));
-        }
-        let room = options.max_length - special;
-        let end = || tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw);
-        let (blocks, end) = match options.objective {
-            LanguageObjective::Causal { stream: true } => {
-                let separator = end()?.ok_or_else(|| {
-                    Error::Data("the tokenizer has no token that ends a text; train with CausalLM(stream=False)".into())
-                })?;
-                (Blocks::stream(corpus, documents, room, separator)?, None)
-            }
-            LanguageObjective::Causal { stream: false } => {
-                let end = end()?;
-                (Blocks::documents(corpus, documents, room - usize::from(end.is_some()))?, end)
-            }
-            _ => (Blocks::documents(corpus, documents, room)?, None),
-        };
-        Ok(Self { blocks, special, end })
-    }
-
-    /// The batches of an epoch's optimiser steps.
-    fn steps(&self, epoch: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
-        let special = self.special + usize::from(self.end.is_some());
-        let batches = Batches::new(&self.blocks, options.seed, epoch as u64, 0, options.batch_tokens, special);
-        batches.collect::<Vec<_>>().chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
-    }
-
-    /// Tokens of a block with its special ones.
-    fn len(&self, block: usize) -> usize {
-        let ends = self.end.is_some() && self.blocks.ends_document(block);
-        self.blocks.block_len(block) + self.special + usize::from(ends)
-    }
-
-    fn tokens(&self, blocks: &[usize]) -> usize {
-        blocks.iter().map(|&block| self.len(block)).sum()
-    }
-
-    /// A batch of these blocks; what is drawn at random follows from the key and the block.
-    fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
-        let sequence = |&block: &usize| {
-            let mut tokens = Vec::with_capacity(self.len(block));
-            self.blocks.read(block, &mut tokens);
-            tokens.extend(self.end.filter(|_| self.blocks.ends_document(block)));
-            let (ids, continues) = tokens.into_iter().map(token).unzip();
-            (Sequence { ids, continues }, key.child(block as u64))
-        };
-        collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())
-    }
-}
 
 /// What came of a run.
 pub struct Pretrained<M> {
@@ -406,12 +267,5 @@ impl<M: Learner> Run<'_, M> {
             _ => Some(self.optimisation.current(self.params)),
         };
         (params, self.summary)
-    }
-}
-
-impl Data {
-    /// All blocks in batches of similar length.
-    fn by_length(&self, budget: usize) -> Vec<Vec<usize>> {
-        in_order_of_length(&(0..self.blocks.len()).map(|block| self.len(block)).collect::<Vec<_>>(), budget)
     }
 }

@@ -1,0 +1,97 @@
+//! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
+
+use super::pretraining_options::PretrainOptions;
+use crate::backbone::Backbone;
+use crate::batch::in_order_of_length;
+use crate::corpus::{Batches, Blocks, Corpus, token};
+use crate::error::{Error, Result};
+use crate::head::LanguageBatch;
+use crate::objective::{Collator, LanguageObjective, Sequence};
+use crate::rng::Key;
+use crate::text::Role;
+
+/// Documents of a corpus, cut for a model.
+pub struct Data {
+    blocks: Blocks,
+    /// Special tokens that each block gets.
+    special: usize,
+    /// Follows a block that ends a document.
+    end: Option<u32>,
+}
+
+impl Data {
+    /// # Errors
+    /// `Error::Data` if the corpus was made with another tokenizer, `Error::Value` for a length the model cannot take.
+    pub fn new(
+        corpus: &Corpus,
+        documents: std::ops::Range<usize>,
+        backbone: &Backbone,
+        collator: &Collator,
+        options: &PretrainOptions,
+    ) -> Result<Self> {
+        let tokenizer = &backbone.tokenizer;
+        if corpus.vocab_size() > backbone.config.vocab_size {
+            return Err(Error::Data(format!(
+                "the corpus has ids of {} tokens, the model {}; it was made with another tokenizer",
+                corpus.vocab_size(),
+                backbone.config.vocab_size
+            )));
+        }
+        let (most, special) = (backbone.config.max_length, collator.n_special());
+        if options.max_length > most || options.max_length <= special + 1 {
+            let message = format!("max_length={}: expected {} to {most}", options.max_length, special + 2);
+            return Err(Error::Value(message));
+        }
+        let room = options.max_length - special;
+        let end = || tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw);
+        let (blocks, end) = match options.objective {
+            LanguageObjective::Causal { stream: true } => {
+                let separator = end()?.ok_or_else(|| {
+                    Error::Data("the tokenizer has no token that ends a text; train with CausalLM(stream=False)".into())
+                })?;
+                (Blocks::stream(corpus, documents, room, separator)?, None)
+            }
+            LanguageObjective::Causal { stream: false } => {
+                let end = end()?;
+                (Blocks::documents(corpus, documents, room - usize::from(end.is_some()))?, end)
+            }
+            _ => (Blocks::documents(corpus, documents, room)?, None),
+        };
+        Ok(Self { blocks, special, end })
+    }
+
+    /// The batches of an epoch's optimiser steps.
+    pub fn steps(&self, epoch: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
+        let special = self.special + usize::from(self.end.is_some());
+        let batches = Batches::new(&self.blocks, options.seed, epoch as u64, 0, options.batch_tokens, special);
+        batches.collect::<Vec<_>>().chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+    }
+
+    /// Tokens of a block with its special ones.
+    fn len(&self, block: usize) -> usize {
+        let ends = self.end.is_some() && self.blocks.ends_document(block);
+        self.blocks.block_len(block) + self.special + usize::from(ends)
+    }
+
+    /// Tokens of these blocks.
+    pub fn tokens(&self, blocks: &[usize]) -> usize {
+        blocks.iter().map(|&block| self.len(block)).sum()
+    }
+
+    /// A batch of these blocks; what is drawn at random follows from the key and the block.
+    pub fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
+        let sequence = |&block: &usize| {
+            let mut tokens = Vec::with_capacity(self.len(block));
+            self.blocks.read(block, &mut tokens);
+            tokens.extend(self.end.filter(|_| self.blocks.ends_document(block)));
+            let (ids, continues) = tokens.into_iter().map(token).unzip();
+            (Sequence { ids, continues }, key.child(block as u64))
+        };
+        collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())
+    }
+
+    /// All blocks in batches of similar length.
+    pub fn by_length(&self, budget: usize) -> Vec<Vec<usize>> {
+        in_order_of_length(&(0..self.blocks.len()).map(|block| self.len(block)).collect::<Vec<_>>(), budget)
+    }
+}

@@ -25,6 +25,7 @@ from warmstart._core import (
 if TYPE_CHECKING:
     from warmstart.backbone import Backbone
     from warmstart.classifier import TextClassifier
+    from warmstart.entities import Entity
     from warmstart.features import FeatureExtractor
     from warmstart.history import History
     from warmstart.language_model import LanguageModel
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
+    from warmstart.token_classifier import TokenClassifier
     from warmstart.tokenizer import Tokenizer, train_tokenizer
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "CausalLM",
     "DataError",
     "DeviceError",
+    "Entity",
     "FeatureExtractor",
     "FullFineTuning",
     "History",
@@ -51,6 +54,7 @@ __all__ = [
     "ReplacedTokenDetection",
     "Report",
     "TextClassifier",
+    "TokenClassifier",
     "Tokenizer",
     "TrainingError",
     "WarmstartError",
@@ -64,6 +68,7 @@ __all__ = [
 _LAZY = {
     "Backbone": "backbone",
     "CausalLM": "objectives",
+    "Entity": "entities",
     "FeatureExtractor": "features",
     "FullFineTuning": "strategies",
     "History": "history",
@@ -75,6 +80,7 @@ _LAZY = {
     "ReplacedTokenDetection": "objectives",
     "Report": "report",
     "TextClassifier": "classifier",
+    "TokenClassifier": "token_classifier",
     "Tokenizer": "tokenizer",
     "load": "saving",
     "train_tokenizer": "tokenizer",

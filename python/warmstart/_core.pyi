@@ -13,6 +13,7 @@ __all__ = [
     "SIDE_FILES",
     "WEIGHT_FILES",
     "Backbone",
+    "Classifier",
     "Corpus",
     "CorpusWriter",
     "DataError",
@@ -20,7 +21,6 @@ __all__ = [
     "Encodings",
     "LanguageModel",
     "ReplacedDetector",
-    "SequenceClassifier",
     "Tokenizer",
     "TokenizerTrainer",
     "TrainingError",
@@ -211,6 +211,10 @@ class Backbone:
         ``layers`` count from 0 (embedding output) to n. ``pooling`` is mean, cls or max. ``precision`` is auto, f32,
         bf16 or int8. ``on_progress`` gets the number of tokens done so far.
         """
+    def encode_windows(
+        self, texts: Sequence[str], max_length: int | None
+    ) -> tuple[Encodings, NDArray[np.int64], NDArray[np.int64]]:
+        """Texts cut into windows between words; for each word its text int64 ``[R]``, and its characters ``[R, 2]``."""
     def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
         """The plan a strategy (JSON) compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
@@ -219,8 +223,8 @@ class Backbone:
     def __deepcopy__(self, memo: Any) -> Backbone: ...
 
 @final
-class SequenceClassifier:
-    """A backbone with a classification head: the fitted model behind ``TextClassifier``. Immutable."""
+class Classifier:
+    """A backbone with a classification head: the fitted model behind the classifiers. Immutable."""
 
     @staticmethod
     def fit(
@@ -231,12 +235,14 @@ class SequenceClassifier:
         eval_targets: NDArray[np.int64] | NDArray[np.float32] | None,
         options: str,
         monitor: Monitor,
-    ) -> tuple[SequenceClassifier | None, dict[str, Any], BaseException | None]:
+    ) -> tuple[Classifier | None, dict[str, Any], BaseException | None]:
         """Train a classifier; the backbone stays as it is.
 
-        ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
+        ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``; N are texts, or the
+        words of windows.
 
-        ``options`` is JSON with the keys ``strategy`` (an object, see ``warmstart.strategies``)``, n_outputs,
+        ``options`` is JSON with the keys ``task`` ("texts", the default, or "words")``,
+        strategy`` (an object, see ``warmstart.strategies``)``, n_outputs,
         multi_label, epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps,
         class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``, patience``
         (evaluations without improvement, null: never stop early)``, seed, recompute`` (optional: keep each layer's
@@ -271,13 +277,13 @@ class SequenceClassifier:
         Files are staged, read back and compared before they replace what was there.
         """
     @staticmethod
-    def load(path: str) -> tuple[SequenceClassifier, str]:
+    def load(path: str) -> tuple[Classifier, str]:
         """The model and the text of ``warmstart.json``."""
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
 def _tokenizer_from_files(files: dict[str, bytes]) -> Tokenizer: ...
-def _classifier_from_state(state: dict[str, Any]) -> SequenceClassifier: ...
+def _classifier_from_state(state: dict[str, Any], of_words: bool) -> Classifier: ...
 def set_num_threads(n: int) -> None:
     """Use ``n`` threads from now on; 0 means the default."""
 

@@ -1,22 +1,20 @@
 """`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
 
-import os
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
 from warmstart.backbone import Backbone
+from warmstart.estimator import TrainedEstimator
 from warmstart.memory import MemoryEstimate
 from warmstart.options import (
     INFERENCE_PRECISIONS,
-    MAX_SHARD_SIZE,
-    byte_count,
     check_compute,
     optional_positive_int,
 )
@@ -24,12 +22,12 @@ from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
 from warmstart.texts import Texts, encode, warn_truncated
-from warmstart.training import Trained, logits, prepare, train
+from warmstart.training import logits, prepare, train
 
 _ROUTED = {"texts": UNUSED}
 
 
-class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     """Classify texts, or pairs of texts, into two or more classes or with any number of labels.
 
     Parameters
@@ -141,20 +139,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-
-    def set_params(self, **params: Any) -> "TextClassifier":
-        """Set parameters by name, those of the strategy as ``strategy__learning_rate``.
-
-        Raises
-        ------
-        ValueError
-            There is no such parameter, or it is one of the strategy and `strategy` is None.
-        """
-        nested = next((name for name in params if name.startswith("strategy__")), None)
-        if nested is not None and params.get("strategy", self.strategy) is None:
-            raise ValueError(f"{nested} cannot be set while strategy is None; pass strategy=FullFineTuning() first")
-        super().set_params(**params)
-        return self
 
     def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
         """Train on texts and labels.
@@ -281,42 +265,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         warn_truncated(encodings)
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes)
-
-    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
-        """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.
-
-        Parameters
-        ----------
-        path : str or path
-            The directory.
-        max_shard_size : int or str
-            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
-
-        Raises
-        ------
-        NotFittedError
-            There is nothing to save yet.
-        OSError
-            The directory cannot be written; an older save there survives.
-        """
-        from warmstart.saving import save_classifier
-
-        check_is_fitted(self)
-        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
-
-    @property
-    def backbone_(self) -> Backbone:
-        """The backbone as training left it."""
-        check_is_fitted(self)
-        return Backbone(self._trained.model.backbone)
-
-    def _keep(self, trained: Trained) -> None:
-        self._trained = trained
-        self.classes_ = trained.classes.values
-        self.history_ = trained.history
-        self.report_ = trained.report
-        self.random_state_ = trained.random_state
-        self.n_iter_ = trained.n_iter
 
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)

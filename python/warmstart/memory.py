@@ -72,9 +72,9 @@ class MemoryEstimate:
 def estimate(
     backbone: _core.Backbone, encodings: _core.Encodings, held_out: _core.Encodings | None, options: str
 ) -> MemoryEstimate:
-    """Estimate the peak of a run with these options (JSON, as `_core.SequenceClassifier.fit` takes them)."""
+    """Estimate the peak of a run with these options (JSON, as `_core.Classifier.fit` takes them)."""
     weights = 4 * backbone.n_parameters
-    parts = _core.SequenceClassifier.estimate_memory(backbone, encodings, held_out, options)
+    parts = _core.Classifier.estimate_memory(backbone, encodings, held_out, options)
     return MemoryEstimate(process=max(_core.resident_memory_bytes() - weights, 0), weights=weights, **parts)
 
 

@@ -25,13 +25,15 @@ class Report:
     classes : list of str, int or bool
         The C labels.
     n_texts : int
-        Number of texts evaluated; 0 where there were none, and then the next five are None or empty.
+        Number of texts evaluated; 0 where there were none, and then the next six are None or empty.
     accuracy : float or None
         Share of texts that are right; for multi-label, right in every class.
     macro_f1 : float or None
         Mean F1 of the classes that occur.
     loss : float or None
         Mean cross entropy in nats, without class weights and label smoothing.
+    entity_f1 : float or None
+        F1 over all entities, where they are what was looked for; the classes are then their labels.
     per_class : list of dict
         ``label, precision, recall, f1, support`` of every class.
     confusion : ndarray of int64, shape (C, C), or None
@@ -49,6 +51,7 @@ class Report:
     per_class: list[dict[str, Any]] = field(default_factory=list)
     confusion: NDArray[np.int64] | None = None
     training: dict[str, Any] = field(default_factory=dict)
+    entity_f1: float | None = None
 
     @classmethod
     def of_logits(
@@ -191,6 +194,7 @@ class Report:
         if self.n_texts:
             facts = [
                 ("texts evaluated", f"{self.n_texts:,}"),
+                *([] if self.entity_f1 is None else [("f1 of entities", f"{self.entity_f1:.4f}")]),
                 ("accuracy", f"{self.accuracy:.4f}"),
                 ("macro f1", f"{self.macro_f1:.4f}"),
                 ("loss", f"{self.loss:.4f}"),

@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,26 @@ import numpy as np
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.classifier import TextClassifier
+from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.language_model import LanguageModel
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
 from warmstart.report import Report
 from warmstart.strategies import STRATEGIES, Strategy
+from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
 
 FORMAT_VERSION = 1
 METADATA_FILE = "warmstart.json"
 
 
-def save_classifier(estimator: TextClassifier, trained: Trained, path: str, max_shard_bytes: int) -> None:
+def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
     """Write a fitted classifier.
 
     Parameters
     ----------
-    estimator : TextClassifier
+    estimator : TextClassifier or TokenClassifier
         Whose parameters to keep.
     trained : Trained
         Its fitted state.
@@ -101,7 +104,13 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     return model
 
 
-def load(path: str | os.PathLike[str]) -> TextClassifier | LanguageModel:
+ESTIMATORS: dict[str, type[TextClassifier] | type[TokenClassifier]] = {
+    TextClassifier.__name__: TextClassifier,
+    TokenClassifier.__name__: TokenClassifier,
+}
+
+
+def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | LanguageModel:
     """Open an estimator or a language model that `save` wrote.
 
     A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
@@ -114,7 +123,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | LanguageModel:
 
     Returns
     -------
-    TextClassifier or LanguageModel
+    TextClassifier, TokenClassifier or LanguageModel
         With the same predictions and history; a classifier with its parameters and report, a language model with its
         objective.
 
@@ -145,11 +154,11 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | LanguageModel:
         random_state, n_iter = int(metadata["random_state"]), int(metadata["n_iter"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
-    model, _ = _core.SequenceClassifier.load(os.fspath(directory))
+    model, _ = _core.Classifier.load(os.fspath(directory))
     if model.n_outputs != len(classes):
         raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")
     try:
-        estimator = TextClassifier(Backbone(model.backbone), **params)
+        estimator = ESTIMATORS[metadata["estimator"]](Backbone(model.backbone), **params)
     except TypeError as error:
         raise _damaged(directory, str(error)) from error
     estimator._keep(Trained(model, classes, history, report, random_state, n_iter))
@@ -177,7 +186,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
             f"{metadata.get('warmstart_version')}; this is warmstart {_core.__version__}, which reads up to version "
             f"{FORMAT_VERSION}. Upgrade with: pip install --upgrade warmstart"
         )
-    known = (TextClassifier.__name__, LanguageModel.__name__)
+    known = (*ESTIMATORS, LanguageModel.__name__)
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
     return metadata
@@ -187,23 +196,24 @@ def _damaged(directory: Path, what: str) -> _core.WarmstartError:
     return _core.WarmstartError(f"{directory / METADATA_FILE} is damaged ({what}); save the estimator again")
 
 
-def _params_to_json(estimator: TextClassifier, trained: Trained) -> dict[str, Any]:
+def _params_to_json(estimator: TrainedEstimator, trained: Trained) -> dict[str, Any]:
     params: dict[str, Any] = estimator.get_params(deep=False)
     del params["backbone"]
     if isinstance(params["strategy"], Strategy):
         params["strategy"] = params["strategy"].to_dict()
-    if isinstance(params["class_weight"], dict):
+    if isinstance(params.get("class_weight"), dict):
         params["class_weight"] = [[label, weight] for label, weight in params["class_weight"].items()]
     if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):
         params["random_state"] = trained.random_state
     if callable(params["metric"]):
+        default = signature(type(estimator).__init__).parameters["metric"].default
         warnings.warn(
             f"metric={trained.history.metric} is a function, which is not saved; the loaded estimator will have "
-            "metric='accuracy'",
+            f"metric={default!r}",
             UserWarning,
             stacklevel=4,
         )
-        params["metric"] = "accuracy"
+        params["metric"] = default
     return params
 
 
@@ -212,7 +222,7 @@ def _params_from_json(params: dict[str, Any]) -> dict[str, Any]:
     if params["strategy"] is not None:
         fields = dict(params["strategy"])
         params["strategy"] = STRATEGIES[fields.pop("method")](**fields)
-    if isinstance(params["class_weight"], list):
+    if isinstance(params.get("class_weight"), list):
         params["class_weight"] = dict(params["class_weight"])
     return params
 

@@ -1,6 +1,7 @@
 """A classifier's training run: options checked, data encoded, the core called, its results gathered."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -28,7 +29,7 @@ _AUTO_BATCH_TEXTS = 32
 class Trained:
     """What a run leaves behind: the model, what its outputs mean, and how it went."""
 
-    model: _core.SequenceClassifier
+    model: _core.Classifier
     classes: Classes
     history: History
     report: Report
@@ -66,8 +67,12 @@ class Prepared:
         check_fits(self.memory(), self.options["batch_tokens"], longest, self.memory)
 
 
+Scorer = Callable[[NDArray[np.float32], float], float]
+"""Logits and loss of what is held out to a score, higher is better."""
+
+
 def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> tuple[Trained, BaseException | None]:
-    """Train a classifier.
+    """Train a classifier of texts.
 
     Parameters
     ----------
@@ -90,25 +95,58 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
         Bad input, or what stopped the run before its first step was done.
     """
     run = prepare(params, texts, labels, eval_set)
-    backbone, options, classes, data, held_out = run.backbone, run.options, run.classes, run.data, run.held_out
+    classes, held_out, metric = run.classes, run.held_out, params["metric"]
     run.check_memory()
-    warn_truncated(data.encodings, *([] if held_out is None else [held_out.encodings]))
+    warn_truncated(run.data.encodings, *([] if held_out is None else [held_out.encodings]))
 
-    metric = params["metric"]
-
-    def scorer(logits: NDArray[np.float32], eval_loss: float) -> float:
+    def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
         assert held_out is not None
-        value = score(metric, logits, eval_loss, held_out.targets, classes)
+        return score(metric, found, eval_loss, held_out.targets, classes)
+
+    def judge(found: NDArray[np.float32], facts: dict[str, Any]) -> Report:
+        assert held_out is not None
+        return Report.of_logits(found, held_out.targets, classes, facts)
+
+    return execute(run, metric_name(metric), scorer, judge, bool(params["verbose"]))
+
+
+def execute(
+    run: Prepared,
+    metric: str,
+    scorer: Scorer,
+    judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
+    verbose: bool,
+) -> tuple[Trained, BaseException | None]:
+    """Run what is prepared.
+
+    Parameters
+    ----------
+    run : Prepared
+    metric : str
+        Name of what `scorer` measures.
+    scorer : callable
+        Scores the logits of what is held out.
+    judge : callable
+        ``judge(logits, facts)`` makes the report on what is held out.
+    verbose : bool
+        Show a bar.
+
+    Returns
+    -------
+    As `train`; and it raises what `train` raises.
+    """
+
+    def finite(found: NDArray[np.float32], eval_loss: float) -> float:
+        value = scorer(found, eval_loss)
         if not isfinite(value):
-            raise ValueError(
-                f"metric {metric_name(metric)} returned {value}; it must be finite to choose the best weights"
-            )
+            raise ValueError(f"metric {metric} returned {value}; it must be finite to choose the best weights")
         return value
 
-    monitor = FitMonitor(metric_name(metric), scorer, bool(params["verbose"]))
+    data, held_out, options = run.data, run.held_out, run.options
+    monitor = FitMonitor(metric, finite, verbose)
     try:
-        model, facts, stopped = _core.SequenceClassifier.fit(
-            backbone._inner,
+        model, facts, stopped = _core.Classifier.fit(
+            run.backbone._inner,
             data.encodings,
             data.targets,
             None if held_out is None else held_out.encodings,
@@ -121,8 +159,9 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
     monitor.history.best_step = facts["best_step"]
+    classes = run.classes
     try:
-        report = _report(model, facts, stopped, held_out, classes, monitor, params["precision"])
+        report = _report(model, facts, stopped, run, monitor, judge)
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
         report, stopped = (
             Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error)),
@@ -140,7 +179,8 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
         They do not fit.
     """
     backbone = require_backbone(params["backbone"])
-    options = _options(params, eval_set is not None)
+    check_metric(params["metric"])
+    options = fit_options(params, eval_set is not None)
     max_length = optional_positive_int("max_length", params["max_length"])
     encodings = encode(backbone._inner, texts, max_length)
     if not len(encodings):
@@ -148,14 +188,14 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
     data = Labelled(encodings, classes.encode(labels, len(encodings)))
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
-    options["n_outputs"] = len(classes)
+    options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    options["batch_tokens"] = _batch_tokens(params["batch_tokens"], encodings)
+    options["batch_tokens"] = batch_tokens_of(params["batch_tokens"], encodings)
     return Prepared(backbone, options, classes, data, held_out)
 
 
 def logits(
-    model: _core.SequenceClassifier, encodings: _core.Encodings, precision: str, verbose: bool, description: str
+    model: _core.Classifier, encodings: _core.Encodings, precision: str, verbose: bool, description: str
 ) -> NDArray[np.float32]:
     """Compute logits ``[N, C]`` in input order, with a bar where it takes more than a second."""
     if not len(encodings):
@@ -208,14 +248,19 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
 
 
-def _options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+    """Check the parameters that all trained estimators have, and return them as the core's options.
+
+    Raises
+    ------
+    TypeError, ValueError, DeviceError
+        One is not as it should be.
+    """
     check_compute(params["precision"], params["device"])
-    check_metric(params["metric"])
     options = {
         "strategy": require_strategy(params["strategy"]).to_dict(),
         "precision": params["precision"],
         "recompute": _boolean("recompute", params["recompute"]),
-        "multi_label": bool(params["multi_label"]),
         "epochs": positive_int("epochs", params["epochs"]),
         "max_steps": optional_positive_int("max_steps", params["max_steps"]),
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
@@ -247,7 +292,8 @@ def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: 
     return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
 
 
-def _batch_tokens(batch_tokens: Any, encodings: _core.Encodings) -> int:
+def batch_tokens_of(batch_tokens: Any, encodings: _core.Encodings) -> int:
+    """Return the budget of a batch in tokens, "auto" resolved."""
     if isinstance(batch_tokens, str) and batch_tokens == "auto":
         lengths = encodings.lengths()
         return max(round(_AUTO_BATCH_TEXTS * float(lengths.mean())), int(lengths.max()))
@@ -264,20 +310,19 @@ def _facts(facts: dict[str, Any], stopped: BaseException | None) -> dict[str, An
 
 
 def _report(
-    model: _core.SequenceClassifier,
+    model: _core.Classifier,
     facts: dict[str, Any],
     stopped: BaseException | None,
-    held_out: Labelled | None,
-    classes: Classes,
+    run: Prepared,
     monitor: FitMonitor,
-    precision: str,
+    judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
 ) -> Report:
-    training = _facts(facts, stopped)
+    training, held_out = _facts(facts, stopped), run.held_out
     final = None
     if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits
     elif held_out is not None and stopped is None:
-        final = logits(model, held_out.encodings, precision, False, "evaluating")
+        final = logits(model, held_out.encodings, run.options["precision"], False, "evaluating")
     if held_out is None or final is None:
-        return Report(classes=classes.values.tolist(), training=training)
-    return Report.of_logits(final, held_out.targets, classes, training)
+        return Report(classes=run.classes.values.tolist(), training=training)
+    return judge(final, training)

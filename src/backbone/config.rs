@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::families;
-use super::family::{Family, HeadOptions};
+use super::family::{Family, HeadOptions, Task};
 use super::fields::{Checked, Fields};
 use super::parameters::Init;
 use super::rotary_options::RotaryOptions;
@@ -33,6 +33,8 @@ pub struct Config {
     pub initializer: Initializer,
     /// The head of transformers' `...ForSequenceClassification`.
     pub classifier: HeadOptions,
+    /// The head of transformers' `...ForTokenClassification`.
+    pub words: HeadOptions,
     /// The head of transformers' language model.
     pub language: HeadOptions,
     /// The whole of `config.json`, for saving.
@@ -252,6 +254,14 @@ impl Config {
     pub(crate) fn class(&self, head: &str) -> String {
         let known = self.family.model_types.iter().find(|(name, _)| *name == self.model_type());
         format!("{}{head}", known.map_or("", |(_, class)| class))
+    }
+
+    /// The head for a task.
+    pub fn head(&self, task: Task) -> &HeadOptions {
+        match task {
+            Task::Texts => &self.classifier,
+            Task::Words => &self.words,
+        }
     }
 
     /// True of a parameter of the pooler.

@@ -23,6 +23,8 @@ pub enum Pooling {
     /// The last token.
     Last,
     Max,
+    /// Not one: the first token of each word.
+    Words,
 }
 
 impl Pooling {
@@ -44,16 +46,18 @@ impl Pooling {
             Self::Cls => "cls",
             Self::Last => "last",
             Self::Max => "max",
+            Self::Words => "words",
         }
     }
 
-    /// Hidden states `[T, D]` to `[B, D]`.
+    /// Hidden states `[T, D]` to `[B, D]`, or a row for each word.
     pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
         match self {
             Self::Mean => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Mean),
             Self::Max => segment_pool(hidden, batch.cu_seqlens.clone(), Reduction::Max),
             Self::Cls => embedding(hidden, batch.first_tokens()),
             Self::Last => embedding(hidden, batch.last_tokens()),
+            Self::Words => embedding(hidden, batch.words.clone()),
         }
     }
 }
@@ -97,13 +101,14 @@ pub fn collect_rows(
     forward: &(dyn Fn(&PackedBatch) -> Result<Value> + Sync),
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
-    let mut rows = vec![0f32; encodings.len() * columns];
+    let mut rows = vec![0f32; encodings.n_items() * columns];
     let mut done = 0;
     for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
-        for (&example, row) in batch.examples.iter().zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
-            rows[example * columns..][..columns].copy_from_slice(row);
+        let items = batch.examples.iter().flat_map(|&example| encodings.items(example));
+        for (item, row) in items.zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
+            rows[item * columns..][..columns].copy_from_slice(row);
         }
         done += batch.n_tokens();
         progress(done)?;

@@ -121,6 +121,17 @@ pub struct HeadOptions {
     pub std: f64,
 }
 
+/// What a head classifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Texts, or pairs of texts.
+    #[default]
+    Texts,
+    /// The words of texts.
+    Words,
+}
+
 /// The first layer of a head.
 #[derive(Debug, Clone)]
 pub struct Dense {
@@ -131,6 +142,11 @@ pub struct Dense {
 }
 
 impl HeadOptions {
+    /// The head of words of most families: dropout, and a last map named `classifier`.
+    pub(super) fn of_words(dropout: f64, std: f64) -> Self {
+        Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
+    }
+
     /// A last map alone, with a bias if it is named.
     pub(super) fn linear(pooling: Pooling, output: &'static str, output_bias: &'static str, std: f64) -> Self {
         Self {

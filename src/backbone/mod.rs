@@ -24,6 +24,7 @@ pub use crate::kernels::attention::Cache;
 pub use config::Config;
 pub use embed::{Pooling, collect_rows};
 pub(crate) use family::HeadOptions;
+pub use family::Task;
 pub(crate) use layers::{Linear, Map, Norm, NormMap};
 pub use mode::Mode;
 pub use parameters::{Init, Parameters, Spec, initialise};

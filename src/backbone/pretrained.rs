@@ -16,7 +16,7 @@ use crate::files::Staged;
 use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
-use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer};
+use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer, Windows};
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -159,13 +159,22 @@ impl Backbone {
         self.tokenizer.max_length().map_or(positions, |n| n.min(positions))
     }
 
-    /// Encode texts, or pairs of texts, each cut to `max_length` tokens (default: [`Backbone::max_length`]).
-    pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: Option<usize>) -> Result<Encodings> {
-        let (positions, segments) = (self.config.max_length, self.config.embedding.segments);
-        let max_length = max_length.unwrap_or_else(|| self.max_length());
+    /// Cut texts into windows, as [`Tokenizer::encode_windows`](crate::text::Tokenizer::encode_windows) does.
+    pub fn encode_windows(&self, texts: &[String], max_length: Option<usize>) -> Result<Windows> {
+        self.tokenizer.encode_windows(texts, self.checked_length(max_length)?)
+    }
+
+    fn checked_length(&self, max_length: Option<usize>) -> Result<usize> {
+        let (positions, max_length) = (self.config.max_length, max_length.unwrap_or_else(|| self.max_length()));
         if max_length > positions {
             return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
         }
+        Ok(max_length)
+    }
+
+    /// Encode texts, or pairs of texts, each cut to `max_length` tokens (default: [`Backbone::max_length`]).
+    pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: Option<usize>) -> Result<Encodings> {
+        let (max_length, segments) = (self.checked_length(max_length)?, self.config.embedding.segments);
         let encodings = self.tokenizer.encode(texts, pairs, max_length)?;
         for text in 0..encodings.len() {
             let id = encodings.ids(text).iter().find(|&&id| id as usize >= self.config.vocab_size);

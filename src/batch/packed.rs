@@ -17,6 +17,8 @@ pub struct PackedBatch {
     pub segments: Arc<[u32]>,
     /// Where each sequence begins, and the end, `[B + 1]`.
     pub cu_seqlens: Arc<[u32]>,
+    /// The row of the first token of each word, where words are known.
+    pub words: Arc<[u32]>,
 }
 
 impl PackedBatch {
@@ -25,9 +27,10 @@ impl PackedBatch {
         let total = examples.iter().map(|&i| encodings.ids(i).len()).sum();
         let (mut ids, mut positions, mut segments) =
             (Vec::with_capacity(total), Vec::with_capacity(total), Vec::with_capacity(total));
-        let mut cu_seqlens = vec![0u32];
+        let (mut cu_seqlens, mut words) = (vec![0u32], Vec::new());
         for &example in &examples {
             let tokens = encodings.ids(example);
+            words.extend(encodings.words(example).iter().map(|word| ids.len() as u32 + word));
             ids.extend_from_slice(tokens);
             positions.extend(0..tokens.len() as u32);
             segments.extend(encodings.segments(example).iter().map(|&s| u32::from(s)));
@@ -39,6 +42,7 @@ impl PackedBatch {
             positions: positions.into(),
             segments: segments.into(),
             cu_seqlens: cu_seqlens.into(),
+            words: words.into(),
         }
     }
 
@@ -76,5 +80,17 @@ mod tests {
         assert_eq!(*batch.segments, [0, 0, 0, 1]);
         assert_eq!(*batch.cu_seqlens, [0, 1, 1, 4]);
         assert_eq!(*batch.first_tokens(), [0, 1, 1]);
+        assert!(batch.words.is_empty());
+        assert_eq!((encodings.items(2), encodings.n_items()), (2..3, 3));
+    }
+
+    #[test]
+    fn collate_when_words_are_known_finds_their_rows() {
+        let encodings =
+            Encodings::from_ids(&[(vec![5, 6, 7], vec![0, 0, 1]), (vec![8], vec![0]), (vec![9, 4], vec![0; 2])])
+                .with_words(&[vec![1, 2], vec![], vec![1]]);
+        assert_eq!(*PackedBatch::collate(&encodings, vec![2, 1, 0]).words, [1, 4, 5]);
+        assert_eq!((encodings.items(0), encodings.items(1), encodings.items(2)), (0..2, 2..2, 2..3));
+        assert_eq!(encodings.n_items(), 3);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use numpy::PyArray2;
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
 use super::tokenizer::{PyTokenizer, TokenizerSource};
-use crate::backbone::{Backbone, Config, Pooling};
+use crate::backbone::{Backbone, Config, Pooling, Task};
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
@@ -84,6 +84,21 @@ impl PyBackbone {
 
     fn save_pretrained(&self, py: Python<'_>, path: PathBuf, max_shard_bytes: u64) -> PyResult<()> {
         run(py, || self.0.save_pretrained(&path, max_shard_bytes))
+    }
+
+    /// Windows of texts; for each word its text int64 `[R]`, and where it begins and ends there, in characters, `[R, 2]`.
+    #[allow(clippy::type_complexity)]
+    fn encode_windows<'py>(
+        &self,
+        py: Python<'py>,
+        texts: Vec<String>,
+        max_length: Option<usize>,
+    ) -> PyResult<(PyEncodings, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<i64>>)> {
+        let windows = run(py, || self.0.encode_windows(&texts, max_length))?;
+        let owners = PyArray1::from_iter(py, windows.texts.iter().map(|&text| i64::from(text)));
+        let flat = windows.spans.iter().flat_map(|&(start, end)| [i64::from(start), i64::from(end)]);
+        let spans = PyArray1::from_iter(py, flat).reshape([windows.spans.len(), 2])?;
+        Ok((PyEncodings(Arc::new(windows.encodings)), owners, spans))
     }
 
     #[getter]
@@ -186,7 +201,7 @@ impl PyBackbone {
     }
 
     fn explain<'py>(&self, py: Python<'py>, strategy: &str, n_outputs: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let plan = Plan::compile(&parse_strategy(strategy).map_err(to_python)?, &self.0, n_outputs);
+        let plan = Plan::compile(&parse_strategy(strategy).map_err(to_python)?, &self.0, Task::Texts, n_outputs);
         let rows = plan.0.into_iter().map(|p| {
             let row = PyDict::new(py);
             row.set_item("name", p.name)?;

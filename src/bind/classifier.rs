@@ -1,4 +1,4 @@
-//! `_core.SequenceClassifier`.
+//! `_core.Classifier`.
 
 use std::path::PathBuf;
 
@@ -13,15 +13,16 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::{PyMonitor, PyProgress};
+use crate::backbone::Task;
 use crate::error::Error;
-use crate::head::SequenceClassifier;
+use crate::head::Classifier;
 use crate::objective::Labels;
 use crate::product::Precision;
 use crate::train::{Dataset, FitOptions, estimate, fit};
 
 /// A backbone with a classification head.
-#[pyclass(frozen, name = "SequenceClassifier", module = "warmstart._core")]
-pub struct PySequenceClassifier(SequenceClassifier);
+#[pyclass(frozen, name = "Classifier", module = "warmstart._core")]
+pub struct PyClassifier(Classifier);
 
 /// Class indices int64 `[N]`, or for multi-label indicators float32 `[N, C]`.
 fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> {
@@ -50,7 +51,7 @@ fn parse_options(json: &str) -> PyResult<FitOptions> {
 }
 
 #[pymethods]
-impl PySequenceClassifier {
+impl PyClassifier {
     #[staticmethod]
     #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor))]
     #[allow(clippy::too_many_arguments)]
@@ -138,18 +139,19 @@ impl PySequenceClassifier {
 
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
-        run(py, || SequenceClassifier::load(&path)).map(|(model, metadata)| (Self(model), metadata))
+        run(py, || Classifier::load(&path)).map(|(model, metadata)| (Self(model), metadata))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let restore = py.import("warmstart._core")?.getattr("_classifier_from_state")?;
-        Ok((restore, (convert::state(py, &self.0.backbone, &self.0.params())?,)))
+        let state = convert::state(py, &self.0.backbone, &self.0.params())?;
+        (restore, (state, self.0.task == Task::Words)).into_pyobject(py)
     }
 }
 
-/// Undo the pickling of a `SequenceClassifier`.
+/// Undo the pickling of a `Classifier`.
 #[pyfunction]
-pub fn _classifier_from_state(py: Python<'_>, state: convert::State) -> PyResult<PySequenceClassifier> {
+pub fn _classifier_from_state(py: Python<'_>, state: convert::State, of_words: bool) -> PyResult<PyClassifier> {
     let (backbone, head) = run(py, || state.restore())?;
-    Ok(PySequenceClassifier(SequenceClassifier { backbone, head }))
+    Ok(PyClassifier(Classifier { backbone, head, task: if of_words { Task::Words } else { Task::Texts } }))
 }

@@ -57,7 +57,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(module)?;
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;
-    module.add_class::<classifier::PySequenceClassifier>()?;
+    module.add_class::<classifier::PyClassifier>()?;
     module.add_class::<corpus::PyCorpus>()?;
     module.add_class::<corpus::PyCorpusWriter>()?;
     module.add_class::<language_model::PyLanguageModel>()?;

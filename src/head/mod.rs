@@ -1,16 +1,16 @@
 //! Task-specific layers on a backbone, and the models the two make together.
 
+mod classifier;
 mod generation;
 mod language_model;
 mod layers;
 mod replaced_detector;
 mod sampling;
 mod saving;
-mod sequence_classifier;
 
+pub use classifier::Classifier;
 pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
 pub use layers::Head;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
-pub use sequence_classifier::SequenceClassifier;

@@ -10,6 +10,14 @@ pub struct Encodings {
     starts: Vec<usize>,
     n_truncated: usize,
     max_length: usize,
+    words: Option<WordStarts>,
+}
+
+/// The first token of each word: its place in its text, and where each text's words begin, `[N + 1]`.
+#[derive(Debug, Clone)]
+struct WordStarts {
+    tokens: Vec<u32>,
+    starts: Vec<usize>,
 }
 
 /// One text's tokens.
@@ -40,6 +48,41 @@ impl Encodings {
         self.segments.extend_from_slice(segments);
         self.offsets.extend_from_slice(offsets);
         self.starts.push(self.ids.len());
+    }
+
+    /// The same with the place of each word's first token, for each text.
+    ///
+    /// # Panics
+    /// If there are not as many lists of words as texts.
+    #[must_use]
+    pub fn with_words(mut self, words: &[Vec<u32>]) -> Self {
+        assert!(words.len() == self.len(), "words of {} texts for {}", words.len(), self.len());
+        let starts = std::iter::once(0).chain(words.iter().scan(0, |end, words| {
+            *end += words.len();
+            Some(*end)
+        }));
+        self.words = Some(WordStarts { starts: starts.collect(), tokens: words.concat() });
+        self
+    }
+
+    /// True where the words of texts are known.
+    pub fn has_words(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// The place of the first token of each of a text's words.
+    pub fn words(&self, text: usize) -> &[u32] {
+        self.words.as_ref().map_or(&[], |words| &words.tokens[words.starts[text]..words.starts[text + 1]])
+    }
+
+    /// What of all that is classified belongs to a text: its words, where they are known, else itself.
+    pub fn items(&self, text: usize) -> std::ops::Range<usize> {
+        self.words.as_ref().map_or(text..text + 1, |words| words.starts[text]..words.starts[text + 1])
+    }
+
+    /// How much there is to classify: words where they are known, else texts.
+    pub fn n_items(&self) -> usize {
+        self.words.as_ref().map_or(self.len(), |words| words.tokens.len())
     }
 
     /// Encodings of known ids, without offsets.

@@ -15,6 +15,7 @@ mod tokenizer;
 mod train;
 mod unigram;
 mod whole_words;
+mod windows;
 pub(crate) mod word_piece;
 mod words;
 
@@ -24,3 +25,4 @@ pub use side_files::{SIDE_FILES, SideFiles};
 pub use special::{Frame, Role};
 pub use tokenizer::Tokenizer;
 pub use train::TokenizerTrainer;
+pub use windows::Windows;

@@ -12,18 +12,56 @@ use unicode_categories::UnicodeCategories;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
+/// The tokens of a text and its words.
+pub(super) struct Words {
+    pub ids: Vec<u32>,
+    /// The first token of each word.
+    pub starts: Vec<usize>,
+    /// Where each word begins and ends, in characters.
+    pub spans: Vec<(u32, u32)>,
+}
+
 impl Tokenizer {
+    /// The words of a text; those without a token of their own are left out.
+    pub(super) fn words_of(&self, text: &str) -> Result<Words> {
+        let encoding = self.plain_checked(text)?;
+        let offsets = encoding.get_offsets();
+        let continues = continuing(text, None, offsets);
+        let mut chars = vec![0u32; text.len() + 1];
+        for (i, (at, c)) in text.char_indices().enumerate() {
+            chars[at] = i as u32;
+            chars[at + c.len_utf8()] = i as u32 + 1;
+        }
+        let firsts: Vec<usize> = (0..continues.len()).filter(|&i| !continues[i]).collect();
+        let mut words = Words { ids: encoding.get_ids().to_vec(), starts: Vec::new(), spans: Vec::new() };
+        for (i, &first) in firsts.iter().enumerate() {
+            let behind = firsts.get(i + 1).copied().unwrap_or(continues.len());
+            let end = offsets[first..behind].iter().map(|offsets| offsets.1).max().unwrap_or(0);
+            let Some(word) = text.get(offsets[first].0..end) else { continue };
+            let start = end - word.trim_start().len();
+            if start < end {
+                words.starts.push(first);
+                words.spans.push((chars[start], chars[start + word.trim().len()]));
+            }
+        }
+        Ok(words)
+    }
+
     /// Ids of the tokens of a text, each with true if it continues the word that the token before it belongs to. A token in
     /// which a word begins belongs to it, and to the word in which it begins itself.
     ///
     /// `before` is the character that stands before the text where the text goes on from another piece.
     pub fn encode_words(&self, text: &str, before: Option<char>) -> Result<Vec<(u32, bool)>> {
-        // The library panics where a tokenizer.json names a token that it does not have.
-        let encoding = catch_unwind(AssertUnwindSafe(|| self.plain(text)))
-            .map_err(|_| Error::Data("the parts of the tokenizer contradict each other".into()))?
-            .map_err(|e| Error::Data(format!("a text cannot be tokenised: {e}")))?;
+        let encoding = self.plain_checked(text)?;
         let continues = continuing(text, before, encoding.get_offsets());
         Ok(encoding.get_ids().iter().copied().zip(continues).collect())
+    }
+
+    fn plain_checked(&self, text: &str) -> Result<Encoding> {
+        // The library panics where a tokenizer.json names a token that it does not have.
+        catch_unwind(AssertUnwindSafe(|| self.plain(text)))
+            .map_err(|_| Error::Data("the parts of the tokenizer contradict each other".into()))?
+            .map_err(|e| Error::Data(format!("a text cannot be tokenised: {e}")))
     }
 
     fn plain(&self, text: &str) -> tokenizers::Result<Encoding> {

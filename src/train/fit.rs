@@ -9,15 +9,15 @@ use super::options::FitOptions;
 use super::plan::Plan;
 use super::run::Run;
 use super::strategy::Strategy;
-use crate::backbone::{Backbone, initialise};
+use crate::backbone::{Backbone, Task, initialise};
 use crate::error::{Error, Result};
-use crate::head::SequenceClassifier;
+use crate::head::Classifier;
 use crate::objective::{Classification, Labels};
 use crate::report::{Facts, Summary};
 use crate::rng::{Key, Stream};
 use crate::text::Encodings;
 
-/// Texts with their labels.
+/// Texts with the labels of what is classified in them.
 pub struct Dataset<'a> {
     pub encodings: &'a Encodings,
     pub labels: Labels,
@@ -26,7 +26,7 @@ pub struct Dataset<'a> {
 /// What came of a run.
 pub struct Outcome {
     /// None if the run was stopped before anything good was learnt.
-    pub model: Option<SequenceClassifier>,
+    pub model: Option<Classifier>,
     pub summary: Summary,
     pub facts: Facts,
     /// What stopped the run, if it did not end by itself.
@@ -48,25 +48,29 @@ pub fn fit(
         class_weight: options.class_weight.clone(),
         label_smoothing: strategy.label_smoothing,
     };
-    if train.encodings.is_empty() {
+    let words = options.task == Task::Words;
+    if train.encodings.has_words() != words || eval.is_some_and(|eval| eval.encodings.has_words() != words) {
+        return Err(Error::internal("words are known of some texts and asked of others"));
+    }
+    if train.encodings.n_items() == 0 {
         return Err(Error::Value("no texts to train on".into()));
     }
-    objective.check(&train.labels, train.encodings.len(), "training set")?;
+    objective.check(&train.labels, train.encodings.n_items(), "training set")?;
     if let Some(eval) = eval {
-        if eval.encodings.is_empty() {
+        if eval.encodings.n_items() == 0 {
             return Err(Error::Value("eval_set: no texts".into()));
         }
-        objective.check(&eval.labels, eval.encodings.len(), "eval_set")?;
-        if objective.normalizer(&eval.labels, &(0..eval.encodings.len()).collect::<Vec<_>>()) <= 0.0 {
+        objective.check(&eval.labels, eval.encodings.n_items(), "eval_set")?;
+        if objective.normalizer(&eval.labels, &(0..eval.encodings.n_items()).collect::<Vec<_>>()) <= 0.0 {
             return Err(Error::Value("eval_set: class_weight is 0 for every text in it".into()));
         }
     }
 
     let mut params = backbone.params.clone();
-    for spec in SequenceClassifier::head_specs(&backbone.config, options.n_outputs) {
+    for spec in Classifier::head_specs(&backbone.config, options.task, options.n_outputs) {
         params.insert(&spec.name, initialise(&spec, Key::new(options.seed, Stream::Init))?);
     }
-    let plan = Plan::compile(&strategy, backbone, options.n_outputs);
+    let plan = Plan::compile(&strategy, backbone, options.task, options.n_outputs);
     let batches = Batches::of(&train.encodings.lengths(), options, &mut || monitor.on_wait())?;
     let facts = Facts {
         total_steps: batches.total_steps,
@@ -90,6 +94,6 @@ pub fn fit(
     let mut run = Run::new(&params, &plan, &strategy, &objective, backbone, options, batches.total_steps, started)?;
     let stopped = run.train(&train_inputs, &train.labels, eval.as_ref(), &batches, monitor).err();
     let (params, summary) = run.finish(stopped.as_ref());
-    let model = params.map(|params| SequenceClassifier::new(backbone, &params));
+    let model = params.map(|params| Classifier::new(backbone, &params, options.task));
     Ok(Outcome { model, summary, facts, stopped })
 }

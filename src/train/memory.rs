@@ -10,7 +10,7 @@ use super::batches::Batches;
 use super::options::FitOptions;
 use super::plan::Plan;
 use super::strategy::Strategy;
-use crate::backbone::{Backbone, Config};
+use crate::backbone::{Backbone, Config, Task};
 use crate::error::Result;
 use crate::product::Precision;
 
@@ -41,27 +41,29 @@ pub struct Memory {
 /// The peak of [`super::fit`] on texts of these lengths in tokens.
 pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, options: &FitOptions) -> Result<Memory> {
     options.check()?;
-    let plan = Plan::compile(&Strategy::parse(options.strategy.clone())?, backbone, options.n_outputs);
+    let plan = Plan::compile(&Strategy::parse(options.strategy.clone())?, backbone, options.task, options.n_outputs);
     let (config, batches) = (&backbone.config, Batches::of(train, options, &mut || Ok(()))?);
     let (c, learnt) = (options.n_outputs, VALUE * plan.trainable_count());
     let tokens = largest_batch(train, options.batch_tokens);
     let eval_tokens = eval.map_or(0, |eval| largest_batch(eval, options.batch_tokens));
     let first_kept = options.eval_every.filter(|_| eval.is_some()).unwrap_or(batches.steps_per_epoch);
-    let texts = (tokens * train.len()).div_ceil(train.iter().sum::<usize>().max(1));
+    // Of words there are tokens at most.
+    let items = |lengths: &[usize]| if options.task == Task::Words { lengths.iter().sum() } else { lengths.len() };
+    let in_batch = (tokens * items(train)).div_ceil(train.iter().sum::<usize>().max(1));
     let mut memory = Memory {
         trainable: learnt,
         gradients: learnt,
         optimizer: 2 * learnt,
         kept: if batches.total_steps > first_kept { learnt } else { 0 },
         // Logits, their gradient and what they are held against.
-        loss: 3 * VALUE * texts * c,
+        loss: 3 * VALUE * in_batch * c,
         ..Memory::default()
     };
     let pass = packed_weights(config, options) + tokens.max(eval_tokens) * inference_bytes(config, options.precision);
-    let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * eval.len() * c + learnt - memory.kept);
+    let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * items(eval) * c + learnt - memory.kept);
     if plan.encoder_is_frozen(config) {
         let d = config.hidden_size;
-        memory.activations = VALUE * d * (train.len() + eval.map_or(0, <[_]>::len) + 6 * texts);
+        memory.activations = VALUE * d * (items(train) + eval.map_or(0, items) + 6 * in_batch);
         // The passes come before the head's training.
         without_gradients = pass;
     } else {

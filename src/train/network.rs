@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::options::FitOptions;
 use crate::autograd::Value;
-use crate::backbone::{Config, Mode, Parameters, Transformer, collect_rows};
+use crate::backbone::{Config, Mode, Parameters, Task, Transformer, collect_rows};
 use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::head::Head;
@@ -15,8 +15,8 @@ use crate::text::Encodings;
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.
 pub enum Inputs<'a> {
     Tokens(&'a Encodings),
-    /// The pooled last hidden states, `[N, D]`, and each text's length.
-    Features(Value, Vec<usize>),
+    /// The last hidden states of what is classified, `[N, D]`, and where they come from.
+    Features(Value, &'a Encodings),
 }
 
 impl<'a> Inputs<'a> {
@@ -31,20 +31,33 @@ impl<'a> Inputs<'a> {
         let encoder = Transformer::load(params, config, options.precision)?;
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
-            config.classifier.pooling.apply(&hidden, batch)
+            config.head(options.task).pooling.apply(&hidden, batch)
         };
         let d = config.hidden_size;
         let rows = collect_rows(encodings, options.batch_tokens, d, &forward, progress)?;
-        let features = Tensor::from_vec(rows, (encodings.len(), d), &candle_core::Device::Cpu)?;
-        Ok(Self::Features(Value::constant(features), encodings.lengths()))
+        let features = Tensor::from_vec(rows, (encodings.n_items(), d), &candle_core::Device::Cpu)?;
+        Ok(Self::Features(Value::constant(features), encodings))
+    }
+
+    fn encodings(&self) -> &'a Encodings {
+        match self {
+            Self::Tokens(encodings) | Self::Features(_, encodings) => encodings,
+        }
     }
 
     /// Tokens of each text.
     pub fn lengths(&self) -> Vec<usize> {
-        match self {
-            Self::Tokens(encodings) => encodings.lengths(),
-            Self::Features(_, lengths) => lengths.clone(),
-        }
+        self.encodings().lengths()
+    }
+
+    /// What there is to classify in these texts.
+    pub fn items(&self, examples: &[usize]) -> Vec<usize> {
+        examples.iter().flat_map(|&example| self.encodings().items(example)).collect()
+    }
+
+    /// What there is to classify in all.
+    pub fn n_items(&self) -> usize {
+        self.encodings().n_items()
     }
 }
 
@@ -52,6 +65,7 @@ impl<'a> Inputs<'a> {
 pub struct Network<'a> {
     encoder: Transformer,
     head: Head,
+    task: Task,
     config: &'a Config,
 }
 
@@ -59,8 +73,8 @@ impl<'a> Network<'a> {
     /// From parameters; those that are trained receive gradients. The encoder's products are computed in the options' precision.
     pub fn load(params: &Parameters, config: &'a Config, options: &FitOptions) -> Result<Self> {
         let encoder = Transformer::load(params, config, options.precision)?;
-        let head = Head::load(params, config, &config.classifier, options.n_outputs, Precision::F32)?;
-        Ok(Self { encoder, head, config })
+        let head = Head::load(params, config, config.head(options.task), options.n_outputs, Precision::F32)?;
+        Ok(Self { encoder, head, task: options.task, config })
     }
 
     /// The model's configuration.
@@ -68,15 +82,17 @@ impl<'a> Network<'a> {
         self.config
     }
 
-    /// Logits `[B, C]` of the texts `examples`.
+    /// Logits `[B, C]` of what is classified in the texts `examples`.
     pub fn logits(&self, inputs: &Inputs, examples: &[usize], mode: Mode) -> Result<Value> {
         let pooled = match inputs {
             Inputs::Tokens(encodings) => {
                 let batch = PackedBatch::collate(encodings, examples.to_vec());
                 let hidden = self.encoder.forward(&batch, self.config.num_hidden_layers, mode)?;
-                self.config.classifier.pooling.apply(&hidden, &batch)?
+                self.config.head(self.task).pooling.apply(&hidden, &batch)?
             }
-            Inputs::Features(features, _) => embedding(features, examples.iter().map(|&i| i as u32).collect())?,
+            Inputs::Features(features, _) => {
+                embedding(features, inputs.items(examples).into_iter().map(|i| i as u32).collect())?
+            }
         };
         self.head.forward(&pooled, mode)
     }

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::backbone::Task;
 use crate::error::{Error, Result};
 use crate::product::Precision;
 
@@ -11,6 +12,9 @@ use crate::product::Precision;
 pub struct FitOptions {
     /// See [`Strategy`].
     pub strategy: serde_json::Value,
+    /// What is classified.
+    #[serde(default)]
+    pub task: Task,
     pub n_outputs: usize,
     pub multi_label: bool,
     pub epochs: usize,

@@ -2,9 +2,9 @@
 
 use super::learner::Learner;
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Config, Parameters, Spec, Transformer, depth};
+use crate::backbone::{Backbone, Config, Parameters, Spec, Task, Transformer, depth};
 use crate::error::Result;
-use crate::head::SequenceClassifier;
+use crate::head::Classifier;
 use crate::objective::LanguageObjective;
 use crate::optim::Trainable;
 
@@ -25,13 +25,15 @@ pub struct Plan(pub Vec<ParameterPlan>);
 
 impl Plan {
     /// Compile `strategy` for a backbone with a classification head.
-    pub fn compile(strategy: &Strategy, backbone: &Backbone, n_outputs: usize) -> Self {
+    pub fn compile(strategy: &Strategy, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
         let config = &backbone.config;
         let learns = |name: &str| match strategy.method {
+            // Words pass it by.
+            _ if task == Task::Words && config.is_pooler(name) => false,
             Method::FullFineTuning => !config.is_of_predictions(name),
-            Method::LinearProbing => SequenceClassifier::is_head(name, backbone),
+            Method::LinearProbing => Classifier::is_head(name, backbone),
         };
-        Self::of(strategy, config, SequenceClassifier::specs(backbone, n_outputs), learns)
+        Self::of(strategy, config, Classifier::specs(backbone, task, n_outputs), learns)
     }
 
     fn of(strategy: &Strategy, config: &Config, specs: Vec<Spec>, learns: impl Fn(&str) -> bool) -> Self {

@@ -119,9 +119,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, inputs: &Inputs, labels: &Labels, groups: &[Vec<usize>]) -> Result<Record> {
         let step = self.summary.last.step;
         let all: Vec<usize> = groups.iter().flatten().copied().collect();
-        let normalizer = self.objective.normalizer(labels, &all);
+        let normalizer = self.objective.normalizer(labels, &inputs.items(&all));
         if normalizer <= 0.0 {
-            // Every text of the group has weight zero: there is nothing to learn from it.
+            // All of the group has weight zero: there is nothing to learn from it.
             self.summary.last.step += 1;
             return Ok(self.summary.last.clone());
         }
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         let stepped = self.optimisation.step(step, groups, |i| {
             let mode = Mode::training(dropout.child(step as u64).child(i as u64)).recomputing(options.recompute);
             let logits = network.logits(inputs, &groups[i], mode)?;
-            Ok(vec![objective.loss(&logits, labels, &groups[i], normalizer)?])
+            Ok(vec![objective.loss(&logits, labels, &inputs.items(&groups[i]), normalizer)?])
         })?;
         self.losses = (self.losses.0 + stepped.loss, self.losses.1 + 1);
         Ok(Record {
@@ -152,11 +152,12 @@ impl<'a> Run<'a> {
 
     /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
     fn check_loss(&self, inputs: &Inputs, labels: &Labels, examples: &[usize]) -> Result<()> {
-        let normalizer = self.objective.normalizer(labels, examples).max(1.0);
+        let items = inputs.items(examples);
+        let normalizer = self.objective.normalizer(labels, &items).max(1.0);
         let network = self.without_gradients()?;
         let loss = in_pool(|| -> Result<f32> {
             let logits = network.logits(inputs, examples, Mode::inference())?;
-            self.objective.loss(&logits, labels, examples, normalizer)?.scalar()
+            self.objective.loss(&logits, labels, &items, normalizer)?.scalar()
         })?;
         if loss.is_finite() {
             return Ok(());
@@ -171,15 +172,15 @@ impl<'a> Run<'a> {
         let network = self.without_gradients()?;
         let c = self.objective.n_outputs;
         let lengths = inputs.lengths();
-        let mut logits = vec![0f32; lengths.len() * c];
+        let mut logits = vec![0f32; inputs.n_items() * c];
         for examples in in_order_of_length(&lengths, self.options.batch_tokens) {
             let out = in_pool(|| network.logits(inputs, &examples, Mode::inference()))?;
-            for (&example, row) in examples.iter().zip(values(out.tensor())?.chunks_exact(c)) {
-                logits[example * c..][..c].copy_from_slice(row);
+            for (item, row) in inputs.items(&examples).into_iter().zip(values(out.tensor())?.chunks_exact(c)) {
+                logits[item * c..][..c].copy_from_slice(row);
             }
             monitor.on_wait()?;
         }
-        let all: Vec<usize> = (0..lengths.len()).collect();
+        let all: Vec<usize> = (0..inputs.n_items()).collect();
         let rows = Value::constant(Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?);
         let normalizer = self.objective.normalizer(labels, &all);
         let loss = f64::from(self.objective.loss(&rows, labels, &all, normalizer)?.scalar()?);

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Pooling, Transformer};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Pooling, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::compute::values as read;
 use warmstart::error::Error;
-use warmstart::head::{Head, SequenceClassifier};
+use warmstart::head::{Classifier, Head};
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
@@ -66,7 +66,7 @@ impl Reference {
         let labels: Vec<Option<u32>> = integers("labels")?.into_iter().map(|y| u32::try_from(y).ok()).collect();
         let mut specs = Backbone::specs(&config);
         let n_outputs = tensors["logits"].dim(1)?;
-        specs.extend(SequenceClassifier::head_specs(&config, n_outputs));
+        specs.extend(Classifier::head_specs(&config, Task::Texts, n_outputs));
         let (params, report) = Checkpoint::open(&dir)?.load(
             &config.family.names,
             &specs,
@@ -344,7 +344,7 @@ fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
 fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
     let dir = directory("bert_b_legacy");
     let backbone = Backbone::from_pretrained(&dir)?;
-    let mut names: Vec<String> = SequenceClassifier::specs(&backbone, 4).into_iter().map(|s| s.name).collect();
+    let mut names: Vec<String> = Classifier::specs(&backbone, Task::Texts, 4).into_iter().map(|s| s.name).collect();
     let n = names.len();
     names.sort_unstable();
     names.dedup();

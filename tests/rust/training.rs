@@ -5,10 +5,10 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::json;
 use warmstart::autograd::{self, Value};
-use warmstart::backbone::{Backbone, Config};
+use warmstart::backbone::{Backbone, Config, Task};
 use warmstart::compute::values;
 use warmstart::error::{Error, Result};
-use warmstart::head::SequenceClassifier;
+use warmstart::head::Classifier;
 use warmstart::kernels::embedding::embedding;
 use warmstart::objective::{Classification, Labels};
 use warmstart::optim::{Gradients, Trainable};
@@ -46,6 +46,7 @@ fn strategy(method: &str, learning_rate: f64) -> serde_json::Value {
 
 fn options(method: &str, learning_rate: f64) -> FitOptions {
     FitOptions {
+        task: Task::Texts,
         precision: Precision::F32,
         strategy: strategy(method, learning_rate),
         n_outputs: OUTPUTS,
@@ -101,7 +102,7 @@ fn train(options: &FitOptions, script: &mut Script, evaluate: bool) -> Result<Ou
     fit(&backbone()?, &dataset, evaluate.then_some(&dataset), options, script)
 }
 
-fn logits(model: &SequenceClassifier) -> Result<Vec<f32>> {
+fn logits(model: &Classifier) -> Result<Vec<f32>> {
     model.logits(&texts(33).0, 1000, Precision::F32, &mut |_| Ok(()))
 }
 
@@ -273,7 +274,7 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
 
 #[test]
 fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> Checked {
-    let plan = Plan::compile(&Strategy::parse(strategy("full_fine_tuning", 1.0))?, &backbone()?, OUTPUTS);
+    let plan = Plan::compile(&Strategy::parse(strategy("full_fine_tuning", 1.0))?, &backbone()?, Task::Texts, OUTPUTS);
     let of = |name: &str| plan.0.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
     assert_eq!(of("classifier.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.1.output.dense.weight"), Some((1.0, 0.01)));

@@ -46,6 +46,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         last_dropout: fields.dropout("classifier_dropout_prob", 0.1)?,
         ..config.classifier
     };
+    config.words.last_dropout = config.classifier.last_dropout;
     config.language = HeadOptions {
         dense: dense("predictions.dense", config.embedding.size, config.feed_forward.activation),
         norm: "predictions.LayerNorm",

@@ -54,6 +54,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         last_dropout: fields.dropout("classifier_dropout", dropout)?,
         ..config.classifier
     };
+    config.words.last_dropout = config.classifier.last_dropout;
     config.language = HeadOptions {
         dense: Some(Dense {
             name: "cls.predictions.transform.dense",
@@ -135,6 +136,7 @@ pub(super) fn encoder(
         rotary: Vec::new(),
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
+        words: HeadOptions::of_words(dropout, std),
         language: HeadOptions { tied: true, ..HeadOptions::linear(Pooling::Cls, "", "", std) },
         raw: Map::new(),
     })

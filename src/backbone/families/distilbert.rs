@@ -88,6 +88,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             last_dropout: fields.dropout("seq_classif_dropout", 0.2)?,
             ..HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std)
         },
+        words: HeadOptions::of_words(dropout, std),
         language: HeadOptions {
             dense: dense("vocab_transform", activation),
             norm: "vocab_layer_norm",

@@ -29,6 +29,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         last_dropout: dropout,
         ..config.classifier
     };
+    config.words.last_dropout = config.classifier.last_dropout;
     config.language = HeadOptions {
         dense: dense("generator_predictions.dense", size),
         norm: "generator_predictions.LayerNorm",

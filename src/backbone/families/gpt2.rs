@@ -100,6 +100,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         // Radford et al. 2019, section 2.3: less by the square root of the number of residual sums.
         initializer: Initializer { output_std: std / (2.0 * layers as f64).sqrt(), ..Initializer::normal(std) },
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
+        // What transformers takes where the configuration names neither dropout of a classifier nor of hidden states.
+        words: HeadOptions::of_words(0.1, std),
         language: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)

@@ -105,6 +105,8 @@ fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
         rotary: vec![RotaryOptions::read(fields, head_size.min(MAX_HEAD_SIZE), 10_000.0, max_length)?],
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
+        // As transformers' `GenericForTokenClassification` has it.
+        words: HeadOptions { last_dropout: 0.1, ..HeadOptions::linear(Pooling::Words, "score", "score.bias", std) },
         language: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", false)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)

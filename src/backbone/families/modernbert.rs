@@ -130,6 +130,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             std: output_std,
             ..head.clone()
         },
+        words: HeadOptions { pooling: Pooling::Words, ..head.clone() },
         classifier: head,
         raw: Map::new(),
     })

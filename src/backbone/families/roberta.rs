@@ -33,6 +33,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         last_dropout: dropout,
         ..config.classifier
     };
+    config.words.last_dropout = config.classifier.last_dropout;
     config.language = HeadOptions {
         dense: dense("lm_head.dense", Activation::Gelu),
         norm: "lm_head.layer_norm",

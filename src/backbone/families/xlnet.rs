@@ -118,6 +118,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             last_dropout: fields.dropout("summary_last_dropout", 0.1)?,
             ..HeadOptions::linear(Pooling::Last, "logits_proj", "logits_proj.bias", std)
         },
+        words: HeadOptions::of_words(0.0, std),
         language: HeadOptions {
             tied: true,
             last_dropout: dropout,

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Spec, Transformer};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Spec, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
-use warmstart::head::{Head, SequenceClassifier};
+use warmstart::head::{Classifier, Head};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
@@ -69,7 +69,7 @@ impl Reference {
         let config = Config::parse(&text)?;
         let tensors = candle_core::safetensors::load(dir.join("reference.safetensors"), &Device::Cpu)?;
         let mut specs = Backbone::specs(&config);
-        specs.extend(SequenceClassifier::head_specs(&config, 3));
+        specs.extend(Classifier::head_specs(&config, Task::Texts, 3));
         let (params, _) = Checkpoint::open(&dir)?.load(
             &config.family.names,
             &specs,
@@ -224,7 +224,7 @@ fn families_when_trained_as_classifiers_receive_the_gradients_of_torch() -> Outc
     for reference in with_heads()? {
         let (params, trainable, gradients) = {
             let mut specs = Backbone::specs(&reference.config);
-            specs.extend(SequenceClassifier::head_specs(&reference.config, 3));
+            specs.extend(Classifier::head_specs(&reference.config, Task::Texts, 3));
             reference.trained(&reference.params, &specs)?
         };
         let labels = reference.tensors["labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());

@@ -1,4 +1,4 @@
-//! A backbone with a classification head: predict, save, load.
+//! A backbone with a head that classifies texts or their words: predict, save, load.
 
 use std::path::Path;
 
@@ -6,43 +6,68 @@ use serde_json::{Map, Value, json};
 
 use super::layers::Head;
 use super::saving;
-use crate::backbone::{Backbone, Config, LoadReport, Mode, Parameters, Spec, collect_rows, same_values};
+use crate::backbone::{
+    Backbone, Config, HeadOptions, LoadReport, Mode, Parameters, Spec, Task, collect_rows, same_values,
+};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::product::Precision;
-use crate::text::Encodings;
+use crate::text::{Encodings, Tokenizer};
+
+/// What transformers adds to the name of a model with such a head.
+fn class(task: Task) -> &'static str {
+    match task {
+        Task::Texts => "ForSequenceClassification",
+        Task::Words => "ForTokenClassification",
+    }
+}
+
+/// What a saved model's head classifies.
+fn task(config: &Config) -> Task {
+    let of_words = |name: &Value| name.as_str().is_some_and(|name| name.ends_with(class(Task::Words)));
+    match config.raw.get("architectures").and_then(Value::as_array) {
+        Some(names) if names.iter().any(of_words) => Task::Words,
+        _ => Task::Texts,
+    }
+}
 
 /// A fitted classifier. Immutable; cloning shares everything.
 #[derive(Clone)]
-pub struct SequenceClassifier {
+pub struct Classifier {
     /// Its parameters are those after training.
     pub backbone: Backbone,
     /// The classifier's own parameters.
     pub head: Parameters,
+    pub task: Task,
 }
 
-impl SequenceClassifier {
+impl Classifier {
     /// The parameters of backbone and head.
-    pub fn specs(backbone: &Backbone, n_outputs: usize) -> Vec<Spec> {
-        [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, n_outputs)].concat()
+    pub fn specs(backbone: &Backbone, task: Task, n_outputs: usize) -> Vec<Spec> {
+        [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, task, n_outputs)].concat()
     }
 
     /// The parameters that a backbone does not have already.
-    pub fn head_specs(config: &Config, n_outputs: usize) -> Vec<Spec> {
-        let mut specs = Head::specs(config, &config.classifier, n_outputs);
+    pub fn head_specs(config: &Config, task: Task, n_outputs: usize) -> Vec<Spec> {
+        let mut specs = Head::specs(config, config.head(task), n_outputs);
         specs.retain(|spec| !config.is_pooler(&spec.name));
         specs
     }
 
     /// From a backbone and all parameters by name.
-    pub fn new(backbone: &Backbone, all: &Parameters) -> Self {
+    pub fn new(backbone: &Backbone, all: &Parameters, task: Task) -> Self {
         let in_backbone = |name: &str| backbone.params.get(name).is_ok();
         // What the checkpoint lacked has been trained since.
         let report = LoadReport { missing: Vec::new(), ..(*backbone.report).clone() };
         Self {
             backbone: backbone.with_params(all.filter(in_backbone), report),
             head: all.filter(|name| !in_backbone(name)),
+            task,
         }
+    }
+
+    fn options(&self) -> &HeadOptions {
+        self.backbone.config.head(self.task)
     }
 
     /// Parameters of backbone and head by name.
@@ -52,11 +77,11 @@ impl SequenceClassifier {
 
     /// The number of outputs, `C`.
     pub fn n_outputs(&self) -> Result<usize> {
-        let output = format!("{}.weight", self.backbone.config.classifier.output);
+        let output = format!("{}.weight", self.options().output);
         Ok(self.head.get(&output)?.dim(0)?)
     }
 
-    /// Logits, row-major `[N, C]` in input order. `progress` gets the number of tokens done and may stop the work.
+    /// Logits, row-major `[N, C]` in input order, of texts or of words. `progress` gets the number of tokens done and may stop the work.
     pub fn logits(
         &self,
         encodings: &Encodings,
@@ -66,11 +91,11 @@ impl SequenceClassifier {
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
         let encoder = self.backbone.encoder(precision)?;
-        let head = Head::load(&params, config, &config.classifier, self.n_outputs()?, Precision::F32)?;
+        let head = Head::load(&params, config, self.options(), self.n_outputs()?, Precision::F32)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
-            head.forward(&config.classifier.pooling.apply(&hidden, batch)?, mode)
+            head.forward(&self.options().pooling.apply(&hidden, batch)?, mode)
         };
         collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
     }
@@ -97,11 +122,14 @@ impl SequenceClassifier {
         let mut config = self.backbone.config.raw.clone();
         let id2label: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
         let label2id: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
-        config.insert("architectures".into(), json!([self.backbone.config.class("ForSequenceClassification")]));
+        config.insert("architectures".into(), json!([self.backbone.config.class(class(self.task))]));
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
         let problem = if multi_label { "multi_label_classification" } else { "single_label_classification" };
-        config.insert("problem_type".into(), problem.into());
+        match self.task {
+            Task::Texts => config.insert("problem_type".into(), problem.into()),
+            Task::Words => config.remove("problem_type"),
+        };
         config.remove("num_labels");
         config
     }
@@ -109,21 +137,27 @@ impl SequenceClassifier {
     fn is_same(&self, read_back: &Self) -> Result<bool> {
         let limit = self.backbone.max_length().min(64);
         let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
-        let encodings = self.backbone.tokenizer.encode(&probe, None, limit)?;
+        let encode = |tokenizer: &Tokenizer| match self.task {
+            Task::Texts => tokenizer.encode(&probe, None, limit),
+            Task::Words => tokenizer.encode_windows(&probe, limit).map(|windows| windows.encodings),
+        };
+        let encodings = encode(&self.backbone.tokenizer)?;
         let logits = |model: &Self| model.logits(&encodings, usize::MAX, Precision::F32, &mut |_| Ok(()));
         let same_logits = logits(self)?.iter().zip(logits(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
-        let again = read_back.backbone.tokenizer.encode(&probe, None, limit)?;
-        let same_tokens = (0..probe.len()).all(|i| encodings.ids(i) == again.ids(i));
+        let again = encode(&read_back.backbone.tokenizer)?;
+        let same_tokens =
+            encodings.len() == again.len() && (0..encodings.len()).all(|i| encodings.ids(i) == again.ids(i));
         Ok(same_logits && same_tokens && same_values(&self.params(), &read_back.params())?)
     }
 
-    /// Read what [`SequenceClassifier::save`] wrote: the model and the metadata.
+    /// Read what [`Classifier::save`] wrote: the model and the metadata.
     pub fn load(dir: &Path) -> Result<(Self, String)> {
         let hint = "; this directory was not written by save(). Read it with Backbone.from_pretrained and fit a TextClassifier";
         let n_outputs = |config: &Config| config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
-        let head = |config: &Config| Self::head_specs(config, n_outputs(config));
+        let head = |config: &Config| Self::head_specs(config, task(config), n_outputs(config));
         let (backbone, head, metadata) = saving::load(dir, hint, head)?;
-        Ok((Self { backbone, head }, metadata))
+        let task = task(&backbone.config);
+        Ok((Self { backbone, head, task }, metadata))
     }
 
     /// True where a parameter is the head's: new, or a pooler that the checkpoint did not have.

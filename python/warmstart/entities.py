@@ -1,0 +1,124 @@
+"""Entities and BIO tags: from one to the other, and how well predicted ones agree with true ones.
+
+Tags are ``O``, or ``B-`` or ``I-`` before a label. ``I-`` after ``O`` or another label begins an entity too, as
+seqeval 1.2.2 reads it by default.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+OUTSIDE = "O"
+
+Span = tuple[int, int, str]
+"""First item, the one behind the last, label."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A part of a text and what it is.
+
+    Attributes
+    ----------
+    start, end : int
+        Characters ``text[start:end]``.
+    label : str
+        Its kind.
+    text : str
+        The part itself.
+    score : float
+        Mean probability of its words' tags.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str
+    score: float
+
+
+def check_tag(tag: Any, where: str) -> str:
+    """Return a tag as it is.
+
+    Raises
+    ------
+    TypeError
+        It is no str.
+    ValueError
+        It is no BIO tag.
+    """
+    if not isinstance(tag, str):
+        raise TypeError(f"{where} is {tag!r} ({type(tag).__name__}); tags are str")
+    if tag != OUTSIDE and (tag[:2] not in ("B-", "I-") or len(tag) < 3):
+        raise ValueError(f"{where} is {tag!r}; expected 'O', or 'B-' or 'I-' before a label")
+    return tag
+
+
+def to_spans(tags: Sequence[str]) -> list[Span]:
+    """Return the entities that tags mark.
+
+    Examples
+    --------
+    >>> to_spans(["B-person", "I-person", "O", "I-place", "B-place"])
+    [(0, 2, 'person'), (3, 4, 'place'), (4, 5, 'place')]
+    """
+    spans: list[Span] = []
+    start, label = 0, ""
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        kind = tag[2:]
+        if label and (tag[0] != "I" or kind != label):
+            spans.append((start, i, label))
+            label = ""
+        if kind and not label:
+            start, label = i, kind
+    return spans
+
+
+def to_tags(spans: Iterable[Span], n: int) -> list[str]:
+    """Return the tags of n items, undoing `to_spans`."""
+    tags = [OUTSIDE] * n
+    for start, end, label in spans:
+        tags[start:end] = [f"B-{label}"] + [f"I-{label}"] * (end - start - 1)
+    return tags
+
+
+def count(true: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> list[dict[str, Any]]:
+    """Count entities that agree in place and label.
+
+    Returns
+    -------
+    list of dict
+        ``label, precision, recall, f1, support`` of each label that occurs, sorted.
+    """
+    both, there, found = Counter[str](), Counter[str](), Counter[str]()
+    for gold_tags, tags in zip(true, predicted, strict=True):
+        gold, said = set(to_spans(gold_tags)), set(to_spans(tags))
+        both.update(label for *_, label in gold & said)
+        there.update(label for *_, label in gold)
+        found.update(label for *_, label in said)
+    return [
+        {"label": label, **_measures(both[label], found[label], there[label]), "support": there[label]}
+        for label in sorted({*there, *found})
+    ]
+
+
+def f1(true: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
+    """Return the F1 over all entities, equal to ``seqeval.metrics.f1_score``; 0 where there are none.
+
+    Examples
+    --------
+    >>> f1([["B-person", "O", "B-place"]], [["B-person", "O", "O"]])
+    0.6666666666666666
+    """
+    both = found = there = 0
+    for gold_tags, tags in zip(true, predicted, strict=True):
+        gold, said = set(to_spans(gold_tags)), set(to_spans(tags))
+        both, found, there = both + len(gold & said), found + len(said), there + len(gold)
+    return float(_measures(both, found, there)["f1"])
+
+
+def _measures(both: int, found: int, there: int) -> dict[str, float]:
+    precision, recall = both / found if found else 0.0, both / there if there else 0.0
+    total = precision + recall
+    return {"precision": precision, "recall": recall, "f1": 2 * precision * recall / total if total else 0.0}

@@ -1,0 +1,68 @@
+"""`TrainedEstimator`: what estimators that a training run fits have in common."""
+
+import os
+from typing import Any, Self
+
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from warmstart.backbone import Backbone
+from warmstart.options import MAX_SHARD_SIZE, byte_count
+from warmstart.training import Trained
+
+
+class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
+    """A scikit-learn estimator with the parameter ``strategy``; fitted, it has ``_trained``."""
+
+    strategy: Any
+    _trained: Trained
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, those of the strategy as ``strategy__learning_rate``.
+
+        Raises
+        ------
+        ValueError
+            There is no such parameter, or it is one of the strategy and `strategy` is None.
+        """
+        nested = next((name for name in params if name.startswith("strategy__")), None)
+        if nested is not None and params.get("strategy", self.strategy) is None:
+            raise ValueError(f"{nested} cannot be set while strategy is None; pass strategy=FullFineTuning() first")
+        super().set_params(**params)
+        return self
+
+    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
+        """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+        max_shard_size : int or str
+            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
+
+        Raises
+        ------
+        NotFittedError
+            There is nothing to save yet.
+        OSError
+            The directory cannot be written; an older save there survives.
+        """
+        from warmstart.saving import save_classifier
+
+        check_is_fitted(self)
+        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+
+    @property
+    def backbone_(self) -> Backbone:
+        """The backbone as training left it."""
+        check_is_fitted(self)
+        return Backbone(self._trained.model.backbone)
+
+    def _keep(self, trained: Trained) -> None:
+        self._trained = trained
+        self.classes_ = trained.classes.values
+        self.history_ = trained.history
+        self.report_ = trained.report
+        self.random_state_ = trained.random_state
+        self.n_iter_ = trained.n_iter

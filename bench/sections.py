@@ -57,6 +57,37 @@ def first_embedding(_: Sizes) -> list[Section]:
     return [Section("First embedding of a fresh interpreter", "first_embedding", sides, measures, bars, rounds=5)]
 
 
+def first_token(_: Sizes) -> list[Section]:
+    """From a fresh interpreter to the first token of a model of 135M parameters."""
+    ours, peer = "warmstart", "transformers"
+    sides = tuple(Side(name, ("--side", name), name == ours) for name in (ours, peer))
+    bars = (Bar("total_s", peer, ours, ">=", 10),)
+    measures = (Measure("total_s", "import, open, first token s", "{:.3f}"),)
+    return [Section("First token of a fresh interpreter, SmolLM2-135M", "first_token", sides, measures, bars, rounds=5)]
+
+
+def tokenising(sizes: Sizes) -> list[Section]:
+    """Texts to ids."""
+    ours, peer = "warmstart", "tokenizers"
+    sides = tuple(Side(name, ("--side", name), name == ours) for name in (ours, peer))
+    tokens = Measure("tokens_per_s", "tokens/s")
+    return [Section("Tokenising R8", "tokenising", sides, (tokens,), (Bar(tokens.key, ours, peer, ">=", 1),))]
+
+
+def generation(sizes: Sizes) -> list[Section]:
+    """Greedy text of SmolLM2-135M."""
+    ours, peer = "warmstart", "transformers"
+    tokens = Measure("tokens_per_s", "new tokens/s", "{:.1f}")
+    sections = []
+    for precision, prompts in product(("f32", "bf16"), (1, 4)):
+        arguments = ("--precision", precision, "--prompts", str(prompts))
+        sides = tuple(Side(name, ("--side", name, *arguments), name == ours) for name in (ours, peer))
+        bars = (Bar(tokens.key, ours, peer, ">=", 1.5),)
+        title = f"Generation, SmolLM2-135M, {precision}, {prompts} prompt{'s' if prompts > 1 else ''}"
+        sections.append(Section(title, "generation", sides, (tokens, MEMORY), bars))
+    return sections
+
+
 def embed(sizes: Sizes) -> list[Section]:
     """Embedding R8, then what low precision costs the features."""
     rows = ("--rows", str(sizes.embed_rows))
@@ -176,6 +207,9 @@ def finetune(sizes: Sizes) -> list[Section]:
 
 SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "first-embedding": first_embedding,
+    "first-token": first_token,
+    "tokenising": tokenising,
+    "generation": generation,
     "embed": embed,
     "probing": probing,
     "step": step,

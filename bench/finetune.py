@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.assets import fetch_assets
+from bench.bert_base import bert_base_directory
 from bench.data import Documents, read_r8
 from bench.finetune_side import make_side
 from bench.machine import peak_rss_mb
@@ -51,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", choices=VARIANTS, required=True)
     parser.add_argument("--probing", action="store_true", help="train the classifier only, for five epochs")
+    parser.add_argument("--base", action="store_true", help="a BERT of 12 layers, width 768, in place of MiniLM")
     parser.add_argument("--rows", type=int, default=512, help="training documents (default: %(default)s)")
     parser.add_argument("--test-rows", type=int, help="also report the accuracy on so many test documents")
     options = parser.parse_args()
@@ -58,7 +60,8 @@ def main() -> None:
     train = read_r8(assets.r8, "train").sample(options.rows, seed=0)
     test = None if options.test_rows is None else read_r8(assets.r8, "test").sample(options.test_rows, seed=0)
     settings = PROBING if options.probing else Settings()
-    emit(lambda: finetune(options.side, assets.model, train, test, settings))
+    model = bert_base_directory() if options.base else assets.model
+    emit(lambda: finetune(options.side, model, train, test, settings))
 
 
 if __name__ == "__main__":

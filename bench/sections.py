@@ -205,6 +205,23 @@ def finetune(sizes: Sizes) -> list[Section]:
     return [Section("Fine-tuning MiniLM on R8, one epoch", "finetune", sides, (TOKENS, MEMORY, SECONDS), bars)]
 
 
+def finetune_base(sizes: Sizes) -> list[Section]:
+    """What fine-tuning a BERT-base takes: its weights say nothing, so its speed and memory alone are looked at."""
+    rows = str(min(sizes.rows, 64))
+    sides = tuple(
+        Side(name, ("--side", name, "--base", "--rows", rows), variant.library == "warmstart")
+        for name, variant in VARIANTS.items()
+    )
+    pairs = (
+        ("warmstart", "trainer"),
+        ("warmstart-f32", "trainer"),
+        ("warmstart-f32", "trainer-length-grouped"),
+        ("warmstart", "trainer-length-grouped-bf16"),
+    )
+    bars = tuple(Bar(MEMORY.key, ours, peer, "<=", 0.6) for ours, peer in pairs)
+    return [Section("Fine-tuning BERT 12x768 on R8", "finetune", sides, (MEMORY, TOKENS), bars, rounds=1)]
+
+
 SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "first-embedding": first_embedding,
     "first-token": first_token,
@@ -215,4 +232,5 @@ SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "step": step,
     "families": families,
     "finetune": finetune,
+    "finetune-base": finetune_base,
 }

@@ -15,7 +15,7 @@ use crate::compute::{
     rows_and_columns, sum_rows, values,
 };
 use crate::error::{Error, Result};
-use crate::product::{Format, Int8Weight, Lines, Output, Packed, Precision, product};
+use crate::product::{Format, Int8Weight, Lines, Output, Packed, Precision, Right, product};
 
 /// What follows the map.
 #[derive(Clone, Copy, Default)]
@@ -69,7 +69,7 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
         let weight = Packed::new(map.part.rows(&weight), precision);
         let ending = Ending::new(map, &then, keep.then(|| pre.shared()))?;
         fill(result, [t, n], &|row, column, y: &mut [f32]| ending.finish(row, column, y), |out, finish| {
-            product(Lines::rows(&x, t, k), &weight, out, finish);
+            product(Lines::rows(&x, t, k), weight.whole(), out, finish);
         })
     };
     let through = then.activation().filter(|_| keep).map(|activation| (activation, pre));
@@ -190,7 +190,7 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
         let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
         match (weight, &x) {
             (FrozenWeight::Float(weight), x) => {
-                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight, out, finish))
+                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight.whole(), out, finish))
             }
             (FrozenWeight::Int8(weight), Operand::F32(x)) => {
                 fill(result, [t, n], &finish, |out, finish| weight.product(x, out, finish))
@@ -253,8 +253,9 @@ impl Op for Linear {
             for_chunks(&mut g, CHUNK, |start, g| dropout.mask(start, g));
         }
         if dx.wanted() {
-            let w = Packed::new(self.part.columns(&values(w)?), precision);
-            dx.write(|dx, add| product(Lines::rows(&g, t, n), &w, Output::new(dx, k, add), |_, _, _| {}));
+            let w = values(w)?;
+            let w = Right::new(self.part.columns(&w), precision);
+            dx.write(|dx, add| product(Lines::rows(&g, t, n), w.whole(), Output::new(dx, k, add), |_, _, _| {}));
         }
         if dw.wanted() {
             let x = operand(x)?;
@@ -287,7 +288,7 @@ impl Linear {
         let g = Lines::columns(g, n, t);
         let (rows, columns) = if self.part.input_major { (x, g) } else { (g, x) };
         let out = Output::new(&mut dw[start..], stride, add);
-        product(rows, &Packed::new(columns, self.precision), out, |_, _, _| {});
+        product(rows, Right::new(columns, self.precision).whole(), out, |_, _, _| {});
     }
 }
 

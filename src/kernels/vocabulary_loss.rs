@@ -21,7 +21,7 @@ use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{add_rows, add_to_rows, operand, rows_and_columns, sum_rows, tensor, uninit, values};
 use crate::error::{Error, Result};
-use crate::product::{Lines, Output, Packed, Precision, product};
+use crate::product::{Lines, Output, Packed, Precision, Right, product};
 
 /// Rows of a block of logits.
 const ROWS: usize = 1024;
@@ -187,7 +187,7 @@ fn logits(
 ) -> Vec<f32> {
     let (rows, [words, _]) = (hidden.len() / width, weight.shape());
     let mut z = uninit(rows * words);
-    product(Lines::rows(hidden, rows, width), weight, Output::new(&mut z, words, false), |row, column, z| {
+    product(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
         if let Some(bias) = bias {
             add_to_rows(z, &bias[column..][..z.len()]);
         }
@@ -245,9 +245,9 @@ struct Sums {
 
 impl VocabularyLoss {
     /// Compute all blocks again, and the gradients from them; that of the weight is `dw`, to be added to where it says so.
-    fn pass(
+    fn pass<'r>(
         &self,
-        rows: &Rows,
+        rows: &'r Rows,
         weight: &[f32],
         bias: Option<&[f32]>,
         scale: f32,
@@ -255,13 +255,13 @@ impl VocabularyLoss {
         mut dw: Option<(&mut [f32], bool)>,
     ) {
         let d = rows.width;
-        let columns = |hidden: &[f32]| Packed::new(Lines::columns(hidden, d, hidden.len() / d), self.precision);
-        let packed_hidden: Vec<Packed> =
-            if dw.is_some() { rows.blocks().map(|(_, hidden)| columns(hidden)).collect() } else { Vec::new() };
+        let columns =
+            |(_, hidden): (usize, &'r [f32])| Right::new(Lines::columns(hidden, d, hidden.len() / d), self.precision);
+        let hidden_columns: Vec<Right> = if dw.is_some() { rows.blocks().map(columns).collect() } else { Vec::new() };
         for words in blocks_of_words(&self.part) {
             let (first, n) = (words.outputs.start, words.outputs.len());
             let packed = Packed::new(words.rows(weight), self.precision);
-            let transposed = sums.hidden.is_some().then(|| Packed::new(words.columns(weight), self.precision));
+            let transposed = sums.hidden.is_some().then(|| Right::new(words.columns(weight), self.precision));
             let bias = bias.map(|bias| &bias[words.outputs.clone()]);
             for (i, (start, hidden)) in rows.blocks().enumerate() {
                 let g = logits(hidden, d, &packed, bias, |row, column, z| {
@@ -274,11 +274,11 @@ impl VocabularyLoss {
                 let count = g.len() / n;
                 if let (Some(dh), Some(transposed)) = (&mut sums.hidden, &transposed) {
                     let out = Output::new(&mut dh[start * d..][..hidden.len()], d, first > 0);
-                    product(Lines::rows(&g, count, n), transposed, out, |_, _, _| {});
+                    product(Lines::rows(&g, count, n), transposed.whole(), out, |_, _, _| {});
                 }
                 if let Some((dw, add)) = &mut dw {
                     let out = Output::new(&mut dw[first * d..][..n * d], d, *add || i > 0);
-                    product(Lines::columns(&g, n, count), &packed_hidden[i], out, |_, _, _| {});
+                    product(Lines::columns(&g, n, count), hidden_columns[i].whole(), out, |_, _, _| {});
                 }
                 if let Some(db) = &mut sums.bias {
                     let (db, sum) = (&mut db[words.outputs.clone()], sum_rows(&g, n));

@@ -45,7 +45,7 @@ impl Int8Weight {
         let m = a.len() / self.depth.max(1);
         let (rows, scales) = quantise(a, self.depth, unit, SHIFT);
         let lines = Lines::rows(&rows, m, row_units(self.depth, unit));
-        product(lines, &self.packed, out, |row, column, values| {
+        product(lines, self.packed.whole(), out, |row, column, values| {
             let at = column..column + values.len();
             rescale(values, scales[row], &self.scales[at.clone()], &self.surplus[at]);
             finish(row, column, values);

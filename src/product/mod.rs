@@ -7,27 +7,30 @@
 
 mod int8;
 mod number;
+mod output;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
+mod right;
 #[cfg(test)]
 mod tests;
 mod tile;
 
 use std::cell::RefCell;
-use std::marker::PhantomData;
-use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::compute::simd::vectorised;
 use number::Unit;
-use pack::{DEPTH, Panels, ROWS, Vector};
-use tile::Tile;
+use pack::{Panels, ROWS, Vector};
+use tile::{Panel, Tile};
 
 pub use int8::Int8Weight;
 pub use number::{Format, Precision};
+pub(crate) use output::Output;
 pub(crate) use pack::{COLUMNS, Lines};
+pub use right::Packed;
+pub(crate) use right::{Part, Right};
 
 /// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
 pub(crate) const TASK_ROWS: usize = 4 * ROWS;
@@ -35,105 +38,6 @@ pub(crate) const TASK_ROWS: usize = 4 * ROWS;
 const GROUP: usize = 8 * COLUMNS;
 /// Multiplications below which a product is not worth other threads.
 const SMALL: usize = 1 << 20;
-
-/// A packed right operand `B`.
-pub struct Packed(Panels);
-
-impl Packed {
-    /// Pack `B`, given as its columns.
-    pub(crate) fn new(columns: Lines, precision: Precision) -> Self {
-        Self::with_unit(columns, Unit::of(precision), Vec::new())
-    }
-
-    /// The same on this thread alone.
-    pub(crate) fn new_here(columns: Lines, precision: Precision) -> Self {
-        Self(Panels::pack_here(columns, COLUMNS, Unit::of(precision), Vec::new()))
-    }
-
-    fn with_unit(columns: Lines, unit: Unit, memory: Vec<Vector>) -> Self {
-        Self(Panels::pack(columns, COLUMNS, unit, memory))
-    }
-
-    /// Columns and depth.
-    pub(crate) fn shape(&self) -> [usize; 2] {
-        [self.0.count, self.0.depth]
-    }
-
-    pub(crate) fn whole(&self) -> Part<'_> {
-        Part { panels: &self.0, columns: 0..self.0.count, depth: 0..self.0.depth }
-    }
-
-    /// A range of columns, which begins with a panel.
-    pub(crate) fn columns(&self, columns: Range<usize>) -> Part<'_> {
-        assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= self.0.count, "{columns:?} are no panels");
-        Part { columns, ..self.whole() }
-    }
-
-    /// A range of depth, which begins and ends with a unit: the last one may be cut short by the end of the depth alone.
-    pub(crate) fn depths(&self, depth: Range<usize>) -> Part<'_> {
-        let whole = |d: usize| d.is_multiple_of(self.0.unit.depth()) || d == self.0.depth;
-        assert!(whole(depth.start) && whole(depth.end) && depth.end <= self.0.depth, "{depth:?} are no units");
-        Part { depth, ..self.whole() }
-    }
-}
-
-/// A packed right operand, or a part of it.
-#[derive(Clone)]
-pub(crate) struct Part<'a> {
-    panels: &'a Panels,
-    columns: Range<usize>,
-    depth: Range<usize>,
-}
-
-impl Part<'_> {
-    /// What there is of each range of depth that was packed together, in units. A depth of 0 is one without units.
-    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
-        let depth = self.panels.unit.depth();
-        let (start, end) = (self.depth.start / depth, self.depth.end.div_ceil(depth));
-        let first = start / DEPTH * DEPTH;
-        (first..end.max(first + 1)).step_by(DEPTH).map(move |range| range.max(start)..end.min(range + DEPTH))
-    }
-}
-
-/// Where a product goes: `C`, row-major with `stride` from row to row.
-pub(crate) struct Output<'a> {
-    /// Null where `C` is not kept.
-    values: *mut f32,
-    len: usize,
-    stride: usize,
-    /// Add to what is there; else overwrite.
-    add: bool,
-    lifetime: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: tasks write to parts of `C` that have nothing in common.
-unsafe impl Sync for Output<'_> {}
-
-impl<'a> Output<'a> {
-    /// Into `values`.
-    pub fn new(values: &'a mut [f32], stride: usize, add: bool) -> Self {
-        Self { values: values.as_mut_ptr(), len: values.len(), stride, add, lifetime: PhantomData }
-    }
-
-    /// Into memory of which others hold the columns between the rows of `C`.
-    ///
-    /// # Safety
-    ///
-    /// The rows of `C` lie within one allocation that outlives this, and nobody else touches them.
-    pub unsafe fn from_raw(values: *mut f32, stride: usize, add: bool) -> Self {
-        Self { values, len: usize::MAX, stride, add, lifetime: PhantomData }
-    }
-
-    /// Nowhere: whoever finishes the rows takes the values along.
-    pub fn lent() -> Self {
-        Self { values: std::ptr::null_mut(), len: usize::MAX, stride: 0, add: false, lifetime: PhantomData }
-    }
-
-    /// The value at `row` and `column`.
-    fn at(&self, row: usize, column: usize) -> *mut f32 {
-        self.values.wrapping_add(row * self.stride + column)
-    }
-}
 
 thread_local! {
     /// Memory of a packed block of `A`.
@@ -144,8 +48,7 @@ thread_local! {
 
 /// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
 /// begins at `column`, when it is complete.
-pub(crate) fn product(rows: Lines, b: &Packed, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
-    let b = b.whole();
+pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
     let columns = b.columns.len();
     check(&rows, &b, &out);
     let grid = Grid::new(rows.count, columns, rows.depth);
@@ -184,7 +87,7 @@ fn block(
     (left, right): (usize, usize),
     finish: &impl Fn(usize, usize, &mut [f32]),
 ) {
-    let (height, packed) = ((rows.count - row).min(TASK_ROWS), b.panels);
+    let height = (rows.count - row).min(TASK_ROWS);
     let mut lent = Vec::new();
     let own;
     let out = if out.values.is_null() {
@@ -201,25 +104,31 @@ fn block(
     };
     let mut memory = LEFT.take();
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
-    let (unit, first_panel) = (packed.unit, b.columns.start / COLUMNS);
+    let unit = b.unit();
+    let in_place = if unit == Unit::F32 && rows.can_stay() { height / ROWS * ROWS } else { 0 };
     // Depth 0 is a sum without terms.
     let mut begun = false;
     for units in b.ranges() {
         let depth = units.start * unit.depth() - b.depth.start;
-        let a = Panels::pack_here(rows.block(row, height, depth, units.len() * unit.depth()), ROWS, unit, memory);
+        let lines = rows.block(row, height, depth, units.len() * unit.depth());
+        let packed = Panels::pack_here(lines.block(in_place, height - in_place, 0, lines.depth), ROWS, unit, memory);
         // A panel of `A` stays in the first cache, a few of `B` in the second.
         for group in (left..right).step_by(GROUP) {
             for i in (0..height).step_by(ROWS) {
+                let panel = if i < in_place {
+                    Panel::in_place(&lines, i, 0..units.len())
+                } else {
+                    packed.panel((i - in_place) / ROWS, 0..units.len())
+                };
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
-                    let panel = packed.panel(first_panel + j / COLUMNS, units.clone());
-                    tile::multiply(unit, a.panel(i / ROWS, 0..units.len()), panel, &mut tile);
+                    tile::multiply(unit, units.len(), panel, b.panel(j, units.clone()), &mut tile);
                     let size = (ROWS.min(height - i), COLUMNS.min(right - j));
                     // SAFETY: the tile lies within `C`, and no other task has it.
                     unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || begun) };
                 }
             }
         }
-        memory = a.memory;
+        memory = packed.memory;
         begun = true;
     }
     LEFT.set(memory);

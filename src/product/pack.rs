@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::number::Unit;
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
+use super::tile::Panel;
 #[cfg(target_arch = "x86_64")]
 use crate::compute::simd::{Level, level};
 use crate::compute::{Elements, bf16_bits};
@@ -24,6 +25,8 @@ pub(super) const SPARE: usize = 16;
 
 /// Units of depth that are multiplied before `C` is touched.
 pub(super) const DEPTH: usize = 256;
+/// Bytes after which the sets of a first-level cache repeat.
+const CACHE_WAY: usize = 4096;
 /// Panels of a range of depth that one task packs.
 const TASK_PANELS: usize = 8;
 /// Values below which a copy is not worth other threads.
@@ -65,6 +68,19 @@ impl<'a> Lines<'a> {
             depth: len.min(self.depth - depth),
             ..*self
         }
+    }
+
+    /// Values of f32 of which those of a depth lie beside each other: the innermost loop can read them where they are.
+    pub(super) fn lie_beside_each_other(&self) -> bool {
+        self.line_stride == 1 && matches!(self.values, Elements::F32(_))
+    }
+
+    /// True if the innermost loop can read these rows of `A` where they are: f32, beside each other, or in rows of which no
+    /// more than four begin in the same set of a first-level cache, whose sets repeat after [`CACHE_WAY`].
+    pub(super) fn can_stay(&self) -> bool {
+        let distance = self.line_stride * size_of::<f32>();
+        let apart = self.depth_stride == 1 && 4 * CACHE_WAY.min(1 << distance.trailing_zeros().min(31)) <= CACHE_WAY;
+        matches!(self.values, Elements::F32(_)) && (self.line_stride == 1 || apart)
     }
 
     /// The last value lies within the slice.
@@ -149,15 +165,19 @@ impl Panels {
         pieces
     }
 
-    /// Units of panel `i`, which lie in one range of depth.
-    pub fn panel(&self, i: usize, units: Range<usize>) -> &[u32] {
+    /// Panel `i` of these units, which lie in one range of depth.
+    pub fn panel(&self, i: usize, units: Range<usize>) -> Panel<'_> {
         let first = units.start / DEPTH * DEPTH;
         let before = first / DEPTH * panel_vectors(DEPTH, self.width) * self.count.div_ceil(self.width);
         let vectors = panel_vectors(DEPTH.min(self.units - first), self.width);
         let panel = &self.memory[before + i * vectors..][..vectors];
         // SAFETY: a Vector is 16 units.
         let panel = unsafe { std::slice::from_raw_parts(panel.as_ptr().cast::<u32>(), vectors * 16) };
-        &panel[(units.start - first) * self.width..][..units.len() * self.width]
+        Panel {
+            units: &panel[(units.start - first) * self.width..][..units.len() * self.width],
+            stride: self.width,
+            line_stride: 1,
+        }
     }
 }
 

@@ -1,50 +1,88 @@
 //! The innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, once for each kind of processor.
 
+use std::ops::Range;
+
 use super::number::Unit;
-use super::pack::{COLUMNS, ROWS};
+use super::pack::{COLUMNS, Lines, ROWS};
+use crate::compute::Elements;
 use crate::compute::simd::{Level, level};
 
 /// A tile of `C`, row-major.
 pub(super) type Tile = [[f32; COLUMNS]; ROWS];
 
-/// The sum over depth of the products of `a [units, ROWS]` and `b [units, COLUMNS]`.
-pub(super) fn multiply(unit: Unit, a: &[u32], b: &[u32], tile: &mut Tile) {
-    debug_assert!(a.len() / ROWS == b.len() / COLUMNS);
+/// Lines of an operand, where they are packed or lie by themselves: one stride is 1.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a> {
+    pub units: &'a [u32],
+    /// From one unit of depth to the next.
+    pub stride: usize,
+    /// From one line to the next.
+    pub line_stride: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Those from `first` on of f32 lines.
+    pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
+        let Elements::F32(values) = lines.values else { return Self { units: &[], stride: 0, line_stride: 0 } };
+        let start = (units.start * lines.depth_stride + first * lines.line_stride).min(values.len());
+        let units = bytemuck::cast_slice(&values[start..]);
+        Self { units, stride: lines.depth_stride, line_stride: lines.line_stride }
+    }
+
+    /// True if there are `lines` lines of so many units of depth.
+    fn holds(&self, units: usize, lines: usize) -> bool {
+        units == 0 || (units - 1) * self.stride + (lines - 1) * self.line_stride < self.units.len()
+    }
+}
+
+/// The sum over so many units of depth of the products of `a`, [`ROWS`] lines, and `b`, [`COLUMNS`] of line stride 1.
+pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    assert!(a.holds(units, ROWS) && b.holds(units, COLUMNS) && b.line_stride == 1, "a panel is too short");
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: `level` found these instructions on this processor.
         match (unit, level()) {
-            (Unit::I8Quad, _) => return unsafe { avx512::int8(a, b, tile) },
-            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16(a, b, tile) },
-            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32(a, b, tile) },
-            (_, Level::Avx2) => return unsafe { avx2(a, b, tile) },
+            (Unit::I8Quad, _) => return unsafe { avx512::int8(units, a, b, tile) },
+            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16(units, a, b, tile) },
+            (_, Level::Avx512 | Level::Avx512Bf16) if a.line_stride > 1 => {
+                return unsafe { avx512::f32_of_rows(units, a, b, tile) };
+            }
+            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32(units, a, b, tile) },
+            (_, Level::Avx2) => return unsafe { avx2(units, a, b, tile) },
             (_, Level::Baseline) => {}
         }
     }
-    portable::<4, 8>(a, b, tile, |a, b, sum| sum + a * b);
+    portable::<4, 8>(units, a, b, tile, |a, b, sum| sum + a * b);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 // A closure has this function's instructions; the method by its name would be a call of the library's.
 #[allow(clippy::redundant_closure_for_method_calls)]
-fn avx2(a: &[u32], b: &[u32], tile: &mut Tile) {
-    portable::<5, 16>(a, b, tile, |a, b, sum| a.mul_add(b, sum));
+fn avx2(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    portable::<5, 16>(units, a, b, tile, |a, b, sum| a.mul_add(b, sum));
 }
 
 /// In pieces of `R` rows and `C` columns, so many that their sums fit the registers.
 #[inline(always)]
-fn portable<const R: usize, const C: usize>(a: &[u32], b: &[u32], tile: &mut Tile, fma: impl Fn(f32, f32, f32) -> f32) {
+fn portable<const R: usize, const C: usize>(
+    units: usize,
+    a: Panel,
+    b: Panel,
+    tile: &mut Tile,
+    fma: impl Fn(f32, f32, f32) -> f32,
+) {
     for row in (0..ROWS).step_by(R) {
         for column in (0..COLUMNS).step_by(C) {
             let mut sums = [[0f32; C]; R];
-            for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
+            for unit in 0..units {
                 // The last piece may begin before `row`: it must lie within the tile.
-                let a = &a[row.min(ROWS - R)..][..R];
-                let b = &b[column..][..C];
-                for (sums, a) in sums.iter_mut().zip(a) {
+                let (first, lines) = (row.min(ROWS - R), &a.units[unit * a.stride..]);
+                let b = &b.units[unit * b.stride + column..][..C];
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let line = f32::from_bits(lines[(first + i) * a.line_stride]);
                     for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum = fma(f32::from_bits(*a), f32::from_bits(*b), *sum);
+                        *sum = fma(line, f32::from_bits(*b), *sum);
                     }
                 }
             }
@@ -63,51 +101,87 @@ mod avx512 {
         _mm512_setzero_si512, _mm512_storeu_ps,
     };
 
-    use super::{COLUMNS, ROWS, Tile};
+    use super::{Panel, ROWS, Tile};
+
+    /// `$product(sum, a, b)` of each pair of vectors, for so many units.
+    macro_rules! tile {
+        ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
+            let mut sums = [[$zero; 2]; ROWS];
+            let (mut a, mut b) = ($a.units.as_ptr(), $b.units.as_ptr());
+            for _ in 0..$units {
+                // SAFETY: `multiply` checked that there are so many units, each of `ROWS` and of two vectors.
+                let (lines, vectors) =
+                    unsafe { (&*a.cast::<[u32; ROWS]>(), [$load(b.cast()), $load(b.add(16).cast())]) };
+                for (sums, line) in sums.iter_mut().zip(lines) {
+                    let line = $set(*line);
+                    sums[0] = $product(sums[0], line, vectors[0]);
+                    sums[1] = $product(sums[1], line, vectors[1]);
+                }
+                (a, b) = (a.wrapping_add($a.stride), b.wrapping_add($b.stride));
+            }
+            sums
+        }};
+    }
 
     #[target_feature(enable = "avx512f")]
-    pub fn f32(a: &[u32], b: &[u32], tile: &mut Tile) {
+    pub fn f32(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let sums = tile!(
+            units,
+            a,
+            b,
+            _mm512_setzero_ps(),
+            |from| _mm512_loadu_ps(from),
+            |a| _mm512_set1_ps(f32::from_bits(a)),
+            |sum, a, b| _mm512_fmadd_ps(a, b, sum)
+        );
+        store(&sums, tile);
+    }
+
+    /// As [`f32`] of rows of `A`, each of which goes on by itself.
+    #[target_feature(enable = "avx512f")]
+    pub fn f32_of_rows(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let rows: [*const u32; ROWS] = std::array::from_fn(|i| a.units.as_ptr().wrapping_add(i * a.line_stride));
+        let mut vectors = b.units.as_ptr();
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
-            // SAFETY: `b` holds two vectors.
-            let b = unsafe { [_mm512_loadu_ps(b.as_ptr().cast()), _mm512_loadu_ps(b.as_ptr().add(16).cast())] };
-            for (sums, a) in sums.iter_mut().zip(a) {
-                let a = _mm512_set1_ps(f32::from_bits(*a));
-                sums[0] = _mm512_fmadd_ps(a, b[0], sums[0]);
-                sums[1] = _mm512_fmadd_ps(a, b[1], sums[1]);
+        for unit in 0..units {
+            // SAFETY: `multiply` checked that there are so many units, each of two vectors.
+            let pair = unsafe { [_mm512_loadu_ps(vectors.cast()), _mm512_loadu_ps(vectors.add(16).cast())] };
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                // SAFETY: as above, in each of `ROWS` rows.
+                let line = _mm512_set1_ps(unsafe { *row.add(unit).cast() });
+                sums[0] = _mm512_fmadd_ps(line, pair[0], sums[0]);
+                sums[1] = _mm512_fmadd_ps(line, pair[1], sums[1]);
             }
+            vectors = vectors.wrapping_add(b.stride);
         }
         store(&sums, tile);
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16(a: &[u32], b: &[u32], tile: &mut Tile) {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-        for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
-            // SAFETY: `b` holds two vectors.
-            let b = unsafe { [_mm512_loadu_si512(b.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().add(16).cast())] };
-            let b = b.map(pairs);
-            for (sums, a) in sums.iter_mut().zip(a) {
-                let a = pairs(_mm512_set1_epi32(*a as i32));
-                sums[0] = _mm512_dpbf16_ps(sums[0], a, b[0]);
-                sums[1] = _mm512_dpbf16_ps(sums[1], a, b[1]);
-            }
-        }
+    pub fn bf16(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let sums = tile!(
+            units,
+            a,
+            b,
+            _mm512_setzero_ps(),
+            |from| pairs(_mm512_loadu_si512(from)),
+            |a| pairs(_mm512_set1_epi32(a as i32)),
+            |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
+        );
         store(&sums, tile);
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn int8(a: &[u32], b: &[u32], tile: &mut Tile) {
-        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
-        for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
-            // SAFETY: `b` holds two vectors.
-            let b = unsafe { [_mm512_loadu_si512(b.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().add(16).cast())] };
-            for (sums, a) in sums.iter_mut().zip(a) {
-                let a = _mm512_set1_epi32(*a as i32);
-                sums[0] = _mm512_dpbusd_epi32(sums[0], a, b[0]);
-                sums[1] = _mm512_dpbusd_epi32(sums[1], a, b[1]);
-            }
-        }
+    pub fn int8(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let sums = tile!(
+            units,
+            a,
+            b,
+            _mm512_setzero_si512(),
+            |from| _mm512_loadu_si512(from),
+            |a| _mm512_set1_epi32(a as i32),
+            |sum, a, b| _mm512_dpbusd_epi32(sum, a, b)
+        );
         let mut rounded = [[_mm512_setzero_ps(); 2]; ROWS];
         for (rounded, sums) in rounded.iter_mut().zip(sums) {
             *rounded = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];

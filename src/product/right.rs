@@ -1,0 +1,116 @@
+//! The right operand `B` of a product: packed, or read where it lies.
+
+use std::ops::Range;
+
+use super::number::{Precision, Unit};
+use super::pack::{COLUMNS, DEPTH, Lines, Panels, Vector};
+use super::tile::Panel;
+
+/// A right operand `B`, packed.
+pub struct Packed(pub(super) Panels);
+
+impl Packed {
+    /// Pack `B`, given as its columns.
+    pub(crate) fn new(columns: Lines, precision: Precision) -> Self {
+        Self::with_unit(columns, Unit::of(precision), Vec::new())
+    }
+
+    /// The same on this thread alone.
+    pub(crate) fn new_here(columns: Lines, precision: Precision) -> Self {
+        Self(Panels::pack_here(columns, COLUMNS, Unit::of(precision), Vec::new()))
+    }
+
+    pub(super) fn with_unit(columns: Lines, unit: Unit, memory: Vec<Vector>) -> Self {
+        Self(Panels::pack(columns, COLUMNS, unit, memory))
+    }
+
+    /// Columns and depth.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.0.count, self.0.depth]
+    }
+
+    pub(crate) fn whole(&self) -> Part<'_> {
+        Part { source: Source::Packed(&self.0), columns: 0..self.0.count, depth: 0..self.0.depth }
+    }
+
+    /// A range of columns, which begins with a panel.
+    pub(crate) fn columns(&self, columns: Range<usize>) -> Part<'_> {
+        assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= self.0.count, "{columns:?} are no panels");
+        Part { columns, ..self.whole() }
+    }
+
+    /// A range of depth, which begins and ends with a unit: the last one may be cut short by the end of the depth alone.
+    pub(crate) fn depths(&self, depth: Range<usize>) -> Part<'_> {
+        let whole = |d: usize| d.is_multiple_of(self.0.unit.depth()) || d == self.0.depth;
+        assert!(whole(depth.start) && whole(depth.end) && depth.end <= self.0.depth, "{depth:?} are no units");
+        Part { depth, ..self.whole() }
+    }
+}
+
+/// A right operand `B` of one product: packed, or read where it lies.
+pub(crate) enum Right<'a> {
+    Packed(Packed),
+    InPlace(Lines<'a>),
+}
+
+impl<'a> Right<'a> {
+    /// `B`, given as its columns. Rows of f32 that whole panels cut without a rest need no packing: the innermost loop reads
+    /// two vectors of each, wherever the next begins.
+    pub fn new(columns: Lines<'a>, precision: Precision) -> Self {
+        let whole = columns.lie_beside_each_other() && columns.count.is_multiple_of(COLUMNS);
+        if whole && Unit::of(precision) == Unit::F32 {
+            assert!(columns.is_within(), "lines reach beyond their values");
+            return Self::InPlace(columns);
+        }
+        Self::Packed(Packed::new(columns, precision))
+    }
+
+    pub fn whole(&self) -> Part<'_> {
+        match self {
+            Self::Packed(packed) => packed.whole(),
+            Self::InPlace(lines) => {
+                Part { source: Source::InPlace(*lines), columns: 0..lines.count, depth: 0..lines.depth }
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Source<'a> {
+    Packed(&'a Panels),
+    InPlace(Lines<'a>),
+}
+
+/// A right operand, or a part of it.
+#[derive(Clone)]
+pub(crate) struct Part<'a> {
+    source: Source<'a>,
+    pub(super) columns: Range<usize>,
+    pub(super) depth: Range<usize>,
+}
+
+impl Part<'_> {
+    pub(super) fn unit(&self) -> Unit {
+        match self.source {
+            Source::Packed(panels) => panels.unit,
+            Source::InPlace(_) => Unit::F32,
+        }
+    }
+
+    /// The panel that begins at `column` of the part, of these units.
+    pub(super) fn panel(&self, column: usize, units: Range<usize>) -> Panel<'_> {
+        let column = self.columns.start + column;
+        match self.source {
+            Source::Packed(panels) => panels.panel(column / COLUMNS, units),
+            Source::InPlace(lines) => Panel::in_place(&lines, column, units),
+        }
+    }
+
+    /// What there is of each range of depth that was packed together, in units. A depth of 0 is one without units.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let depth = self.unit().depth();
+        let (start, end) = (self.depth.start / depth, self.depth.end.div_ceil(depth));
+        let first = start / DEPTH * DEPTH;
+        (first..end.max(first + 1)).step_by(DEPTH).map(move |range| range.max(start)..end.min(range + DEPTH))
+    }
+}

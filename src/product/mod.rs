@@ -7,6 +7,7 @@
 
 mod int8;
 mod number;
+mod once;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
@@ -27,6 +28,7 @@ use tile::Tile;
 
 pub use int8::Int8Weight;
 pub use number::{Format, Precision};
+pub(crate) use once::{FEW, product_once};
 pub(crate) use pack::{COLUMNS, Lines};
 
 /// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
@@ -129,6 +131,12 @@ impl<'a> Output<'a> {
         Self { values: std::ptr::null_mut(), len: usize::MAX, stride: 0, add: false, lifetime: PhantomData }
     }
 
+    /// The same from a column on.
+    fn at_column(&self, column: usize) -> Output<'_> {
+        let values = if self.values.is_null() { self.values } else { self.at(0, column) };
+        Output { values, len: self.len - column, ..*self }
+    }
+
     /// The value at `row` and `column`.
     fn at(&self, row: usize, column: usize) -> *mut f32 {
         self.values.wrapping_add(row * self.stride + column)
@@ -212,8 +220,8 @@ fn block(
             for i in (0..height).step_by(ROWS) {
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
                     let panel = packed.panel(first_panel + j / COLUMNS, units.clone());
-                    tile::multiply(unit, a.panel(i / ROWS, 0..units.len()), panel, &mut tile);
                     let size = (ROWS.min(height - i), COLUMNS.min(right - j));
+                    tile::multiply(unit, a.panel(i / ROWS, 0..units.len()), panel, size.0, &mut tile);
                     // SAFETY: the tile lies within `C`, and no other task has it.
                     unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || begun) };
                 }

@@ -7,16 +7,26 @@ use crate::compute::simd::{Level, level};
 /// A tile of `C`, row-major.
 pub(super) type Tile = [[f32; COLUMNS]; ROWS];
 
-/// The sum over depth of the products of `a [units, ROWS]` and `b [units, COLUMNS]`.
-pub(super) fn multiply(unit: Unit, a: &[u32], b: &[u32], tile: &mut Tile) {
-    debug_assert!(a.len() / ROWS == b.len() / COLUMNS);
+/// The sum over depth of the products of `a [units, ROWS]` and `b [units, COLUMNS]`, of which `rows` are wanted. What is not
+/// wanted may be computed too.
+pub(super) fn multiply(unit: Unit, a: &[u32], b: &[u32], rows: usize, tile: &mut Tile) {
+    debug_assert!(a.len() / ROWS == b.len() / COLUMNS && rows <= ROWS);
+    match rows {
+        // So few that `b` comes from memory: what is not computed does not delay its loads.
+        ..=4 => multiply_rows::<4>(unit, a, b, tile),
+        _ => multiply_rows::<ROWS>(unit, a, b, tile),
+    }
+}
+
+/// The first `R` rows of a tile.
+fn multiply_rows<const R: usize>(unit: Unit, a: &[u32], b: &[u32], tile: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: `level` found these instructions on this processor.
         match (unit, level()) {
-            (Unit::I8Quad, _) => return unsafe { avx512::int8(a, b, tile) },
-            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16(a, b, tile) },
-            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32(a, b, tile) },
+            (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(a, b, tile) },
+            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16::<R>(a, b, tile) },
+            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32::<R>(a, b, tile) },
             (_, Level::Avx2) => return unsafe { avx2(a, b, tile) },
             (_, Level::Baseline) => {}
         }
@@ -66,8 +76,8 @@ mod avx512 {
     use super::{COLUMNS, ROWS, Tile};
 
     #[target_feature(enable = "avx512f")]
-    pub fn f32(a: &[u32], b: &[u32], tile: &mut Tile) {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    pub fn f32<const R: usize>(a: &[u32], b: &[u32], tile: &mut Tile) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
         for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
             // SAFETY: `b` holds two vectors.
             let b = unsafe { [_mm512_loadu_ps(b.as_ptr().cast()), _mm512_loadu_ps(b.as_ptr().add(16).cast())] };
@@ -81,8 +91,8 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16(a: &[u32], b: &[u32], tile: &mut Tile) {
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    pub fn bf16<const R: usize>(a: &[u32], b: &[u32], tile: &mut Tile) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
         for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
             // SAFETY: `b` holds two vectors.
             let b = unsafe { [_mm512_loadu_si512(b.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().add(16).cast())] };
@@ -97,8 +107,8 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn int8(a: &[u32], b: &[u32], tile: &mut Tile) {
-        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+    pub fn int8<const R: usize>(a: &[u32], b: &[u32], tile: &mut Tile) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; R];
         for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(COLUMNS)) {
             // SAFETY: `b` holds two vectors.
             let b = unsafe { [_mm512_loadu_si512(b.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().add(16).cast())] };
@@ -108,7 +118,7 @@ mod avx512 {
                 sums[1] = _mm512_dpbusd_epi32(sums[1], a, b[1]);
             }
         }
-        let mut rounded = [[_mm512_setzero_ps(); 2]; ROWS];
+        let mut rounded = [[_mm512_setzero_ps(); 2]; R];
         for (rounded, sums) in rounded.iter_mut().zip(sums) {
             *rounded = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];
         }
@@ -121,7 +131,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn store(sums: &[[__m512; 2]; ROWS], tile: &mut Tile) {
+    fn store(sums: &[[__m512; 2]], tile: &mut Tile) {
         for (row, sums) in tile.iter_mut().zip(sums) {
             // SAFETY: a row holds two vectors.
             unsafe {

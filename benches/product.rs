@@ -13,7 +13,8 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
 use warmstart::kernels::affine::Affine;
-use warmstart::kernels::linear::{Frozen, Then, frozen_linear};
+use warmstart::kernels::frozen::{Frozen, frozen_linear};
+use warmstart::kernels::linear::Then;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -43,7 +44,7 @@ impl Case {
         let (x, weight) = (random(1, (m, k))?, random(2, (n, k))?);
         let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         let operands = [x.to_dtype(dtype)?, weight.to_dtype(dtype)?];
-        let weight = Frozen::new(&Affine::new(&Value::constant(weight), None)?, precision)?;
+        let weight = Frozen::new(&Affine::new(&Value::constant(weight), None)?, precision);
         let case = Self { x: Value::constant(x), weight, operands, flops: 2.0 * (m * k * n) as f64 };
         case.ours()?;
         Ok(case)

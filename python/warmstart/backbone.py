@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -379,7 +378,7 @@ def _configuration(config: Mapping[str, Any] | str | os.PathLike[str]) -> dict[s
     if not _is_name(config):
         values: dict[str, Any] = json.loads(_text(config))
         return values
-    bases = json.loads(files("warmstart").joinpath("base_configs.json").read_text(encoding="utf-8"))
+    bases = json.loads(Path(__file__).with_name("base_configs.json").read_text(encoding="utf-8"))
     if config not in bases:
         raise ValueError(f"model type {config!r} is not supported; supported: {', '.join(map(repr, bases))}")
     return dict(bases[config])

@@ -1,7 +1,5 @@
 //! Layers: an operation with its parameters, described once for making and for finding them.
 
-use std::sync::OnceLock;
-
 use super::config::Config;
 use super::family::Part;
 use super::parameters::{Init, Parameters, Spec};
@@ -10,7 +8,8 @@ use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::affine::Affine;
 use crate::kernels::dropout::Dropout;
-use crate::kernels::linear::{Frozen, Then, frozen_linear, linear};
+use crate::kernels::frozen::{Frozen, frozen_linear};
+use crate::kernels::linear::{Then, linear};
 use crate::kernels::norm::{self, norm, residual_norm};
 use crate::product::Format;
 
@@ -95,8 +94,8 @@ pub(crate) struct Linear {
     map: Affine,
     activation: Option<Activation>,
     format: Format,
-    /// The map, once a constant has met it and neither learns.
-    frozen: OnceLock<Frozen>,
+    /// The map while neither it nor what it meets learns.
+    frozen: Frozen,
 }
 
 impl Linear {
@@ -111,7 +110,9 @@ impl Linear {
         let affine = if map.input_major { Affine::input_major(weight, bias)? } else { Affine::new(weight, bias)? };
         let (n_out, (index, _)) = (map.shape[0], map.part);
         let map = affine.outputs(index * n_out..(index + 1) * n_out)?;
-        Ok(Self { map, activation, format: format.into(), frozen: OnceLock::new() })
+        let format = format.into();
+        let frozen = Frozen::new(&map, format.precision);
+        Ok(Self { map, activation, format, frozen })
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
@@ -133,13 +134,7 @@ impl Linear {
         if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
             return linear(x, &self.map, then, self.format);
         }
-        let frozen = if let Some(frozen) = self.frozen.get() {
-            frozen
-        } else {
-            let frozen = Frozen::new(&self.map, self.format.precision)?;
-            self.frozen.get_or_init(|| frozen)
-        };
-        frozen_linear(x, frozen, then, self.format.result)
+        frozen_linear(x, &self.frozen, then, self.format.result)
     }
 }
 

@@ -1,12 +1,13 @@
 //! A backbone as users hold it: configuration, parameters, tokenizer, and where they came from.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::config::Config;
 use super::embed::Pooling;
 use super::layers::Map;
 use super::parameters::{Parameters, Spec, initialise};
+use super::prepared::Prepared;
 use super::shards::{shards_in, stage_weights};
 use super::transformer::Transformer;
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
@@ -29,16 +30,7 @@ pub struct Backbone {
     pub report: Arc<LoadReport>,
     /// The directory, or what it was made from.
     pub source: String,
-    pub(super) encoder: EncoderCache,
-}
-
-/// The encoder last asked for: its weights are packed once.
-#[derive(Clone, Default)]
-pub(super) struct EncoderCache(Arc<Mutex<Option<Prepared>>>);
-
-struct Prepared {
-    precision: Precision,
-    encoder: Arc<Transformer>,
+    pub(super) encoder: Prepared<Transformer>,
 }
 
 impl Backbone {
@@ -149,7 +141,7 @@ impl Backbone {
             side_files: Arc::new(side_files),
             report: Arc::new(report),
             source,
-            encoder: EncoderCache::default(),
+            encoder: Prepared::default(),
         })
     }
 
@@ -214,21 +206,18 @@ impl Backbone {
 
     /// The encoder, which learns nothing, with products in `precision`.
     pub fn encoder(&self, precision: Precision) -> Result<Arc<Transformer>> {
-        let mut cache = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*cache {
-            Some(prepared) if prepared.precision == precision => Ok(prepared.encoder.clone()),
-            _ => {
-                let encoder = Arc::new(Transformer::load(&self.params, &self.config, precision)?);
-                *cache = Some(Prepared { precision, encoder: encoder.clone() });
-                Ok(encoder)
-            }
-        }
+        self.encoder.get(precision, || Transformer::load(&self.params, &self.config, precision))
+    }
+
+    /// Give up the encoder that is kept from one call to the next.
+    pub(crate) fn forget_encoder(&self) {
+        self.encoder.forget();
     }
 
     /// The same model with other parameters.
     #[must_use]
     pub fn with_params(&self, params: Parameters, report: LoadReport) -> Self {
-        Self { params, report: Arc::new(report), encoder: EncoderCache::default(), ..self.clone() }
+        Self { params, report: Arc::new(report), encoder: Prepared::default(), ..self.clone() }
     }
 
     /// Write a Hugging Face directory that `transformers.AutoModel` reads, with weight files of at most `max_shard_bytes`.

@@ -167,7 +167,7 @@ impl PyLanguageModel {
 #[pyfunction]
 pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyLanguageModel> {
     let (backbone, head) = run(py, || state.restore())?;
-    Ok(PyLanguageModel(LanguageModel { backbone, head }))
+    Ok(PyLanguageModel(LanguageModel::of(backbone, head)))
 }
 
 /// A backbone that tells which tokens its generator has replaced.

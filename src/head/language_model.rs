@@ -10,7 +10,8 @@ use super::layers::Head;
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Config, Context, LoadReport, Mode, Parameters, Spec, Transformer, initialise, same_values,
+    Backbone, Cache, Config, Context, LoadReport, Mode, Parameters, Prepared, Spec, Transformer, initialise,
+    same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
@@ -25,6 +26,7 @@ use crate::rng::{Key, Stream};
 pub struct LanguageModel {
     pub backbone: Backbone,
     pub head: Parameters,
+    network: Prepared<LanguageNetwork>,
 }
 
 /// Sequences, and what is asked of them.
@@ -38,17 +40,22 @@ pub struct LanguageBatch {
 }
 
 impl LanguageModel {
+    /// Of a backbone and the head's own parameters.
+    pub fn of(backbone: Backbone, head: Parameters) -> Self {
+        Self { backbone, head, network: Prepared::default() }
+    }
+
     /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
     pub fn from_pretrained(path: &Path) -> Result<Self> {
         let (backbone, head) = Backbone::from_pretrained_with(path, Self::head_specs)?;
-        Ok(Self { backbone, head })
+        Ok(Self::of(backbone, head))
     }
 
     /// A backbone with a head that begins anew, but for what it shares with the backbone.
     pub fn new(backbone: &Backbone, seed: u64) -> Result<Self> {
         let specs = Self::head_specs(&backbone.config);
         let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
-        Ok(Self { backbone: backbone.clone(), head: specs.iter().map(begin).collect::<Result<_>>()? })
+        Ok(Self::of(backbone.clone(), specs.iter().map(begin).collect::<Result<_>>()?))
     }
 
     /// The same model with other values of its parameters.
@@ -56,7 +63,7 @@ impl LanguageModel {
     pub fn with_params(&self, all: &Parameters) -> Self {
         let in_head = |name: &str| self.head.get(name).is_ok();
         let report = LoadReport { missing: Vec::new(), ..(*self.backbone.report).clone() };
-        Self { backbone: self.backbone.with_params(all.filter(|n| !in_head(n)), report), head: all.filter(in_head) }
+        Self::of(self.backbone.with_params(all.filter(|n| !in_head(n)), report), all.filter(in_head))
     }
 
     /// The parameters that the backbone does not have already.
@@ -72,9 +79,15 @@ impl LanguageModel {
         self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
     }
 
-    /// Encoder and head, which learn nothing, with products in `precision`.
-    pub fn network(&self, precision: Precision) -> Result<LanguageNetwork> {
-        LanguageNetwork::load(&self.params(), &self.backbone.config, precision)
+    /// Encoder and head, which learn nothing, with products in `precision`; kept for the next call.
+    pub fn network(&self, precision: Precision) -> Result<Arc<LanguageNetwork>> {
+        self.network.get(precision, || LanguageNetwork::load(&self.params(), &self.backbone.config, precision))
+    }
+
+    /// Give up what is kept from one call to the next.
+    pub(crate) fn forget_networks(&self) {
+        self.network.forget();
+        self.backbone.forget_encoder();
     }
 
     /// What a causal model expects after each text: the `n` likeliest tokens, ids and probabilities.
@@ -107,7 +120,7 @@ impl LanguageModel {
     pub fn load(dir: &Path) -> Result<(Self, String)> {
         let hint = "; this directory was not written by save(). Read it with LanguageModel.from_pretrained";
         let (backbone, head, metadata) = saving::load(dir, hint, Self::head_specs)?;
-        Ok((Self { backbone, head }, metadata))
+        Ok((Self::of(backbone, head), metadata))
     }
 }
 

@@ -11,11 +11,11 @@ use super::affine::{Affine, Part};
 use super::dropout::Dropout;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::{
-    Buffer, CHUNK, Operand, SharedBuffer, Storing, Values, add_rows, add_to_rows, for_chunks, operand,
-    rows_and_columns, sum_rows, values,
+    Buffer, CHUNK, SharedBuffer, Storing, Values, add_rows, add_to_rows, for_chunks, operand, rows_and_columns,
+    sum_rows, values,
 };
 use crate::error::{Error, Result};
-use crate::product::{Format, Int8Weight, Lines, Output, Packed, Precision, Right, product};
+use crate::product::{Format, Lines, Output, Packed, Precision, Right, product};
 
 /// What follows the map.
 #[derive(Clone, Copy, Default)]
@@ -34,7 +34,7 @@ impl From<Option<Activation>> for Then<'_> {
 }
 
 impl Then<'_> {
-    fn residual(&self) -> Option<&Value> {
+    pub(super) fn residual(&self) -> Option<&Value> {
         match self {
             Self::Add(residual, _) => Some(residual),
             _ => None,
@@ -79,7 +79,7 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
 }
 
 /// What is done to the rows of a product while they are in the cache.
-struct Ending<'a> {
+pub(super) struct Ending<'a> {
     columns: usize,
     bias: Option<Values<'a>>,
     first_bias: usize,
@@ -91,7 +91,7 @@ struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
+    pub(super) fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
         Ok(Self {
             columns: map.shape()[0],
             bias: map.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?,
@@ -104,7 +104,7 @@ impl<'a> Ending<'a> {
     }
 
     /// `y` is the piece of a row that begins at `column`.
-    fn finish(&self, row: usize, column: usize, y: &mut [f32]) {
+    pub(super) fn finish(&self, row: usize, column: usize, y: &mut [f32]) {
         let start = row * self.columns + column;
         if let Some(bias) = &self.bias {
             add_to_rows(y, &bias[self.first_bias + column..][..y.len()]);
@@ -127,10 +127,15 @@ impl<'a> Ending<'a> {
 }
 
 /// Finishes a piece of a row that begins at a row and column.
-type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
+pub(super) type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
 
 /// The `[t, n]` values that `product(out, finish)` makes, which takes them through `finish`.
-fn fill(storing: Storing, [t, n]: [usize; 2], finish: Finish, product: impl FnOnce(Output, Finish)) -> Buffer {
+pub(super) fn fill(
+    storing: Storing,
+    [t, n]: [usize; 2],
+    finish: Finish,
+    product: impl FnOnce(Output, Finish),
+) -> Buffer {
     let mut y = Buffer::uninit(storing, t * n);
     match &mut y {
         Buffer::F32(y) => product(Output::new(y, n, false), finish),
@@ -146,65 +151,8 @@ fn fill(storing: Storing, [t, n]: [usize; 2], finish: Finish, product: impl FnOn
     y
 }
 
-/// A map that does not change, its weight packed once.
-pub struct Frozen {
-    map: Affine,
-    weight: FrozenWeight,
-}
-
-enum FrozenWeight {
-    Float(Packed),
-    Int8(Int8Weight),
-}
-
-impl Frozen {
-    /// Pack the weight of `map` for products in `precision`.
-    pub fn new(map: &Affine, precision: Precision) -> Result<Self> {
-        let [n, k] = map.shape();
-        let values: &[f32] = &values(map.weight.tensor())?;
-        let weight = match precision {
-            Precision::Int8 if map.part.input_major => {
-                let (start, stride) = map.part.place();
-                let rows = (0..n).flat_map(|row| (0..k).map(move |column| values[start + column * stride + row]));
-                FrozenWeight::Int8(Int8Weight::new(&rows.collect::<Vec<f32>>(), n, k))
-            }
-            Precision::Int8 => FrozenWeight::Int8(Int8Weight::new(&values[map.part.place().0..][..n * k], n, k)),
-            _ => FrozenWeight::Float(Packed::new(map.part.rows(values), precision)),
-        };
-        Ok(Self { map: map.clone(), weight })
-    }
-}
-
-/// As [`linear`] where nothing learns: `x`, the residual and the bias must be constants, and `x` f32 for a product in int8.
-pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
-    let Frozen { map, weight } = frozen;
-    let [n, k] = map.shape();
-    let (t, shape) = output_shape(x, [n, k], &then)?;
-    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(then.residual()).collect();
-    if Value::differentiable(&inputs) {
-        return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
-    }
-    let y = {
-        let x = operand(x.tensor())?;
-        let ending = Ending::new(map, &then, None)?;
-        let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
-        match (weight, &x) {
-            (FrozenWeight::Float(weight), x) => {
-                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight.whole(), out, finish))
-            }
-            (FrozenWeight::Int8(weight), Operand::F32(x)) => {
-                fill(result, [t, n], &finish, |out, finish| weight.product(x, out, finish))
-            }
-            (FrozenWeight::Int8(_), Operand::Bf16(..)) => {
-                return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
-            }
-        }
-    };
-    Ok(Value::constant(y.into_tensor(shape)?))
-}
-
 /// The rows of `x`, and the shape of what comes out.
-fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
+pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
     let shape = x.tensor().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;
     let mut dims = shape.dims().to_vec();

@@ -11,6 +11,7 @@ pub mod binary_cross_entropy;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
+pub mod frozen;
 pub mod gated;
 pub mod linear;
 pub mod norm;

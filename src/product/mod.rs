@@ -7,6 +7,7 @@
 
 mod int8;
 mod number;
+mod once;
 mod output;
 mod pack;
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +28,7 @@ use tile::{Panel, Tile};
 
 pub use int8::Int8Weight;
 pub use number::{Format, Precision};
+pub(crate) use once::{FEW, product_once};
 pub(crate) use output::Output;
 pub(crate) use pack::{COLUMNS, Lines};
 pub use right::Packed;
@@ -121,8 +123,8 @@ fn block(
                     packed.panel((i - in_place) / ROWS, 0..units.len())
                 };
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
-                    tile::multiply(unit, units.len(), panel, b.panel(j, units.clone()), &mut tile);
                     let size = (ROWS.min(height - i), COLUMNS.min(right - j));
+                    tile::multiply(unit, units.len(), panel, b.panel(j, units.clone()), size.0, &mut tile);
                     // SAFETY: the tile lies within `C`, and no other task has it.
                     unsafe { store(&tile, out.at(row + i, j), out.stride, size, out.add || begun) };
                 }

@@ -36,6 +36,12 @@ impl<'a> Output<'a> {
         Self { values: std::ptr::null_mut(), len: usize::MAX, stride: 0, add: false, lifetime: PhantomData }
     }
 
+    /// The same from a column on.
+    pub(super) fn at_column(&self, column: usize) -> Output<'_> {
+        let values = if self.values.is_null() { self.values } else { self.at(0, column) };
+        Output { values, len: self.len - column, ..*self }
+    }
+
     /// The value at `row` and `column`.
     pub(super) fn at(&self, row: usize, column: usize) -> *mut f32 {
         self.values.wrapping_add(row * self.stride + column)

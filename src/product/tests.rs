@@ -1,8 +1,10 @@
 //! Every kind of product against sums in f64, at sizes that fill no tile.
 
+use std::error::Error;
+
 use half::bf16;
 
-use super::{Int8Weight, Lines, Output, Packed, Precision, Right, product};
+use super::{Int8Weight, Lines, Output, Packed, Precision, Right, product, product_once};
 use crate::compute::{Elements, bf16_bits};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -125,4 +127,40 @@ fn product_when_operands_are_kept_in_bf16_is_the_same_bytes() {
             }
         }
     }
+}
+
+#[test]
+fn product_once_when_threads_are_any_number_is_the_same_bytes_as_with_a_packed_operand() -> Result<(), Box<dyn Error>> {
+    // Beside those that fill no tile some of many pieces, and a depth of which the cache holds one panel.
+    let large = [[1, 3000, 400], [9, 577, 576], [60, 90, 700], [2, 40, 9000]];
+    for [m, n, k] in SIZES.into_iter().chain(large) {
+        let (a, b) = (values(m * k, 1), values(n * k, 2));
+        let rows = Lines::rows(&a, m, k);
+        for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
+            for precision in [Precision::F32, Precision::Bf16] {
+                let mut packed = vec![0.25f32; m * (n + 3)];
+                let finish =
+                    |row, column, piece: &mut [f32]| piece.iter_mut().for_each(|x| *x += (row * column) as f32);
+                product(
+                    rows,
+                    Packed::new(columns, precision).whole(),
+                    Output::new(&mut packed, n + 3, true),
+                    |row, first, y| {
+                        y.iter_mut().enumerate().for_each(|(i, y)| finish(row, first + i, std::slice::from_mut(y)));
+                    },
+                );
+                for threads in [1, 2, 5] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+                    let mut once = vec![0.25f32; m * (n + 3)];
+                    pool.install(|| {
+                        product_once(rows, columns, precision, Output::new(&mut once, n + 3, true), |row, first, y| {
+                            y.iter_mut().enumerate().for_each(|(i, y)| finish(row, first + i, std::slice::from_mut(y)));
+                        });
+                    });
+                    assert!(once == packed, "{m}x{k}x{n} {precision:?}, {threads} threads");
+                }
+            }
+        }
+    }
+    Ok(())
 }

@@ -35,19 +35,29 @@ impl<'a> Panel<'a> {
     }
 }
 
-/// The sum over so many units of depth of the products of `a`, [`ROWS`] lines, and `b`, [`COLUMNS`] of line stride 1.
-pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+/// The sum over so many units of depth of the products of `a`, [`ROWS`] lines, and `b`, [`COLUMNS`] of line stride 1; of the
+/// lines of `a`, `rows` are wanted. What is not wanted may be computed too.
+pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, rows: usize, tile: &mut Tile) {
     assert!(a.holds(units, ROWS) && b.holds(units, COLUMNS) && b.line_stride == 1, "a panel is too short");
+    match rows {
+        // So few that `b` comes from memory: what is not computed does not delay its loads.
+        ..=4 => multiply_rows::<4>(unit, units, a, b, tile),
+        _ => multiply_rows::<ROWS>(unit, units, a, b, tile),
+    }
+}
+
+/// The first `R` rows of a tile.
+fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: `level` found these instructions on this processor.
         match (unit, level()) {
-            (Unit::I8Quad, _) => return unsafe { avx512::int8(units, a, b, tile) },
-            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16(units, a, b, tile) },
+            (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(units, a, b, tile) },
+            (Unit::Bf16Pair, _) => return unsafe { avx512::bf16::<R>(units, a, b, tile) },
             (_, Level::Avx512 | Level::Avx512Bf16) if a.line_stride > 1 => {
-                return unsafe { avx512::f32_of_rows(units, a, b, tile) };
+                return unsafe { avx512::f32_of_rows::<R>(units, a, b, tile) };
             }
-            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32(units, a, b, tile) },
+            (_, Level::Avx512 | Level::Avx512Bf16) => return unsafe { avx512::f32::<R>(units, a, b, tile) },
             (_, Level::Avx2) => return unsafe { avx2(units, a, b, tile) },
             (_, Level::Baseline) => {}
         }
@@ -101,17 +111,16 @@ mod avx512 {
         _mm512_setzero_si512, _mm512_storeu_ps,
     };
 
-    use super::{Panel, ROWS, Tile};
+    use super::{Panel, Tile};
 
     /// `$product(sum, a, b)` of each pair of vectors, for so many units.
     macro_rules! tile {
         ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
-            let mut sums = [[$zero; 2]; ROWS];
+            let mut sums = [[$zero; 2]; R];
             let (mut a, mut b) = ($a.units.as_ptr(), $b.units.as_ptr());
             for _ in 0..$units {
-                // SAFETY: `multiply` checked that there are so many units, each of `ROWS` and of two vectors.
-                let (lines, vectors) =
-                    unsafe { (&*a.cast::<[u32; ROWS]>(), [$load(b.cast()), $load(b.add(16).cast())]) };
+                // SAFETY: `multiply` checked that there are so many units, each of `R` lines and of two vectors.
+                let (lines, vectors) = unsafe { (&*a.cast::<[u32; R]>(), [$load(b.cast()), $load(b.add(16).cast())]) };
                 for (sums, line) in sums.iter_mut().zip(lines) {
                     let line = $set(*line);
                     sums[0] = $product(sums[0], line, vectors[0]);
@@ -124,7 +133,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub fn f32(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(
             units,
             a,
@@ -139,15 +148,15 @@ mod avx512 {
 
     /// As [`f32`] of rows of `A`, each of which goes on by itself.
     #[target_feature(enable = "avx512f")]
-    pub fn f32_of_rows(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let rows: [*const u32; ROWS] = std::array::from_fn(|i| a.units.as_ptr().wrapping_add(i * a.line_stride));
+    pub fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let rows: [*const u32; R] = std::array::from_fn(|i| a.units.as_ptr().wrapping_add(i * a.line_stride));
         let mut vectors = b.units.as_ptr();
-        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
         for unit in 0..units {
             // SAFETY: `multiply` checked that there are so many units, each of two vectors.
             let pair = unsafe { [_mm512_loadu_ps(vectors.cast()), _mm512_loadu_ps(vectors.add(16).cast())] };
             for (sums, row) in sums.iter_mut().zip(rows) {
-                // SAFETY: as above, in each of `ROWS` rows.
+                // SAFETY: as above, in each of `R` rows.
                 let line = _mm512_set1_ps(unsafe { *row.add(unit).cast() });
                 sums[0] = _mm512_fmadd_ps(line, pair[0], sums[0]);
                 sums[1] = _mm512_fmadd_ps(line, pair[1], sums[1]);
@@ -158,7 +167,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(
             units,
             a,
@@ -172,7 +181,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn int8(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub fn int8<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(
             units,
             a,
@@ -182,7 +191,7 @@ mod avx512 {
             |a| _mm512_set1_epi32(a as i32),
             |sum, a, b| _mm512_dpbusd_epi32(sum, a, b)
         );
-        let mut rounded = [[_mm512_setzero_ps(); 2]; ROWS];
+        let mut rounded = [[_mm512_setzero_ps(); 2]; R];
         for (rounded, sums) in rounded.iter_mut().zip(sums) {
             *rounded = [_mm512_cvtepi32_ps(sums[0]), _mm512_cvtepi32_ps(sums[1])];
         }
@@ -195,7 +204,7 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn store(sums: &[[__m512; 2]; ROWS], tile: &mut Tile) {
+    fn store<const R: usize>(sums: &[[__m512; 2]; R], tile: &mut Tile) {
         for (row, sums) in tile.iter_mut().zip(sums) {
             // SAFETY: a row holds two vectors.
             unsafe {

@@ -81,6 +81,7 @@ pub fn fit(
         parameters: params.count(),
     };
     monitor.on_start(&facts)?;
+    backbone.forget_encoder();
 
     let started = Instant::now();
     let inputs = |encodings, monitor: &mut dyn Monitor| {

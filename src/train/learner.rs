@@ -14,6 +14,8 @@ pub trait Learner: Send + Sync + Sized {
 
     fn backbone(&self) -> &Backbone;
     fn params(&self) -> Parameters;
+    /// Give up what is kept from one question to the next: training needs the memory.
+    fn forget_networks(&self);
     /// All parameters, from the bottom to the top, and whether each belongs to a head.
     fn specs(&self) -> Vec<(Spec, bool)>;
     /// Those that the objective does not use.
@@ -47,6 +49,10 @@ impl Learner for LanguageModel {
 
     fn params(&self) -> Parameters {
         self.params()
+    }
+
+    fn forget_networks(&self) {
+        self.forget_networks();
     }
 
     fn specs(&self) -> Vec<(Spec, bool)> {
@@ -87,6 +93,11 @@ impl Learner for ReplacedDetector {
 
     fn params(&self) -> Parameters {
         self.params()
+    }
+
+    fn forget_networks(&self) {
+        self.backbone.forget_encoder();
+        self.generator.forget_networks();
     }
 
     fn specs(&self) -> Vec<(Spec, bool)> {

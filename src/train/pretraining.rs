@@ -76,6 +76,7 @@ pub fn pretrain<M: Learner>(
         progress = found;
     }
     monitor.on_start(&facts)?;
+    model.forget_networks();
     let network = model.network(&learning, options.precision)?;
     let began = progress.elapsed_s;
     let mut run = Run {

@@ -1,13 +1,13 @@
 """Every family of models: embed, extract features, fine-tune, save, load; what a configuration may not hold."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import warmstart as ws
-from conftest import FAST, WORDS
+from conftest import BAD, FAST, GOOD, WORDS
+from saved_for_transformers import keep
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
@@ -87,21 +87,46 @@ def test_family_embeds_learns_and_reads_what_it_wrote(family, tokenizer_dir, tex
     np.testing.assert_array_equal(
         ws.load(tmp_path / "classifier").predict_proba(texts), classifier.predict_proba(texts)
     )
-    keep_for_transformers(family, classifier, backbone, texts)
+    some = texts[:8]
+    classifier.set_params(precision="f32")
+    keep(
+        f"{family}/classifier",
+        classifier.save,
+        lambda: {"texts": some, "logits": classifier.decision_function(some).tolist()},
+    )
+    keep(
+        f"{family}/backbone",
+        backbone.save_pretrained,
+        lambda: {"texts": some, "hidden": backbone.embed(some, pooling="mean", precision="f32").tolist()},
+    )
 
 
-def keep_for_transformers(family, classifier, backbone, texts):
-    """Where tests/reference/check_saved.py can read it, if a variable names a folder."""
-    folder = os.environ.get("WARMSTART_SAVED")
-    if folder:
-        directory = Path(folder) / family
-        classifier.save(directory / "classifier")
-        backbone.save_pretrained(directory / "backbone")
-        some = texts[:8]
-        logits = {"texts": some, "logits": classifier.set_params(precision="f32").decision_function(some).tolist()}
-        hidden = {"texts": some, "hidden": backbone.embed(some, pooling="mean", precision="f32").tolist()}
-        (directory / "classifier" / "expected.json").write_text(json.dumps(logits))
-        (directory / "backbone" / "expected.json").write_text(json.dumps(hidden))
+def test_family_tags_words_and_reads_what_it_wrote(family, tokenizer_dir, texts, tmp_path):
+    words = [text.split() for text in texts]
+    tags = [["B-praise" if word in GOOD else "B-blame" if word in BAD else "O" for word in row] for row in words]
+    settings = FAST | {"epochs": 20, "precision": "f32"}
+    tagger = ws.TokenClassifier(tiny(family, tokenizer_dir), **settings).fit(words, tags)
+    assert tagger.score(words, tags) > 0.8
+    tagger.save(tmp_path / "tagger")
+    assert ws.load(tmp_path / "tagger").predict(words) == tagger.predict(words)
+    some = texts[:8]
+    keep(
+        f"{family}/tagger",
+        tagger.save,
+        lambda: {"texts": some, "tags": [tagger._logits([text])[1].tolist() for text in some]},
+    )
+
+
+def test_family_has_a_language_model_and_reads_what_it_wrote(family, tokenizer_dir, texts, tmp_path):
+    model = ws.LanguageModel(tiny(family, tokenizer_dir), precision="f32", random_state=0, verbose=False)
+    scores = model.score(texts)
+    assert all(np.isfinite(own).sum() >= len(text.split()) - 1 for text, own in zip(texts, scores, strict=True))
+    model.save(tmp_path / "model")
+    for again in (ws.load(tmp_path / "model"), ws.LanguageModel.from_pretrained(tmp_path / "model", verbose=False)):
+        again.precision = "f32"
+        assert [own.tobytes() for own in again.score(texts)] == [own.tobytes() for own in scores]
+    said = [[None if np.isnan(p) else float(p) for p in own] for own in scores[:8]]
+    keep(f"{family}/language_model", model.save, lambda: {"texts": texts[:8], "scores": said})
 
 
 def test_family_makes_features_for_scikit_learn_and_can_be_probed(family, tokenizer_dir, texts, labels):

@@ -243,6 +243,26 @@ def test_generation_with_kept_keys_takes_the_tokens_that_scores_call_likeliest(w
     assert writer.generate(prompts, max_new_tokens=6, random_state=3, top_k=1) == found
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_scores_are_the_same_bytes_whether_weights_are_packed_yet_and_with_any_number_of_threads(
+    precision, tokenizer_dir, corpus
+):
+    backbone = tiny("llama", tokenizer_dir, hidden_size=96, intermediate_size=400, num_attention_heads=4)
+
+    def scores(model: ws.LanguageModel) -> list[bytes]:
+        return [values.tobytes() for values in model.score(corpus[:3])]
+
+    model = ws.LanguageModel(backbone, precision=precision, random_state=0, verbose=False)
+    first = scores(model)  # from where the weights lie
+    assert scores(model) == first  # packed
+    ws.set_num_threads(1)
+    try:
+        alone = ws.LanguageModel(backbone, precision=precision, random_state=0, verbose=False)
+        assert scores(alone) == first
+    finally:
+        ws.set_num_threads(0)
+
+
 def test_generation_streams_what_it_returns_and_ends_at_stop_texts(writer, corpus):
     pieces: list[str] = []
     text = writer.generate(corpus[0], max_new_tokens=8, temperature=0, stream=pieces.append)

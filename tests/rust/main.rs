@@ -5,6 +5,7 @@
 mod attention;
 mod autograd;
 mod corpus;
+mod detector;
 mod families;
 mod gguf;
 mod kernels;

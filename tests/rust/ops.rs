@@ -11,7 +11,8 @@ use warmstart::kernels::activation::Activation;
 use warmstart::kernels::affine::Affine;
 use warmstart::kernels::attention::{self, Scheme, Span};
 use warmstart::kernels::dropout::Dropout;
-use warmstart::kernels::linear::{self, Frozen};
+use warmstart::kernels::frozen::Frozen;
+use warmstart::kernels::linear;
 use warmstart::kernels::norm::{Kind, Norm};
 use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
@@ -47,7 +48,7 @@ pub fn linear(
 
 /// The map with `w` and `b`, packed.
 pub fn frozen(w: &Value, b: Option<&Value>, precision: Precision) -> Result<Frozen> {
-    Frozen::new(&Affine::new(w, b)?, precision)
+    Ok(Frozen::new(&Affine::new(w, b)?, precision))
 }
 
 /// Layer norm with these parameters.

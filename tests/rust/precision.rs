@@ -13,7 +13,8 @@ use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::linear::{Then, frozen_linear};
+use warmstart::kernels::frozen::{Frozen, frozen_linear};
+use warmstart::kernels::linear::Then;
 use warmstart::product::{Format, Precision};
 
 use crate::kernels::{activate, attention_formula};
@@ -223,11 +224,11 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
             for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
                 let frozen = frozen(&w, bias, precision)?;
                 let expected = bits(&linear(&x, &w, bias, kind, precision)?)?;
-                assert_eq!(
-                    bits(&frozen_linear(&x, &frozen, kind.into(), Storing::F32)?)?,
-                    expected,
-                    "{t}x{k}x{n} {precision:?}"
-                );
+                // The first time from where the weight lies, then packed.
+                for time in 0..2 {
+                    let got = bits(&frozen_linear(&x, &frozen, kind.into(), Storing::F32)?)?;
+                    assert_eq!(got, expected, "{t}x{k}x{n} {precision:?} {time}");
+                }
             }
         }
     }
@@ -367,18 +368,17 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     let (t, k, n) = (131, 300, 77);
     let (x, w, b) = (random(1, &[t, k])?, Value::constant(random(2, &[n, k])?), Value::constant(random(3, &[n])?));
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
-        let frozen = frozen(&w, Some(&b), precision)?;
-        let run = |first: usize, rows: usize| {
-            bits(&frozen_linear(
-                &Value::constant(x.narrow(0, first, rows)?),
-                &frozen,
-                Then::Activate(Activation::Gelu),
-                Storing::F32,
-            )?)
+        let run = |frozen: &Frozen, first: usize, rows: usize| {
+            let (x, then) = (Value::constant(x.narrow(0, first, rows)?), Then::Activate(Activation::Gelu));
+            bits(&frozen_linear(&x, frozen, then, Storing::F32)?)
         };
-        let together = run(0, t)?;
+        let packed = frozen(&w, Some(&b), precision)?;
+        let together = run(&packed, 0, t)?;
         for (first, rows) in [(0, 1), (13, 1), (130, 1), (14, 14), (60, 71)] {
-            assert_eq!(run(first, rows)?, together[first * n..][..rows * n], "{precision:?} {first} {rows}");
+            let expected = &together[first * n..][..rows * n];
+            assert_eq!(run(&packed, first, rows)?, expected, "{precision:?} {first} {rows}");
+            let not_packed = frozen(&w, Some(&b), precision)?;
+            assert_eq!(run(&not_packed, first, rows)?, expected, "{precision:?} {first} {rows} not packed");
         }
     }
     for precision in [Precision::F32, Precision::Bf16] {

@@ -1,0 +1,93 @@
+//! The affine map of [`super::linear`] where nothing learns: its weight stays where it is until packing it pays off.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::affine::Affine;
+use super::linear::{Ending, Then, fill, output_shape};
+use crate::autograd::Value;
+use crate::compute::{Operand, Storing, operand, values};
+use crate::error::{Error, Result};
+use crate::product::{FEW, Int8Weight, Lines, Packed, Precision, product, product_once};
+
+/// A map that does not change. Its weight is packed once, where that is worth it.
+pub struct Frozen {
+    map: Affine,
+    precision: Precision,
+    /// Whether a product of few rows has been made without packing.
+    used: AtomicBool,
+    weight: OnceLock<FrozenWeight>,
+}
+
+enum FrozenWeight {
+    Float(Packed),
+    Int8(Int8Weight),
+}
+
+impl Frozen {
+    /// For products in `precision`.
+    pub fn new(map: &Affine, precision: Precision) -> Self {
+        Self { map: map.clone(), precision, used: AtomicBool::new(false), weight: OnceLock::new() }
+    }
+
+    /// The packed weight; none where it is not packed yet and the product of `rows` rows is better off without: the first
+    /// of few rows.
+    fn weight(&self, rows: usize) -> Result<Option<&FrozenWeight>> {
+        if let Some(weight) = self.weight.get() {
+            return Ok(Some(weight));
+        }
+        if self.precision != Precision::Int8 && rows <= FEW && !self.used.swap(true, Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let weight = self.pack()?;
+        Ok(Some(self.weight.get_or_init(|| weight)))
+    }
+
+    fn pack(&self) -> Result<FrozenWeight> {
+        let Self { map, precision, .. } = self;
+        let [n, k] = map.shape();
+        let values: &[f32] = &values(map.weight.tensor())?;
+        Ok(match precision {
+            Precision::Int8 if map.part.input_major => {
+                let (start, stride) = map.part.place();
+                let rows = (0..n).flat_map(|row| (0..k).map(move |column| values[start + column * stride + row]));
+                FrozenWeight::Int8(Int8Weight::new(&rows.collect::<Vec<f32>>(), n, k))
+            }
+            Precision::Int8 => FrozenWeight::Int8(Int8Weight::new(&values[map.part.place().0..][..n * k], n, k)),
+            _ => FrozenWeight::Float(Packed::new(map.part.rows(values), *precision)),
+        })
+    }
+}
+
+/// As [`linear`](super::linear::linear) where nothing learns: `x`, the residual and the bias must be constants, and `x` f32 for a product in int8.
+pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
+    let Frozen { map, precision, .. } = frozen;
+    let [n, k] = map.shape();
+    let (t, shape) = output_shape(x, [n, k], &then)?;
+    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(then.residual()).collect();
+    if Value::differentiable(&inputs) {
+        return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
+    }
+    let y = {
+        let x = operand(x.tensor())?;
+        let ending = Ending::new(map, &then, None)?;
+        let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
+        match (frozen.weight(t)?, &x) {
+            (None, x) => {
+                let values = values(map.weight.tensor())?;
+                let (rows, columns) = (Lines::rows(x, t, k), map.part.rows(&values));
+                fill(result, [t, n], &finish, |out, finish| product_once(rows, columns, *precision, out, finish))
+            }
+            (Some(FrozenWeight::Float(weight)), x) => {
+                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight.whole(), out, finish))
+            }
+            (Some(FrozenWeight::Int8(weight)), Operand::F32(x)) => {
+                fill(result, [t, n], &finish, |out, finish| weight.product(x, out, finish))
+            }
+            (Some(FrozenWeight::Int8(_)), Operand::Bf16(..)) => {
+                return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
+            }
+        }
+    };
+    Ok(Value::constant(y.into_tensor(shape)?))
+}

@@ -1,0 +1,62 @@
+//! A product whose right operand is used once: each task packs a few panels, multiplies, and forgets them.
+//!
+//! The values are those of [`super::product`] with the operand packed beforehand, bit by bit. What is packed stays in the
+//! second-level cache, so that nothing is written to memory but `C`: for a few rows it costs little more than reading the
+//! operand, and no fresh page.
+
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
+use super::number::{Precision, Unit};
+use super::pack::{COLUMNS, Lines, Panels, Vector};
+use super::{Output, Packed, SMALL, TASK_ROWS, block, check};
+
+/// Rows up to which a product is one of few: beyond it what is multiplied outweighs what is packed.
+pub(crate) const FEW: usize = TASK_ROWS;
+/// Bytes of what a task packs: half of a second-level cache.
+const PIECE: usize = 512 << 10;
+
+thread_local! {
+    /// Memory of the packed panels.
+    static RIGHT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `C = A B`, `A` given as its rows and `B` as its columns; `finish` as in [`super::product`].
+pub(crate) fn product_once(
+    rows: Lines,
+    columns: Lines,
+    precision: Precision,
+    out: Output,
+    finish: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let (unit, n) = (Unit::of(precision), columns.count);
+    let small = rows.count * n * rows.depth < SMALL;
+    let width = width(n, columns.depth * precision.bytes(), if small { 1 } else { rayon::current_num_threads() });
+    let task = |i: usize| {
+        let (first, count) = (i * width, width.min(n - i * width));
+        let piece = columns.block(first, count, 0, columns.depth);
+        let packed = Packed(Panels::pack_here(piece, COLUMNS, unit, RIGHT.take()));
+        let out = out.at_column(first);
+        check(&rows, &packed.whole(), &out);
+        for row in (0..rows.count).step_by(TASK_ROWS) {
+            block(&rows, &packed.whole(), &out, row, (0, count), &|row, column, y: &mut [f32]| {
+                finish(row, first + column, y);
+            });
+        }
+        RIGHT.set(packed.0.memory);
+    };
+    let tasks = n.div_ceil(width);
+    if small {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// Columns of a task: whole panels, that fit the cache, and some tasks for each thread.
+fn width(columns: usize, bytes: usize, threads: usize) -> usize {
+    let panels = columns.div_ceil(COLUMNS);
+    let fitting = PIECE / (COLUMNS * bytes).max(1);
+    panels.div_ceil(4 * threads).min(fitting).max(1) * COLUMNS
+}

@@ -1,4 +1,5 @@
-//! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, and what was counted.
+//! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, what the next batch
+//! remembers of the one before, and what was counted.
 //!
 //! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
 //! on from here does what it would have done, bit for bit.
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
-use crate::backbone::write_safetensors;
+use crate::backbone::{Memory, write_safetensors};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -21,6 +22,8 @@ const FILE: &str = "checkpoint.safetensors";
 /// Names within the file, none of which a parameter has.
 const STATE: &str = "state";
 const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
+/// `[L, M, D]`
+const MEMORY: &str = "memory";
 
 /// What a run has counted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,6 +44,8 @@ pub(super) struct Progress {
 struct State {
     identity: Value,
     progress: Progress,
+    /// Where the memory of each sequence begins, and the end, if anything is remembered.
+    memory: Option<Vec<u32>>,
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
@@ -68,17 +73,25 @@ pub(super) fn identity(model: &impl Learner, corpus: &Corpus, options: &Pretrain
 pub(super) fn write(
     directory: &Path,
     identity: &Value,
-    progress: &Progress,
+    (progress, memory): (&Progress, Option<&Memory>),
     optimisation: &Optimisation,
 ) -> Result<()> {
     let updates = optimisation.optimiser.steps() as usize;
-    let state = State { identity: identity.clone(), progress: Progress { updates, ..progress.clone() } };
+    let memory = memory.filter(|memory| memory.cu_seqlens.last() > Some(&0));
+    let state = State {
+        identity: identity.clone(),
+        progress: Progress { updates, ..progress.clone() },
+        memory: memory.map(|memory| memory.cu_seqlens.to_vec()),
+    };
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
     let n = state.len();
     let mut tensors: Vec<(String, Tensor)> =
         optimisation.trainable().iter().map(|p| (p.name.clone(), p.tensor.clone())).collect();
     for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
         tensors.push(((*name).to_string(), Tensor::from_slice(values, values.len(), &Device::Cpu)?));
+    }
+    if let Some(memory) = memory {
+        tensors.push((MEMORY.into(), Tensor::stack(&memory.hidden, 0)?));
     }
     tensors.push((STATE.into(), Tensor::from_vec(state, n, &Device::Cpu)?));
     let mut staged = Staged::begin(directory)?;
@@ -88,7 +101,11 @@ pub(super) fn write(
 }
 
 /// Go on from the checkpoint in `directory`, if there is one.
-pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimisation) -> Result<Option<Progress>> {
+pub(super) fn read(
+    directory: &Path,
+    identity: &Value,
+    optimisation: &mut Optimisation,
+) -> Result<Option<(Progress, Option<Memory>)>> {
     let path = directory.join(FILE);
     if !path.is_file() {
         return Ok(None);
@@ -97,7 +114,7 @@ pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimi
     let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
     let tensor = |name: &str| tensors.get(name).ok_or_else(|| bad(format!("has no {name}")));
     let state: Vec<u8> = tensor(STATE)?.to_vec1()?;
-    let State { identity: found, progress } =
+    let State { identity: found, progress, memory: starts } =
         serde_json::from_slice(&state).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
     if found != *identity {
         let differs = identity.as_object().into_iter().flatten().find(|(key, value)| found.get(key) != Some(value));
@@ -114,7 +131,12 @@ pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimi
         moments.push(tensor(name)?.to_vec1::<f32>()?);
     }
     optimisation.restore(|name| tensor(name).cloned(), moments, progress.updates).map_err(|e| bad(e.to_string()))?;
-    Ok(Some(progress))
+    let memory = starts.map(|starts| -> Result<Memory> {
+        let hidden = tensor(MEMORY)?;
+        let layer = |i| Ok(hidden.get(i)?.copy()?);
+        Ok(Memory { hidden: (0..hidden.dim(0)?).map(layer).collect::<Result<_>>()?, cu_seqlens: starts.into() })
+    });
+    Ok(Some((progress, memory.transpose()?)))
 }
 
 fn short(text: &str) -> String {

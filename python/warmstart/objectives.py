@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from warmstart.backbone import Backbone
+from warmstart.options import optional_positive_int
 
 
 class Objective:
@@ -86,6 +87,16 @@ class PermutationLM(Objective):
     kind: ClassVar[str] = "permutation"
 
     memory: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": ..., **parameters}``.
+
+        Raises
+        ------
+        ValueError
+            `memory` is below 0.
+        """
+        return {"kind": self.kind, "memory": self.memory and optional_positive_int("memory", self.memory)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,12 @@ impl Stretches {
         self.starts.binary_search(&(block + 1)).is_err()
     }
 
+    /// The first block of the stretch that a block is in.
+    pub fn start(&self, block: usize) -> usize {
+        let after = self.starts.partition_point(|&start| start <= block);
+        self.starts[after.saturating_sub(1)]
+    }
+
     /// The batches of an epoch: stretches are shuffled, and each batch has the next block of every stretch that goes on from
     /// the batch before, in the same order, and then the first blocks of further stretches, as many as a budget of tokens
     /// holds; at least one block. Each block gets `specials` tokens more.

@@ -4,9 +4,11 @@
 //! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
 //! on from here does what it would have done, bit for bit.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -14,6 +16,7 @@ use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
 use crate::backbone::{Memory, write_safetensors};
+use crate::compute::{MappedFile, Values, values};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -85,19 +88,59 @@ pub(super) fn write(
     };
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
     let n = state.len();
-    let mut tensors: Vec<(String, Tensor)> =
-        optimisation.trainable().iter().map(|p| (p.name.clone(), p.tensor.clone())).collect();
+    let memory = memory.map(|memory| Tensor::stack(&memory.hidden, 0)).transpose()?;
+    let tensors = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.tensor));
+    let mut stored: Vec<(String, Stored)> =
+        tensors.chain(memory.iter().map(|memory| (MEMORY, memory))).map(Stored::values).collect::<Result<_>>()?;
     for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
-        tensors.push(((*name).to_string(), Tensor::from_slice(values, values.len(), &Device::Cpu)?));
+        let content = Content::Bytes(bytemuck::cast_slice(values));
+        stored.push(((*name).to_string(), Stored { dtype: Dtype::F32, shape: vec![values.len()], content }));
     }
-    if let Some(memory) = memory {
-        tensors.push((MEMORY.into(), Tensor::stack(&memory.hidden, 0)?));
-    }
-    tensors.push((STATE.into(), Tensor::from_vec(state, n, &Device::Cpu)?));
+    stored.push((STATE.into(), Stored { dtype: Dtype::U8, shape: vec![n], content: Content::Bytes(&state) }));
     let mut staged = Staged::begin(directory)?;
     let path = staged.reserve(FILE)?;
-    write_safetensors(tensors, &path)?;
+    write_safetensors(stored, &path)?;
     staged.commit(|_| Ok(Vec::new()))
+}
+
+/// A tensor that is written from where it lies.
+struct Stored<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Values(Values<'a>),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Stored<'a> {
+    fn values((name, tensor): (&str, &'a Tensor)) -> Result<(String, Self)> {
+        let content = Content::Values(values(tensor)?);
+        Ok((name.to_string(), Self { dtype: Dtype::F32, shape: tensor.dims().to_vec(), content }))
+    }
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.content {
+            Content::Values(values) => bytemuck::cast_slice(values).into(),
+            Content::Bytes(bytes) => (*bytes).into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data().len()
+    }
 }
 
 /// Go on from the checkpoint in `directory`, if there is one.
@@ -111,11 +154,19 @@ pub(super) fn read(
         return Ok(None);
     }
     let bad = |what: String| Error::Training(format!("{}: {what}", path.display()));
-    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
-    let tensor = |name: &str| tensors.get(name).ok_or_else(|| bad(format!("has no {name}")));
-    let state: Vec<u8> = tensor(STATE)?.to_vec1()?;
+    let file = MappedFile::open(&path)?;
+    let stored = SafeTensors::deserialize(&file).map_err(|e| bad(e.to_string()))?;
+    let view = |name: &str| stored.tensor(name).map_err(|e| bad(e.to_string()));
+    let tensor = |name: &str| {
+        let view = view(name)?;
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect(),
+            other => return Err(bad(format!("{name} is of {other:?}, expected F32"))),
+        };
+        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
+    };
     let State { identity: found, progress, memory: starts } =
-        serde_json::from_slice(&state).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
+        serde_json::from_slice(view(STATE)?.data()).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
     if found != *identity {
         let differs = identity.as_object().into_iter().flatten().find(|(key, value)| found.get(key) != Some(value));
         let (key, now) = differs.map_or(("its settings", String::new()), |(key, now)| (key.as_str(), now.to_string()));
@@ -130,7 +181,7 @@ pub(super) fn read(
     for name in MOMENTS {
         moments.push(tensor(name)?.to_vec1::<f32>()?);
     }
-    optimisation.restore(|name| tensor(name).cloned(), moments, progress.updates).map_err(|e| bad(e.to_string()))?;
+    optimisation.restore(tensor, moments, progress.updates).map_err(|e| bad(e.to_string()))?;
     let memory = starts.map(|starts| -> Result<Memory> {
         let hidden = tensor(MEMORY)?;
         let layer = |i| Ok(hidden.get(i)?.copy()?);

@@ -1,7 +1,7 @@
 //! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
 
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Memory, Mode, Parameters, Spec};
+use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
 use crate::error::Result;
 use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
 use crate::objective::{LanguageObjective, sample};
@@ -14,6 +14,8 @@ pub trait Learner: Send + Sync + Sized {
 
     fn backbone(&self) -> &Backbone;
     fn params(&self) -> Parameters;
+    /// The transformers that a batch passes through, the one that predicts tokens first.
+    fn transformers(&self) -> Vec<&Config>;
     /// All parameters, from the bottom to the top, and whether each belongs to a head.
     fn specs(&self) -> Vec<(Spec, bool)>;
     /// Those that the objective does not use.
@@ -47,6 +49,10 @@ impl Learner for LanguageModel {
 
     fn backbone(&self) -> &Backbone {
         &self.backbone
+    }
+
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.backbone.config]
     }
 
     fn params(&self) -> Parameters {
@@ -88,6 +94,10 @@ impl Learner for ReplacedDetector {
 
     fn backbone(&self) -> &Backbone {
         &self.backbone
+    }
+
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.generator.backbone.config, &self.backbone.config]
     }
 
     fn params(&self) -> Parameters {

@@ -114,6 +114,14 @@ impl Data {
         Ok(LanguageBatch { remember, ..batch })
     }
 
+    /// Tokens that are remembered of a batch of these blocks.
+    pub fn remembered(&self, blocks: &[usize]) -> usize {
+        let Some(Remembering { stretches, keep }) = &self.remembering else { return 0 };
+        let goes_on = blocks.iter().filter(|&&block| stretches.goes_on(block));
+        let so_far = |&block: &usize| self.tokens(&(stretches.start(block)..=block).collect::<Vec<_>>());
+        goes_on.map(|block| so_far(block).min(*keep)).sum()
+    }
+
     /// All blocks in batches of similar length.
     pub fn by_length(&self, budget: usize) -> Vec<Vec<usize>> {
         in_order_of_length(&(0..self.blocks.len()).map(|block| self.len(block)).collect::<Vec<_>>(), budget)

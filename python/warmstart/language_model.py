@@ -22,6 +22,7 @@ from warmstart.options import (
     as_seed,
     byte_count,
     check_compute,
+    finite,
     optional_positive_int,
     positive_int,
 )
@@ -403,10 +404,10 @@ class LanguageModel:
         if not all(stops):
             raise ValueError("stop has an empty text, with which every text ends")
         sampling = {
-            "temperature": float(temperature),
+            "temperature": finite("temperature", temperature),
             "top_k": optional_positive_int("top_k", top_k),
-            "top_p": float(top_p),
-            "repetition_penalty": float(repetition_penalty),
+            "top_p": finite("top_p", top_p),
+            "repetition_penalty": finite("repetition_penalty", repetition_penalty),
         }
         options = {
             "max_new_tokens": positive_int("max_new_tokens", max_new_tokens),

@@ -68,15 +68,16 @@ class CausalLM(Objective):
 class PermutationLM(Objective):
     """Predict a sixth of the tokens in a random order, each from those before it (XLNet, Yang et al. 2019).
 
-    A document that is longer than `max_length` is trained on sequence after sequence: each sees the hidden states that
-    the text before had in the last step, and gradients stop there (Dai et al. 2019). Up to eight sequences of a document
-    follow each other so; the next ones come at another time, without memory at first. Evaluation remembers nothing.
+    A document that is longer than `max_length` is trained on sequence after sequence: each sees the hidden states
+    that the text before had in the last step, and gradients stop there (Dai et al. 2019). Up to eight sequences of a
+    document follow each other so; the next ones come at another time, without memory at first. Evaluation remembers
+    nothing.
 
     Parameters
     ----------
     memory : int, optional
-        Tokens before a sequence that it remembers, 0 for none. None takes `max_length`: what a step remembers is then no
-        more than what it reads. The paper has 384 for sequences of 512.
+        Tokens before a sequence that it remembers, 0 for none. None takes `max_length`: what a step remembers is then
+        no more than what it reads. The paper has 384 for sequences of 512.
 
     Examples
     --------

@@ -124,9 +124,12 @@ def generator_for(backbone: Backbone, seed: int) -> Backbone:
     Raises
     ------
     ValueError
-        The configuration does not say how wide it is.
+        The backbone sees no token behind another, or its configuration does not say how wide it is.
     """
     config = json.loads(backbone._inner.config)
+    made_for = default_objective(_core.LanguageModel(backbone._inner, seed))
+    if not isinstance(made_for, MaskedLM):
+        raise ValueError(f"objective: a {config['model_type']} can be trained with {made_for!r}")
     heads = config.get("num_attention_heads")
     if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
         raise ValueError(

@@ -5,6 +5,7 @@
 //! on from here does what it would have done, bit for bit.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -52,14 +53,18 @@ struct State {
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(model: &impl Learner, corpus: &Corpus, options: &PretrainOptions) -> Value {
+pub(super) fn identity(
+    model: &impl Learner,
+    (corpus, documents): (&Corpus, &Range<usize>),
+    options: &PretrainOptions,
+) -> Value {
     let mut config = model.backbone().config.raw.clone();
     for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
         config.remove(unrelated);
     }
     json!({
         "model": config,
-        "corpus": {"tokens": corpus.n_tokens(), "documents": corpus.n_documents()},
+        "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
         "strategy": options.strategy,
         "objective": format!("{:?}", options.objective),
         "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),

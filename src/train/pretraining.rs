@@ -39,7 +39,7 @@ pub fn pretrain<M: Learner>(
     options.check()?;
     let strategy = Strategy::parse(options.strategy.clone())?;
     let collator = options.objective.collator(model.backbone())?;
-    let data = Data::new(corpus, documents, model.backbone(), &collator, options)?;
+    let data = Data::new(corpus, documents.clone(), model.backbone(), &collator, options)?;
     let eval = eval
         .map(|(corpus, documents)| Data::new(corpus, documents, model.backbone(), &collator, options))
         .transpose()?;
@@ -69,7 +69,7 @@ pub fn pretrain<M: Learner>(
     };
     let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
     let (mut progress, mut memory) = (Progress::default(), None);
-    let identity = checkpoint::identity(model, corpus, options);
+    let identity = checkpoint::identity(model, (corpus, &documents), options);
     if let Some(directory) = &options.checkpoint_dir
         && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
     {

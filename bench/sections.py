@@ -88,6 +88,26 @@ def generation(sizes: Sizes) -> list[Section]:
     return sections
 
 
+def pretraining(sizes: Sizes) -> list[Section]:
+    """Masked and causal pretraining steps, on documents of one length and of those of R8."""
+    ours, peer, grouped = "warmstart", "torch", "torch-grouped"
+    sections = []
+    for text, objective, precision in product(("even", "ragged"), ("masked", "causal"), ("f32", "bf16")):
+        arguments = ("--objective", objective, "--precision", precision, "--text", text, "--steps", str(sizes.steps))
+        names = (ours, peer) if text == "even" else (ours, peer, grouped)
+        sides = tuple(Side(name, ("--side", name, *arguments), name == ours) for name in names)
+        asked = 1.2 if text == "even" else 1.8
+        memory = 0.6 if (text, objective) == ("even", "causal") else None
+        bars = (
+            *(Bar(TOKENS.key, ours, name, ">=", asked) for name in names[1:]),
+            Bar(MEMORY.key, ours, peer, "<=", memory),
+        )
+        model = "BERT" if objective == "masked" else "GPT-2"
+        title = f"Pretraining, {model} 12x768, {objective}, {text} text, {precision}"
+        sections.append(Section(title, "pretraining", sides, (TOKENS, MEMORY), bars))
+    return sections
+
+
 def embed(sizes: Sizes) -> list[Section]:
     """Embedding R8, then what low precision costs the features."""
     rows = ("--rows", str(sizes.embed_rows))
@@ -231,6 +251,7 @@ SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "probing": probing,
     "step": step,
     "families": families,
+    "pretraining": pretraining,
     "finetune": finetune,
     "finetune-base": finetune_base,
 }

@@ -3,7 +3,8 @@
 //! Everything is written under a temporary directory inside the target and synced; only then is each file renamed into
 //! place. A disk that fills up, or a process that dies while writing, leaves what was there before. `config.json`, with which
 //! every reader begins, is (where it is among the files) taken away first and put in place last: a machine that stops
-//! between two renames leaves a directory that does not open, never one that mixes two models.
+//! between two renames leaves a directory that does not open, never one that mixes two models. What a process that died has
+//! left of its temporary directory goes when the next one begins: a file in it is locked for as long as its writer lives.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,6 +19,8 @@ pub struct Staged {
     target: PathBuf,
     staging: PathBuf,
     names: Vec<String>,
+    /// Tells others that the temporary directory is in use.
+    lock: Option<File>,
 }
 
 impl Staged {
@@ -27,8 +30,19 @@ impl Staged {
             return Err(Error::Value(format!("{}: is a file; give a directory to save into", target.display())));
         }
         fs::create_dir_all(target).map_err(|source| Error::Io { path: target.to_path_buf(), source })?;
+        // Nobody removes what is not locked yet.
+        let directory = File::open(target).map_err(|e| Error::io(target, e))?;
+        if directory.lock().is_ok() {
+            remove_abandoned(target);
+        }
         let staging = unique_directory(target)?;
-        Ok(Self { target: target.to_path_buf(), staging, names: Vec::new() })
+        let mut staged = Self { target: target.to_path_buf(), staging, names: Vec::new(), lock: None };
+        let path = staged.staging.join(LOCK);
+        let lock = File::create(&path).map_err(|e| Error::io(&path, e))?;
+        // Not every file system has locks; there, nothing is removed either.
+        let _ = lock.lock();
+        staged.lock = Some(lock);
+        Ok(staged)
     }
 
     /// Where the staged files lie until [`Staged::commit`].
@@ -95,6 +109,28 @@ impl Staged {
     }
 }
 
+/// What the names of temporary directories begin with.
+const TEMPORARY: &str = ".warmstart-";
+/// The locked file in each.
+const LOCK: &str = ".lock";
+
+/// Remove the temporary directories in `target` whose writers have died; what cannot be removed stays.
+fn remove_abandoned(target: &Path) {
+    for entry in fs::read_dir(target).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let abandoned = match File::open(entry.path().join(LOCK)) {
+            Ok(lock) => lock.try_lock().is_ok(),
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        };
+        if abandoned {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// The file every reader of a model directory opens first.
 const FIRST_READ: &str = "config.json";
 
@@ -110,13 +146,14 @@ fn unique_directory(target: &Path) -> Result<PathBuf> {
     static SAVES: AtomicU64 = AtomicU64::new(0);
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let save = SAVES.fetch_add(1, Ordering::Relaxed);
-    let path = target.join(format!(".warmstart-{}-{save}-{since_epoch:x}", std::process::id()));
+    let path = target.join(format!("{TEMPORARY}{}-{save}-{since_epoch:x}", std::process::id()));
     fs::create_dir(&path).map_err(|source| Error::Io { path: target.to_path_buf(), source })?;
     Ok(path)
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
+        drop(self.lock.take());
         let _ = fs::remove_dir_all(&self.staging);
     }
 }
@@ -156,6 +193,28 @@ mod tests {
         drop(staged);
         assert_eq!(fs::read_to_string(dir.path().join("a"))?, "old");
         assert_eq!(fs::read_dir(dir.path())?.count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn begin_when_a_writer_has_died_removes_what_it_left_and_nothing_else()
+    -> std::result::Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let left = [".warmstart-1-0-1", ".warmstart-1-1-1"].map(|name| dir.path().join(name));
+        for path in &left {
+            fs::create_dir(path)?;
+            fs::write(path.join("a"), "half")?;
+        }
+        fs::write(left[0].join(LOCK), "")?;
+        for name in [".other", "model"] {
+            fs::create_dir(dir.path().join(name))?;
+        }
+        let alive = Staged::begin(dir.path())?;
+        assert!(left.iter().all(|path| !path.exists()));
+        let other = Staged::begin(dir.path())?;
+        assert!(alive.directory().is_dir() && other.directory().is_dir());
+        drop((alive, other));
+        assert_eq!(fs::read_dir(dir.path())?.count(), 2);
         Ok(())
     }
 

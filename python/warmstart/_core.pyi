@@ -309,6 +309,10 @@ class LanguageModel:
         monitor: Monitor,
     ) -> tuple[LanguageModel | None, dict[str, Any], BaseException | None]:
         """Corpora with the first of their documents and the one behind the last; ``options`` is JSON."""
+    def estimate_memory(
+        self, train: tuple[Corpus, int, int], eval: tuple[Corpus, int, int] | None, options: str
+    ) -> dict[str, int]:
+        """Bytes that `pretrain` takes at its peak, by what holds them."""
     def token_scores(
         self,
         encodings: Encodings,
@@ -349,6 +353,10 @@ class ReplacedDetector:
         monitor: Monitor,
     ) -> tuple[ReplacedDetector | None, dict[str, Any], BaseException | None]:
         """As `LanguageModel.pretrain`."""
+    def estimate_memory(
+        self, train: tuple[Corpus, int, int], eval: tuple[Corpus, int, int] | None, options: str
+    ) -> dict[str, int]:
+        """As `LanguageModel.estimate_memory`."""
     @property
     def backbone(self) -> Backbone: ...
     @property

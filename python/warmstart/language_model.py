@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,17 +11,10 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone
-from warmstart.corpus import open_corpus
 from warmstart.history import History
+from warmstart.memory import MemoryEstimate
 from warmstart.monitor import FitMonitor
-from warmstart.objectives import (
-    CausalLM,
-    MaskedLM,
-    Objective,
-    PermutationLM,
-    ReplacedTokenDetection,
-    require_objective,
-)
+from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection, require_objective
 from warmstart.options import (
     EMBED_BATCH_TOKENS,
     INFERENCE_PRECISIONS,
@@ -28,11 +22,13 @@ from warmstart.options import (
     as_seed,
     byte_count,
     check_compute,
+    finite,
     optional_positive_int,
     positive_int,
 )
+from warmstart.pretraining import default_objective, generator_for, prepare
 from warmstart.progress import TokenBar
-from warmstart.strategies import Strategy, require_strategy
+from warmstart.strategies import Strategy
 from warmstart.texts import Texts, encode, normalise, warn_truncated
 
 
@@ -122,11 +118,11 @@ class LanguageModel:
         if isinstance(backbone, _core.LanguageModel | _core.ReplacedDetector):
             self._inner = backbone
         elif isinstance(objective, ReplacedTokenDetection):
-            generator = objective.generator or _generator_for(require_backbone(backbone), self._seed)
+            generator = objective.generator or generator_for(require_backbone(backbone), self._seed)
             self._inner = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, self._seed)
         else:
             self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
-        self.objective = _default_objective(self._inner) if objective is None else require_objective(objective)
+        self.objective = default_objective(self._inner) if objective is None else require_objective(objective)
         self.strategy = strategy
         self.epochs = epochs
         self.max_steps = max_steps
@@ -228,35 +224,19 @@ class LanguageModel:
             A parameter is out of its range, or the backbone cannot serve the objective: which it can is said.
         KeyboardInterrupt
             Ctrl-C; what was learnt so far is kept.
+        DeviceError
+            The machine has less memory than the run takes; the message says what helps.
         """
-        options = self._options()
-
-        def opened(source: Any) -> _core.Corpus:
-            return open_corpus(
-                source,
-                self.backbone.tokenizer,
-                cache_dir=self.cache_dir,
-                text_field=text_field,
-                on_error=on_error,
-                verbose=self.verbose,
-            )
-
-        train = opened(corpus)
-        first, held_out = train.n_documents, None
-        if isinstance(eval_set, float):
-            first = train.held_out(eval_set)
-            held_out = (train, first, train.n_documents)
-        elif eval_set is not None:
-            evaluation = opened(eval_set)
-            held_out = (evaluation, 0, evaluation.n_documents)
-        elif self.patience is not None:
-            raise ValueError(f"patience={self.patience} needs eval_set, texts to evaluate on")
+        run = prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error)
+        run.check_memory()
+        if self.verbose:
+            print(run.memory().line(), file=sys.stderr)
         if isinstance(self._inner, _core.ReplacedDetector):
             monitor = FitMonitor("loss", lambda _, loss: -loss, self.verbose)
         else:
             monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
         try:
-            model, facts, stopped = self._inner.pretrain((train, 0, first), held_out, json.dumps(options), monitor)
+            model, facts, stopped = self._inner.pretrain(run.train, run.held_out, json.dumps(run.options), monitor)
         finally:
             monitor.close()
         if model is None:
@@ -269,6 +249,33 @@ class LanguageModel:
         if stopped is not None:
             raise stopped
         return self
+
+    def estimate_memory(
+        self, corpus: Any, *, eval_set: Any = None, text_field: str = "text", on_error: str = "stop"
+    ) -> MemoryEstimate:
+        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
+
+        Parameters
+        ----------
+        corpus, eval_set, text_field, on_error
+            As in `fit`; a corpus that is not in the cache is tokenised.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; shows itself as a table.
+
+        Raises
+        ------
+        DataError, ValueError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> LanguageModel(backbone, verbose=False).estimate_memory(texts).total > 0
+        True
+        """
+        return prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error).memory()
 
     def score(self, texts: Texts) -> list[NDArray[np.float32]]:
         """Return the logarithm of the probability of each token of each text.
@@ -397,10 +404,10 @@ class LanguageModel:
         if not all(stops):
             raise ValueError("stop has an empty text, with which every text ends")
         sampling = {
-            "temperature": float(temperature),
+            "temperature": finite("temperature", temperature),
             "top_k": optional_positive_int("top_k", top_k),
-            "top_p": float(top_p),
-            "repetition_penalty": float(repetition_penalty),
+            "top_p": finite("top_p", top_p),
+            "repetition_penalty": finite("repetition_penalty", repetition_penalty),
         }
         options = {
             "max_new_tokens": positive_int("max_new_tokens", max_new_tokens),
@@ -439,55 +446,26 @@ class LanguageModel:
             raise ValueError("a detector of replaced tokens gives no probabilities of tokens; ask its .generator")
         return self._inner
 
-    def _options(self) -> dict[str, Any]:
-        check_compute(self.precision, self.device)
-        batch_tokens = positive_int("batch_tokens", self.batch_tokens)
-        max_length = optional_positive_int("max_length", self.max_length)
-        if max_length is None:
-            max_length = min(self._inner.backbone.max_length, batch_tokens)
-        directory = self.checkpoint_dir
-        if directory is None and self.checkpoint_every is not None:
-            raise ValueError(f"checkpoint_every={self.checkpoint_every} needs checkpoint_dir")
-        return {
-            "strategy": require_strategy(self.strategy).to_dict(),
-            "objective": self.objective.to_dict(),
-            "epochs": positive_int("epochs", self.epochs),
-            "max_steps": optional_positive_int("max_steps", self.max_steps),
-            "batch_tokens": batch_tokens,
-            "accumulation_steps": positive_int("accumulation_steps", self.accumulation_steps),
-            "max_length": max_length,
-            "eval_every": optional_positive_int("eval_every", self.eval_every),
-            "patience": optional_positive_int("patience", self.patience),
-            "seed": self._seed,
-            "precision": self.precision,
-            "recompute": bool(self.recompute),
-            "checkpoint_dir": None if directory is None else os.fspath(directory),
-            "checkpoint_every": optional_positive_int("checkpoint_every", self.checkpoint_every),
-        }
+    def _settings(self) -> dict[str, Any]:
+        names = (
+            "objective",
+            "strategy",
+            "epochs",
+            "max_steps",
+            "batch_tokens",
+            "accumulation_steps",
+            "max_length",
+            "eval_every",
+            "patience",
+            "precision",
+            "recompute",
+            "device",
+            "checkpoint_dir",
+            "checkpoint_every",
+            "cache_dir",
+            "verbose",
+        )
+        return {name: getattr(self, name) for name in names} | {"seed": self._seed}
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.backbone!r}, {self.objective!r})"
-
-
-def _default_objective(model: _core.LanguageModel | _core.ReplacedDetector) -> Objective:
-    if isinstance(model, _core.ReplacedDetector):
-        return ReplacedTokenDetection()
-    if model.is_causal:
-        return CausalLM()
-    return PermutationLM() if model.is_permuting else MaskedLM()
-
-
-def _generator_for(backbone: Backbone, seed: int) -> Backbone:
-    """Make a new model of the same kind, a quarter as wide (Clark et al. 2020, section 3.2)."""
-    config = json.loads(backbone._inner.config)
-    heads = config.get("num_attention_heads")
-    if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
-        raise ValueError(
-            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, "
-            "as in ReplacedTokenDetection(generator=Backbone.from_config(...))"
-        )
-    size = config["hidden_size"] // heads
-    config["num_attention_heads"] = max(1, heads // 4)
-    config["hidden_size"] = size * config["num_attention_heads"]
-    config["intermediate_size"] = max(1, config["intermediate_size"] // 4)
-    return Backbone.from_config(config, backbone.tokenizer, random_state=seed)

@@ -56,6 +56,10 @@ class MemoryEstimate:
         """What `fit` takes beyond what the process holds now, in bytes."""
         return self.total - self.process - self.weights
 
+    def line(self) -> str:
+        """Return what there is to know before a run, in one line."""
+        return f"memory: {format_bytes(self.total)} at the peak, {format_bytes(self.growth)} more than now"
+
     def _parts(self) -> list[tuple[str, int]]:
         return [(field.name, getattr(self, field.name)) for field in fields(self)]
 
@@ -73,8 +77,12 @@ def estimate(
     backbone: _core.Backbone, encodings: _core.Encodings, held_out: _core.Encodings | None, options: str
 ) -> MemoryEstimate:
     """Estimate the peak of a run with these options (JSON, as `_core.Classifier.fit` takes them)."""
-    weights = 4 * backbone.n_parameters
-    parts = _core.Classifier.estimate_memory(backbone, encodings, held_out, options)
+    return beside(backbone.n_parameters, _core.Classifier.estimate_memory(backbone, encodings, held_out, options))
+
+
+def beside(n_parameters: int, parts: dict[str, int]) -> MemoryEstimate:
+    """Put what a run takes beside what the process holds now, its model's parameters among that."""
+    weights = 4 * n_parameters
     return MemoryEstimate(process=max(_core.resident_memory_bytes() - weights, 0), weights=weights, **parts)
 
 

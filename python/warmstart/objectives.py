@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from warmstart.backbone import Backbone
+from warmstart.options import optional_positive_int
 
 
 class Objective:
@@ -67,13 +68,36 @@ class CausalLM(Objective):
 class PermutationLM(Objective):
     """Predict a sixth of the tokens in a random order, each from those before it (XLNet, Yang et al. 2019).
 
+    A document that is longer than `max_length` is trained on sequence after sequence: each sees the hidden states
+    that the text before had in the last step, and gradients stop there (Dai et al. 2019). Up to eight sequences of a
+    document follow each other so; the next ones come at another time, without memory at first. Evaluation remembers
+    nothing.
+
+    Parameters
+    ----------
+    memory : int, optional
+        Tokens before a sequence that it remembers, 0 for none. None takes `max_length`: what a step remembers is then
+        no more than what it reads. The paper has 384 for sequences of 512.
+
     Examples
     --------
-    >>> PermutationLM()
-    PermutationLM()
+    >>> PermutationLM(memory=384)
+    PermutationLM(memory=384)
     """
 
     kind: ClassVar[str] = "permutation"
+
+    memory: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": ..., **parameters}``.
+
+        Raises
+        ------
+        ValueError
+            `memory` is below 0.
+        """
+        return {"kind": self.kind, "memory": self.memory and optional_positive_int("memory", self.memory)}
 
 
 @dataclass(frozen=True, kw_only=True)

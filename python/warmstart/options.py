@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from numbers import Integral
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,21 @@ def positive_int(name: str, value: Any, where: str = "") -> int:
     if int(value) > _MAX_COUNT:
         raise ValueError(f"{name} must be at most {_MAX_COUNT}{where}, got {value}")
     return int(value)
+
+
+def finite(name: str, value: Any) -> float:
+    """Return ``value`` as a float.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number, or not a finite one.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    if not isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return float(value)
 
 
 def optional_positive_int(name: str, value: Any) -> int | None:

@@ -10,12 +10,13 @@ use candle_core::Tensor;
 
 use super::config::{Config, RelativeOptions};
 use super::layers::{Linear, Map};
+use super::memory::{Memory, check_starts};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::compute::tensor;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use crate::kernels::embedding::stacked_rows;
 use crate::product::Format;
@@ -27,41 +28,6 @@ pub struct Context {
     pub prediction: Option<Prediction>,
     /// Keys and values of the tokens before, for generation.
     pub cache: Option<Arc<Mutex<Cache>>>,
-}
-
-/// Hidden states of the segments before, which tokens see and gradients do not reach (Transformer-XL, Dai et al. 2019).
-#[derive(Clone)]
-pub struct Memory {
-    /// What each layer takes, from the embedding output on: `[M, D]`.
-    pub hidden: Vec<Tensor>,
-    /// Where the memory of each sequence begins, and the end, `[B + 1]`.
-    pub cu_seqlens: Arc<[u32]>,
-}
-
-impl Memory {
-    /// Of the sequences of a pass, of which `hidden` are the tokens' states from the embedding output to the last: the last
-    /// `keep` states of each sequence, those of the memory `before` counted in; none: all of them.
-    pub fn after(before: Option<&Self>, hidden: &[Tensor], cu_seqlens: &[u32], keep: Option<usize>) -> Result<Self> {
-        let none = Self { hidden: Vec::new(), cu_seqlens: vec![0; cu_seqlens.len()].into() };
-        let before = before.unwrap_or(&none);
-        let remembered = before.cu_seqlens.last().copied().unwrap_or(0);
-        check_starts("memory", &before.cu_seqlens, cu_seqlens.len(), remembered as usize)?;
-        let (mut rows, mut starts) = (Vec::new(), vec![0]);
-        for (old, new) in before.cu_seqlens.windows(2).zip(cu_seqlens.windows(2)) {
-            let all = (old[0]..old[1]).chain((new[0]..new[1]).map(|row| remembered + row));
-            let n = (old[1] - old[0] + new[1] - new[0]) as usize;
-            rows.extend(all.skip(n.saturating_sub(keep.unwrap_or(n))));
-            starts.push(rows.len() as u32);
-        }
-        let rows: Arc<[u32]> = rows.into();
-        let layers = hidden.len().saturating_sub(1);
-        let state = |layer: usize| {
-            let parts = before.hidden.get(layer).into_iter().chain(&hidden[layer..=layer]).cloned();
-            let parts: Vec<Value> = parts.map(Value::constant).collect();
-            Ok(stacked_rows(&parts.iter().collect::<Vec<_>>(), rows.clone())?.tensor().clone())
-        };
-        Ok(Self { hidden: (0..layers).map(state).collect::<Result<_>>()?, cu_seqlens: starts.into() })
-    }
 }
 
 /// Tokens to predict, and what is hidden from whom.
@@ -84,6 +50,15 @@ pub struct Rows {
     pub predictions: Arc<[u32]>,
 }
 
+impl Rows {
+    /// Where the tokens of each sequence begin, `[B]`.
+    pub fn first_tokens(&self, batch: &PackedBatch) -> Vec<u32> {
+        // Behind the last tokens, where an empty sequence may be, there are the rows of predictions.
+        let end = (self.tokens.len() + self.predictions.len()) as u32;
+        batch.first_tokens().iter().map(|&token| self.tokens.get(token as usize).copied().unwrap_or(end)).collect()
+    }
+}
+
 impl Context {
     /// The rows of a pass over `batch`: in each sequence its tokens, then its predictions.
     pub fn rows(&self, batch: &PackedBatch) -> Result<Rows> {
@@ -98,14 +73,6 @@ impl Context {
         }
         Ok(Rows { tokens: rows.0.into(), predictions: rows.1.into() })
     }
-}
-
-fn check_starts(what: &str, starts: &[u32], n: usize, total: usize) -> Result<()> {
-    let covers = starts.first() == Some(&0) && starts.last().is_some_and(|&end| end as usize == total);
-    if starts.len() == n && starts.is_sorted() && covers {
-        return Ok(());
-    }
-    Err(Error::internal(format!("{what}: got {} sequences and {total} rows, expected {n} sequences", starts.len())))
 }
 
 /// What relative attention must know of a pass.

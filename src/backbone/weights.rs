@@ -204,7 +204,7 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Write tensors as safetensors with the metadata other libraries expect.
-pub(crate) fn write_safetensors(tensors: Vec<(String, Tensor)>, path: &Path) -> Result<()> {
+pub(crate) fn write_safetensors<V: safetensors::View>(tensors: Vec<(String, V)>, path: &Path) -> Result<()> {
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(source) => Error::Io { path: path.to_path_buf(), source },

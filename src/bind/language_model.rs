@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::head::{Generation, LanguageModel, ReplacedDetector, generate};
 use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
-use crate::train::{Learner, PretrainOptions, pretrain};
+use crate::train::{Learner, PretrainOptions, estimate_pretraining, pretrain};
 
 /// A backbone with the head of its language model.
 #[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
@@ -41,8 +41,7 @@ fn pretrained<'py, M: Learner, P>(
 where
     P: PyClass + Into<PyClassInitializer<P>>,
 {
-    let options: PretrainOptions =
-        serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
+    let options = parse_options(options)?;
     let (corpus, from, to) = (&train.0.0, train.1, train.2);
     let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
     let mut monitor = PyMonitor::new(monitor, 1);
@@ -50,6 +49,25 @@ where
     let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
     let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
     (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+}
+
+fn parse_options(options: &str) -> PyResult<PretrainOptions> {
+    serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
+}
+
+/// What [`pretrained`] takes at its peak, in bytes.
+fn estimated<'py, M: Learner>(
+    py: Python<'py>,
+    model: &M,
+    train: Documents<'py>,
+    eval: Option<Documents<'py>>,
+    options: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let options = parse_options(options)?;
+    let (corpus, from, to) = (&train.0.0, train.1, train.2);
+    let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
+    let memory = run(py, || estimate_pretraining(model, (corpus, from..to), eval, &options))?;
+    convert::memory(py, &memory)
 }
 
 #[pymethods]
@@ -73,6 +91,16 @@ impl PyLanguageModel {
         monitor: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         pretrained(py, &self.0, Self, train, eval, options, monitor)
+    }
+
+    fn estimate_memory<'py>(
+        &self,
+        py: Python<'py>,
+        train: Documents<'py>,
+        eval: Option<Documents<'py>>,
+        options: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        estimated(py, &self.0, train, eval, options)
     }
 
     /// Log probabilities of each text's tokens, NaN where nothing can be said.
@@ -190,6 +218,16 @@ impl PyReplacedDetector {
         monitor: Py<PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         pretrained(py, &self.0, Self, train, eval, options, monitor)
+    }
+
+    fn estimate_memory<'py>(
+        &self,
+        py: Python<'py>,
+        train: Documents<'py>,
+        eval: Option<Documents<'py>>,
+        options: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        estimated(py, &self.0, train, eval, options)
     }
 
     #[getter]

@@ -68,6 +68,7 @@ impl Header {
 /// `T` tokens of `N` documents in a mapped file. Immutable, cheap to clone. Documents have at least one token.
 #[derive(Clone)]
 pub struct Corpus {
+    name: Arc<str>,
     map: Arc<MappedFile>,
     vocab_size: usize,
     tokens: Range<usize>,
@@ -89,13 +90,19 @@ impl Corpus {
                 header.n_documents
             ))
         })?;
-        let corpus = Self { map, vocab_size: header.vocab_size as usize, tokens, starts };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into();
+        let corpus = Self { name, map, vocab_size: header.vocab_size as usize, tokens, starts };
         let starts = corpus.starts();
         let is_whole = starts.first() == Some(&0) && starts.last() == Some(&header.n_tokens);
         if !is_whole || !starts.is_sorted_by(|a, b| a < b) {
             return Err(at("the starts of its documents are not in order; it was changed"));
         }
         Ok(corpus)
+    }
+
+    /// What its file is called, which in a cache says what its content is.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The size of the vocabulary that its ids are of.

@@ -10,8 +10,8 @@ use super::layers::Head;
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Config, Context, LoadReport, Mode, Parameters, Prepared, Spec, Transformer, initialise,
-    same_values,
+    Backbone, Cache, Config, Context, LoadReport, Memory, Mode, Parameters, Prepared, Remember, Spec, Transformer,
+    initialise, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
@@ -37,6 +37,18 @@ pub struct LanguageBatch {
     pub rows: Option<Arc<[u32]>>,
     /// What each of these rows should say, none where it is not asked.
     pub labels: Vec<Option<u32>>,
+    /// What the next batch goes on with.
+    pub remember: Option<Remember>,
+}
+
+/// What training makes of a batch.
+pub struct LanguageLoss {
+    /// The summed loss of the rows that are asked, divided.
+    pub loss: Value,
+    /// What the last map of the head was given, `[rows, D]`.
+    pub(super) answers: Tensor,
+    /// What the batch asked to remember.
+    pub memory: Option<Memory>,
 }
 
 impl LanguageModel {
@@ -143,24 +155,36 @@ impl LanguageNetwork {
         })
     }
 
-    /// What the last map of the head takes, of these rows.
-    fn answers(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>, mode: Mode) -> Result<Value> {
-        let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, &mut |_, _| Ok(()))?;
+    /// What the last map of the head takes, of these rows; `on_layer` sees every hidden state on the way.
+    fn answers(
+        &self,
+        batch: &PackedBatch,
+        context: &Context,
+        rows: Option<Arc<[u32]>>,
+        mode: Mode,
+        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
+    ) -> Result<Value> {
+        let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, on_layer)?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
         self.head.before_output(&hidden, mode)
     }
 
-    /// The summed loss of the rows that are asked, divided by `normalizer`.
-    pub fn loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<Value> {
-        Ok(self.answered_loss(batch, normalizer, mode)?.1)
-    }
-
-    /// The same with what the last map was given.
-    pub(super) fn answered_loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<(Tensor, Value)> {
-        let LanguageBatch { packed, context, rows, labels } = batch;
-        let answers = self.answers(&packed, &context, rows, mode)?;
+    /// The summed loss of the rows that are asked, divided by `normalizer`, and what is remembered of the pass.
+    pub fn loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<LanguageLoss> {
+        let LanguageBatch { packed, context, rows, labels, remember } = batch;
+        let mut states = Vec::new();
+        let answers = self.answers(&packed, &context, rows, mode, &mut |_, hidden| {
+            if remember.is_some() {
+                states.push(hidden.tensor().clone());
+            }
+            Ok(())
+        })?;
+        let remembered = |remember| {
+            Memory::after(context.memory.as_ref(), &states, &context.rows(&packed)?.first_tokens(&packed), &remember)
+        };
+        let memory = remember.map(remembered).transpose()?;
         let loss = vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)?;
-        Ok((answers.tensor().clone(), loss))
+        Ok(LanguageLoss { loss, answers: answers.tensor().clone(), memory })
     }
 
     /// Logits of `n` rows of what the last map was given.
@@ -170,7 +194,8 @@ impl LanguageNetwork {
 
     /// The loss of each row, none where it is not asked.
     pub fn losses(&self, batch: &LanguageBatch) -> Result<Vec<Option<f32>>> {
-        let answers = self.answers(&batch.packed, &batch.context, batch.rows.clone(), Mode::inference())?;
+        let rows = batch.rows.clone();
+        let answers = self.answers(&batch.packed, &batch.context, rows, Mode::inference(), &mut |_, _| Ok(()))?;
         token_losses(&answers, self.head.output(), &batch.labels, self.precision)
     }
 

@@ -11,6 +11,6 @@ mod saving;
 pub use classifier::Classifier;
 pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
-pub use language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
+pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
 pub use layers::Head;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};

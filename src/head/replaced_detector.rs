@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::json;
 
-use super::language_model::{LanguageBatch, LanguageModel, LanguageNetwork};
+use super::language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
@@ -196,7 +196,7 @@ impl DetectorNetwork {
     ) -> Result<[Value; 2]> {
         let (masked, rows, labels) =
             (batch.packed.clone(), batch.rows.clone().unwrap_or_default(), batch.labels.clone());
-        let (answers, generator_loss) = self.generator.answered_loss(batch, asked, mode)?;
+        let LanguageLoss { loss: generator_loss, answers, .. } = self.generator.loss(batch, asked, mode)?;
         let mut replaced = vec![0f32; masked.n_tokens()];
         let mut ids = masked.ids.to_vec();
         // A few rows at a time: logits of all of them never exist.

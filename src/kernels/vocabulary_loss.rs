@@ -27,6 +27,8 @@ use crate::product::{Lines, Output, Packed, Precision, Right, product};
 const ROWS: usize = 1024;
 /// Words of a block of logits.
 const WORDS: usize = 2048;
+/// Bytes of a block of logits.
+pub const BLOCK_BYTES: usize = 4 * ROWS * WORDS;
 
 /// The loss, a scalar, of `hidden [.., D]` through `map` to the vocabulary, of which each row is held against its label;
 /// rows without one are ignored. `hidden` may be f32 or bf16. `map` must be all of a weight `[V, D]`.

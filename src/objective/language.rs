@@ -25,8 +25,9 @@ pub enum LanguageObjective {
     /// Which tokens a generator has put in the place of hidden ones; its own loss, and `weight` times the detector's
     /// (ELECTRA).
     Replaced { rate: f64, weight: f64 },
-    /// Tokens in a random order, each from those before it in this order (XLNet).
-    Permutation {},
+    /// Tokens in a random order, each from those before it in this order (XLNet); they see up to `memory` tokens of their
+    /// document before the sequence, none: as many as a sequence has.
+    Permutation { memory: Option<usize> },
 }
 
 /// Makes batches of sequences.
@@ -49,7 +50,7 @@ impl LanguageObjective {
         let serves = match self {
             Self::Causal { .. } => causal,
             Self::Masked { .. } | Self::Replaced { .. } => !causal && !relative,
-            Self::Permutation {} => relative && !causal,
+            Self::Permutation { .. } => relative && !causal,
         };
         if !serves {
             let (can, which) = match (causal, relative) {
@@ -64,7 +65,7 @@ impl LanguageObjective {
         }
         let how = match self {
             Self::Causal { .. } => How::Causal,
-            Self::Permutation {} => How::Permutation,
+            Self::Permutation { .. } => How::Permutation,
             Self::Masked { .. } | Self::Replaced { .. } => {
                 let (rate, unit) = match self {
                     Self::Masked { rate, unit } => (rate, unit),
@@ -91,6 +92,12 @@ impl Collator {
     /// Special tokens that each sequence gets.
     pub fn n_special(&self) -> usize {
         self.frame.len()
+    }
+
+    /// Where the own tokens of a sequence of `n` tokens lie.
+    pub fn own_tokens(&self, n: usize) -> std::ops::Range<u32> {
+        let own = self.frame.before.len()..n.saturating_sub(self.frame.after.len());
+        own.start as u32..own.end as u32
     }
 
     /// A batch of sequences, each with its own key.
@@ -142,6 +149,6 @@ impl Collator {
                 Some(context.rows(&packed)?.predictions)
             }
         };
-        Ok(LanguageBatch { packed, context, rows, labels })
+        Ok(LanguageBatch { packed, context, rows, labels, remember: None })
     }
 }

@@ -158,5 +158,5 @@ fn ask(encodings: &Encodings, asked: &[Question], hiding: &Hiding) -> Result<Lan
             Some(context.rows(&packed)?.predictions)
         }
     };
-    Ok(LanguageBatch { packed, context, rows, labels })
+    Ok(LanguageBatch { packed, context, rows, labels, remember: None })
 }

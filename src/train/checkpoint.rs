@@ -1,18 +1,23 @@
-//! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, and what was counted.
+//! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, what the next batch
+//! remembers of the one before, and what was counted.
 //!
 //! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
 //! on from here does what it would have done, bit for bit.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
-use crate::backbone::write_safetensors;
+use crate::backbone::{Memory, write_safetensors};
+use crate::compute::{MappedFile, Values, values};
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -21,6 +26,8 @@ const FILE: &str = "checkpoint.safetensors";
 /// Names within the file, none of which a parameter has.
 const STATE: &str = "state";
 const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
+/// `[L, M, D]`
+const MEMORY: &str = "memory";
 
 /// What a run has counted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,17 +48,23 @@ pub(super) struct Progress {
 struct State {
     identity: Value,
     progress: Progress,
+    /// Where the memory of each sequence begins, and the end, if anything is remembered.
+    memory: Option<Vec<u32>>,
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(model: &impl Learner, corpus: &Corpus, options: &PretrainOptions) -> Value {
+pub(super) fn identity(
+    model: &impl Learner,
+    (corpus, documents): (&Corpus, &Range<usize>),
+    options: &PretrainOptions,
+) -> Value {
     let mut config = model.backbone().config.raw.clone();
     for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
         config.remove(unrelated);
     }
     json!({
         "model": config,
-        "corpus": {"tokens": corpus.n_tokens(), "documents": corpus.n_documents()},
+        "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
         "strategy": options.strategy,
         "objective": format!("{:?}", options.objective),
         "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),
@@ -68,37 +81,97 @@ pub(super) fn identity(model: &impl Learner, corpus: &Corpus, options: &Pretrain
 pub(super) fn write(
     directory: &Path,
     identity: &Value,
-    progress: &Progress,
+    (progress, memory): (&Progress, Option<&Memory>),
     optimisation: &Optimisation,
 ) -> Result<()> {
     let updates = optimisation.optimiser.steps() as usize;
-    let state = State { identity: identity.clone(), progress: Progress { updates, ..progress.clone() } };
+    let memory = memory.filter(|memory| memory.cu_seqlens.last() > Some(&0));
+    let state = State {
+        identity: identity.clone(),
+        progress: Progress { updates, ..progress.clone() },
+        memory: memory.map(|memory| memory.cu_seqlens.to_vec()),
+    };
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
     let n = state.len();
-    let mut tensors: Vec<(String, Tensor)> =
-        optimisation.trainable().iter().map(|p| (p.name.clone(), p.tensor.clone())).collect();
+    let memory = memory.map(|memory| Tensor::stack(&memory.hidden, 0)).transpose()?;
+    let tensors = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.tensor));
+    let mut stored: Vec<(String, Stored)> =
+        tensors.chain(memory.iter().map(|memory| (MEMORY, memory))).map(Stored::values).collect::<Result<_>>()?;
     for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
-        tensors.push(((*name).to_string(), Tensor::from_slice(values, values.len(), &Device::Cpu)?));
+        let content = Content::Bytes(bytemuck::cast_slice(values));
+        stored.push(((*name).to_string(), Stored { dtype: Dtype::F32, shape: vec![values.len()], content }));
     }
-    tensors.push((STATE.into(), Tensor::from_vec(state, n, &Device::Cpu)?));
+    stored.push((STATE.into(), Stored { dtype: Dtype::U8, shape: vec![n], content: Content::Bytes(&state) }));
     let mut staged = Staged::begin(directory)?;
     let path = staged.reserve(FILE)?;
-    write_safetensors(tensors, &path)?;
+    write_safetensors(stored, &path)?;
     staged.commit(|_| Ok(Vec::new()))
 }
 
+/// A tensor that is written from where it lies.
+struct Stored<'a> {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Values(Values<'a>),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Stored<'a> {
+    fn values((name, tensor): (&str, &'a Tensor)) -> Result<(String, Self)> {
+        let content = Content::Values(values(tensor)?);
+        Ok((name.to_string(), Self { dtype: Dtype::F32, shape: tensor.dims().to_vec(), content }))
+    }
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.content {
+            Content::Values(values) => bytemuck::cast_slice(values).into(),
+            Content::Bytes(bytes) => (*bytes).into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data().len()
+    }
+}
+
 /// Go on from the checkpoint in `directory`, if there is one.
-pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimisation) -> Result<Option<Progress>> {
+pub(super) fn read(
+    directory: &Path,
+    identity: &Value,
+    optimisation: &mut Optimisation,
+) -> Result<Option<(Progress, Option<Memory>)>> {
     let path = directory.join(FILE);
     if !path.is_file() {
         return Ok(None);
     }
     let bad = |what: String| Error::Training(format!("{}: {what}", path.display()));
-    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|e| bad(e.to_string()))?;
-    let tensor = |name: &str| tensors.get(name).ok_or_else(|| bad(format!("has no {name}")));
-    let state: Vec<u8> = tensor(STATE)?.to_vec1()?;
-    let State { identity: found, progress } =
-        serde_json::from_slice(&state).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
+    let file = MappedFile::open(&path)?;
+    let stored = SafeTensors::deserialize(&file).map_err(|e| bad(e.to_string()))?;
+    let view = |name: &str| stored.tensor(name).map_err(|e| bad(e.to_string()));
+    let tensor = |name: &str| {
+        let view = view(name)?;
+        let values: Vec<f32> = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect(),
+            other => return Err(bad(format!("{name} is of {other:?}, expected F32"))),
+        };
+        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
+    };
+    let State { identity: found, progress, memory: starts } =
+        serde_json::from_slice(view(STATE)?.data()).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
     if found != *identity {
         let differs = identity.as_object().into_iter().flatten().find(|(key, value)| found.get(key) != Some(value));
         let (key, now) = differs.map_or(("its settings", String::new()), |(key, now)| (key.as_str(), now.to_string()));
@@ -113,8 +186,13 @@ pub(super) fn read(directory: &Path, identity: &Value, optimisation: &mut Optimi
     for name in MOMENTS {
         moments.push(tensor(name)?.to_vec1::<f32>()?);
     }
-    optimisation.restore(|name| tensor(name).cloned(), moments, progress.updates).map_err(|e| bad(e.to_string()))?;
-    Ok(Some(progress))
+    optimisation.restore(tensor, moments, progress.updates).map_err(|e| bad(e.to_string()))?;
+    let memory = starts.map(|starts| -> Result<Memory> {
+        let hidden = tensor(MEMORY)?;
+        let layer = |i| Ok(hidden.get(i)?.copy()?);
+        Ok(Memory { hidden: (0..hidden.dim(0)?).map(layer).collect::<Result<_>>()?, cu_seqlens: starts.into() })
+    });
+    Ok(Some((progress, memory.transpose()?)))
 }
 
 fn short(text: &str) -> String {

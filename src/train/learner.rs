@@ -1,9 +1,9 @@
 //! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
 
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Mode, Parameters, Spec};
+use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
 use crate::error::Result;
-use crate::head::{DetectorNetwork, LanguageBatch, LanguageModel, LanguageNetwork, ReplacedDetector};
+use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
 use crate::objective::{LanguageObjective, sample};
 use crate::product::Precision;
 use crate::rng::Key;
@@ -16,6 +16,8 @@ pub trait Learner: Send + Sync + Sized {
     fn params(&self) -> Parameters;
     /// Give up what is kept from one question to the next: training needs the memory.
     fn forget_networks(&self);
+    /// The transformers that a batch passes through, the one that predicts tokens first.
+    fn transformers(&self) -> Vec<&Config>;
     /// All parameters, from the bottom to the top, and whether each belongs to a head.
     fn specs(&self) -> Vec<(Spec, bool)>;
     /// Those that the objective does not use.
@@ -24,11 +26,15 @@ pub trait Learner: Send + Sync + Sized {
     fn with_params(&self, all: &Parameters) -> Self;
     /// From parameters; those that are trained receive gradients.
     fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
-    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's.
-    fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>>;
+    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's; and what is
+    /// remembered of it.
+    fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses>;
     /// The sum of the losses of the tokens that a batch asks for.
     fn evaluate(network: &Self::Network, batch: LanguageBatch, task: Task) -> Result<f64>;
 }
+
+/// Losses of a batch, and what the next one remembers.
+pub type Losses = (Vec<Value>, Option<Memory>);
 
 /// How a batch is passed through a network.
 pub struct Task<'a> {
@@ -47,6 +53,10 @@ impl Learner for LanguageModel {
         &self.backbone
     }
 
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.backbone.config]
+    }
+
     fn params(&self) -> Parameters {
         self.params()
     }
@@ -63,7 +73,7 @@ impl Learner for LanguageModel {
 
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
         let config = &self.backbone.config;
-        let predicts = matches!(objective, LanguageObjective::Permutation {});
+        let predicts = matches!(objective, LanguageObjective::Permutation { .. });
         config.is_pooler(name) || (config.is_of_predictions(name) && !predicts)
     }
 
@@ -75,8 +85,9 @@ impl Learner for LanguageModel {
         LanguageNetwork::load(params, &self.backbone.config, precision)
     }
 
-    fn losses(network: &LanguageNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>> {
-        Ok(vec![network.loss(batch, asked, task.mode)?])
+    fn losses(network: &LanguageNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses> {
+        let LanguageLoss { loss, memory, .. } = network.loss(batch, asked, task.mode)?;
+        Ok((vec![loss], memory))
     }
 
     fn evaluate(network: &LanguageNetwork, batch: LanguageBatch, _: Task) -> Result<f64> {
@@ -89,6 +100,10 @@ impl Learner for ReplacedDetector {
 
     fn backbone(&self) -> &Backbone {
         &self.backbone
+    }
+
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.generator.backbone.config, &self.backbone.config]
     }
 
     fn params(&self) -> Parameters {
@@ -116,18 +131,18 @@ impl Learner for ReplacedDetector {
         self.network(params, precision)
     }
 
-    fn losses(network: &DetectorNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Vec<Value>> {
+    fn losses(network: &DetectorNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses> {
         let weight = match task.objective {
             LanguageObjective::Replaced { weight, .. } => *weight,
             _ => 1.0,
         };
         let drawn = |logits: &[f32], vocab_size: usize, key: Key| sample(logits, vocab_size, key);
-        Ok(network.losses(batch, (asked, weight * task.share), task.mode, task.draw, drawn)?.into())
+        Ok((network.losses(batch, (asked, weight * task.share), task.mode, task.draw, drawn)?.into(), None))
     }
 
     fn evaluate(network: &DetectorNetwork, batch: LanguageBatch, task: Task) -> Result<f64> {
         let asked = batch.labels.iter().flatten().count() as f64;
-        let losses = Self::losses(network, batch, asked.max(1.0), Task { share: 1.0, ..task })?;
+        let (losses, _) = Self::losses(network, batch, asked.max(1.0), Task { share: 1.0, ..task })?;
         Ok(asked * losses.iter().map(|loss| loss.scalar().map(f64::from)).sum::<Result<f64>>()?)
     }
 }

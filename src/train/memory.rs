@@ -1,11 +1,6 @@
 //! What a run takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
-//!
-//! With `T` tokens, width `D`, feed-forward width `F`, `H` heads and `L` layers. What a layer keeps for its backward, per
-//! token: queries, keys, values and what attention made of them, `4 D`, and the feed-forward net before and after its
-//! activation, `2 F`, in bf16 if products are; the two projections and the two norms' outputs, `4 D`, log-sum-exps, `H`, and
-//! moments, `4`, in f32. The peak is where the backward of the topmost layer begins: one gradient `F` more, for which two of
-//! width `D` have gone.
 
+use super::activations::{Rows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::Batches;
 use super::options::FitOptions;
 use super::plan::Plan;
@@ -14,10 +9,8 @@ use crate::backbone::{Backbone, Config, Task};
 use crate::error::Result;
 use crate::product::Precision;
 
-/// Bytes of a value.
-const VALUE: usize = 4;
 /// Blocks below the allocator's large ones, and pages between blocks: measured, not derived.
-const SLACK: usize = 16 << 20;
+pub(super) const SLACK: usize = 16 << 20;
 
 /// Bytes at the peak, by what holds them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -59,7 +52,8 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         loss: 3 * VALUE * in_batch * c,
         ..Memory::default()
     };
-    let pass = packed_weights(config, options) + tokens.max(eval_tokens) * inference_bytes(config, options.precision);
+    let pass =
+        packed_weights(config, options.precision) + inference_bytes(config, options.precision, tokens.max(eval_tokens));
     let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * items(eval) * c + learnt - memory.kept);
     if plan.encoder_is_frozen(config) {
         let d = config.hidden_size;
@@ -67,8 +61,9 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         // The passes come before the head's training.
         without_gradients = pass;
     } else {
-        memory.activations = tokens * training_bytes(config, options);
-        memory.scratch = options.precision.bytes() * config.feed_forward.size * tokens.max(config.hidden_size);
+        let rows = Rows::of_tokens(tokens, train.iter().copied().max().unwrap_or(0));
+        memory.activations = training_bytes(config, options.precision, options.recompute, rows);
+        memory.scratch = scratch(config, options.precision, tokens);
     }
     let step = if plan.encoder_is_frozen(config) { 0 } else { memory.activations + memory.scratch + memory.loss };
     memory.evaluation = without_gradients.saturating_sub(step);
@@ -81,42 +76,9 @@ fn largest_batch(lengths: &[usize], budget: usize) -> usize {
     budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
 }
 
-/// Values of each token in a layer that products alone take: of the heads, and of the feed-forward net.
-fn operand_values(config: &Config) -> [usize; 2] {
-    let (attention, feed_forward) = (&config.attention, &config.feed_forward);
-    let heads = 2 * attention.head_size * (attention.heads + attention.key_heads);
-    [heads, if feed_forward.gated { 3 } else { 2 } * feed_forward.size]
-}
-
-/// Bytes for each token at the peak of a training step.
-fn training_bytes(config: &Config, options: &FitOptions) -> usize {
-    let (d, f) = (config.hidden_size, config.feed_forward.size);
-    let layer = operand_values(config).iter().sum::<usize>() * operand_bytes(options.precision)
-        + VALUE * (4 * d + config.attention.heads + 4);
-    // The sum, its norm, what dropout left of it, and moments; the gradient.
-    let around = VALUE * (3 * d + 2 + f);
-    let layers = config.num_hidden_layers;
-    // Recomputed, layers keep their inputs, and one at a time all of it.
-    around + if options.recompute { layers.saturating_sub(1) * VALUE * d + layer } else { layers * layer }
-}
-
-/// Bytes for each token in a layer of a pass without gradients.
-fn inference_bytes(config: &Config, precision: Precision) -> usize {
-    let [heads, inner] = operand_values(config);
-    (heads + inner - config.feed_forward.size) * operand_bytes(precision) + VALUE * 5 * config.hidden_size
-}
-
-/// Bytes of a value that products alone take.
-fn operand_bytes(precision: Precision) -> usize {
-    if precision == Precision::Bf16 { VALUE / 2 } else { VALUE }
-}
-
-/// Bytes of the encoder's packed matrices.
-fn packed_weights(config: &Config, options: &FitOptions) -> usize {
-    let [heads, _] = operand_values(config);
-    let maps = if config.feed_forward.gated { 3 } else { 2 };
-    let of_layer = config.hidden_size * (heads + maps * config.feed_forward.size);
-    options.precision.bytes() * config.layer_groups * of_layer
+/// Bytes of the packed operand of the largest product.
+pub(super) fn scratch(config: &Config, precision: Precision, rows: usize) -> usize {
+    precision.bytes() * config.feed_forward.size * rows.max(config.hidden_size)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Strategy -> plan -> steps -> evaluation -> fitted model.
 
+mod activations;
 mod batches;
 mod checkpoint;
 mod fit;
@@ -12,6 +13,7 @@ mod options;
 mod plan;
 mod pretraining;
 mod pretraining_data;
+mod pretraining_memory;
 mod pretraining_options;
 mod run;
 mod strategy;
@@ -23,5 +25,6 @@ pub use monitor::Monitor;
 pub use options::FitOptions;
 pub use plan::{ParameterPlan, Plan};
 pub use pretraining::{Pretrained, pretrain};
+pub use pretraining_memory::estimate_pretraining;
 pub use pretraining_options::PretrainOptions;
 pub use strategy::{Method, Strategy};

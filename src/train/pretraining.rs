@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::pretraining_data::Data;
 use super::pretraining_options::PretrainOptions;
 use super::strategy::Strategy;
-use crate::backbone::{Mode, Parameters};
+use crate::backbone::{Memory, Mode, Parameters};
 use crate::compute::in_pool;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub fn pretrain<M: Learner>(
     options.check()?;
     let strategy = Strategy::parse(options.strategy.clone())?;
     let collator = options.objective.collator(model.backbone())?;
-    let data = Data::new(corpus, documents, model.backbone(), &collator, options)?;
+    let data = Data::new(corpus, documents.clone(), model.backbone(), &collator, options)?;
     let eval = eval
         .map(|(corpus, documents)| Data::new(corpus, documents, model.backbone(), &collator, options))
         .transpose()?;
@@ -68,12 +68,12 @@ pub fn pretrain<M: Learner>(
         parameters: params.count(),
     };
     let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
-    let mut progress = Progress::default();
-    let identity = checkpoint::identity(model, corpus, options);
+    let (mut progress, mut memory) = (Progress::default(), None);
+    let identity = checkpoint::identity(model, (corpus, &documents), options);
     if let Some(directory) = &options.checkpoint_dir
         && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
     {
-        progress = found;
+        (progress, memory) = found;
     }
     monitor.on_start(&facts)?;
     model.forget_networks();
@@ -89,6 +89,7 @@ pub fn pretrain<M: Learner>(
         network,
         optimisation,
         progress,
+        memory,
         identity,
         started: Instant::now(),
         before_s: began,
@@ -111,6 +112,8 @@ struct Run<'a, M: Learner> {
     network: M::Network,
     optimisation: Optimisation<'a>,
     progress: Progress,
+    /// What the next batch remembers of the one before.
+    memory: Option<Memory>,
     identity: serde_json::Value,
     started: Instant,
     /// Seconds of training before this run went on, and those of this run that were no training.
@@ -165,6 +168,7 @@ impl<M: Learner> Run<'_, M> {
     fn step(&mut self, groups: &[Vec<usize>]) -> Result<Record> {
         let (step, options, collator, data, network) =
             (self.progress.step, self.options, &self.collator, &self.data, &self.network);
+        let mut memory = self.memory.take();
         let masking = Key::new(options.seed, Stream::Masking).child(step as u64);
         let dropout = Key::new(options.seed, Stream::Dropout).child(step as u64);
         let collate = |blocks: &Vec<usize>| data.collate(collator, blocks, masking);
@@ -181,12 +185,16 @@ impl<M: Learner> Run<'_, M> {
         let in_step = batches.iter().map(|batch| batch.packed.n_tokens()).sum::<usize>();
         let mut batches = batches.into_iter();
         let stepped = self.optimisation.step(step, groups, |i| {
-            let batch = batches.next().ok_or_else(|| Error::internal("a batch is asked for twice"))?;
+            let mut batch = batches.next().ok_or_else(|| Error::internal("a batch is asked for twice"))?;
+            batch.context.memory = memory.take().map(|memory| memory.among(groups[i].len()));
             let mode = Mode::training(dropout.child(i as u64)).recomputing(options.recompute);
             let share = batch.packed.n_tokens() as f64 / in_step as f64;
             let task = Task { objective: &options.objective, mode, draw: drawing.child(i as u64), share };
-            M::losses(network, batch, asked as f64, task)
+            let (losses, remembered) = M::losses(network, batch, asked as f64, task)?;
+            memory = remembered;
+            Ok(losses)
         })?;
+        self.memory = memory;
         self.progress.loss_sum += stepped.loss;
         self.progress.losses += 1;
         Ok(Record {
@@ -253,7 +261,7 @@ impl<M: Learner> Run<'_, M> {
     fn checkpoint(&mut self) -> Result<()> {
         let Some(directory) = &self.options.checkpoint_dir else { return Ok(()) };
         let began = Instant::now();
-        checkpoint::write(directory, &self.identity, &self.progress, &self.optimisation)?;
+        checkpoint::write(directory, &self.identity, (&self.progress, self.memory.as_ref()), &self.optimisation)?;
         self.paused_s += began.elapsed().as_secs_f64();
         Ok(())
     }

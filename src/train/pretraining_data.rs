@@ -1,9 +1,9 @@
 //! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
 
 use super::pretraining_options::PretrainOptions;
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, Remember};
 use crate::batch::in_order_of_length;
-use crate::corpus::{Batches, Blocks, Corpus, token};
+use crate::corpus::{Batches, Blocks, Corpus, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
@@ -17,6 +17,13 @@ pub struct Data {
     special: usize,
     /// Follows a block that ends a document.
     end: Option<u32>,
+    remembering: Option<Remembering>,
+}
+
+/// Which blocks go on with the one before, and how many of its tokens they remember.
+struct Remembering {
+    stretches: Stretches,
+    keep: usize,
 }
 
 impl Data {
@@ -57,14 +64,25 @@ impl Data {
             }
             _ => (Blocks::documents(corpus, documents, room)?, None),
         };
-        Ok(Self { blocks, special, end })
+        let remembering = match options.objective {
+            LanguageObjective::Permutation { memory: Some(0) } => None,
+            LanguageObjective::Permutation { memory } => {
+                Some(Remembering { stretches: Stretches::new(&blocks), keep: memory.unwrap_or(options.max_length) })
+            }
+            _ => None,
+        };
+        Ok(Self { blocks, special, end, remembering })
     }
 
     /// The batches of an epoch's optimiser steps.
     pub fn steps(&self, epoch: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
         let special = self.special + usize::from(self.end.is_some());
-        let batches = Batches::new(&self.blocks, options.seed, epoch as u64, 0, options.batch_tokens, special);
-        batches.collect::<Vec<_>>().chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+        let (blocks, seed, epoch, budget) = (&self.blocks, options.seed, epoch as u64, options.batch_tokens);
+        let batches = match &self.remembering {
+            Some(Remembering { stretches, .. }) => stretches.batches(blocks, seed, epoch, budget, special),
+            None => Batches::new(blocks, seed, epoch, 0, budget, special).collect(),
+        };
+        batches.chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
     }
 
     /// Tokens of a block with its special ones.
@@ -87,7 +105,21 @@ impl Data {
             let (ids, continues) = tokens.into_iter().map(token).unzip();
             (Sequence { ids, continues }, key.child(block as u64))
         };
-        collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())
+        let batch = collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())?;
+        let remember = self.remembering.as_ref().map(|Remembering { stretches, keep }| {
+            let goes_on = blocks.iter().enumerate().filter(|&(_, &block)| stretches.goes_on(block));
+            let sequences = goes_on.map(|(i, &block)| (i, collator.own_tokens(self.len(block))));
+            Remember { sequences: sequences.collect(), keep: *keep }
+        });
+        Ok(LanguageBatch { remember, ..batch })
+    }
+
+    /// Tokens that are remembered of a batch of these blocks.
+    pub fn remembered(&self, blocks: &[usize]) -> usize {
+        let Some(Remembering { stretches, keep }) = &self.remembering else { return 0 };
+        let goes_on = blocks.iter().filter(|&&block| stretches.goes_on(block));
+        let so_far = |&block: &usize| self.tokens(&(stretches.start(block)..=block).collect::<Vec<_>>());
+        goes_on.map(|block| so_far(block).min(*keep)).sum()
     }
 
     /// All blocks in batches of similar length.

@@ -148,8 +148,11 @@ def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refus
     model_of("gpt2", tokenizer_dir, **params).fit(corpus)
     with pytest.raises(ws.TrainingError, match=r"another (model|objective)"):
         model_of("llama", tokenizer_dir, **params).fit(corpus)
-    with pytest.raises(ws.TrainingError, match="another corpus"):
-        model_of("gpt2", tokenizer_dir, **params).fit(corpus[:-1])
+    # As many tokens in other documents, or in others of them.
+    reversed_words = [" ".join(reversed(text.split())) for text in corpus]
+    for other, held_out in ((reversed_words, None), (corpus[:-1], None), (corpus, 0.2)):
+        with pytest.raises(ws.TrainingError, match="another corpus"):
+            model_of("gpt2", tokenizer_dir, **params).fit(other, eval_set=held_out)
     file = tmp_path / "run" / "checkpoint.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ws.TrainingError, match=r"checkpoint\.safetensors"):
@@ -162,6 +165,9 @@ def test_objective_that_a_backbone_cannot_serve_says_which_it_can(tokenizer_dir,
         ("bert", ws.CausalLM(), "MaskedLM"),
         ("bert", ws.PermutationLM(), "MaskedLM"),
         ("xlnet", ws.CausalLM(), "PermutationLM"),
+        ("gpt2", ws.ReplacedTokenDetection(), "CausalLM"),
+        ("llama", ws.ReplacedTokenDetection(), "CausalLM"),
+        ("xlnet", ws.ReplacedTokenDetection(), "PermutationLM"),
     ]:
         with pytest.raises(ValueError, match=can):
             ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST).fit(corpus)
@@ -291,6 +297,7 @@ def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
         writer.generate(["a", " ".join(["film"] * 40)])
     for params, message in [
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature must be finite"),
         ({"top_k": 0}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
@@ -318,6 +325,33 @@ def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
 def test_parameter_out_of_its_range_is_refused(params, message, tokenizer_dir, corpus):
     with pytest.raises(ValueError, match=message):
         model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+
+
+def test_memory_is_what_a_sequence_sees_of_the_text_before_and_may_be_none(tokenizer_dir, corpus, tmp_path):
+    """It changes what is learnt of a document of several sequences, not of one that is short."""
+
+    def learnt(texts, memory):
+        model = ws.LanguageModel(tiny("xlnet", tokenizer_dir), ws.PermutationLM(memory=memory), max_steps=4, **FAST)
+        return weights(model.fit(texts))
+
+    long, short = [" ".join(corpus[:8])], [" ".join(text.split()[:10]) for text in corpus]
+    assert learnt(long, None) == learnt(long, FAST["max_length"]) != learnt(long, 0)
+    assert learnt(long, 3) not in (learnt(long, 0), learnt(long, None))
+    assert learnt(short, None) == learnt(short, 0)
+    for memory, error in ((-1, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="memory must be"):
+            learnt(short, memory)
+
+
+def test_checkpoint_holds_what_the_next_step_remembers(tokenizer_dir, corpus, tmp_path):
+    params = {"max_steps": 3, "checkpoint_dir": tmp_path / "run"}
+    model_of("xlnet", tokenizer_dir, **params).fit([" ".join(corpus)])
+    file = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    header = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])
+    layers, tokens, width = header["memory"]["shape"]
+    assert (layers, width) == (2, 24)
+    # All four sequences go on, each with the last 16 of three times 14 tokens.
+    assert tokens == 4 * 16
 
 
 def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):

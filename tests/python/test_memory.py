@@ -15,9 +15,10 @@ SMALL = {"layers": 6, "hidden": 384, "texts": 8, "tokens": 128, "vocabulary": 10
 linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc")
 
 
-def peak(batches=4, **params):
+def peak(batches=4, family="bert", case=None, **params):
     """Estimated and measured bytes of a run of two steps in a fresh process."""
-    case = {"shape": SMALL, "batches": batches, "params": {"max_steps": 2, "batch_tokens": 2048, **params}}
+    params = {"max_steps": 2, "batch_tokens": 2048, **params}
+    case = {"shape": SMALL | {"family": family}, "batches": batches, "params": params, **(case or {})}
     path = os.pathsep.join([str(Path(ws.__file__).parents[1]), str(ROOT)])
     command = [sys.executable, "-m", "bench.memory_worker", json.dumps(case)]
     done = subprocess.run(
@@ -34,6 +35,45 @@ def test_estimate_is_within_10_percent_and_recomputation_takes_less():
         estimate, measured[recompute] = peak(recompute=recompute, precision="f32")
         assert estimate == pytest.approx(measured[recompute], rel=0.1)
     assert measured[True] < 0.8 * measured[False]
+
+
+@linux
+@pytest.mark.parametrize("family", ["albert", "gpt2", "llama", "modernbert", "qwen3", "xlnet"])
+def test_estimate_of_other_families_is_within_10_percent(family):
+    estimate, measured = peak(family=family, precision="bf16")
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
+@linux
+@pytest.mark.parametrize(
+    ("family", "objective"),
+    [
+        ("bert", "MaskedLM"),
+        ("gpt2", "CausalLM"),
+        ("xlnet", "PermutationLM"),
+        ("electra", "ReplacedTokenDetection"),
+    ],
+)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_estimate_of_pretraining_is_within_10_percent(family, objective, recompute):
+    case = {"objective": objective, "eval": recompute}
+    estimate, measured = peak(family=family, case=case, precision="f32", recompute=recompute, max_steps=3)
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
+def test_pretraining_when_memory_is_short_is_refused_with_advice(backbone, texts, monkeypatch, tmp_path, capsys):
+    params = {"max_steps": 1, "batch_tokens": 256, "cache_dir": tmp_path}
+    model = ws.LanguageModel(backbone, max_length=32, **params)
+    found = model.estimate_memory(texts * 8)
+    assert found.gradients == found.trainable == found.optimizer // 2 > 0
+    monkeypatch.setattr(memory, "available_bytes", lambda: found.growth - 1)
+    with pytest.raises(ws.DeviceError, match=r"batch_tokens=128 .*fits.*recompute=True .*LinearProbing"):
+        model.fit(texts * 8)
+    assert not hasattr(model, "history_")
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    capsys.readouterr()
+    model.fit(texts * 8)
+    assert "MiB at the peak" in capsys.readouterr().err
 
 
 @linux

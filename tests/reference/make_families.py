@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.overrides import TorchFunctionMode
 
 HERE = Path(__file__).resolve().parent / "families"
@@ -160,6 +160,7 @@ SPECS = {
                    "max_position_embeddings": 29, "activation": "relu", "sinusoidal_pos_embds": True},
     },
     "electra_a": {
+        "detector": True,
         "model": "Electra",
         "lm": "ElectraForMaskedLM",
         "n_segments": 2,
@@ -167,6 +168,7 @@ SPECS = {
                    "num_attention_heads": 3, "intermediate_size": 30, "max_position_embeddings": 17},
     },
     "electra_b": {
+        "detector": True,
         "model": "Electra",
         "lm": "ElectraForMaskedLM",
         "n_segments": 3,
@@ -406,6 +408,9 @@ def record_streams(model, spec, batch, seed):
     inputs["perm.labels"] = torch.randint(0, model.config.vocab_size, (n_predictions,), generator=random)
     logits = model(**inputs_for("perm"), perm_mask=mask[None], target_mapping=mapping[None], use_mems=False).logits[0]
     loss = cross_entropy(logits, inputs["perm.labels"])
+    with_memory = {"perm_mask": mask[None], "target_mapping": mapping[None], "mems": mems, "use_mems": True}
+    going_on = model(**inputs_for("perm"), **with_memory).logits[0]
+    going_on_loss = cross_entropy(going_on, inputs["perm.labels"])
     return {
         **inputs,
         **layers_of([remembering], "mems.hidden_states"),
@@ -415,7 +420,23 @@ def record_streams(model, spec, batch, seed):
         "perm.logits": logits,
         "perm.loss": loss[None],
         **gradients_of(loss, model, "perm.grad"),
+        "perm_mems.logits": going_on,
+        "perm_mems.loss": going_on_loss[None],
+        **gradients_of(going_on_loss, model, "perm_mems.grad"),
     }
+
+
+def record_detector(detector, spec, batch, seed):
+    """ELECTRA's other half: which tokens of the batch were replaced by others."""
+    random, ids = generator(seed, 6), batch["ids"].clone()
+    replaced = torch.rand(len(ids), generator=random) < 0.4
+    ids[replaced] = random_ids(detector.config, int(replaced.sum()), random)
+    replaced = ids != batch["ids"]
+    logits = torch.cat([out.logits[0] for out in run(detector, spec, batch | {"ids": ids})])
+    # Over the tokens of all sequences, as `ElectraForPreTraining` does over those of a batch.
+    loss = binary_cross_entropy_with_logits(logits, replaced.to(logits.dtype))
+    inputs = {"detect.ids": ids, "detect.replaced": replaced.long()}
+    return inputs | {"detect.logits": logits, "detect.loss": loss[None]} | gradients_of(loss, detector, "detect.grad")
 
 
 def save_language_head(model, path):
@@ -450,6 +471,11 @@ def record(name, spec, seed):
             tensors |= record_language_model(language_model, spec, batch, seed)
             if spec.get("streams"):
                 tensors |= record_streams(language_model, spec, batch, seed)
+    if spec.get("detector"):
+        detector = make_language_model(spec | {"lm": "ElectraForPreTraining"}, classifier, seed)
+        save_language_head(detector, folder / "detector.safetensors")
+        with InDouble():
+            tensors |= record_detector(copy.deepcopy(detector).double(), spec, batch, seed)
     # One metadata entry only: safetensors writes several in random order.
     made_with = ", ".join(f"{package} {version}" for package, version in VERSIONS.items())
     path = folder / "reference.safetensors"

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use warmstart::corpus::{Batches, Blocks, CONTINUES, Corpus, CorpusWriter, OnError, Skipped, TextFile, token};
+use warmstart::corpus::{
+    Batches, Blocks, CONTINUES, Corpus, CorpusWriter, OnError, Skipped, Stretches, TextFile, token,
+};
 use warmstart::error::{Error, Result};
 use warmstart::text::{SideFiles, Tokenizer};
 
@@ -261,6 +263,43 @@ proptest! {
                 prop_assert_eq!(blocks.block_len(blocks.len()), 0);
             }
             Err(error) => prop_assert!(stream.len() < longest, "{}", error),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+    #[test]
+    fn batches_when_documents_go_on_have_every_block_right_after_the_one_before(
+        lengths in prop::collection::vec(1usize..60, 1..12), longest in 1usize..6, budget in 1usize..40, seed: u64,
+    ) {
+        let texts: Vec<String> = lengths.iter().map(|&n| "the cat sat on a mat ".repeat(n)[..3 * n].to_string()).collect();
+        let Ok((_dir, corpus)) = corpus(&texts) else { return Err(TestCaseError::fail("no corpus")) };
+        let Ok(blocks) = Blocks::documents(&corpus, 0..corpus.n_documents(), longest) else {
+            return Err(TestCaseError::fail("no blocks"));
+        };
+        let stretches = Stretches::new(&blocks);
+        let batches = stretches.batches(&blocks, seed, 3, budget, 2);
+        prop_assert_eq!(&stretches.batches(&blocks, seed, 3, budget, 2), &batches);
+        let mut all = batches.concat();
+        all.sort_unstable();
+        prop_assert_eq!(all, (0..blocks.len()).collect::<Vec<_>>());
+        let mut expected: Vec<usize> = Vec::new();
+        for batch in &batches {
+            let tokens: usize = batch.iter().map(|&i| blocks.block_len(i) + 2).sum();
+            prop_assert!(tokens <= budget || batch.len() == 1);
+            prop_assert_eq!(&batch[..expected.len()], &expected[..]);
+            // What begins here begins a document, or the ninth block of one.
+            for &block in &batch[expected.len()..] {
+                let length = (0..block).rev().take_while(|&i| !blocks.ends_document(i)).count();
+                prop_assert_eq!(length % 8, 0);
+            }
+            expected = batch.iter().filter(|&&block| stretches.goes_on(block)).map(|block| block + 1).collect();
+        }
+        prop_assert!(expected.is_empty());
+        for block in 0..blocks.len() {
+            let length = (0..=block).rev().skip(1).take_while(|&i| !blocks.ends_document(i)).count() + 1;
+            prop_assert_eq!(stretches.goes_on(block), !blocks.ends_document(block) && length % 8 != 0);
         }
     }
 }

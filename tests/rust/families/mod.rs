@@ -1,6 +1,7 @@
 //! Every family against tensors recorded with torch and transformers (tests/reference/make_families.py): every layer, the
 //! logits of both heads, losses, every gradient by name.
 
+mod electra;
 mod xlnet;
 
 use std::collections::HashMap;

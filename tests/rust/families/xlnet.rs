@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, Prediction, Transformer};
+use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, Prediction, Remember, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
-use warmstart::head::Head;
+use warmstart::head::{Head, LanguageBatch, LanguageLoss, LanguageNetwork};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::embedding::embedding;
 use warmstart::product::Precision;
@@ -35,6 +35,12 @@ fn batch_of(texts: &[(Vec<u32>, Vec<u8>)]) -> PackedBatch {
     PackedBatch::collate(&Encodings::from_ids(texts), (0..texts.len()).collect())
 }
 
+/// All tokens of all sequences, at most so many of each.
+fn all_of(batch: &PackedBatch, keep: usize) -> Remember {
+    let sequences = batch.cu_seqlens.windows(2).map(|w| 0..w[1] - w[0]).enumerate();
+    Remember { sequences: sequences.collect(), keep }
+}
+
 /// Every hidden state of the tokens, from 0 on.
 fn layers(
     encoder: &Transformer,
@@ -58,7 +64,7 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     let (first, second) = (reference.part("mems.first")?, reference.part("mems.second")?);
     let before = batch_of(std::slice::from_ref(&first));
     let hidden = layers(&encoder, config, &before, &Context::default())?;
-    let memory = Memory::after(None, &hidden, &before.cu_seqlens, None)?;
+    let memory = Memory::after(None, &hidden, &before.first_tokens(), &all_of(&before, usize::MAX))?;
     let context = Context { memory: Some(memory.clone()), ..Context::default() };
     for (layer, got) in layers(&encoder, config, &batch_of(std::slice::from_ref(&second)), &context)?.iter().enumerate()
     {
@@ -67,7 +73,7 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     // Beside a sequence that remembers nothing and one that remembers more, it is the same.
     let long = batch_of(&[second.clone(), first.clone(), first.clone()]);
     let hidden = layers(&encoder, config, &long, &Context::default())?;
-    let memory = Memory::after(None, &hidden, &long.cu_seqlens, Some(6))?;
+    let memory = Memory::after(None, &hidden, &long.first_tokens(), &all_of(&long, 6))?;
     let starts: Vec<u32> = memory.cu_seqlens.to_vec();
     assert_eq!(starts, [0, 6, 12, 18]);
     let chosen = Memory {
@@ -85,15 +91,26 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
 }
 
 #[test]
-fn memory_when_segments_follow_keeps_the_last_states_of_each_sequence() -> Outcome {
-    let states = |values: &[f32]| Tensor::from_slice(values, (values.len(), 1), &candle_core::Device::Cpu);
-    let first = Memory::after(None, &[states(&[1.0, 2.0, 3.0])?, states(&[0.0; 3])?], &[0, 1, 3], Some(2))?;
-    assert_eq!((first.hidden.len(), &*first.cu_seqlens), (1, &[0, 1, 3][..]));
-    let second = Memory::after(Some(&first), &[states(&[4.0, 5.0])?, states(&[0.0; 2])?], &[0, 2, 2], Some(2))?;
-    assert_eq!(second.hidden[0].flatten_all()?.to_vec1::<f32>()?, [4.0, 5.0, 2.0, 3.0]);
-    assert_eq!(*second.cu_seqlens, [0, 2, 4]);
-    let third = Memory::after(Some(&first), &[states(&[4.0, 5.0])?, states(&[0.0; 2])?], &[0, 1, 2], None)?;
-    assert_eq!(third.hidden[0].flatten_all()?.to_vec1::<f32>()?, [1.0, 4.0, 2.0, 3.0, 5.0]);
+fn memory_when_segments_follow_keeps_the_last_states_of_each_sequence_that_goes_on() -> Outcome {
+    let states = |values: &[f32]| -> Result<Vec<Tensor>, Error> {
+        let states = Tensor::from_slice(values, (values.len(), 1), &candle_core::Device::Cpu)?;
+        Ok(vec![states.clone(), states.zeros_like()?])
+    };
+    let remember = |sequences: &[(usize, std::ops::Range<u32>)], keep| Remember { sequences: sequences.to_vec(), keep };
+    let values = |memory: &Memory| memory.hidden[0].flatten_all()?.to_vec1::<f32>();
+    // One token, then two with the row of a prediction between.
+    let first = Memory::after(None, &states(&[1.0, 9.0, 2.0, 3.0])?, &[0, 2], &remember(&[(0, 0..1), (1, 0..2)], 2))?;
+    assert_eq!((first.hidden.len(), &*first.cu_seqlens, values(&first)?), (1, &[0, 1, 3][..], vec![1.0, 2.0, 3.0]));
+    // The second goes on without its last token, the first has ended.
+    let second = Memory::after(Some(&first), &states(&[4.0, 5.0, 6.0])?, &[0, 1], &remember(&[(1, 0..1)], 2))?;
+    assert_eq!((&*second.cu_seqlens, values(&second)?), (&[0, 2][..], vec![3.0, 5.0]));
+    // A sequence that begins stands behind it.
+    let among = second.among(2);
+    assert_eq!(*among.cu_seqlens, [0, 2, 2]);
+    let third = Memory::after(Some(&among), &states(&[7.0, 8.0])?, &[0, 1], &remember(&[(1, 0..1), (0, 0..1)], 9))?;
+    assert_eq!((&*third.cu_seqlens, values(&third)?), (&[0, 1, 4][..], vec![8.0, 3.0, 5.0, 7.0]));
+    assert!(Memory::after(Some(&among), &states(&[7.0])?, &[0], &remember(&[], 9)).is_err());
+    assert!(Memory::after(None, &states(&[7.0])?, &[0], &remember(&[(1, 0..1)], 9)).is_err());
     Ok(())
 }
 
@@ -153,6 +170,55 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
     let together = predict(&reference.language, &batch_of(&[other, text]), beside)?;
     assert!(difference(together.tensor(), logits.tensor(), 0.0)? <= 1e-6);
     Ok(())
+}
+
+#[test]
+fn xlnet_when_a_segment_goes_on_learns_as_in_transformers() -> Outcome {
+    let reference = Reference::open("xlnet_a")?;
+    let config = &reference.config;
+    let mut specs = Backbone::specs(config);
+    specs.extend(Head::specs(config, &config.language, config.vocab_size));
+    let (params, trainable, gradients) = reference.trained(&reference.language, &specs)?;
+    let network = LanguageNetwork::load(&params, config, Precision::F32)?;
+    let (first, (hidden, positions)) = (reference.part("mems.first")?, reference.prediction()?);
+    let (text, other) = (reference.part("perm")?, reference.part("mems.second")?);
+    let all_seen = |texts: &[&(Vec<u32>, Vec<u8>)]| vec![false; texts.iter().map(|t| t.0.len() * t.0.len()).sum()];
+    let asked = |packed: PackedBatch, prediction, labels, memory, remember| -> Result<LanguageBatch, Error> {
+        let context = Context { prediction: Some(prediction), memory, ..Context::default() };
+        let rows = Some(context.rows(&packed)?.predictions);
+        Ok(LanguageBatch { packed, context, rows, labels, remember })
+    };
+    // The first segment lies behind another sequence and what is predicted of that.
+    let before = asked(
+        batch_of(&[other.clone(), first.clone()]),
+        Prediction {
+            positions: Arc::from([3, 8]),
+            cu_seqlens: Arc::from([0, 2, 2]),
+            hidden: all_seen(&[&other, &first]).into(),
+        },
+        vec![Some(1), Some(2)],
+        None,
+        Some(Remember { sequences: vec![(1, 0..first.0.len() as u32)], keep: 100 }),
+    )?;
+    let memory = network.loss(before, 1.0, Mode::inference())?.memory.ok_or("nothing is remembered")?;
+    let n = positions.len();
+    let labels = reference.tensors["perm.labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());
+    let after = asked(
+        batch_of(&[text, other.clone()]),
+        Prediction {
+            positions: positions.into(),
+            cu_seqlens: Arc::from([0, n as u32, n as u32]),
+            hidden: [hidden, all_seen(&[&other])].concat().into(),
+        },
+        labels.collect(),
+        Some(memory.among(2)),
+        None,
+    )?;
+    let LanguageLoss { loss, memory, .. } = network.loss(after, n as f64, Mode::inference())?;
+    assert!(memory.is_none());
+    reference.assert_close("perm_mems.loss", loss.tensor(), 0.0)?;
+    loss.backward()?;
+    reference.assert_gradients("perm_mems.grad.", &trainable, &gradients)
 }
 
 #[test]

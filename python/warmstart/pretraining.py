@@ -1,0 +1,143 @@
+"""A language model's training run before it starts: options checked, corpora opened, its memory foretold."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from warmstart import _core
+from warmstart.backbone import Backbone
+from warmstart.corpus import open_corpus
+from warmstart.memory import MemoryEstimate, beside, check_fits
+from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
+from warmstart.options import check_compute, optional_positive_int, positive_int
+from warmstart.strategies import require_strategy
+
+Model = _core.LanguageModel | _core.ReplacedDetector
+Documents = tuple[_core.Corpus, int, int]
+"""A corpus, the first of its documents, and the one behind the last."""
+
+_SHORTEST = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run before it starts: checked options and tokenised corpora."""
+
+    model: Model
+    options: dict[str, Any]
+    train: Documents
+    held_out: Documents | None
+    sets_length: bool
+    """Whether `max_length` was asked for; else it is no more than a batch has."""
+
+    def memory(self, **changed: Any) -> MemoryEstimate:
+        """Estimate the peak of memory, with some options changed."""
+        options = {**self.options, **changed}
+        options["max_length"] = min(options["max_length"], options["batch_tokens"])
+        if self.sets_length:
+            options["max_length"] = self.options["max_length"]
+        parts = self.model.estimate_memory(self.train, self.held_out, json.dumps(options))
+        return beside(self.model.n_parameters, parts)
+
+    def check_memory(self) -> None:
+        """Raise DeviceError if the machine has less memory than the run takes."""
+        batch_tokens = self.options["batch_tokens"]
+        least = self.options["max_length"] if self.sets_length else _SHORTEST
+        check_fits(self.memory(), batch_tokens, min(least, batch_tokens), self.memory)
+
+
+def prepare(
+    model: Model, settings: dict[str, Any], corpus: Any, eval_set: Any, text_field: str, on_error: str
+) -> Prepared:
+    """Check the settings of a `LanguageModel` and open its corpora, as `LanguageModel.fit` takes them.
+
+    Raises
+    ------
+    TypeError, ValueError, DataError, DeviceError
+        They do not fit.
+    """
+    options = _options(model, settings)
+
+    def opened(source: Any) -> _core.Corpus:
+        return open_corpus(
+            source,
+            Backbone(model.backbone).tokenizer,
+            cache_dir=settings["cache_dir"],
+            text_field=text_field,
+            on_error=on_error,
+            verbose=settings["verbose"],
+        )
+
+    train = opened(corpus)
+    first, held_out = train.n_documents, None
+    if isinstance(eval_set, float):
+        first = train.held_out(eval_set)
+        held_out = (train, first, train.n_documents)
+    elif eval_set is not None:
+        evaluation = opened(eval_set)
+        held_out = (evaluation, 0, evaluation.n_documents)
+    elif settings["patience"] is not None:
+        raise ValueError(f"patience={settings['patience']} needs eval_set, texts to evaluate on")
+    return Prepared(model, options, (train, 0, first), held_out, settings["max_length"] is not None)
+
+
+def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
+    check_compute(settings["precision"], settings["device"])
+    batch_tokens = positive_int("batch_tokens", settings["batch_tokens"])
+    max_length = optional_positive_int("max_length", settings["max_length"])
+    if max_length is None:
+        max_length = min(model.backbone.max_length, batch_tokens)
+    directory = settings["checkpoint_dir"]
+    if directory is None and settings["checkpoint_every"] is not None:
+        raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
+    return {
+        "strategy": require_strategy(settings["strategy"]).to_dict(),
+        "objective": settings["objective"].to_dict(),
+        "epochs": positive_int("epochs", settings["epochs"]),
+        "max_steps": optional_positive_int("max_steps", settings["max_steps"]),
+        "batch_tokens": batch_tokens,
+        "accumulation_steps": positive_int("accumulation_steps", settings["accumulation_steps"]),
+        "max_length": max_length,
+        "eval_every": optional_positive_int("eval_every", settings["eval_every"]),
+        "patience": optional_positive_int("patience", settings["patience"]),
+        "seed": settings["seed"],
+        "precision": settings["precision"],
+        "recompute": bool(settings["recompute"]),
+        "checkpoint_dir": None if directory is None else os.fspath(directory),
+        "checkpoint_every": optional_positive_int("checkpoint_every", settings["checkpoint_every"]),
+    }
+
+
+def default_objective(model: Model) -> Objective:
+    """Return what a model is made for."""
+    if isinstance(model, _core.ReplacedDetector):
+        return ReplacedTokenDetection()
+    if model.is_causal:
+        return CausalLM()
+    return PermutationLM() if model.is_permuting else MaskedLM()
+
+
+def generator_for(backbone: Backbone, seed: int) -> Backbone:
+    """Make a new model of the same kind, a quarter as wide (Clark et al. 2020, section 3.2).
+
+    Raises
+    ------
+    ValueError
+        The backbone sees no token behind another, or its configuration does not say how wide it is.
+    """
+    config = json.loads(backbone._inner.config)
+    made_for = default_objective(_core.LanguageModel(backbone._inner, seed))
+    if not isinstance(made_for, MaskedLM):
+        raise ValueError(f"objective: a {config['model_type']} can be trained with {made_for!r}")
+    heads = config.get("num_attention_heads")
+    if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
+        raise ValueError(
+            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, "
+            "as in ReplacedTokenDetection(generator=Backbone.from_config(...))"
+        )
+    size = config["hidden_size"] // heads
+    config["num_attention_heads"] = max(1, heads // 4)
+    config["hidden_size"] = size * config["num_attention_heads"]
+    config["intermediate_size"] = max(1, config["intermediate_size"] // 4)
+    return Backbone.from_config(config, backbone.tokenizer, random_state=seed)

@@ -24,7 +24,7 @@ def _measurements(section: Section, runs: Runs) -> str:
         [side, *(_spread(_values(results, measure.key), measure.form) for measure in section.measures)]
         for side, results in runs.items()
     ]
-    return _table(["side, median (min-max)", *(measure.heading for measure in section.measures)], rows)
+    return markdown_table(["side, median (min-max)", *(measure.heading for measure in section.measures)], rows)
 
 
 def _ratios(section: Section, runs: Runs) -> str:
@@ -34,7 +34,7 @@ def _ratios(section: Section, runs: Runs) -> str:
         for bar in section.bars
         if bar.over in runs and (bar.under is None or bar.under in runs)
     ]
-    return _table(["ratio", "of medians", "by round", "asked", ""], rows) if rows else ""
+    return markdown_table(["ratio", "of medians", "by round", "asked", ""], rows) if rows else ""
 
 
 def _ratio(bar: Bar, measure: Measure, runs: Runs) -> list[str]:
@@ -108,7 +108,7 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} {f'{value:,}' if type(value) is int else value}" for key, value in values.items())
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -33,6 +33,7 @@ __all__ = [
     "_tokenizer_from_files",
     "get_num_threads",
     "peak_memory_bytes",
+    "pretraining_batches",
     "resident_memory_bytes",
     "set_num_threads",
 ]
@@ -368,3 +369,16 @@ class ReplacedDetector:
     def load(path: str) -> tuple[ReplacedDetector, str]: ...
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...
+
+def pretraining_batches(
+    backbone: Backbone, documents: tuple[Corpus, int, int], options: str, evaluation: bool
+) -> list[list[dict[str, NDArray[Any]]]]:
+    """What `LanguageModel.pretrain` with these arguments sees: the batches of each optimiser step.
+
+    ``evaluation`` gives one step instead, with the batches of an evaluation on these documents. Keys of a batch of T
+    tokens in B sequences, int64: ``ids, segments`` ``[T]``; ``cu_seqlens`` ``[B + 1]``, where each sequence begins, and
+    the end; ``labels`` ``[P]``, -100 where nothing is asked, and ``rows`` ``[P]``, the tokens whose outputs answer. Of
+    permutations, in place of ``rows``: ``targets`` ``[P]``, positions within their sequences; ``cu_targets``
+    ``[B + 1]``; ``hidden``, bool, ``[n * n]`` for each sequence of n tokens: true where that of the row does not see
+    that of the column. What is remembered of the step before is not in them.
+    """

@@ -169,10 +169,8 @@ impl<M: Learner> Run<'_, M> {
         let (step, options, collator, data, network) =
             (self.progress.step, self.options, &self.collator, &self.data, &self.network);
         let mut memory = self.memory.take();
-        let masking = Key::new(options.seed, Stream::Masking).child(step as u64);
         let dropout = Key::new(options.seed, Stream::Dropout).child(step as u64);
-        let collate = |blocks: &Vec<usize>| data.collate(collator, blocks, masking);
-        let batches = in_pool(|| groups.iter().map(collate).collect::<Result<Vec<_>>>())?;
+        let batches = in_pool(|| data.batches_of_step(collator, groups, options.seed, step))?;
         let asked: usize = batches.iter().map(|batch| batch.labels.iter().flatten().count()).sum();
         let tokens = self.progress.tokens + groups.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
         self.progress.step += 1;
@@ -220,13 +218,11 @@ impl<M: Learner> Run<'_, M> {
         };
         let current = self.optimisation.current(self.params);
         let network = self.model.network(&current, self.options.precision)?;
-        // What is hidden is the same each time, so that losses compare.
-        let key = Key::new(0, Stream::Masking);
         let (mut sum, mut asked) = (0.0, 0usize);
         for blocks in eval.by_length(self.options.batch_tokens) {
             let draw = Key::new(0, Stream::Sampling).child(blocks[0] as u64);
             let task = Task { objective: &self.options.objective, mode: Mode::inference(), draw, share: 1.0 };
-            let batch = eval.collate(&self.collator, &blocks, key)?;
+            let batch = eval.batch_to_evaluate(&self.collator, &blocks)?;
             asked += batch.labels.iter().flatten().count();
             sum += in_pool(|| M::evaluate(&network, batch, task))?;
             monitor.on_wait()?;

@@ -7,7 +7,7 @@ use crate::corpus::{Batches, Blocks, Corpus, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
-use crate::rng::Key;
+use crate::rng::{Key, Stream};
 use crate::text::Role;
 
 /// Documents of a corpus, cut for a model.
@@ -96,8 +96,25 @@ impl Data {
         blocks.iter().map(|&block| self.len(block)).sum()
     }
 
+    /// The batches of an optimiser step, the `step`th from 0 on.
+    pub fn batches_of_step(
+        &self,
+        collator: &Collator,
+        groups: &[Vec<usize>],
+        seed: u64,
+        step: usize,
+    ) -> Result<Vec<LanguageBatch>> {
+        let key = Key::new(seed, Stream::Masking).child(step as u64);
+        groups.iter().map(|blocks| self.collate(collator, blocks, key)).collect()
+    }
+
+    /// A batch to evaluate on. What is hidden is the same each time, so that losses compare.
+    pub fn batch_to_evaluate(&self, collator: &Collator, blocks: &[usize]) -> Result<LanguageBatch> {
+        self.collate(collator, blocks, Key::new(0, Stream::Masking))
+    }
+
     /// A batch of these blocks; what is drawn at random follows from the key and the block.
-    pub fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
+    fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
         let sequence = |&block: &usize| {
             let mut tokens = Vec::with_capacity(self.len(block));
             self.blocks.read(block, &mut tokens);

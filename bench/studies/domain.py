@@ -1,0 +1,105 @@
+"""Domain-adaptive pretraining (Gururangan et al. 2020): MiniLM reads abstracts, then learns chemprot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from bench.assets import MINILM, fetch
+from bench.metrics import accuracy, macro_f1
+from bench.studies import texts
+from bench.studies.study import Options, Record, Run, Study, chosen, results_folder, spread
+from bench.table import markdown_table
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of pretraining: steps, tokens of a step; of the vocabulary: new words; of chemprot: texts, passes."""
+
+    steps: int = 160
+    batch_tokens: int = 1024
+    new_tokens: int = 1000
+    train_rows: int = 500
+    test_rows: int = 1500
+    epochs: int = 3
+
+
+FULL, TINY = Size(), Size(3, 256, 20, 20, 20, 1)
+MAX_LENGTH = 128
+RATE = 2e-4
+
+
+def runs(options: Options) -> Iterator[Run]:
+    """Every combination of the two, seed by seed."""
+    size = options.size(FULL, TINY)
+    for seed in range(options.seeds):
+        for extended in (False, True):
+            for continued in (False, True):
+                key = {"seed": seed, "extended": extended, "continued": continued} | asdict(size)
+                yield Run(key, lambda k=key: adapt(options, size, k["seed"], k["extended"], k["continued"]))
+
+
+def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bool) -> Record:
+    """Go on with abstracts if asked, then fine-tune and test."""
+    import warmstart as ws
+
+    train_texts, held_out = texts.held_out(texts.abstracts(options.data))
+    backbone, record = ws.Backbone.from_pretrained(fetch(MINILM)), {}
+    if extended:
+        backbone = backbone.extend_vocabulary(train_texts, size.new_tokens)
+    if continued:
+        model = ws.LanguageModel(
+            backbone,
+            ws.MaskedLM(),
+            strategy=ws.FullFineTuning(learning_rate=RATE),
+            max_steps=size.steps,
+            batch_tokens=size.batch_tokens,
+            max_length=MAX_LENGTH,
+            eval_every=max(1, size.steps // 4),
+            random_state=seed,
+            cache_dir=results_folder(),
+            verbose=False,
+        ).fit(train_texts, eval_set=held_out[: max(1, len(held_out) // 4)])
+        backbone = model.backbone
+        record = {"losses": [(row["step"], row["eval_loss"]) for row in model.history_.rows]}
+    train = texts.chemprot(options.data, "train").sample(size.train_rows, seed)
+    test = texts.chemprot(options.data, "test").sample(size.test_rows, 0)
+    classifier = ws.TextClassifier(
+        backbone,
+        strategy=ws.FullFineTuning(learning_rate=RATE),
+        epochs=size.epochs,
+        max_length=MAX_LENGTH,
+        random_state=seed,
+        verbose=False,
+    ).fit(train.texts, train.labels)
+    predicted = classifier.predict(test.texts)
+    tokens = sum(map(len, backbone.tokenizer.encode(test.texts))) / len(test)
+    return record | {
+        "tokens_per_text": tokens,
+        "accuracy": accuracy(test.labels, predicted),
+        "macro_f1": macro_f1(test.labels, predicted),
+    }
+
+
+def report(records: Sequence[Record]) -> str:
+    """A row for each combination."""
+    rows = []
+    for extended in (False, True):
+        for continued in (False, True):
+            found = chosen(records, extended=extended, continued=continued)
+            losses = [record["losses"] for record in found if "losses" in record]
+            rows.append(
+                [
+                    "extended" if extended else "as it was",
+                    "continued" if continued else "none",
+                    *(spread([curve[at][1] for curve in losses]) for at in (0, -1)),
+                    spread([record["tokens_per_text"] for record in found], "{:.1f}"),
+                    spread([record["accuracy"] for record in found]),
+                    spread([record["macro_f1"] for record in found]),
+                ]
+            )
+    header = ["vocabulary", "pretraining", "masked loss, first", "last", "tokens a text", "micro F1", "macro F1"]
+    return markdown_table(header, rows)
+
+
+STUDY = Study(runs, report)

@@ -1,0 +1,87 @@
+"""`_core.pretraining_batches`: what a run sees, for another library to see the same."""
+
+import json
+
+import numpy as np
+import pytest
+import warmstart as ws
+from test_families import tiny
+from test_language_model import FAST
+from warmstart import _core
+from warmstart.corpus import open_corpus
+
+TEXTS = [f"the {a} film was {b} and it was {a}" for a in ("good", "bad", "old") for b in ("nice", "dull", "long")]
+OBJECTIVES = {"bert": ws.MaskedLM(rate=0.3), "gpt2": ws.CausalLM(), "xlnet": ws.PermutationLM(memory=0)}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path))
+
+
+@pytest.fixture(params=OBJECTIVES)
+def model(request, tokenizer_dir):
+    return ws.LanguageModel(
+        tiny(request.param, tokenizer_dir), OBJECTIVES[request.param], **FAST | {"epochs": 2, "accumulation_steps": 2}
+    )
+
+
+def batches(model, evaluation=False, **options):
+    corpus = open_corpus(TEXTS, model.backbone.tokenizer, verbose=False)
+    documents = (corpus, 0, corpus.n_documents)
+    text = json.dumps(model._options() | options)
+    return _core.pretraining_batches(model.backbone._inner, documents, text, evaluation)
+
+
+def restored(batch):
+    """The sequences of a batch as they were before anything was hidden."""
+    ids = batch["ids"].copy()
+    if "rows" in batch and len(batch["rows"]) < len(ids):
+        ids[batch["rows"]] = batch["labels"]
+    return [tuple(map(int, part)) for part in np.split(ids, batch["cu_seqlens"][1:-1])]
+
+
+def test_batches_are_those_of_the_run_and_hold_every_document_once_an_epoch(model):
+    steps = batches(model)
+    assert max(map(len, steps)) == 2
+    found = sorted(ids for step in steps for batch in step for ids in restored(batch))
+    assert found[::2] == found[1::2] and len(set(found)) == len(TEXTS)
+    assert {len(ids) - len(model.backbone.tokenizer.encode([TEXTS[0]])[0]) for ids in found} <= {0, 1}
+    model.fit(TEXTS)
+    assert len(steps) == model.n_iter_
+    assert sum(len(batch["ids"]) for step in steps for batch in step) == model.history_.rows[-1]["tokens"]
+
+
+def test_labels_are_what_the_rows_are_to_say(model):
+    for batch in (batch for step in batches(model) for batch in step):
+        starts = batch["cu_seqlens"]
+        if "targets" in batch:
+            first = np.repeat(starts[:-1], np.diff(batch["cu_targets"]))
+            np.testing.assert_array_equal(batch["labels"], batch["ids"][first + batch["targets"]])
+            assert len(batch["hidden"]) == (np.diff(starts) ** 2).sum()
+        elif len(batch["rows"]) == len(batch["ids"]):
+            expected = np.append(batch["ids"][1:], -100)
+            expected[starts[1:] - 1] = -100
+            np.testing.assert_array_equal(batch["labels"], expected)
+        else:
+            hidden = model.backbone.tokenizer.encode([""])[0] + [4]
+            assert not set(batch["labels"].tolist()) & set(hidden)
+
+
+def test_evaluations_hide_the_same_whatever_the_seed_and_training_does_not(model):
+    def content(steps):
+        return [[(key, values.tobytes()) for key, values in batch.items()] for step in steps for batch in step]
+
+    assert content(batches(model, True)) == content(batches(model, True, seed=9))
+    assert content(batches(model)) == content(batches(model))
+    assert content(batches(model)) != content(batches(model, seed=9))
+
+
+def test_bad_options_and_documents_are_refused(model):
+    with pytest.raises(ValueError, match="max_length"):
+        batches(model, max_length=1)
+    with pytest.raises(ValueError, match="options"):
+        batches(model, unknown=1)
+    corpus = open_corpus(TEXTS, model.backbone.tokenizer, verbose=False)
+    with pytest.raises(ValueError, match="documents"):
+        _core.pretraining_batches(model.backbone._inner, (corpus, 0, 99), json.dumps(model._options()), False)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from bench.studies.scratch_sides import FAMILIES, ORDER, Size, count, train
 from bench.studies.study import Options, Record, Run, Study, chosen, spread
 from bench.table import markdown_table
 
 FULL, TINY = Size(), Size(4, 2, 256, 32, 2, 1000)
+TIMES = 10  # as many steps, where GPT-2 is compared with the counts
 CORPORA = ("wikitext2", "tinyshakespeare")
 SIDES = ("warmstart", "transformers")
+LONGER = "warmstart, longer"
 
 
 def runs(options: Options) -> Iterator[Run]:
-    """The counts once, then both sides of every model, seed by seed."""
+    """The counts once, both sides of every model, seed by seed; then GPT-2 for longer."""
     size = options.size(FULL, TINY)
     for corpus in CORPORA:
         key = {"corpus": corpus, "family": f"{ORDER}-gram", "side": "kneser-ney", "seed": 0} | asdict(size)
@@ -31,55 +33,63 @@ def runs(options: Options) -> Iterator[Run]:
                 for side in SIDES:
                     key = {"corpus": corpus, "family": family, "side": side, "seed": seed} | asdict(size)
                     yield Run(key, lambda k=key: train(options, size, k["corpus"], k["family"], k["side"], k["seed"]))
+    longer = replace(size, steps=TIMES * size.steps)
+    for seed in range(options.seeds):
+        for corpus in CORPORA:
+            key = {"corpus": corpus, "family": "gpt2", "side": LONGER, "seed": seed} | asdict(longer)
+            yield Run(key, lambda k=key: train(options, longer, k["corpus"], "gpt2", LONGER, k["seed"]))
 
 
 def report(records: Sequence[Record]) -> str:
-    """Held-out losses as they fall, then what tells the sides apart."""
-    falls, ends = [], []
-    steps = next((record["held_out"] for record in records if "held_out" in record), [])
+    """Held-out losses as they fall; what tells the sides apart; GPT-2 beside the counts."""
+    return "\n\n".join(table for table in (_falls(records), _sides(records), _counts(records)) if table)
+
+
+def _falls(records: Sequence[Record]) -> str:
+    rows, steps = [], []
     for corpus in CORPORA:
         for family, objective in FAMILIES.items():
+            curves = [r["held_out"] for r in chosen(records, corpus=corpus, family=family, side=SIDES[0])]
+            steps = [step for step, _ in curves[0]] if curves else steps
+            losses = [spread([loss for _, loss in at]) for at in zip(*curves, strict=True)]
+            rows.append([corpus, family, objective, *losses])
+    rows = [row for row in rows if len(row) > 3]
+    return markdown_table(["text", "model", "held-out loss", *(f"step {step}" for step in steps)], rows) if rows else ""
+
+
+def _sides(records: Sequence[Record]) -> str:
+    rows = []
+    for corpus in CORPORA:
+        for family in FAMILIES:
             ours, theirs = (
-                {r["seed"]: r for r in chosen(records, corpus=corpus, family=family, side=s)} for s in SIDES
+                {r["seed"]: r for r in chosen(records, corpus=corpus, family=family, side=side)} for side in SIDES
             )
-            losses = [[loss for _, loss in record["held_out"]] for record in ours.values()]
-            falls.append(
-                [corpus, family, objective, *(spread([run[at] for run in losses]) for at in range(len(steps)))]
-            )
-            pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-            ends.append(
-                [
-                    corpus,
-                    family,
-                    *(
-                        spread([math.exp(r["held_out"][-1][1]) for r in side.values()], "{:.2f}")
-                        for side in (ours, theirs)
-                    ),
-                    *(_largest([_difference(a[of], b[of]) for a, b in pairs]) for of in ("held_out", "training")),
-                ]
-            )
+            seeds = sorted(ours.keys() & theirs.keys())
+            ends = [spread([side[seed]["held_out"][-1][1] for seed in seeds], "{:.4f}") for side in (ours, theirs)]
+            apart = [
+                [_difference(ours[seed][of], theirs[seed][of]) for seed in seeds] for of in ("held_out", "training")
+            ]
+            if seeds:
+                rows.append([corpus, family, *ends, *(f"{max(differences):.1e}" for differences in apart)])
+    header = ["text", "model", "last held-out loss", "transformers", "held-out losses apart", "training losses apart"]
+    return markdown_table(header, rows) if rows else ""
+
+
+def _counts(records: Sequence[Record]) -> str:
+    rows = []
+    for corpus in CORPORA:
         for record in chosen(records, corpus=corpus, side="kneser-ney"):
-            ends.append([corpus, record["family"], f"{record['perplexity']:.2f}", "", "", ""])
-    header = ["text", "model", "loss", *(f"step {step}" for step, _ in steps)]
-    compared = [
-        "text",
-        "model",
-        "perplexity",
-        "transformers",
-        "held-out loss, largest difference",
-        "training loss, same",
-    ]
-    return markdown_table(header, falls) + "\n\n" + markdown_table(compared, ends)
+            curves = [r["held_out"] for r in chosen(records, corpus=corpus, side=LONGER)]
+            for at in zip(*curves, strict=True):
+                perplexity = spread([math.exp(loss) for _, loss in at], "{:.1f}")
+                rows.append([corpus, f"{at[0][0]}", perplexity, f"{record['perplexity']:.1f}"])
+    return markdown_table(["text", "step", "GPT-2's perplexity", f"Kneser-Ney {ORDER}-gram"], rows) if rows else ""
 
 
 def _difference(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
     """The largest at a step that both tell of."""
     losses = {int(step): loss for step, loss in theirs}
     return max(abs(loss - losses[int(step)]) for step, loss in ours)
-
-
-def _largest(differences: Sequence[float]) -> str:
-    return f"{max(differences):.1e}" if differences else "-"
 
 
 STUDY = Study(runs, report)

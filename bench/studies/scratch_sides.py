@@ -90,11 +90,10 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
 def batches(model: ws.LanguageModel, documents: list[str], evaluation: bool) -> list[list[Batch]]:
     """What the model will see of these documents: the batches of each step."""
     from warmstart import _core
-    from warmstart.corpus import open_corpus
+    from warmstart.pretraining import prepare
 
-    corpus = open_corpus(documents, model.backbone.tokenizer, cache_dir=results_folder(), verbose=False)
-    options = json.dumps(model._options())
-    return _core.pretraining_batches(model.backbone._inner, (corpus, 0, corpus.n_documents), options, evaluation)
+    run = prepare(model._inner, model._settings(), documents, None, "text", "stop")
+    return _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options), evaluation)
 
 
 def train(options: Options, size: Size, corpus: str, family: str, side: str, seed: int) -> Record:

@@ -8,7 +8,7 @@ import warmstart as ws
 from test_families import tiny
 from test_language_model import FAST
 from warmstart import _core
-from warmstart.corpus import open_corpus
+from warmstart.pretraining import prepare
 
 TEXTS = [f"the {a} film was {b} and it was {a}" for a in ("good", "bad", "old") for b in ("nice", "dull", "long")]
 OBJECTIVES = {"bert": ws.MaskedLM(rate=0.3), "gpt2": ws.CausalLM(), "xlnet": ws.PermutationLM(memory=0)}
@@ -26,11 +26,13 @@ def model(request, tokenizer_dir):
     )
 
 
+def prepared(model):
+    return prepare(model._inner, model._settings(), TEXTS, None, "text", "stop")
+
+
 def batches(model, evaluation=False, **options):
-    corpus = open_corpus(TEXTS, model.backbone.tokenizer, verbose=False)
-    documents = (corpus, 0, corpus.n_documents)
-    text = json.dumps(model._options() | options)
-    return _core.pretraining_batches(model.backbone._inner, documents, text, evaluation)
+    run = prepared(model)
+    return _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options | options), evaluation)
 
 
 def restored(batch):
@@ -82,6 +84,6 @@ def test_bad_options_and_documents_are_refused(model):
         batches(model, max_length=1)
     with pytest.raises(ValueError, match="options"):
         batches(model, unknown=1)
-    corpus = open_corpus(TEXTS, model.backbone.tokenizer, verbose=False)
+    run = prepared(model)
     with pytest.raises(ValueError, match="documents"):
-        _core.pretraining_batches(model.backbone._inner, (corpus, 0, 99), json.dumps(model._options()), False)
+        _core.pretraining_batches(model.backbone._inner, (run.train[0], 0, 99), json.dumps(run.options), False)

@@ -1,6 +1,7 @@
 """`LanguageModel`: training by every objective, going on from a checkpoint, scores, masks, saving."""
 
 import json
+import os
 import pickle
 import tempfile
 from pathlib import Path
@@ -193,6 +194,29 @@ def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, 
         ws.Backbone.from_pretrained(tmp_path / "saved").embed(texts[:3]), model.backbone.embed(texts[:3])
     )
     ws.TextClassifier(model.backbone, max_steps=1, verbose=False).fit(texts, labels)
+    keep_for_transformers(model, texts)
+
+
+def keep_for_transformers(model: ws.LanguageModel, texts: list[str]) -> None:
+    """Where tests/reference/check_saved.py can read it, if a variable names a folder."""
+    folder = os.environ.get("WARMSTART_SAVED")
+    if folder and isinstance(model.objective, ws.MaskedLM):
+        keep_masked(model, texts, Path(folder) / "masked")
+    if folder and isinstance(model.objective, ws.ReplacedTokenDetection):
+        directory = Path(folder) / "detector"
+        model.save(directory)
+        hidden = model.backbone.embed(texts, pooling="mean", precision="f32").tolist()
+        (directory / "expected.json").write_text(json.dumps({"texts": texts, "hidden": hidden}))
+        keep_masked(model.generator, texts, directory / "generator")
+
+
+def keep_masked(model: ws.LanguageModel, texts: list[str], directory: Path) -> None:
+    model.save(directory)
+    masked = [f"the [MASK] {text}" for text in texts]
+    model.precision = "f32"
+    found = [dict(model.fill_mask(text, top_k=len(WORDS))[0]) for text in masked]
+    filled = [[probabilities[word] for word in WORDS] for probabilities in found]
+    (directory / "expected.json").write_text(json.dumps({"texts": masked, "filled": filled}))
 
 
 def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokenizer_dir, corpus):

@@ -5,10 +5,11 @@ Run by hand in the environment of make_reference.py:
     python tests/reference/check_saved.py DIR...
 
 A DIR also holds `expected.json`: the texts (or [first, second] pairs) under "texts", and of a classifier "logits", what
-its decision_function gave, of a backbone "hidden", the mean of each text's last hidden states; optionally "max_length",
-its limit in tokens if that is below the model's. (`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` writes
-two such directories for each model type.) Prints the largest absolute difference; exits with 1 if one exceeds 1e-4 or
-is not a number, or if a tensor is missing or unexpected.
+its decision_function gave, of a backbone or a detector of replaced tokens "hidden", the mean of each text's last
+hidden states, of a language model "filled", the probability of each token of the vocabulary in the place of a text's
+only mask; optionally "max_length", its limit in tokens if that is below the model's. (`WARMSTART_SAVED=FOLDER pytest
+test_families.py test_language_model.py`, of tests/python, writes such directories.) Prints the largest absolute
+difference; exits with 1 if one exceeds 1e-4 or is not a number, or if a tensor is missing or unexpected.
 """
 
 import json
@@ -35,8 +36,14 @@ def outputs_of(model, tokenizer, texts, expected):
         pair = [text] if isinstance(text, str) else list(text)
         encoding = tokenizer(*pair, truncation=True, max_length=expected.get("max_length", limit), return_tensors="pt")
         with torch.inference_mode():
-            output = model(**{name: encoding[name] for name in known & set(encoding)})
-        yield output.logits[0] if "logits" in expected else output.last_hidden_state[0].mean(dim=0)
+            inputs = {name: encoding[name] for name in known & set(encoding)}
+            output = model(**inputs, output_hidden_states=True)
+        if "logits" in expected:
+            yield output.logits[0]
+        elif "filled" in expected:
+            yield output.logits[encoding["input_ids"] == tokenizer.convert_tokens_to_ids("[MASK]")].softmax(dim=-1)[0]
+        else:
+            yield output.hidden_states[-1][0].mean(dim=0)
 
 
 def check(folder):
@@ -47,13 +54,15 @@ def check(folder):
     model, info = getattr(transformers, architecture).from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
-    # A pooler that the model never had, and that its task does not use, is transformers' own.
-    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
-    for kind, names in (("missing", missing), ("unexpected", info["unexpected_keys"])):
+    # A pooler that the model never had, or that its task does not use, is transformers' own.
+    missing, unexpected = (
+        [name for name in info[kind] if "pooler." not in name] for kind in ("missing_keys", "unexpected_keys")
+    )
+    for kind, names in (("missing", missing), ("unexpected", unexpected)):
         if names:
             print(f"{kind}: {sorted(names)}")
     actual = torch.stack(list(outputs_of(model.eval(), tokenizer, expected["texts"], expected)))
-    wanted = torch.tensor(expected["logits" if "logits" in expected else "hidden"])
+    wanted = torch.tensor(next(expected[kind] for kind in ("logits", "filled", "hidden") if kind in expected))
     # A binary classifier's decision_function is the difference of its two logits.
     if wanted.dim() == 1:
         actual = actual[:, 1] - actual[:, 0]
@@ -62,7 +71,7 @@ def check(folder):
         return False
     difference = (actual - wanted).abs().max().item()
     print(f"{architecture}: {len(expected['texts'])} texts, max abs difference {difference:.2e} ({folder})")
-    return difference <= TOLERANCE and not missing and not info["unexpected_keys"]  # False for NaN
+    return difference <= TOLERANCE and not missing and not unexpected  # False for NaN
 
 
 if __name__ == "__main__":

@@ -94,6 +94,11 @@ impl Collator {
         self.frame.len()
     }
 
+    /// True if each sequence ends with this token as it is.
+    pub fn ends_with(&self, id: u32) -> bool {
+        self.frame.after.iter().any(|&(after, _)| after == id)
+    }
+
     /// Where the own tokens of a sequence of `n` tokens lie.
     pub fn own_tokens(&self, n: usize) -> std::ops::Range<u32> {
         let own = self.frame.before.len()..n.saturating_sub(self.frame.after.len());

@@ -59,7 +59,7 @@ impl Data {
                 (Blocks::stream(corpus, documents, room, separator)?, None)
             }
             LanguageObjective::Causal { stream: false } => {
-                let end = end()?;
+                let end = end()?.filter(|&end| !collator.ends_with(end));
                 (Blocks::documents(corpus, documents, room - usize::from(end.is_some()))?, end)
             }
             _ => (Blocks::documents(corpus, documents, room)?, None),

@@ -51,6 +51,7 @@ fn loss(detector: &ReplacedDetector, ids: &[u32], replaced: &[bool]) -> Outcome<
         context: Context::default(),
         rows: Some((0..ids.len() as u32).collect()),
         labels: before.collect(),
+        remember: None,
     };
     let [_, loss]: [Value; 2] =
         network

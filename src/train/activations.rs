@@ -36,7 +36,8 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
     let by_query = attention.heads * attention.head_size;
     let by_key = attention.key_heads * attention.head_size;
     let dropped = if config.feed_forward.inner_dropout > 0.0 { f } else { 0 };
-    let mut layer = rows.queries * (operand * (2 * by_query + inner_values(config) + dropped) + VALUE * (4 * d + attention.heads + 4))
+    let mut layer = rows.queries
+        * (operand * (2 * by_query + inner_values(config) + dropped) + VALUE * (4 * d + attention.heads + 4))
         + rows.keys * operand * 2 * by_key;
     if rows.keys != rows.queries {
         layer += rows.keys * VALUE * d;

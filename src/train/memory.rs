@@ -52,8 +52,8 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         loss: 3 * VALUE * in_batch * c,
         ..Memory::default()
     };
-    let pass = packed_weights(config, options.precision)
-        + inference_bytes(config, options.precision, tokens.max(eval_tokens));
+    let pass =
+        packed_weights(config, options.precision) + inference_bytes(config, options.precision, tokens.max(eval_tokens));
     let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * items(eval) * c + learnt - memory.kept);
     if plan.encoder_is_frozen(config) {
         let d = config.hidden_size;

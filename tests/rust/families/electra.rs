@@ -17,8 +17,10 @@ fn electra_when_it_detects_replaced_tokens_agrees_with_transformers() -> Outcome
         for file in ["config.json", "model.safetensors"] {
             std::fs::copy(folder().join(name).join(file), dir.path().join(file))?;
         }
-        let words = (5..reference.config.vocab_size).map(|i| format!("w{i}\n")).collect::<String>();
-        std::fs::write(dir.path().join("vocab.txt"), format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{words}"))?;
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(String::from);
+        let words = (special.len()..reference.config.vocab_size).map(|i| format!("w{i}"));
+        let vocabulary: Vec<String> = special.iter().cloned().chain(words).collect();
+        std::fs::write(dir.path().join("vocab.txt"), vocabulary.join("\n"))?;
         let backbone = Backbone::from_pretrained(dir.path())?;
         let recorded = candle_core::safetensors::load(
             folder().join(name).join("detector.safetensors"),
@@ -41,7 +43,9 @@ fn electra_when_it_detects_replaced_tokens_agrees_with_transformers() -> Outcome
         let (labels, drawn) = (of(&original), of(&new));
         let mut packed = reference.all();
         let mut masked = packed.ids.to_vec();
-        asked.iter().for_each(|&i| masked[i as usize] = 4);
+        for &i in &asked {
+            masked[i as usize] = 4;
+        }
         packed.ids = masked.into();
         let batch = LanguageBatch {
             packed,

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# For how long damaged files of each of some forty formats are opened: with two cores two minutes in all.
+HOSTILE_SECONDS ?= 6
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
@@ -41,7 +43,7 @@ lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
 	$(BIN)/python -m mypy.stubtest warmstart._core
 
 test-rust:  ## Rust tests; those of the kernels with each set of instructions that the machine has
-	cargo test --release --locked --no-default-features
+	WARMSTART_HOSTILE_SECONDS=$(HOSTILE_SECONDS) cargo test --release --locked --no-default-features
 	for level in baseline avx2 avx512; do \
 	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- kernels:: product:: precision:: parity:: families:: attention:: || exit 1; \
 	done

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone
 from warmstart.history import History
+from warmstart.hub import fetched
 from warmstart.memory import MemoryEstimate
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection, require_objective
@@ -140,19 +141,23 @@ class LanguageModel:
         self.verbose = verbose
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], objective: Objective | None = None, **params: Any) -> Any:
-        """Open a Hugging Face directory or a GGUF file with the head that its language model has.
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        objective: Objective | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **params: Any,
+    ) -> "LanguageModel":
+        """Open a Hugging Face directory, a GGUF file or a repository of the hub with its language model's head.
 
         Parameters
         ----------
-        path : str or path
-            As `Backbone.from_pretrained` takes it, on this machine.
+        path, revision, token
+            As `Backbone.from_pretrained` takes them.
         objective, **params
-            As in `LanguageModel`.
-
-        Returns
-        -------
-        LanguageModel
+            As in `LanguageModel`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
         Raises
         ------
@@ -161,7 +166,8 @@ class LanguageModel:
         WeightsError
             The checkpoint has no such head; ``LanguageModel(Backbone.from_pretrained(path))`` begins a new one.
         """
-        return cls(_core.LanguageModel.from_pretrained(os.fspath(path)), objective, **params)
+        place = fetched(path, revision, token, params.get("verbose", True))
+        return cls(_core.LanguageModel.from_pretrained(place), objective, **params)
 
     @property
     def backbone(self) -> Backbone:

@@ -215,7 +215,21 @@ def test_unknown_architecture_names_what_is_supported(tokenizer_dir):
         tiny("bert", tokenizer_dir, model_type="t5")
 
 
-def test_weights_of_another_family_are_refused(tokenizer_dir, tmp_path):
+# One architecture with one set of names.
+ALIKE = {"bert", "roberta", "xlm-roberta", "camembert"}
+
+
+def test_weights_of_another_family_are_refused(family, tokenizer_dir, tmp_path):
+    tiny(family, tokenizer_dir).save_pretrained(tmp_path / "saved")
+    for other in FAMILIES:
+        if other != family and not {family, other} <= ALIKE:
+            config = FAMILIES[other] | {"model_type": other}
+            (tmp_path / "saved" / "config.json").write_text(json.dumps(config))
+            with pytest.raises(ws.WeightsError, match=r"tensors do not fit config\.json:\n .*: "):
+                ws.Backbone.from_pretrained(tmp_path / "saved")
+
+
+def test_weights_of_another_family_are_named(tokenizer_dir, tmp_path):
     tiny("bert", tokenizer_dir).save_pretrained(tmp_path / "saved")
     electra = FAMILIES["electra"] | {"model_type": "electra", "embedding_size": 24}
     gpt2 = FAMILIES["gpt2"] | {"model_type": "gpt2"}

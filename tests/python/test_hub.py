@@ -31,7 +31,8 @@ for line in sys.stdin:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            backbone = ws.Backbone.from_pretrained(call.pop("path"), **call)
+            opened = getattr(ws, call.pop("kind", "Backbone")).from_pretrained(call.pop("path"), **call)
+            backbone = getattr(opened, "backbone", opened)
             found = {"source": backbone._inner.source, "vector": backbone.embed(["the film was good"]).tolist()}
         except Exception as error:
             found = {"error": type(error).__name__, "message": str(error)}
@@ -181,6 +182,17 @@ def test_revision_when_named_then_is_that_commit(hub, connect, backbone, model, 
     assert "org/name has no revision 'v3'" in unknown["message"]
     offline = connect(HF_HUB_OFFLINE="1")
     assert_is(offline.open("org/name", revision="v2"), changed)
+
+
+def test_language_model_when_its_repository_is_named_then_is_fetched_too(hub, connect, backbone, tmp_path):
+    repository = hub.add("org/writer", {})
+    ws.LanguageModel(backbone, random_state=0, verbose=False).save(tmp_path / "saved")
+    commit = repository.commit(files_of(tmp_path / "saved"), "v2", "v2")
+    client = connect()
+    found = client.open("org/writer", kind="LanguageModel", revision="v2", verbose=False)
+    assert_is(found, backbone)
+    assert Path(found["source"]).name == commit
+    assert client.open("org/none", kind="LanguageModel")["error"] == "FileNotFoundError"
 
 
 def test_fetch_when_the_branch_moved_then_is_the_new_commit(hub, connect, backbone, model, other):

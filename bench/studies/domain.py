@@ -14,17 +14,18 @@ from bench.table import markdown_table
 
 @dataclass(frozen=True)
 class Size:
-    """Of pretraining: steps, tokens of a step; of the vocabulary: new words; of chemprot: texts, passes."""
+    """Pretraining: steps, tokens of a step; the vocabulary: new words; chemprot: texts, tokens of a step, passes."""
 
     steps: int = 160
     batch_tokens: int = 1024
     new_tokens: int = 1000
     train_rows: int = 500
     test_rows: int = 1500
+    tuning_tokens: int = 512
     epochs: int = 3
 
 
-FULL, TINY = Size(), Size(3, 256, 20, 20, 20, 1)
+FULL, TINY = Size(), Size(3, 256, 20, 20, 20, 256, 1)
 MAX_LENGTH = 128
 RATE = 2e-4
 
@@ -68,6 +69,7 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
         backbone,
         strategy=ws.FullFineTuning(learning_rate=RATE),
         epochs=size.epochs,
+        batch_tokens=size.tuning_tokens,
         max_length=MAX_LENGTH,
         random_state=seed,
         verbose=False,

@@ -182,11 +182,10 @@ def step(sizes: Sizes) -> list[Section]:
     for (shape, precision), bar in asked.items():
         arguments = ("--shape", shape, "--precision", precision, "--steps", str(sizes.steps))
         sides = tuple(Side(name, ("--side", name, *arguments), name == ours) for name in (ours, eager, compiled))
-        memory = 0.6 if (shape, precision) == ("12x768", "f32") else None
         bars = (
             Bar("step_s", eager, ours, ">=", bar),
             Bar("step_s", compiled, ours),
-            Bar(MEMORY.key, ours, eager, "<=", memory),
+            Bar(MEMORY.key, ours, eager, "<="),
         )
         sections.append(Section(f"Training step, BERT {shape}, {precision}", "step", sides, measures, bars))
     return sections

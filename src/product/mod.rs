@@ -1,10 +1,10 @@
 //! The matrix product all operations share: `C [m, n] = A [m, k] B [k, n]`.
 //!
 //! `B` is packed into panels, `A` too, a block at a time, by the task that needs it (`pack.rs`); both are rounded on the way
-//! (`number.rs`). What is f32 already and lies in order is read where it is (`right.rs`): a tenth of the time of a training
-//! step was packing, and of its products only those by `W^T` and by long rows have to. Tiles of `C` are summed in registers (`tile.rs`), and the rows of `C` are finished by the caller while they
-//! are in the cache. The scheme is that of Goto and van de Geijn (2008). Every value of `C` is summed in the same order
-//! whatever the number of threads.
+//! (`number.rs`). What is f32 already and lies in order is read where it is (`right.rs`): only `W^T` and rows that would
+//! push each other out of the cache have to be packed. Tiles of `C` are summed in registers (`tile.rs`), and the rows of `C`
+//! are finished by the caller while they are in the cache. The scheme is that of Goto and van de Geijn (2008). Every value
+//! of `C` is summed in the same order whatever the number of threads.
 
 mod int8;
 mod number;

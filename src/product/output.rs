@@ -39,7 +39,7 @@ impl<'a> Output<'a> {
     /// The same from a column on.
     pub(super) fn at_column(&self, column: usize) -> Output<'_> {
         let values = if self.values.is_null() { self.values } else { self.at(0, column) };
-        Output { values, len: self.len - column, ..*self }
+        Output { values, len: self.len.saturating_sub(column), ..*self }
     }
 
     /// The value at `row` and `column`.

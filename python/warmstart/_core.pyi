@@ -369,7 +369,6 @@ class ReplacedDetector:
     def load(path: str) -> tuple[ReplacedDetector, str]: ...
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...
-
 def pretraining_batches(
     backbone: Backbone, documents: tuple[Corpus, int, int], options: str, evaluation: bool
 ) -> list[list[dict[str, NDArray[Any]]]]:

@@ -11,20 +11,20 @@ from bench.studies.study import Options, Record, Run, Study, chosen, results_fol
 from bench.table import markdown_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
-    """Optimiser steps (none: as the model is), tokens of each, documents to evaluate on, tokens of the sample."""
+    """Steps, tokens of each and of a sequence, learning rate; documents to evaluate on, tokens of the sample."""
 
     steps: int = 24
     batch_tokens: int = 1024
+    max_length: int = 256
+    rate: float = 1e-4
     test_documents: int = 40
     sample_tokens: int = 80
 
 
-FULL, TINY = Size(), Size(2, 256, 3, 5)
-MAX_LENGTH = 256
-CHARACTERS = 800  # about as many tokens as MAX_LENGTH
-RATE = 1e-4
+FULL, TINY = Size(), Size(steps=2, batch_tokens=256, test_documents=3, sample_tokens=5)
+CHARACTERS = 800  # about as many tokens as a sequence has
 PROMPT = "ROMEO:\n"
 
 
@@ -44,10 +44,10 @@ def go_on(options: Options, size: Size, seed: int | None) -> Record:
     model = ws.LanguageModel.from_pretrained(
         decoder_directory(),
         ws.CausalLM(),
-        strategy=ws.FullFineTuning(learning_rate=RATE),
+        strategy=ws.FullFineTuning(learning_rate=size.rate),
         max_steps=size.steps,
         batch_tokens=size.batch_tokens,
-        max_length=MAX_LENGTH,
+        max_length=size.max_length,
         random_state=seed,
         cache_dir=results_folder(),
         verbose=False,

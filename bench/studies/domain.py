@@ -12,22 +12,24 @@ from bench.studies.study import Options, Record, Run, Study, chosen, results_fol
 from bench.table import markdown_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
-    """Pretraining: steps, tokens of a step; the vocabulary: new words; chemprot: texts, tokens of a step, passes."""
+    """Pretraining: steps, tokens of each, rate; new words; chemprot: texts, tokens of a step, rate, passes."""
 
-    steps: int = 160
+    steps: int = 300
     batch_tokens: int = 1024
+    rate: float = 1e-4
+    max_length: int = 128
     new_tokens: int = 1000
     train_rows: int = 500
     test_rows: int = 1500
     tuning_tokens: int = 512
+    tuning_rate: float = 2e-4
     epochs: int = 3
 
 
-FULL, TINY = Size(), Size(3, 256, 20, 20, 20, 256, 1)
-MAX_LENGTH = 128
-RATE = 2e-4
+FULL = Size()
+TINY = Size(steps=3, batch_tokens=256, new_tokens=20, train_rows=20, test_rows=20, tuning_tokens=256, epochs=1)
 
 
 def runs(options: Options) -> Iterator[Run]:
@@ -52,10 +54,10 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
         model = ws.LanguageModel(
             backbone,
             ws.MaskedLM(),
-            strategy=ws.FullFineTuning(learning_rate=RATE),
+            strategy=ws.FullFineTuning(learning_rate=size.rate),
             max_steps=size.steps,
             batch_tokens=size.batch_tokens,
-            max_length=MAX_LENGTH,
+            max_length=size.max_length,
             eval_every=max(1, size.steps // 4),
             random_state=seed,
             cache_dir=results_folder(),
@@ -67,10 +69,10 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
     test = texts.chemprot(options.data, "test").sample(size.test_rows, 0)
     classifier = ws.TextClassifier(
         backbone,
-        strategy=ws.FullFineTuning(learning_rate=RATE),
+        strategy=ws.FullFineTuning(learning_rate=size.tuning_rate),
         epochs=size.epochs,
         batch_tokens=size.tuning_tokens,
-        max_length=MAX_LENGTH,
+        max_length=size.max_length,
         random_state=seed,
         verbose=False,
     ).fit(train.texts, train.labels)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.studies import texts
+from bench.studies.models import Shape, new_model
 from bench.studies.study import Options, Record, Run, Study, chosen, results_folder, spread
 from bench.table import markdown_table
 
@@ -18,24 +19,23 @@ if TYPE_CHECKING:
     import warmstart as ws
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of pretraining and models as in `scratch_sides`; of the tasks: rows of each, passes over them."""
+@dataclass(frozen=True, kw_only=True)
+class Size(Shape):
+    """And of pretraining: steps, tokens of each, rate. Of a task: rows, tokens of a step, rates, passes over them."""
 
-    steps: int = 400
-    batch_tokens: int = 1024
-    width: int = 128
-    layers: int = 2
-    vocab_size: int = 4096
+    steps: int = 1000
+    batch_tokens: int = 2048
+    rate: float = 1e-3
     rows: int = 3394
-    epochs: int = 3
-    probing_epochs: int = 10
+    tuning_tokens: int = 512
+    tuning_rate: float = 1e-3
+    epochs: int = 5
+    probing_rate: float = 1e-2
+    probing_epochs: int = 30
 
 
-FULL, TINY = Size(), Size(3, 256, 32, 1, 1000, 40, 1, 1)
-MAX_LENGTH = 128
-HEADS = 4
-RATE = 5e-4
+FULL = Size()
+TINY = Size(width=32, layers=1, vocab_size=1000, steps=3, batch_tokens=256, rows=40, epochs=1, probing_epochs=1)
 ARMS = (
     ("bert", "none"),
     ("bert", "masked words"),
@@ -67,39 +67,21 @@ def runs(options: Options) -> Iterator[Run]:
 
 def choose(options: Options, size: Size, family: str, objective: str, seed: int) -> Record:
     """Pretrain, then learn each task both ways."""
-    backbone = pretrained(options, size, new_model(options, size, family, seed), objective, seed)
+    backbone = pretrained(options, size, family, objective, seed)
     return sentiment(options, size, backbone, seed) | entities(options, size, backbone, seed)
 
 
-def new_model(options: Options, size: Size, family: str, seed: int) -> ws.Backbone:
-    """A model that has learnt nothing."""
-    import warmstart as ws
-
-    width, layers = size.width, size.layers
-    fields: dict[str, dict[str, Any]] = {
-        "bert": {
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": HEADS,
-            "intermediate_size": 4 * width,
-            "max_position_embeddings": MAX_LENGTH,
-        },
-        "gpt2": {"n_embd": width, "n_layer": layers, "n_head": HEADS, "n_positions": MAX_LENGTH},
-        "xlnet": {"d_model": width, "n_layer": layers, "n_head": HEADS, "d_inner": 4 * width},
-    }
-    tokenizer = ws.train_tokenizer(texts.articles(options.data), "wordpiece", size.vocab_size)
-    return ws.Backbone.from_config(family, tokenizer, random_state=seed, **fields[family])
-
-
-def pretrained(options: Options, size: Size, backbone: ws.Backbone, objective: str, seed: int) -> ws.Backbone:
+def pretrained(options: Options, size: Size, family: str, objective: str, seed: int) -> ws.Backbone:
     """The model after so many steps towards an objective."""
     import warmstart as ws
 
+    articles = texts.articles(options.data)
+    backbone = new_model(family, size, ws.train_tokenizer(articles, "wordpiece", size.vocab_size), seed)
     run = {
-        "strategy": ws.FullFineTuning(learning_rate=RATE),
+        "strategy": ws.FullFineTuning(learning_rate=size.rate),
         "max_steps": size.steps,
         "batch_tokens": size.batch_tokens,
-        "max_length": MAX_LENGTH,
+        "max_length": size.max_length,
         "random_state": seed,
         "verbose": False,
     }
@@ -115,18 +97,21 @@ def pretrained(options: Options, size: Size, backbone: ws.Backbone, objective: s
         "masked spans": ws.MaskedLM(unit="span"),
         "replaced tokens": ws.ReplacedTokenDetection(),
         "causal": ws.CausalLM(),
-        "permutation": ws.PermutationLM(memory=0),
+        "permutation": ws.PermutationLM(),
     }
     model = ws.LanguageModel(backbone, towards[objective], cache_dir=results_folder(), **run)
-    return model.fit(texts.articles(options.data)).backbone
+    return model.fit(articles).backbone
 
 
-def ways(size: Size) -> Iterator[tuple[str, dict[str, Any]]]:
+def ways(size: Size, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Probing and fine-tuning."""
     import warmstart as ws
 
-    yield "probed", {"strategy": ws.LinearProbing(), "epochs": size.probing_epochs}
-    yield "tuned", {"strategy": ws.FullFineTuning(learning_rate=RATE), "epochs": size.epochs}
+    equal = {"batch_tokens": size.tuning_tokens, "random_state": seed, "verbose": False}
+    probing = ws.LinearProbing(learning_rate=size.probing_rate)
+    yield "probed", {"strategy": probing, "epochs": size.probing_epochs} | equal
+    tuning = ws.FullFineTuning(learning_rate=size.tuning_rate)
+    yield "tuned", {"strategy": tuning, "epochs": size.epochs} | equal
 
 
 def sentiment(options: Options, size: Size, backbone: ws.Backbone, seed: int) -> Record:
@@ -134,10 +119,7 @@ def sentiment(options: Options, size: Size, backbone: ws.Backbone, seed: int) ->
     import warmstart as ws
 
     train, test = texts.sst2(options.data, "train").sample(size.rows, seed), texts.sst2(options.data, "test")
-    fitted = (
-        (way, ws.TextClassifier(backbone, random_state=seed, verbose=False, **how).fit(train.texts, train.labels))
-        for way, how in ways(size)
-    )
+    fitted = ((way, ws.TextClassifier(backbone, **how).fit(train.texts, train.labels)) for way, how in ways(size, seed))
     return {f"sst2_{way}": classifier.score(test.texts, test.labels) for way, classifier in fitted}
 
 
@@ -146,10 +128,7 @@ def entities(options: Options, size: Size, backbone: ws.Backbone, seed: int) -> 
     import warmstart as ws
 
     words, tags = (part[: size.rows] for part in texts.wnut17(options.data, "train"))  # 3,394 are all of them
-    fitted = (
-        (way, ws.TokenClassifier(backbone, random_state=seed, verbose=False, **how).fit(words, tags))
-        for way, how in ways(size)
-    )
+    fitted = ((way, ws.TokenClassifier(backbone, **how).fit(words, tags)) for way, how in ways(size, seed))
     test = texts.wnut17(options.data, "test")
     return {f"wnut17_{way}": tagger.score(*test) for way, tagger in fitted}
 

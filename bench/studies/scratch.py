@@ -14,7 +14,7 @@ from bench.studies.scratch_sides import FAMILIES, ORDER, Size, count, train
 from bench.studies.study import Options, Record, Run, Study, chosen, spread
 from bench.table import markdown_table
 
-FULL, TINY = Size(), Size(4, 2, 256, 32, 2, 1000)
+FULL, TINY = Size(), Size(width=32, vocab_size=1000, steps=4, evaluations=2, batch_tokens=256)
 TIMES = 10  # as many steps, where GPT-2 is compared with the counts
 CORPORA = ("wikitext2", "tinyshakespeare")
 SIDES = ("warmstart", "transformers")

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.studies import texts
 from bench.studies.kneser_ney import KneserNey
+from bench.studies.models import Shape, new_model
 from bench.studies.study import Options, Record, results_folder
 
 if TYPE_CHECKING:
     import warmstart as ws
 
-MAX_LENGTH = 128
-HEADS = 4
-RATE = 1e-3
 ORDER = 5
 FAMILIES = {"bert": "masked", "gpt2": "causal", "xlnet": "permutation"}
 TOKENIZERS = {"bert": "wordpiece", "gpt2": "bpe", "xlnet": "unigram"}
@@ -27,16 +25,14 @@ TOKENIZERS = {"bert": "wordpiece", "gpt2": "bpe", "xlnet": "unigram"}
 Batch = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Size:
-    """Optimiser steps, evaluations among them, tokens of a step; width, layers and vocabulary of the models."""
+@dataclass(frozen=True, kw_only=True)
+class Size(Shape):
+    """And optimiser steps, evaluations among them, tokens of a step, learning rate."""
 
     steps: int = 200
     evaluations: int = 4
     batch_tokens: int = 1024
-    width: int = 128
-    layers: int = 2
-    vocab_size: int = 4096
+    rate: float = 1e-3
 
 
 def corpus_texts(options: Options, corpus: str) -> tuple[list[str], list[str]]:
@@ -48,37 +44,15 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
     """A model that has learnt nothing, with a tokenizer of these documents."""
     import warmstart as ws
 
-    width, layers = size.width, size.layers
-    fields: dict[str, dict[str, Any]] = {
-        "bert": {
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": HEADS,
-            "intermediate_size": 4 * width,
-            "max_position_embeddings": MAX_LENGTH,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-        "gpt2": {
-            "n_embd": width,
-            "n_layer": layers,
-            "n_head": HEADS,
-            "n_positions": MAX_LENGTH,
-            "resid_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-        },
-        "xlnet": {"d_model": width, "n_layer": layers, "n_head": HEADS, "d_inner": 4 * width, "dropout": 0.0},
-    }
     objectives = {"bert": ws.MaskedLM(), "gpt2": ws.CausalLM(), "xlnet": ws.PermutationLM(memory=0)}
     tokenizer = ws.train_tokenizer(documents, TOKENIZERS[family], size.vocab_size)
     return ws.LanguageModel(
-        ws.Backbone.from_config(family, tokenizer, random_state=seed, **fields[family]),
+        new_model(family, size, tokenizer, seed, dropout=False),
         objectives[family],
-        strategy=ws.FullFineTuning(learning_rate=RATE),
+        strategy=ws.FullFineTuning(learning_rate=size.rate),
         max_steps=size.steps,
         batch_tokens=size.batch_tokens,
-        max_length=MAX_LENGTH,
+        max_length=size.max_length,
         eval_every=size.steps // size.evaluations,
         precision="f32",
         random_state=seed,
@@ -112,7 +86,6 @@ def train(options: Options, size: Size, corpus: str, family: str, side: str, see
 def transformers_side(options: Options, model: ws.LanguageModel, documents: list[str], held_out: list[str]) -> Record:
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
-    import warmstart as ws
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -125,7 +98,7 @@ def transformers_side(options: Options, model: ws.LanguageModel, documents: list
                 for key, values in batch.items()
             }
             np.savez(folder / f"{name}.npz", **arrays)
-        strategy = ws.FullFineTuning(learning_rate=RATE).to_dict()
+        strategy = model.strategy.to_dict()
         settings = json.dumps(strategy | {"eval_every": model.eval_every})
         (folder / "settings.json").write_text(settings, encoding="utf-8")
         command = [str(options.peers), "-m", "bench.studies.scratch_transformers", str(folder)]

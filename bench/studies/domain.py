@@ -14,11 +14,15 @@ from bench.table import markdown_table
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Pretraining: steps, tokens of each, rate; new words; chemprot: texts, tokens of a step, rate, passes."""
+    """Pretraining: steps, tokens of each, rate, its decay; new words; chemprot: texts, tokens of a step, rate, passes.
+
+    Without the decay the new head's first gradients spoil the layers below.
+    """
 
     steps: int = 300
     batch_tokens: int = 1024
-    rate: float = 1e-4
+    rate: float = 5e-4
+    layer_decay: float = 0.7
     max_length: int = 128
     new_tokens: int = 1000
     train_rows: int = 500
@@ -54,7 +58,7 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
         model = ws.LanguageModel(
             backbone,
             ws.MaskedLM(),
-            strategy=ws.FullFineTuning(learning_rate=size.rate),
+            strategy=ws.FullFineTuning(learning_rate=size.rate, layer_decay=size.layer_decay),
             max_steps=size.steps,
             batch_tokens=size.batch_tokens,
             max_length=size.max_length,

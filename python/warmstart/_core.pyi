@@ -33,7 +33,9 @@ __all__ = [
     "_tokenizer_from_files",
     "get_num_threads",
     "peak_memory_bytes",
+    "pretrain",
     "pretraining_batches",
+    "pretraining_memory",
     "resident_memory_bytes",
     "set_num_threads",
 ]
@@ -302,18 +304,6 @@ class LanguageModel:
     def __new__(cls, backbone: Backbone, seed: int) -> LanguageModel: ...
     @staticmethod
     def from_pretrained(path: str) -> LanguageModel: ...
-    def pretrain(
-        self,
-        train: tuple[Corpus, int, int],
-        eval: tuple[Corpus, int, int] | None,
-        options: str,
-        monitor: Monitor,
-    ) -> tuple[LanguageModel | None, dict[str, Any], BaseException | None]:
-        """Corpora with the first of their documents and the one behind the last; ``options`` is JSON."""
-    def estimate_memory(
-        self, train: tuple[Corpus, int, int], eval: tuple[Corpus, int, int] | None, options: str
-    ) -> dict[str, int]:
-        """Bytes that `pretrain` takes at its peak, by what holds them."""
     def token_scores(
         self,
         encodings: Encodings,
@@ -346,18 +336,6 @@ class ReplacedDetector:
     """A backbone that tells which tokens its generator has replaced."""
 
     def __new__(cls, backbone: Backbone, generator: Backbone, seed: int) -> ReplacedDetector: ...
-    def pretrain(
-        self,
-        train: tuple[Corpus, int, int],
-        eval: tuple[Corpus, int, int] | None,
-        options: str,
-        monitor: Monitor,
-    ) -> tuple[ReplacedDetector | None, dict[str, Any], BaseException | None]:
-        """As `LanguageModel.pretrain`."""
-    def estimate_memory(
-        self, train: tuple[Corpus, int, int], eval: tuple[Corpus, int, int] | None, options: str
-    ) -> dict[str, int]:
-        """As `LanguageModel.estimate_memory`."""
     @property
     def backbone(self) -> Backbone: ...
     @property
@@ -369,10 +347,30 @@ class ReplacedDetector:
     def load(path: str) -> tuple[ReplacedDetector, str]: ...
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...
+def pretrain(
+    model: LanguageModel | ReplacedDetector,
+    train: tuple[Corpus, int, int],
+    eval: tuple[Corpus, int, int] | None,
+    options: str,
+    monitor: Monitor,
+) -> tuple[LanguageModel | ReplacedDetector | None, dict[str, Any], BaseException | None]:
+    """Train a model, which stays as it is: the trained one, of the same class; facts; what stopped the run.
+
+    Corpora come with the first of their documents and the one behind the last; ``options`` is JSON.
+    """
+
+def pretraining_memory(
+    model: LanguageModel | ReplacedDetector,
+    train: tuple[Corpus, int, int],
+    eval: tuple[Corpus, int, int] | None,
+    options: str,
+) -> dict[str, int]:
+    """Bytes that `pretrain` takes at its peak, by what holds them; what `model` keeps to be asked goes."""
+
 def pretraining_batches(
-    backbone: Backbone, documents: tuple[Corpus, int, int], options: str, evaluation: bool
+    backbone: Backbone, train: tuple[Corpus, int, int], options: str, evaluation: bool
 ) -> list[list[dict[str, NDArray[Any]]]]:
-    """What `LanguageModel.pretrain` with these arguments sees: the batches of each optimiser step.
+    """What `pretrain` with these arguments sees: the batches of each optimiser step.
 
     ``evaluation`` gives one step instead, with the batches of an evaluation on these documents. Keys of a batch of T
     tokens in B sequences, int64: ``ids, segments`` ``[T]``; ``cu_seqlens`` ``[B + 1]``, where each sequence begins, and

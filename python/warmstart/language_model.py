@@ -234,15 +234,15 @@ class LanguageModel:
             The machine has less memory than the run takes; the message says what helps.
         """
         run = prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error)
-        run.check_memory()
+        needed = run.checked_memory()
         if self.verbose:
-            print(run.memory().line(), file=sys.stderr)
+            print(needed.line(), file=sys.stderr)
         if isinstance(self._inner, _core.ReplacedDetector):
             monitor = FitMonitor("loss", lambda _, loss: -loss, self.verbose)
         else:
             monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
         try:
-            model, facts, stopped = self._inner.pretrain(run.train, run.held_out, json.dumps(run.options), monitor)
+            model, facts, stopped = run.fit(monitor)
         finally:
             monitor.close()
         if model is None:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from warmstart.backbone import Backbone
-from warmstart.options import optional_positive_int
+from warmstart.options import optional_count
 
 
 class Objective:
@@ -94,10 +94,10 @@ class PermutationLM(Objective):
 
         Raises
         ------
-        ValueError
-            `memory` is below 0.
+        TypeError, ValueError
+            `memory` is no integer of at least 0.
         """
-        return {"kind": self.kind, "memory": self.memory and optional_positive_int("memory", self.memory)}
+        return {"kind": self.kind, "memory": optional_count("memory", self.memory)}
 
 
 @dataclass(frozen=True, kw_only=True)

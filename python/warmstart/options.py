@@ -40,6 +40,13 @@ def positive_int(name: str, value: Any, where: str = "") -> int:
     return int(value)
 
 
+def optional_count(name: str, value: Any) -> int | None:
+    """Return ``None`` and 0 as they are, anything else as `positive_int` does."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and value == 0:
+        return 0
+    return None if value is None else positive_int(name, value, ", 0 or None")
+
+
 def finite(name: str, value: Any) -> float:
     """Return ``value`` as a float.
 

@@ -9,6 +9,7 @@ from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.corpus import open_corpus
 from warmstart.memory import MemoryEstimate, beside, check_fits
+from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
 from warmstart.options import check_compute, optional_positive_int, positive_int
 from warmstart.strategies import require_strategy
@@ -34,17 +35,21 @@ class Prepared:
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
         options = {**self.options, **changed}
-        options["max_length"] = min(options["max_length"], options["batch_tokens"])
-        if self.sets_length:
-            options["max_length"] = self.options["max_length"]
-        parts = self.model.estimate_memory(self.train, self.held_out, json.dumps(options))
+        if not self.sets_length:
+            options["max_length"] = min(options["max_length"], options["batch_tokens"])
+        parts = _core.pretraining_memory(self.model, self.train, self.held_out, json.dumps(options))
         return beside(self.model.n_parameters, parts)
 
-    def check_memory(self) -> None:
-        """Raise DeviceError if the machine has less memory than the run takes."""
-        batch_tokens = self.options["batch_tokens"]
+    def checked_memory(self) -> MemoryEstimate:
+        """Estimate the peak of memory; DeviceError if the machine has less."""
+        needed, batch_tokens = self.memory(), self.options["batch_tokens"]
         least = self.options["max_length"] if self.sets_length else _SHORTEST
-        check_fits(self.memory(), batch_tokens, min(least, batch_tokens), self.memory)
+        check_fits(needed, batch_tokens, min(least, batch_tokens), self.memory)
+        return needed
+
+    def fit(self, monitor: FitMonitor) -> tuple[Model | None, dict[str, Any], BaseException | None]:
+        """Train: what `_core.pretrain` returns."""
+        return _core.pretrain(self.model, self.train, self.held_out, json.dumps(self.options), monitor)
 
 
 def prepare(

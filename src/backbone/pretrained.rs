@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::cached::Cached;
 use super::config::Config;
 use super::embed::Pooling;
 use super::layers::Map;
 use super::parameters::{Parameters, Spec, initialise};
-use super::prepared::Prepared;
 use super::shards::{shards_in, stage_weights};
 use super::transformer::Transformer;
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
@@ -30,7 +30,7 @@ pub struct Backbone {
     pub report: Arc<LoadReport>,
     /// The directory, or what it was made from.
     pub source: String,
-    pub(super) encoder: Prepared<Transformer>,
+    pub(super) encoder: Cached<Transformer>,
 }
 
 impl Backbone {
@@ -141,7 +141,7 @@ impl Backbone {
             side_files: Arc::new(side_files),
             report: Arc::new(report),
             source,
-            encoder: Prepared::default(),
+            encoder: Cached::default(),
         })
     }
 
@@ -217,7 +217,7 @@ impl Backbone {
     /// The same model with other parameters.
     #[must_use]
     pub fn with_params(&self, params: Parameters, report: LoadReport) -> Self {
-        Self { params, report: Arc::new(report), encoder: Prepared::default(), ..self.clone() }
+        Self { params, report: Arc::new(report), encoder: Cached::default(), ..self.clone() }
     }
 
     /// Write a Hugging Face directory that `transformers.AutoModel` reads, with weight files of at most `max_shard_bytes`.

@@ -9,7 +9,7 @@ use crate::backbone::{Backbone, Config, LoadReport, Parameters};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Record, Summary};
 use crate::text::SideFiles;
-use crate::train::Memory;
+use crate::train::MemoryEstimate;
 
 /// Row-major values as an array `[rows, columns]`.
 pub fn matrix(py: Python<'_>, values: Vec<f32>, columns: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
@@ -55,7 +55,7 @@ pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResu
     Ok(dict)
 }
 
-pub fn memory<'py>(py: Python<'py>, memory: &Memory) -> PyResult<Bound<'py, PyDict>> {
+pub fn memory<'py>(py: Python<'py>, memory: &MemoryEstimate) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("trainable", memory.trainable)?;
     dict.set_item("gradients", memory.gradients)?;

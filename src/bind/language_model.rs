@@ -3,72 +3,23 @@
 use std::path::PathBuf;
 
 use numpy::PyArray1;
-use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::pyclass_init::PyClassInitializer;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 
 use super::backbone::PyBackbone;
 use super::convert;
-use super::corpus::PyCorpus;
 use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
-use super::monitor::{PyMonitor, PyProgress, PyStream};
+use super::monitor::{PyProgress, PyStream};
 use crate::error::Error;
 use crate::head::{Generation, LanguageModel, ReplacedDetector, generate};
 use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
-use crate::train::{Learner, PretrainOptions, estimate_pretraining, pretrain};
 
 /// A backbone with the head of its language model.
 #[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
 pub struct PyLanguageModel(pub LanguageModel);
-
-/// Documents of a corpus, from one to another.
-type Documents<'py> = (PyRef<'py, PyCorpus>, usize, usize);
-
-/// Train a model; it, or none, facts, and what stopped the run.
-fn pretrained<'py, M: Learner, P>(
-    py: Python<'py>,
-    model: &M,
-    wrap: fn(M) -> P,
-    train: Documents<'py>,
-    eval: Option<Documents<'py>>,
-    options: &str,
-    monitor: Py<PyAny>,
-) -> PyResult<Bound<'py, PyTuple>>
-where
-    P: PyClass + Into<PyClassInitializer<P>>,
-{
-    let options = parse_options(options)?;
-    let (corpus, from, to) = (&train.0.0, train.1, train.2);
-    let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
-    let mut monitor = PyMonitor::new(monitor, 1);
-    let outcome = run(py, || pretrain(model, (corpus, from..to), eval, &options, &mut monitor))?;
-    let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
-    let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
-    (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
-}
-
-fn parse_options(options: &str) -> PyResult<PretrainOptions> {
-    serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
-}
-
-/// What [`pretrained`] takes at its peak, in bytes.
-fn estimated<'py, M: Learner>(
-    py: Python<'py>,
-    model: &M,
-    train: Documents<'py>,
-    eval: Option<Documents<'py>>,
-    options: &str,
-) -> PyResult<Bound<'py, PyDict>> {
-    let options = parse_options(options)?;
-    let (corpus, from, to) = (&train.0.0, train.1, train.2);
-    let eval = eval.as_ref().map(|(corpus, from, to)| (&corpus.0, *from..*to));
-    let memory = run(py, || estimate_pretraining(model, (corpus, from..to), eval, &options))?;
-    convert::memory(py, &memory)
-}
 
 #[pymethods]
 impl PyLanguageModel {
@@ -80,27 +31,6 @@ impl PyLanguageModel {
     #[staticmethod]
     fn from_pretrained(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         run(py, || LanguageModel::from_pretrained(&path)).map(Self)
-    }
-
-    fn pretrain<'py>(
-        &self,
-        py: Python<'py>,
-        train: Documents<'py>,
-        eval: Option<Documents<'py>>,
-        options: &str,
-        monitor: Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        pretrained(py, &self.0, Self, train, eval, options, monitor)
-    }
-
-    fn estimate_memory<'py>(
-        &self,
-        py: Python<'py>,
-        train: Documents<'py>,
-        eval: Option<Documents<'py>>,
-        options: &str,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        estimated(py, &self.0, train, eval, options)
     }
 
     /// Log probabilities of each text's tokens, NaN where nothing can be said.
@@ -200,34 +130,13 @@ pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyRe
 
 /// A backbone that tells which tokens its generator has replaced.
 #[pyclass(frozen, name = "ReplacedDetector", module = "warmstart._core")]
-pub struct PyReplacedDetector(ReplacedDetector);
+pub struct PyReplacedDetector(pub ReplacedDetector);
 
 #[pymethods]
 impl PyReplacedDetector {
     #[new]
     fn new(py: Python<'_>, backbone: &PyBackbone, generator: &PyBackbone, seed: u64) -> PyResult<Self> {
         run(py, || ReplacedDetector::new(&backbone.0, &generator.0, seed)).map(Self)
-    }
-
-    fn pretrain<'py>(
-        &self,
-        py: Python<'py>,
-        train: Documents<'py>,
-        eval: Option<Documents<'py>>,
-        options: &str,
-        monitor: Py<PyAny>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        pretrained(py, &self.0, Self, train, eval, options, monitor)
-    }
-
-    fn estimate_memory<'py>(
-        &self,
-        py: Python<'py>,
-        train: Documents<'py>,
-        eval: Option<Documents<'py>>,
-        options: &str,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        estimated(py, &self.0, train, eval, options)
     }
 
     #[getter]

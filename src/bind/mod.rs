@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 mod backbone;
-mod batches;
 mod classifier;
 mod convert;
 mod corpus;
@@ -13,6 +12,7 @@ mod errors;
 mod guard;
 mod language_model;
 mod monitor;
+mod pretraining;
 mod tokenizer;
 
 use crate::backbone::WEIGHT_FILES;
@@ -69,7 +69,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(backbone::_backbone_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(language_model::_language_model_from_state, module)?)?;
-    module.add_function(wrap_pyfunction!(batches::pretraining_batches, module)?)?;
+    module.add_function(wrap_pyfunction!(pretraining::pretrain, module)?)?;
+    module.add_function(wrap_pyfunction!(pretraining::pretraining_memory, module)?)?;
+    module.add_function(wrap_pyfunction!(pretraining::pretraining_batches, module)?)?;
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)?;

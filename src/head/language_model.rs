@@ -10,7 +10,7 @@ use super::layers::Head;
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Config, Context, LoadReport, Memory, Mode, Parameters, Prepared, Remember, Spec, Transformer,
+    Backbone, Cache, Cached, Config, Context, LoadReport, Memory, Mode, Parameters, Remember, Spec, Transformer,
     initialise, same_values,
 };
 use crate::batch::PackedBatch;
@@ -26,7 +26,7 @@ use crate::rng::{Key, Stream};
 pub struct LanguageModel {
     pub backbone: Backbone,
     pub head: Parameters,
-    network: Prepared<LanguageNetwork>,
+    network: Cached<LanguageNetwork>,
 }
 
 /// Sequences, and what is asked of them.
@@ -54,7 +54,7 @@ pub struct LanguageLoss {
 impl LanguageModel {
     /// Of a backbone and the head's own parameters.
     pub fn of(backbone: Backbone, head: Parameters) -> Self {
-        Self { backbone, head, network: Prepared::default() }
+        Self { backbone, head, network: Cached::default() }
     }
 
     /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
@@ -91,9 +91,12 @@ impl LanguageModel {
         self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
     }
 
-    /// Encoder and head, which learn nothing, with products in `precision`; kept for the next call.
+    /// Encoder, which the backbone shares, and head, which learn nothing, with products in `precision`; kept for the next
+    /// call.
     pub fn network(&self, precision: Precision) -> Result<Arc<LanguageNetwork>> {
-        self.network.get(precision, || LanguageNetwork::load(&self.params(), &self.backbone.config, precision))
+        let encoder = || self.backbone.encoder(precision);
+        self.network
+            .get(precision, || LanguageNetwork::of(encoder()?, &self.params(), &self.backbone.config, precision))
     }
 
     /// Give up what is kept from one call to the next.
@@ -138,7 +141,7 @@ impl LanguageModel {
 
 /// Encoder and head.
 pub struct LanguageNetwork {
-    encoder: Transformer,
+    encoder: Arc<Transformer>,
     head: Head,
     n_layers: usize,
     precision: Precision,
@@ -147,8 +150,12 @@ pub struct LanguageNetwork {
 impl LanguageNetwork {
     /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
     pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        Self::of(Arc::new(Transformer::load(params, config, precision)?), params, config, precision)
+    }
+
+    fn of(encoder: Arc<Transformer>, params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
         Ok(Self {
-            encoder: Transformer::load(params, config, precision)?,
+            encoder,
             head: Head::load(params, config, &config.language, config.vocab_size, precision)?,
             n_layers: config.num_hidden_layers,
             precision,

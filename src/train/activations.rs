@@ -13,16 +13,16 @@ use crate::product::Precision;
 /// Bytes of a value.
 pub(super) const VALUE: usize = 4;
 
-/// Rows that go through the layers of a transformer.
+/// PassRows that go through the layers of a transformer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rows {
+pub(super) struct PassRows {
     pub queries: usize,
     pub keys: usize,
-    /// Rows that relative attention has for distances.
+    /// PassRows that relative attention has for distances.
     pub distances: usize,
 }
 
-impl Rows {
+impl PassRows {
     /// Of `tokens` that attend to each other, `longest` of them in a sequence.
     pub fn of_tokens(tokens: usize, longest: usize) -> Self {
         Self { queries: tokens, keys: tokens, distances: 2 * longest }
@@ -30,7 +30,7 @@ impl Rows {
 }
 
 /// Bytes at the peak of a training step.
-pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: bool, rows: Rows) -> usize {
+pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: bool, rows: PassRows) -> usize {
     let (d, f, attention) = (config.hidden_size, config.feed_forward.size, &config.attention);
     let operand = operand_bytes(precision);
     let by_query = attention.heads * attention.head_size;

@@ -5,7 +5,6 @@
 //! on from here does what it would have done, bit for bit.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -16,9 +15,9 @@ use serde_json::{Value, json};
 use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
-use crate::backbone::{Memory, write_safetensors};
+use super::pretraining_setup::Documents;
+use crate::backbone::{Config, Memory, write_safetensors};
 use crate::compute::{MappedFile, Values, values};
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 
@@ -53,17 +52,16 @@ struct State {
 }
 
 /// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(
-    model: &impl Learner,
-    (corpus, documents): (&Corpus, &Range<usize>),
-    options: &PretrainOptions,
-) -> Value {
-    let mut config = model.backbone().config.raw.clone();
-    for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
-        config.remove(unrelated);
-    }
+pub(super) fn identity(model: &impl Learner, (corpus, documents): &Documents, options: &PretrainOptions) -> Value {
+    let raw = |config: &Config| {
+        let mut raw = config.raw.clone();
+        for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
+            raw.remove(unrelated);
+        }
+        raw
+    };
     json!({
-        "model": config,
+        "model": model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
         "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
         "strategy": options.strategy,
         "objective": format!("{:?}", options.objective),

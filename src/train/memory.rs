@@ -1,6 +1,6 @@
 //! What a run takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
 
-use super::activations::{Rows, VALUE, inference_bytes, packed_weights, training_bytes};
+use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::Batches;
 use super::options::FitOptions;
 use super::plan::Plan;
@@ -14,7 +14,7 @@ pub(super) const SLACK: usize = 16 << 20;
 
 /// Bytes at the peak, by what holds them.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {
+pub struct MemoryEstimate {
     /// Copies of the parameters that learn.
     pub trainable: usize,
     pub gradients: usize,
@@ -31,9 +31,16 @@ pub struct Memory {
     pub allocator: usize,
 }
 
-/// The peak of [`super::fit`] on texts of these lengths in tokens.
-pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, options: &FitOptions) -> Result<Memory> {
+/// The peak of [`super::fit`] on texts of these lengths in tokens. What the backbone keeps from one question to the next is
+/// given up, as it is there.
+pub fn estimate(
+    backbone: &Backbone,
+    train: &[usize],
+    eval: Option<&[usize]>,
+    options: &FitOptions,
+) -> Result<MemoryEstimate> {
     options.check()?;
+    backbone.forget_encoder();
     let plan = Plan::compile(&Strategy::parse(options.strategy.clone())?, backbone, options.task, options.n_outputs);
     let (config, batches) = (&backbone.config, Batches::of(train, options, &mut || Ok(()))?);
     let (c, learnt) = (options.n_outputs, VALUE * plan.trainable_count());
@@ -43,14 +50,14 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
     // Of words there are tokens at most.
     let items = |lengths: &[usize]| if options.task == Task::Words { lengths.iter().sum() } else { lengths.len() };
     let in_batch = (tokens * items(train)).div_ceil(train.iter().sum::<usize>().max(1));
-    let mut memory = Memory {
+    let mut memory = MemoryEstimate {
         trainable: learnt,
         gradients: learnt,
         optimizer: 2 * learnt,
         kept: if batches.total_steps > first_kept { learnt } else { 0 },
         // Logits, their gradient and what they are held against.
         loss: 3 * VALUE * in_batch * c,
-        ..Memory::default()
+        ..MemoryEstimate::default()
     };
     let pass =
         packed_weights(config, options.precision) + inference_bytes(config, options.precision, tokens.max(eval_tokens));
@@ -61,7 +68,7 @@ pub fn estimate(backbone: &Backbone, train: &[usize], eval: Option<&[usize]>, op
         // The passes come before the head's training.
         without_gradients = pass;
     } else {
-        let rows = Rows::of_tokens(tokens, train.iter().copied().max().unwrap_or(0));
+        let rows = PassRows::of_tokens(tokens, train.iter().copied().max().unwrap_or(0));
         memory.activations = training_bytes(config, options.precision, options.recompute, rows);
         memory.scratch = scratch(config, options.precision, tokens);
     }

@@ -9,10 +9,9 @@ use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::plan::Plan;
 use super::pretraining_data::Data;
 use super::pretraining_options::PretrainOptions;
-use super::strategy::Strategy;
+use super::pretraining_setup::{Documents, Setup};
 use crate::backbone::{Memory, Mode, Parameters};
 use crate::compute::in_pool;
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::objective::Collator;
 use crate::report::{Facts, Record, Summary};
@@ -31,30 +30,24 @@ pub struct Pretrained<M> {
 /// Train a model, which stays as it is, on `documents` of a corpus; evaluate on others.
 pub fn pretrain<M: Learner>(
     model: &M,
-    (corpus, documents): (&Corpus, std::ops::Range<usize>),
-    eval: Option<(&Corpus, std::ops::Range<usize>)>,
+    documents: Documents,
+    eval: Option<Documents>,
     options: &PretrainOptions,
     monitor: &mut dyn Monitor,
 ) -> Result<Pretrained<M>> {
-    options.check()?;
-    let strategy = Strategy::parse(options.strategy.clone())?;
-    let collator = options.objective.collator(model.backbone())?;
-    let data = Data::new(corpus, documents.clone(), model.backbone(), &collator, options)?;
-    let eval = eval
-        .map(|(corpus, documents)| Data::new(corpus, documents, model.backbone(), &collator, options))
-        .transpose()?;
+    let Setup { strategy, collator, train, eval } = Setup::new(model.backbone(), documents.clone(), eval, options)?;
     let params = model.params();
     let plan = Plan::of_learner(&strategy, model, &options.objective);
 
     let (mut total_steps, mut total_tokens, mut epoch) = (0, 0, 0);
-    let steps_per_epoch = data.steps(0, options).len();
+    let steps_per_epoch = train.steps(0, options).len();
     while options.max_steps.map_or(epoch < options.epochs, |max| total_steps < max) {
-        for step in data.steps(epoch, options) {
+        for step in train.steps(epoch, options) {
             if options.max_steps == Some(total_steps) {
                 break;
             }
             total_steps += 1;
-            total_tokens += step.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
+            total_tokens += step.iter().map(|blocks| train.tokens(blocks)).sum::<usize>();
         }
         epoch += 1;
         monitor.on_wait()?;
@@ -69,7 +62,7 @@ pub fn pretrain<M: Learner>(
     };
     let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
     let (mut progress, mut memory) = (Progress::default(), None);
-    let identity = checkpoint::identity(model, (corpus, &documents), options);
+    let identity = checkpoint::identity(model, &documents, options);
     if let Some(directory) = &options.checkpoint_dir
         && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
     {
@@ -83,7 +76,7 @@ pub fn pretrain<M: Learner>(
         params: &params,
         model,
         collator,
-        data,
+        data: train,
         eval,
         options,
         network,
@@ -175,23 +168,26 @@ impl<M: Learner> Run<'_, M> {
         let tokens = self.progress.tokens + groups.iter().map(|blocks| data.tokens(blocks)).sum::<usize>();
         self.progress.step += 1;
         self.progress.tokens = tokens;
-        if asked == 0 {
-            // Sequences of one token: there is nothing to learn from them.
-            return Ok(Record { step: step + 1, tokens, ..self.summary.last.clone() });
-        }
         let drawing = Key::new(options.seed, Stream::Sampling).child(step as u64);
         let in_step = batches.iter().map(|batch| batch.packed.n_tokens()).sum::<usize>();
         let mut batches = batches.into_iter();
-        let stepped = self.optimisation.step(step, groups, |i| {
+        let mut pass = |i: usize| {
             let mut batch = batches.next().ok_or_else(|| Error::internal("a batch is asked for twice"))?;
             batch.context.memory = memory.take().map(|memory| memory.among(groups[i].len()));
             let mode = Mode::training(dropout.child(i as u64)).recomputing(options.recompute);
             let share = batch.packed.n_tokens() as f64 / in_step as f64;
             let task = Task { objective: &options.objective, mode, draw: drawing.child(i as u64), share };
-            let (losses, remembered) = M::losses(network, batch, asked as f64, task)?;
+            let (losses, remembered) = M::losses(network, batch, asked.max(1) as f64, task)?;
             memory = remembered;
             Ok(losses)
-        })?;
+        };
+        if asked == 0 {
+            // Sequences too short to ask anything of them: there is nothing to learn, but they may be remembered.
+            in_pool(|| (0..groups.len()).try_for_each(|i| pass(i).map(drop)))?;
+            self.memory = memory;
+            return Ok(Record { step: step + 1, tokens, ..self.summary.last.clone() });
+        }
+        let stepped = self.optimisation.step(step, groups, pass)?;
         self.memory = memory;
         self.progress.loss_sum += stepped.loss;
         self.progress.losses += 1;

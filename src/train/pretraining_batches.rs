@@ -1,12 +1,9 @@
 //! The batches that a run of pretraining sees, so that another library can be trained on the same ones.
 
-use std::ops::Range;
-
-use super::pretraining_data::Data;
 use super::pretraining_options::PretrainOptions;
+use super::pretraining_setup::{Documents, Setup};
 use crate::backbone::Backbone;
 use crate::compute::in_pool;
-use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::head::LanguageBatch;
 
@@ -14,12 +11,10 @@ use crate::head::LanguageBatch;
 /// remembers of the step before is not in them.
 pub fn training_batches(
     backbone: &Backbone,
-    (corpus, documents): (&Corpus, Range<usize>),
+    documents: Documents,
     options: &PretrainOptions,
 ) -> Result<Vec<Vec<LanguageBatch>>> {
-    options.check()?;
-    let collator = options.objective.collator(backbone)?;
-    let data = Data::new(corpus, documents, backbone, &collator, options)?;
+    let Setup { collator, train: data, .. } = Setup::new(backbone, documents, None, options)?;
     let epochs = options.max_steps.map_or(options.epochs, |_| usize::MAX);
     let steps = (0..epochs).flat_map(|epoch| data.steps(epoch, options));
     let steps = steps.take(options.max_steps.unwrap_or(usize::MAX)).enumerate();
@@ -29,12 +24,10 @@ pub fn training_batches(
 /// Those of each evaluation on `documents`.
 pub fn batches_to_evaluate(
     backbone: &Backbone,
-    (corpus, documents): (&Corpus, Range<usize>),
+    documents: Documents,
     options: &PretrainOptions,
 ) -> Result<Vec<LanguageBatch>> {
-    options.check()?;
-    let collator = options.objective.collator(backbone)?;
-    let data = Data::new(corpus, documents, backbone, &collator, options)?;
+    let Setup { collator, train: data, .. } = Setup::new(backbone, documents, None, options)?;
     in_pool(|| {
         let batches = data.by_length(options.batch_tokens);
         batches.iter().map(|blocks| data.batch_to_evaluate(&collator, blocks)).collect()

@@ -1,9 +1,10 @@
 //! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
 
 use super::pretraining_options::PretrainOptions;
+use super::pretraining_setup::Documents;
 use crate::backbone::{Backbone, Remember};
 use crate::batch::in_order_of_length;
-use crate::corpus::{Batches, Blocks, Corpus, Stretches, token};
+use crate::corpus::{Batches, Blocks, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
@@ -30,8 +31,7 @@ impl Data {
     /// # Errors
     /// `Error::Data` if the corpus was made with another tokenizer, `Error::Value` for a length the model cannot take.
     pub fn new(
-        corpus: &Corpus,
-        documents: std::ops::Range<usize>,
+        (corpus, documents): Documents,
         backbone: &Backbone,
         collator: &Collator,
         options: &PretrainOptions,

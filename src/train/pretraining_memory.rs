@@ -1,32 +1,26 @@
 //! What a run of pretraining takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
 
-use std::ops::Range;
-
-use super::activations::{Rows, VALUE, inference_bytes, packed_weights, training_bytes};
+use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::learner::Learner;
-use super::memory::{Memory, SLACK, scratch};
+use super::memory::{MemoryEstimate, SLACK, scratch};
 use super::plan::Plan;
-use super::pretraining_data::Data;
 use super::pretraining_options::PretrainOptions;
-use super::strategy::Strategy;
+use super::pretraining_setup::{Documents, Setup};
 use crate::backbone::Config;
-use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::kernels::vocabulary_loss;
 use crate::objective::LanguageObjective;
 
-/// The peak of [`super::pretrain`] with the same arguments.
+/// The peak of [`super::pretrain`] with the same arguments. What the model keeps from one question to the next is given up,
+/// as it is there.
 pub fn estimate_pretraining<M: Learner>(
     model: &M,
-    (corpus, documents): (&Corpus, Range<usize>),
-    eval: Option<(&Corpus, Range<usize>)>,
+    train: Documents,
+    eval: Option<Documents>,
     options: &PretrainOptions,
-) -> Result<Memory> {
-    options.check()?;
-    let strategy = Strategy::parse(options.strategy.clone())?;
-    let collator = options.objective.collator(model.backbone())?;
-    let data = |(corpus, documents)| Data::new(corpus, documents, model.backbone(), &collator, options);
-    let (train, eval) = (data((corpus, documents))?, eval.map(data).transpose()?);
+) -> Result<MemoryEstimate> {
+    let Setup { strategy, train, eval, .. } = Setup::new(model.backbone(), train, eval, options)?;
+    model.forget_networks();
     let plan = Plan::of_learner(&strategy, model, &options.objective);
     let learnt = VALUE * plan.trainable_count();
 
@@ -42,7 +36,7 @@ pub fn estimate_pretraining<M: Learner>(
     let work = Work { options, tokens, remembered, frozen };
     let configs = model.transformers();
     let widest = |of: &dyn Fn(&Config) -> usize| configs.iter().map(|config| of(config)).max().unwrap_or(0);
-    let mut memory = Memory {
+    let mut memory = MemoryEstimate {
         trainable: learnt,
         gradients: learnt,
         optimizer: 2 * learnt,
@@ -50,7 +44,7 @@ pub fn estimate_pretraining<M: Learner>(
         activations: configs.iter().map(|config| work.activations(config)).sum::<usize>() + work.memory(configs[0]),
         scratch: widest(&|config| scratch(config, options.precision, tokens)),
         allocator: SLACK,
-        ..Memory::default()
+        ..MemoryEstimate::default()
     };
     // The loss comes before the topmost layer's backward, which takes its place.
     memory.loss = work.loss(configs[0]).saturating_sub(work.top_layer(configs[0]) + memory.scratch);
@@ -87,9 +81,12 @@ impl Work<'_> {
     fn activations(&self, config: &Config) -> usize {
         let PretrainOptions { precision, recompute, max_length, .. } = *self.options;
         if self.frozen {
-            return packed_weights(config, precision) + inference_bytes(config, precision, self.tokens);
+            let remembered = if self.remembered > 0 { config.num_hidden_layers } else { 0 };
+            return packed_weights(config, precision)
+                + inference_bytes(config, precision, self.tokens)
+                + VALUE * remembered * config.hidden_size * (self.tokens + self.asked());
         }
-        let mut rows = Rows::of_tokens(self.tokens, max_length.min(self.tokens));
+        let mut rows = PassRows::of_tokens(self.tokens, max_length.min(self.tokens));
         if let LanguageObjective::Permutation { memory } = self.options.objective {
             rows.queries += self.asked();
             rows.keys += self.remembered;

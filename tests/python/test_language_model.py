@@ -338,20 +338,36 @@ def test_memory_is_what_a_sequence_sees_of_the_text_before_and_may_be_none(token
     assert learnt(long, None) == learnt(long, FAST["max_length"]) != learnt(long, 0)
     assert learnt(long, 3) not in (learnt(long, 0), learnt(long, None))
     assert learnt(short, None) == learnt(short, 0)
-    for memory, error in ((-1, ValueError), (2.5, TypeError)):
-        with pytest.raises(error, match="memory must be"):
+    for memory, error in ((-1, ValueError), (2.5, TypeError), (False, TypeError), ("", TypeError), (0.0, TypeError)):
+        with pytest.raises(error, match=r"memory must be .*0 or None"):
             learnt(short, memory)
+
+
+def remembered(directory):
+    """Layers, tokens and width of what a checkpoint remembers."""
+    file = (directory / "checkpoint.safetensors").read_bytes()
+    return json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])["memory"]["shape"]
 
 
 def test_checkpoint_holds_what_the_next_step_remembers(tokenizer_dir, corpus, tmp_path):
     params = {"max_steps": 3, "checkpoint_dir": tmp_path / "run"}
     model_of("xlnet", tokenizer_dir, **params).fit([" ".join(corpus)])
-    file = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
-    header = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])
-    layers, tokens, width = header["memory"]["shape"]
+    layers, tokens, width = remembered(tmp_path / "run")
     assert (layers, width) == (2, 24)
     # All four sequences go on, each with the last 16 of three times 14 tokens.
     assert tokens == 4 * 16
+
+
+def test_step_that_asks_nothing_is_remembered(tokenizer_dir, corpus, tmp_path):
+    """Sequences of two tokens: of most none is predicted."""
+    found = []
+    for steps in range(1, 8):  # seven sequences of a document, each goes on with the one before
+        directory = tmp_path / str(steps)
+        params = {"max_length": 4, "batch_tokens": 4, "max_steps": steps, "checkpoint_dir": directory}
+        model = model_of("xlnet", tokenizer_dir, **params)
+        model.fit([" ".join(corpus)])
+        found.append(remembered(directory)[1])
+    assert model.history_.rows[-1]["loss"] > 0 and found == [2, 4, 4, 4, 4, 4, 4]
 
 
 def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):

@@ -61,6 +61,20 @@ def test_estimate_of_pretraining_is_within_10_percent(family, objective, recompu
     assert estimate == pytest.approx(measured, rel=0.1)
 
 
+@linux
+def test_estimate_of_a_model_that_was_asked_is_within_10_percent():
+    """What it keeps to be asked again goes before it is trained."""
+    estimate, measured = peak(batches=1, family="gpt2", case={"objective": "CausalLM", "asked": True}, precision="f32")
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
+@linux
+def test_estimate_of_a_frozen_model_that_remembers_is_within_10_percent():
+    case = {"objective": "PermutationLM"}
+    estimate, measured = peak(family="xlnet", case=case, precision="f32", strategy="LinearProbing", max_steps=3)
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
 def test_pretraining_when_memory_is_short_is_refused_with_advice(backbone, texts, monkeypatch, tmp_path, capsys):
     params = {"max_steps": 1, "batch_tokens": 256, "cache_dir": tmp_path}
     model = ws.LanguageModel(backbone, max_length=32, **params)

@@ -6,11 +6,11 @@ use crate::error::Result;
 use crate::product::Precision;
 
 /// The network last asked for, whose weights are packed once. Clones share it.
-pub(crate) struct Prepared<T>(Arc<Mutex<Kept<T>>>);
+pub(crate) struct Cached<T>(Arc<Mutex<Kept<T>>>);
 
 type Kept<T> = Option<(Precision, Arc<T>)>;
 
-impl<T> Prepared<T> {
+impl<T> Cached<T> {
     /// The network with products in `precision`: the one that is kept, or what `make` makes, which is kept in its place.
     pub fn get(&self, precision: Precision, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,13 +30,13 @@ impl<T> Prepared<T> {
     }
 }
 
-impl<T> Clone for Prepared<T> {
+impl<T> Clone for Cached<T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<T> Default for Prepared<T> {
+impl<T> Default for Cached<T> {
     fn default() -> Self {
         Self(Arc::default())
     }
@@ -49,8 +49,8 @@ mod tests {
 
     #[test]
     fn network_when_it_is_asked_for_again_is_the_same_until_precision_changes_or_it_is_forgotten() -> Result<()> {
-        let (kept, made) = (Prepared::<u32>::default(), std::cell::Cell::new(0));
-        let ask = |kept: &Prepared<u32>, precision| {
+        let (kept, made) = (Cached::<u32>::default(), std::cell::Cell::new(0));
+        let ask = |kept: &Cached<u32>, precision| {
             kept.get(precision, || {
                 made.set(made.get() + 1);
                 Ok(made.get())

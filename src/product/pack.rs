@@ -75,6 +75,11 @@ impl<'a> Lines<'a> {
         self.line_stride == 1 && matches!(self.values, Elements::F32(_))
     }
 
+    /// Values of each depth begin in the same set of a first-level cache.
+    pub(super) fn depths_share_a_set(&self) -> bool {
+        (self.depth_stride * size_of::<f32>()).is_multiple_of(CACHE_WAY)
+    }
+
     /// True if the innermost loop can read these rows of `A` where they are: f32, beside each other, or in rows of which no
     /// more than four begin in the same set of a first-level cache, whose sets repeat after [`CACHE_WAY`].
     pub(super) fn can_stay(&self) -> bool {

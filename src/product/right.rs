@@ -55,10 +55,10 @@ pub(crate) enum Right<'a> {
 
 impl<'a> Right<'a> {
     /// `B`, given as its columns. Rows of f32 that whole panels cut without a rest need no packing: the innermost loop reads
-    /// two vectors of each, wherever the next begins.
+    /// two vectors of each, wherever the next begins, unless all begin in the same set of the first-level cache.
     pub fn new(columns: Lines<'a>, precision: Precision) -> Self {
         let whole = columns.lie_beside_each_other() && columns.count.is_multiple_of(COLUMNS);
-        if whole && Unit::of(precision) == Unit::F32 {
+        if whole && !columns.depths_share_a_set() && Unit::of(precision) == Unit::F32 {
             assert!(columns.is_within(), "lines reach beyond their values");
             return Self::InPlace(columns);
         }

@@ -21,11 +21,12 @@ fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f6
 }
 
 /// Beside odd ones some that are read where they lie: one panel, several, several tasks and groups; rows that must be packed.
-const SIZES: [[usize; 3]; 13] = [
+const SIZES: [[usize; 3]; 14] = [
     [0, 64, 8],
     [30, 64, 512],
     [57, 96, 1024],
     [71, 320, 300],
+    [15, 1024, 40],
     [1, 1, 1],
     [14, 32, 256],
     [29, 96, 301],

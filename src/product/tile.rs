@@ -87,10 +87,13 @@ fn portable<const R: usize, const C: usize>(
             let mut sums = [[0f32; C]; R];
             for unit in 0..units {
                 // The last piece may begin before `row`: it must lie within the tile.
-                let (first, lines) = (row.min(ROWS - R), &a.units[unit * a.stride..]);
-                let b = &b.units[unit * b.stride + column..][..C];
+                let first = row.min(ROWS - R);
+                // SAFETY: `multiply` checked that there are so many units, each of `ROWS` and of `COLUMNS` lines.
+                let b = unsafe { b.units.get_unchecked(unit * b.stride + column..).get_unchecked(..C) };
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let line = f32::from_bits(lines[(first + i) * a.line_stride]);
+                    // SAFETY: as above.
+                    let line = unsafe { *a.units.get_unchecked(unit * a.stride + (first + i) * a.line_stride) };
+                    let line = f32::from_bits(line);
                     for (sum, b) in sums.iter_mut().zip(b) {
                         *sum = fma(line, f32::from_bits(*b), *sum);
                     }

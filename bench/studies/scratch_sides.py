@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ORDER = 5
 FAMILIES = {"bert": "masked", "gpt2": "causal", "xlnet": "permutation"}
+DTYPES = {"transformers": "float32", "transformers, float64": "float64"}
 TOKENIZERS = {"bert": "wordpiece", "gpt2": "bpe", "xlnet": "unigram"}
 
 Batch = dict[str, Any]
@@ -74,8 +75,8 @@ def train(options: Options, size: Size, corpus: str, family: str, side: str, see
     """One side: held-out losses ``[step, loss]`` and training losses, of ours at most ten a second."""
     documents, held_out = corpus_texts(options, corpus)
     model = begin(size, documents, family, seed)
-    if side == "transformers":
-        return transformers_side(options, model, documents, held_out)
+    if side in DTYPES:
+        return transformers_side(options, model, DTYPES[side], documents, held_out)
     history = model.fit(documents, eval_set=held_out).history_
     return {
         "held_out": [(row["step"], row["eval_loss"]) for row in history.rows],
@@ -83,7 +84,9 @@ def train(options: Options, size: Size, corpus: str, family: str, side: str, see
     }
 
 
-def transformers_side(options: Options, model: ws.LanguageModel, documents: list[str], held_out: list[str]) -> Record:
+def transformers_side(
+    options: Options, model: ws.LanguageModel, dtype: str, documents: list[str], held_out: list[str]
+) -> Record:
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
 
@@ -99,7 +102,7 @@ def transformers_side(options: Options, model: ws.LanguageModel, documents: list
             }
             np.savez(folder / f"{name}.npz", **arrays)
         strategy = model.strategy.to_dict()
-        settings = json.dumps(strategy | {"eval_every": model.eval_every})
+        settings = json.dumps(strategy | {"eval_every": model.eval_every, "dtype": dtype})
         (folder / "settings.json").write_text(settings, encoding="utf-8")
         command = [str(options.peers), "-m", "bench.studies.scratch_transformers", str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -43,18 +43,18 @@ def summed_loss(model: Any, batch: Arrays) -> tuple[Any, int]:
     real = torch.arange(longest) < lengths[:, None]
     ids, segments = torch.zeros(n, longest, dtype=torch.long), torch.zeros(n, longest, dtype=torch.long)
     ids[real], segments[real] = batch["ids"], batch["segments"]
-    inputs = {"input_ids": ids, "attention_mask": real.to(torch.float32 if "targets" in batch else torch.long)}
+    inputs = {"input_ids": ids, "attention_mask": real.to(model.dtype if "targets" in batch else torch.long)}
     if model.config.model_type != "gpt2":
         inputs["token_type_ids"] = segments
     if "targets" in batch:
         asked = batch["cu_targets"].diff()
         answers = torch.arange(int(asked.max())) < asked[:, None]
-        mapping = torch.zeros(n, int(asked.max()), longest)
+        mapping = torch.zeros(n, int(asked.max()), longest, dtype=model.dtype)
         mapping[(*answers.nonzero(as_tuple=True), batch["targets"])] = 1.0
-        permutation, first = torch.zeros(n, longest, longest), 0
+        permutation, first = torch.zeros(n, longest, longest, dtype=model.dtype), 0
         for i, length in enumerate(lengths.tolist()):
             hidden = batch["hidden"][first : first + length**2].view(length, length)
-            permutation[i, :length, :length] = hidden.float()
+            permutation[i, :length, :length] = hidden.to(model.dtype)
             first += length**2
         logits = model(**inputs, perm_mask=permutation, target_mapping=mapping).logits[answers]
     else:
@@ -73,8 +73,9 @@ def held_out_loss(model: Any, batches: list[Arrays]) -> float:
 def train(folder: Path) -> dict[str, Any]:
     """AdamW, schedule and clipping as `settings.json` says; biases and norms do not decay."""
     settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    dtype = getattr(torch, settings["dtype"])
     architecture = json.loads((folder / "model/config.json").read_text(encoding="utf-8"))["architectures"][0]
-    model = getattr(transformers, architecture).from_pretrained(folder / "model", dtype=torch.float32)
+    model = getattr(transformers, architecture).from_pretrained(folder / "model", dtype=dtype)
     steps, (held_out,) = read_batches(folder / "training.npz"), read_batches(folder / "held_out.npz")
     groups: dict[bool, list[Any]] = {True: [], False: []}
     for name, parameter in model.named_parameters():

@@ -303,7 +303,7 @@ class LanguageModel:
         model = self._asked()
         encodings = encode(model.backbone, texts, None)
         warn_truncated(encodings)
-        with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.is_causal, delay_s=1.0) as bar:
+        with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
             return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
 
     def perplexity(self, texts: Texts) -> float:

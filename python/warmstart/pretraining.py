@@ -118,9 +118,13 @@ def default_objective(model: Model) -> Objective:
     """Return what a model is made for."""
     if isinstance(model, _core.ReplacedDetector):
         return ReplacedTokenDetection()
-    if model.is_causal:
+    return _made_for(model.backbone)
+
+
+def _made_for(backbone: _core.Backbone) -> Objective:
+    if backbone.is_causal:
         return CausalLM()
-    return PermutationLM() if model.is_permuting else MaskedLM()
+    return PermutationLM() if backbone.is_permuting else MaskedLM()
 
 
 def generator_for(backbone: Backbone, seed: int) -> Backbone:
@@ -132,7 +136,7 @@ def generator_for(backbone: Backbone, seed: int) -> Backbone:
         The backbone sees no token behind another, or its configuration does not say how wide it is.
     """
     config = json.loads(backbone._inner.config)
-    made_for = default_objective(_core.LanguageModel(backbone._inner, seed))
+    made_for = _made_for(backbone._inner)
     if not isinstance(made_for, MaskedLM):
         raise ValueError(f"objective: a {config['model_type']} can be trained with {made_for!r}")
     heads = config.get("num_attention_heads")

@@ -151,6 +151,17 @@ impl PyBackbone {
         self.0.default_pooling().map(Pooling::name).map_err(to_python)
     }
 
+    #[getter]
+    fn is_causal(&self) -> bool {
+        self.0.config.is_causal()
+    }
+
+    /// True if it predicts in any order.
+    #[getter]
+    fn is_permuting(&self) -> bool {
+        self.0.config.attention.relative.is_some()
+    }
+
     fn load_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         convert::load_report(py, &self.0.report)
     }

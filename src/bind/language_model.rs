@@ -95,17 +95,6 @@ impl PyLanguageModel {
         self.0.params().count()
     }
 
-    #[getter]
-    fn is_causal(&self) -> bool {
-        self.0.backbone.config.is_causal()
-    }
-
-    /// True if it predicts in any order.
-    #[getter]
-    fn is_permuting(&self) -> bool {
-        self.0.backbone.config.attention.relative.is_some()
-    }
-
     fn save(&self, py: Python<'_>, path: PathBuf, metadata: &str, max_shard_bytes: u64) -> PyResult<()> {
         run(py, || self.0.save(&path, metadata, max_shard_bytes))
     }

@@ -6,7 +6,7 @@ use super::order::Order;
 /// Blocks of the longest stretch. One in so many begins without memory; a single document still fills batches.
 const LONGEST: usize = 8;
 
-/// Stretches of neighbouring blocks of a document, of at most eight blocks each.
+/// Stretches of neighbouring blocks of a document, few enough blocks each that there are always others to shuffle them with.
 #[derive(Clone)]
 pub struct Stretches {
     /// The first block of each, and the end.

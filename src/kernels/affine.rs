@@ -98,8 +98,6 @@ impl Part {
 
     /// The columns of `W`.
     pub fn columns<'a>(&self, weight: impl Into<Elements<'a>>) -> Lines<'a> {
-        let rows = self.rows(weight);
-        let Lines { count, depth, line_stride, depth_stride, .. } = rows;
-        Lines { count: depth, depth: count, line_stride: depth_stride, depth_stride: line_stride, ..rows }
+        self.rows(weight).transposed()
     }
 }

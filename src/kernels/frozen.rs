@@ -15,7 +15,7 @@ pub struct Frozen {
     map: Affine,
     precision: Precision,
     /// Whether a product of few rows has been made without packing.
-    used: AtomicBool,
+    multiplied: AtomicBool,
     weight: OnceLock<FrozenWeight>,
 }
 
@@ -27,7 +27,7 @@ enum FrozenWeight {
 impl Frozen {
     /// For products in `precision`.
     pub fn new(map: &Affine, precision: Precision) -> Self {
-        Self { map: map.clone(), precision, used: AtomicBool::new(false), weight: OnceLock::new() }
+        Self { map: map.clone(), precision, multiplied: AtomicBool::new(false), weight: OnceLock::new() }
     }
 
     /// The packed weight; none where it is not packed yet and the product of `rows` rows is better off without: the first
@@ -36,7 +36,7 @@ impl Frozen {
         if let Some(weight) = self.weight.get() {
             return Ok(Some(weight));
         }
-        if self.precision != Precision::Int8 && rows <= FEW && !self.used.swap(true, Ordering::Relaxed) {
+        if self.precision != Precision::Int8 && rows <= FEW && !self.multiplied.swap(true, Ordering::Relaxed) {
             return Ok(None);
         }
         let weight = self.pack()?;
@@ -59,7 +59,8 @@ impl Frozen {
     }
 }
 
-/// As [`linear`](super::linear::linear) where nothing learns: `x`, the residual and the bias must be constants, and `x` f32 for a product in int8.
+/// As [`linear`](super::linear::linear) where nothing learns: `x`, the residual and the bias must be constants, and `x` f32
+/// for a product in int8.
 pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();

@@ -2,10 +2,10 @@
 //!
 //! With rows of width `D`, feed-forward width `F`, `H` heads and `L` layers. What a layer keeps for its backward, per row:
 //! queries, keys, values and what attention made of them, `4 D`, and the feed-forward net before and after its activation,
-//! `2 F`, and after its dropout if it has one, in bf16 if products are; the two projections and the two norms' outputs, `4 D`, log-sum-exps, `H`, and moments,
-//! `4`, in f32. Keys may be of other rows than queries are, which are then gathered, `D`; norms of queries and keys take
-//! both in f32 and keep them. The peak is where the backward of the topmost layer begins: one gradient `F` more, for which
-//! two of width `D` have gone.
+//! `2 F`, and after its dropout if it has one, in bf16 if products are; the two projections and the two norms' outputs,
+//! `4 D`, log-sum-exps, `H`, and moments, `4`, in f32. Keys may be of other rows than queries are, which are then gathered,
+//! `D`; norms of queries and keys take both in f32 and keep them. The peak is where the backward of the topmost layer begins:
+//! one gradient `F` more, for which two of width `D` have gone.
 
 use crate::backbone::Config;
 use crate::product::Precision;

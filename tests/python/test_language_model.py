@@ -143,6 +143,21 @@ def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_d
         model_of("gpt2", tokenizer_dir, **params | change).fit(corpus)
 
 
+def test_checkpoint_of_another_generator_is_refused(tokenizer_dir, corpus, tmp_path):
+    """Of weights of the same shapes, which differs in its activation alone."""
+    detector = tiny("electra", tokenizer_dir)
+
+    def fit(activation):
+        generator = tiny("electra", tokenizer_dir, hidden_act=activation)
+        objective = ws.ReplacedTokenDetection(generator=generator)
+        return ws.LanguageModel(detector, objective, max_steps=2, checkpoint_dir=tmp_path / "run", **FAST).fit(corpus)
+
+    fit("gelu")
+    with pytest.raises(ws.TrainingError, match="another model"):
+        fit("relu")
+    fit("gelu")
+
+
 def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refused(tokenizer_dir, corpus, tmp_path):
     params = {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
     model_of("gpt2", tokenizer_dir, **params).fit(corpus)

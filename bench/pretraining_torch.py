@@ -11,30 +11,27 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-from bench.machine import versions
 from bench.step_model import SPECIAL, Shape
+from bench.torch_loop import TorchLoop
 
 MASK, IGNORED, RATE = SPECIAL.index("[MASK]"), -100, 0.15
 
 
-class TorchPretraining:
-    """Fused AdamW, sdpa attention, gradients set to None; batches of as many documents as hold the budget on average.
+class TorchPretraining(TorchLoop):
+    """sdpa attention; batches of as many documents as hold the budget on average.
 
     Parameters
     ----------
-    precision
-        "f32", or "bf16" for autocast of forward and loss.
     grouped
         Batches are of documents of similar length, as the Trainer's ``group_by_length`` makes them of so few.
     """
 
     def __init__(self, shape: Shape, objective: str, precision: str, grouped: bool) -> None:
-        self.shape, self.precision, self.masked, self.grouped = shape, precision, objective == "masked", grouped
+        self.shape, self.masked, self.grouped = shape, objective == "masked", grouped
         torch.manual_seed(0)
         config = AutoConfig.for_model(**shape.config())
         kind = AutoModelForMaskedLM if self.masked else AutoModelForCausalLM
-        self.model = kind.from_config(config, attn_implementation="sdpa").train()
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=5e-5, weight_decay=0.01, fused=True)
+        super().__init__(kind.from_config(config, attn_implementation="sdpa"), precision)
 
     def run(self, documents: list[list[int]]) -> tuple[list[float], list[int]]:
         """Seconds of each step, from the making of its batch on, and tokens of each, padding not counted."""
@@ -47,12 +44,12 @@ class TorchPretraining:
         seconds, tokens = [], []
         for batch in batches:
             started = time.perf_counter()
-            self.last_loss = self._step(batch)
+            self.last_loss = self._collated_step(batch)
             seconds.append(time.perf_counter() - started)
             tokens.append(sum(map(len, batch)))
         return seconds, tokens
 
-    def _step(self, batch: list[list[int]]) -> float:
+    def _collated_step(self, batch: list[list[int]]) -> float:
         rows = [torch.tensor(ids) for ids in batch]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [B, T]
         lengths = torch.tensor([len(ids) for ids in batch])
@@ -66,18 +63,4 @@ class TorchPretraining:
             random_ids = torch.randint(len(SPECIAL), self.shape.vocabulary, ids.shape)
             ids = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), random_ids, ids)
             ids = ids.masked_fill(chosen & (fate < 0.8), MASK)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            loss = self.model(input_ids=ids, labels=labels, **inputs).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        return float(loss.detach())
-
-    def versions(self) -> dict[str, str]:
-        """Of what computes."""
-        return versions("torch", "transformers")
-
-    def threads(self) -> int:
-        """As the library chose."""
-        return int(torch.get_num_threads())
+        return self.step(input_ids=ids, labels=labels, **inputs)

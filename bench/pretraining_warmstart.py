@@ -4,37 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import warmstart as ws
-from warmstart._core import get_num_threads
-from warmstart.history import History
 
-from bench.machine import versions
 from bench.pretraining_documents import MAX_LENGTH
-from bench.step_model import Shape, as_text, write_tokenizer
+from bench.step_model import Shape, as_text
+from bench.warmstart_loop import WarmstartLoop
 
 
-class WarmstartPretraining:
+class WarmstartPretraining(WarmstartLoop):
     """One epoch; batches are packed."""
 
     def __init__(self, shape: Shape, objective: str, precision: str) -> None:
-        self.shape, self.precision = shape, precision
+        super().__init__(shape, precision)
         self.objective = ws.MaskedLM(unit="token") if objective == "masked" else ws.CausalLM()
-        with tempfile.TemporaryDirectory() as folder:
-            write_tokenizer(shape, Path(folder))
-            ws.Backbone.from_config(shape.config(), folder, random_state=0).save_pretrained(Path(folder) / "model")
-            self.backbone = ws.Backbone.from_pretrained(Path(folder) / "model")
 
     def run(self, documents: list[list[int]]) -> tuple[list[float], list[int]]:
         """Seconds of each step, from the end of the one before, and tokens of each."""
-        records: list[dict[str, Any]] = []
-        with (
-            tempfile.TemporaryDirectory() as cache,
-            mock.patch.object(History, "add_step", lambda _, record: records.append(dict(record))),
-        ):
+        with tempfile.TemporaryDirectory() as cache, self.recorded() as records:
             model = ws.LanguageModel(
                 self.backbone,
                 self.objective,
@@ -52,11 +39,3 @@ class WarmstartPretraining:
         seconds = [after["elapsed_s"] - before["elapsed_s"] for before, after in pairwise(so_far)]
         tokens = [after["tokens"] - before["tokens"] for before, after in pairwise(so_far)]
         return seconds, tokens
-
-    def versions(self) -> dict[str, str]:
-        """Of what computes."""
-        return versions("warmstart", "numpy")
-
-    def threads(self) -> int:
-        """As the library chose."""
-        return int(get_num_threads())

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import warmstart as ws
-from warmstart._core import get_num_threads
-from warmstart.history import History
 
-from bench.machine import versions
-from bench.step_model import Shape, as_text, write_tokenizer
+from bench.step_model import as_text
+from bench.warmstart_loop import WarmstartLoop
 
 
-class WarmstartStep:
+class WarmstartStep(WarmstartLoop):
     """One run of ``warm_up + timed`` steps over distinct texts, in one epoch.
 
     The surface has no bare step. The core tells the history after every step how many seconds passed since training
@@ -25,14 +20,6 @@ class WarmstartStep:
     """
 
     warm_up = 2
-
-    def __init__(self, shape: Shape, precision: str) -> None:
-        self.shape, self.precision = shape, precision
-        with tempfile.TemporaryDirectory() as folder:
-            write_tokenizer(shape, Path(folder))
-            # Opened from a file, as one is to train it.
-            ws.Backbone.from_config(shape.config(), folder, random_state=0).save_pretrained(Path(folder) / "model")
-            self.backbone = ws.Backbone.from_pretrained(Path(folder) / "model")
 
     def run(self, timed: int) -> list[float]:
         """Seconds of each timed step.
@@ -53,8 +40,7 @@ class WarmstartStep:
             random_state=0,
             verbose=False,
         )
-        records: list[dict[str, Any]] = []
-        with mock.patch.object(History, "add_step", lambda _, record: records.append(dict(record))):
+        with self.recorded() as records:
             classifier.fit([as_text(row) for row in ids], labels)
         expected = [(step, step * batch_tokens) for step in range(1, self.warm_up + timed + 1)]
         if [(record["step"], record["tokens"]) for record in records] != expected:
@@ -63,14 +49,6 @@ class WarmstartStep:
         self.last_loss = float(records[-1]["loss"])
         elapsed = [float(record["elapsed_s"]) for record in records[self.warm_up - 1 :]]
         return [after - before for before, after in pairwise(elapsed)]
-
-    def versions(self) -> dict[str, str]:
-        """Of what computes."""
-        return versions("warmstart", "numpy")
-
-    def threads(self) -> int:
-        """As the library chose."""
-        return int(get_num_threads())
 
     def details(self) -> dict[str, Any]:
         """What else explains a number."""

@@ -1,154 +1,24 @@
-//! Every operation at odd sizes against plain f64 formulas: forward directly, backward against central differences.
+//! The other operations at odd sizes against plain f64 formulas: forward directly, backward against central differences.
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
-use warmstart::kernels::affine::Affine;
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::{embedding, embedding_sum};
-use warmstart::kernels::frozen::{Frozen, frozen_linear};
 use warmstart::kernels::gated::gated;
-use warmstart::kernels::linear::{self, Then};
 use warmstart::kernels::norm::{Kind, Norm, norm, residual_norm};
 use warmstart::kernels::segment_pool::{Reduction, segment_pool};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::ops::{Scale, attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
-
-type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
-
-/// f32 rounding of sums of up to about a thousand terms, relative to the largest value.
-const TOLERANCE: f64 = 3e-6;
-
-pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(got.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
-    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
-        assert!((g - e).abs() <= tolerance * scale, "{what}[{i}]: got {g}, expected {e} (values up to {scale})");
-    }
-}
-
-/// Check `op` against `formula`: values, and for the loss `sum(weights * y)` the gradient of each argument against central
-/// differences of the formula in f64. At most `PROBES` elements of each argument are shifted. Arguments are parameters and
-/// then results of another operation, each of them used once and then twice, so that the second use adds to the first.
-pub fn check(
-    what: &str,
-    args: &[Tensor],
-    op: impl Fn(&[Value]) -> Result<Value>,
-    formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
-) -> Outcome {
-    const PROBES: usize = 40;
-    let constants: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
-    let y = op(&constants)?.tensor().clone();
-    let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;
-    assert_close(what, &f64s(&y)?, &formula(&values), TOLERANCE);
-    if y.elem_count() == 0 {
-        return Ok(());
-    }
-    let weights: Vec<f32> = random(99, y.dims())?.flatten_all()?.to_vec1()?;
-    let half: Vec<f32> = weights.iter().map(|w| w / 2.0).collect();
-    let loss = |values: &[Vec<f64>]| formula(values).iter().zip(&weights).map(|(y, &w)| y * f64::from(w)).sum::<f64>();
-    let picks = |n: usize| (0..n).step_by(n.div_ceil(PROBES).max(1));
-    let slope = |a: usize, i: usize| {
-        let shifted = |h: f64| {
-            let mut values = values.clone();
-            values[a][i] += h;
-            loss(&values)
-        };
-        (shifted(1e-6) - shifted(-1e-6)) / 2e-6
-    };
-    let measured: Vec<Vec<f64>> =
-        (0..args.len()).map(|a| picks(values[a].len()).map(|i| slope(a, i)).collect()).collect();
-    for (computed, twice) in [(false, false), (false, true), (true, false), (true, true)] {
-        let (params, gradients) = parameters(args)?;
-        let input = |p: &Value| if computed { Scale::new(1.0).apply(p) } else { Ok(p.clone()) };
-        let inputs: Vec<Value> = params.iter().map(input).collect::<Result<_>>()?;
-        let first = op(&inputs)?;
-        assert_eq!(f64s(first.tensor())?, f64s(&y)?, "{what}: with a gradient and without");
-        if twice {
-            weighted_sum(&[(&first, &weights), (&op(&inputs)?, &half)])?.backward()?;
-        } else {
-            weighted_sum(&[(&first, &weights)])?.backward()?;
-        }
-        for (a, got) in collected(&gradients).into_iter().enumerate() {
-            let got = got.ok_or(format!("{what}: argument {a} has no gradient"))?;
-            let picked: Vec<f64> = picks(got.len()).map(|i| f64::from(got[i])).collect();
-            let expected: Vec<f64> = measured[a].iter().map(|g| if twice { 1.5 * g } else { *g }).collect();
-            // Rounding of the f64 loss makes central differences with this step uncertain by about 1e-8.
-            let what = format!("{what}: gradient of argument {a}, computed {computed}, twice {twice}");
-            assert_close(&what, &picked, &expected, 2e-5);
-        }
-    }
-    Ok(())
-}
-
-pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
-    match kind {
-        None => x,
-        Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erf(x / 2f64.sqrt())),
-        Some(Activation::GeluTanh) => {
-            0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
-        }
-        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
-        Some(Activation::Relu) => x.max(0.0),
-        Some(Activation::Tanh) => x.tanh(),
-    }
-}
-
-#[test]
-fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
-    let kinds = [
-        None,
-        Some(Activation::Gelu),
-        Some(Activation::GeluTanh),
-        Some(Activation::Silu),
-        Some(Activation::Relu),
-        Some(Activation::Tanh),
-    ];
-    for (i, (t, k, n)) in [(1, 1, 1), (7, 5, 3), (1, 33, 17), (130, 7, 65), (3, 1023, 9)].into_iter().enumerate() {
-        // Sums of about 1, as a trained layer has them: far from where the hyperbolic tangent is flat.
-        let weight = random(2, &[n, k])?.affine(1.0 / (k as f64).sqrt(), 0.0)?;
-        let args = [random(1, &[t, k])?, weight, random(3, &[n])?];
-        let kind = kinds[i];
-        let with_bias = move |v: &[Vec<f64>]| {
-            let at = |row: usize, col: usize| (0..k).map(|j| v[0][row * k + j] * v[1][col * k + j]).sum::<f64>();
-            (0..t * n).map(|i| activate(kind, at(i / n, i % n) + v.get(2).map_or(0.0, |b| b[i % n]))).collect()
-        };
-        check("linear", &args, |a| linear(&a[0], &a[1], Some(&a[2]), kind, Precision::F32), with_bias)?;
-        check("linear without bias", &args[..2], |a| linear(&a[0], &a[1], None, kind, Precision::F32), with_bias)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn linear_when_there_are_no_rows_gives_none() -> Outcome {
-    let (params, gradients) = parameters(&[Tensor::zeros((0, 4), DType::F32, &Device::Cpu)?, random(1, &[3, 4])?])?;
-    let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), Precision::F32)?;
-    assert_eq!(y.tensor().dims(), [0, 3]);
-    sum(&y)?.backward()?;
-    assert_eq!(collected(&gradients), [Some(vec![]), Some(vec![0.0; 12])]);
-    Ok(())
-}
-
-#[test]
-fn linear_when_a_side_is_frozen_computes_no_gradient_for_it() -> Outcome {
-    let tensors = [random(1, &[4, 3])?, random(2, &[5, 3])?, random(3, &[5])?];
-    for frozen in 0..3 {
-        let (mut params, gradients) = parameters(&tensors)?;
-        params[frozen] = Value::constant(tensors[frozen].clone());
-        sum(&linear(&params[0], &params[1], Some(&params[2]), None, Precision::F32)?)?.backward()?;
-        let arrived: Vec<bool> = collected(&gradients).iter().map(Option::is_some).collect();
-        assert_eq!(arrived, (0..3).map(|i| i != frozen).collect::<Vec<_>>());
-    }
-    Ok(())
-}
+use crate::checks::{Outcome, activate, assert_close, check, factors};
+use crate::ops::{attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
 
 fn norm_formula(x: &[f64], w: &[f64], b: &[f64], eps: f64) -> Vec<f64> {
     let d = w.len();
@@ -176,10 +46,6 @@ fn layer_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
 }
 
 /// The factors 0 or 1 / (1 - p) that an operation's dropout uses, read off `dropout` of ones.
-fn factors(drop: Dropout, shape: &[usize]) -> Result<Vec<f64>> {
-    f64s(dropout(&Value::constant(Tensor::ones(shape, DType::F32, &Device::Cpu)?), drop)?.tensor())
-}
-
 #[test]
 fn root_mean_square_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
     // The last: each half of a row by itself, as heads are normed.
@@ -205,62 +71,6 @@ fn root_mean_square_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Ou
     let x = Value::constant(random(1, &[2, 10])?);
     let four = Value::constant(random(1, &[4])?);
     assert!(norm(&x, &layer_norm(&four, &four, 1e-5)).is_err(), "10 values in fours");
-    Ok(())
-}
-
-#[test]
-fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> Outcome {
-    let (t, k, n) = (7, 5, 9);
-    for (input_major, outputs) in
-        [(false, 0..9), (true, 0..9), (false, 3..6), (true, 3..6), (true, 8..9), (false, 0..1)]
-    {
-        let shape = if input_major { [k, n] } else { [n, k] };
-        let args = [random(1, &[t, k])?, random(2, &shape)?, random(3, &[n])?];
-        let map = |a: &[Value], bias: bool| {
-            let bias = bias.then(|| &a[2]);
-            let map = if input_major { Affine::input_major(&a[1], bias)? } else { Affine::new(&a[1], bias)? };
-            map.outputs(outputs.clone())
-        };
-        let formula = |v: &[Vec<f64>], bias: bool| -> Vec<f64> {
-            let w = |o: usize, i: usize| if input_major { v[1][i * n + o] } else { v[1][o * k + i] };
-            let y =
-                |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
-            v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
-        };
-        let run = |a: &[Value], bias| linear::linear(&a[0], &map(a, bias)?, Then::Nothing, Precision::F32);
-        check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
-        check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
-        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
-            let constants = args.clone().map(Value::constant);
-            let frozen = Frozen::new(&map(&constants, true)?, precision);
-            let expected = formula(&args.iter().map(f64s).collect::<Result<Vec<_>>>()?, true);
-            let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
-            // The first time from where the weight lies, then packed.
-            for _ in 0..2 {
-                let got = frozen_linear(&constants[0], &frozen, Then::Nothing, Storing::F32)?;
-                assert_close("frozen part", &f64s(got.tensor())?, &expected, tolerance);
-            }
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcome {
-    for (t, k, n) in [(1, 1, 1), (33, 5, 70)] {
-        for p in [0.0, 0.4] {
-            let drop = (p > 0.0).then(|| Dropout::new(p, Key::new(5, Stream::Dropout)));
-            let factor = factors(drop.unwrap_or(Dropout::new(0.0, Key::new(5, Stream::Dropout))), &[t, n])?;
-            let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?, random(4, &[t, n])?];
-            let run = |a: &[Value]| {
-                linear::linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, Then::Add(&a[3], drop), Precision::F32)
-            };
-            check("residual linear", &args, run, |v| {
-                let y = |r: usize, o: usize| (0..k).map(|i| v[0][r * k + i] * v[1][o * k + i]).sum::<f64>() + v[2][o];
-                (0..t * n).map(|at| y(at / n, at % n) * factor[at] + v[3][at]).collect()
-            })?;
-        }
-    }
     Ok(())
 }
 

@@ -4,12 +4,14 @@
 
 mod attention;
 mod autograd;
+mod checks;
 mod corpus;
 mod detector;
 mod families;
 mod gguf;
 mod kernels;
 mod layout;
+mod linear;
 mod objectives;
 mod ops;
 mod parity;

@@ -17,7 +17,8 @@ use warmstart::kernels::frozen::{Frozen, frozen_linear};
 use warmstart::kernels::linear::Then;
 use warmstart::product::{Format, Precision};
 
-use crate::kernels::{activate, attention_formula};
+use crate::checks::activate;
+use crate::kernels::attention_formula;
 use crate::ops::{attention, collected, f64s, frozen, linear, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;

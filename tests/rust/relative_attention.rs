@@ -11,7 +11,7 @@ use warmstart::kernels::dropout::Dropout;
 use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
-use crate::kernels::check;
+use crate::checks::check;
 use crate::ops::{collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;

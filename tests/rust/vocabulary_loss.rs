@@ -11,7 +11,7 @@ use warmstart::kernels::embedding::embedding;
 use warmstart::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
 use warmstart::product::Precision;
 
-use crate::kernels::{assert_close, check};
+use crate::checks::{assert_close, check};
 use crate::ops::{Scale, collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;

@@ -85,6 +85,13 @@ def generation(sizes: Sizes) -> list[Section]:
         bars = (Bar(tokens.key, ours, peer, ">=", 1.5),)
         title = f"Generation, SmolLM2-135M, {precision}, {prompts} prompt{'s' if prompts > 1 else ''}"
         sections.append(Section(title, "generation", sides, (tokens, MEMORY), bars))
+    stored = "llama.cpp"
+    sides = (
+        Side(ours, ("--side", ours, "--precision", "bf16"), True),
+        Side(stored, ("--side", stored, "--precision", "q4_1"), False),
+    )
+    title = "Generation, SmolLM2-135M, bf16 beside the file's own Q4_1"
+    sections.append(Section(title, "generation", sides, (tokens, MEMORY), (Bar(tokens.key, ours, stored),)))
     return sections
 
 

@@ -72,7 +72,7 @@ def _sides(records: Sequence[Record]) -> str:
             )
             seeds = sorted(ours.keys() & theirs.keys())
             ends = [spread([side[seed]["held_out"][-1][1] for seed in seeds], "{:.4f}") for side in (ours, theirs)]
-            apart = [_apart(*pair) for pair in ((ours, theirs), (ours, exact), (theirs, exact))]
+            apart = [_apart(*pair, steps=ours) for pair in ((ours, theirs), (ours, exact), (theirs, exact))]
             if seeds:
                 rows.append([corpus, family, *ends, *apart])
     between = ["apart", "ours from float64", "theirs from float64"]
@@ -90,12 +90,13 @@ def _counts(records: Sequence[Record]) -> str:
     return markdown_table(["text", "step", "GPT-2's perplexity", f"Kneser-Ney {ORDER}-gram"], rows) if rows else ""
 
 
-def _apart(one: dict[int, Record], other: dict[int, Record]) -> str:
-    """Of each seed the largest difference of training losses at steps that both tell of: the median, the largest."""
+def _apart(one: dict[int, Record], other: dict[int, Record], steps: dict[int, Record]) -> str:
+    """Of each seed the largest difference of training losses at the steps that one side tells of: median, largest."""
     found = []
     for seed in one.keys() & other.keys():
         losses = [{int(step): loss for step, loss in side[seed]["training"]} for side in (one, other)]
-        found.append(max(abs(losses[0][step] - losses[1][step]) for step in losses[0].keys() & losses[1].keys()))
+        told = [int(step) for step, _ in steps[seed]["training"]]  # equal steps for every pair: ours tells of fewest
+        found.append(max(abs(losses[0][step] - losses[1][step]) for step in told))
     return f"{statistics.median(found):.0e}, {max(found):.0e}" if found else "-"
 
 

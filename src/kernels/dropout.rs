@@ -1,6 +1,8 @@
 //! Dropout `y = x * mask / (1 - p)`; the mask is a function of a key and the element's index, recomputed in the backward
 //! pass and never stored.
 
+use std::ops::Range;
+
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
@@ -8,10 +10,10 @@ use crate::autograd::{Op, Slot, Value};
 use crate::compute::simd::vectorised;
 use crate::compute::{Buffer, Storing, for_chunks, operand, put};
 use crate::error::Result;
-use crate::rng::{Key, hash32};
+use crate::rng::{COUNTERS, Key, hashes32};
 
 /// Elements that share a 32-bit key.
-const BLOCK: usize = 4096;
+const BLOCK: usize = COUNTERS;
 
 /// A probability of dropping and the key the mask follows from.
 #[derive(Debug, Clone, Copy)]
@@ -33,20 +35,36 @@ impl Dropout {
         Self { key: self.key.child(counter), ..self }
     }
 
-    /// `f(i, factor)` for the elements `start .. start + len`: the factor is 0 or 1 / (1 - p), `i` counts from 0.
+    /// `1 / (1 - p)`, by which is multiplied what is kept.
+    pub(super) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The elements `start .. start + len` in pieces: where each lies, counted from 0, and the factors of its elements, which
+    /// are 0 or `1 / (1 - p)`.
     #[inline(always)]
-    pub(super) fn for_each(&self, start: usize, len: usize, mut f: impl FnMut(usize, f32)) {
-        let (threshold, scale) = (self.threshold, self.scale);
-        let mut done = 0;
-        while done < len {
-            let (block, offset) = ((start + done) / BLOCK, (start + done) % BLOCK);
-            let here = (BLOCK - offset).min(len - done);
-            let key = self.key.child(block as u64).low32();
-            for j in 0..here {
-                let factor = if hash32(key, (offset + j) as u32) >= threshold { scale } else { 0.0 };
-                f(done + j, factor);
+    pub(super) fn factors(
+        self,
+        start: usize,
+        len: usize,
+    ) -> impl Iterator<Item = (Range<usize>, impl Iterator<Item = f32>)> {
+        let Self { key, threshold, scale } = self;
+        (start / BLOCK..(start + len).div_ceil(BLOCK)).map(move |block| {
+            let first = block * BLOCK;
+            let here = start.max(first)..(start + len).min(first + BLOCK);
+            let hashes = hashes32(key.child(block as u64).low32(), here.start - first..here.end - first);
+            let factor = move |hash| if hash >= threshold { scale } else { 0.0 };
+            (here.start - start..here.end - start, hashes.map(factor))
+        })
+    }
+
+    /// `out (+)= x * mask / (1 - p)` for the elements from `start` on.
+    #[inline(always)]
+    pub(super) fn write(self, start: usize, x: &[f32], out: &mut [f32], add: bool) {
+        for (piece, factors) in self.factors(start, out.len()) {
+            for ((out, x), factor) in out[piece.clone()].iter_mut().zip(&x[piece]).zip(factors) {
+                put(out, x * factor, add);
             }
-            done += here;
         }
     }
 
@@ -64,14 +82,16 @@ impl Dropout {
 vectorised! {
     /// `out (+)= x * mask / (1 - p)` for the elements from `start` on.
     fn masked(dropout: &Dropout, start: usize, x: &[f32], out: &mut [f32], add: bool) {
-        dropout.for_each(start, out.len(), |i, factor| put(&mut out[i], x[i] * factor, add));
+        dropout.write(start, x, out, add);
     }
 }
 
 vectorised! {
     /// `x *= mask / (1 - p)` for the elements from `start` on.
     fn mask_in_place(dropout: &Dropout, start: usize, x: &mut [f32]) {
-        dropout.for_each(start, x.len(), |i, factor| x[i] *= factor);
+        for (piece, factors) in dropout.factors(start, x.len()) {
+            x[piece].iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+        }
     }
 }
 

@@ -99,9 +99,8 @@ impl Summand {
     /// `s` of one row into `sum`.
     #[inline(always)]
     fn sum_row(&self, row: usize, x: &[f32], residual: Option<&[f32]>, sum: &mut [f32]) {
-        let d = sum.len();
-        match &self.dropout {
-            Some(dropout) => dropout.for_each(row * d, d, |i, factor| sum[i] = x[i] * factor),
+        match self.dropout {
+            Some(dropout) => dropout.write(row * sum.len(), x, sum, false),
             None => sum.copy_from_slice(x),
         }
         if let Some(residual) = residual {

@@ -1,7 +1,7 @@
 //! The matrix product all operations share: `C [m, n] = A [m, k] B [k, n]`.
 //!
-//! `B` is packed into panels, `A` too, a block at a time, by the task that needs it (`pack.rs`); both are rounded on the way
-//! (`number.rs`). What is f32 already and lies in order is read where it is (`right.rs`): only `W^T` and rows that would
+//! `B` is packed into panels, `A` too, a block at a time, by the task that needs it, or whole where several need the same block
+//! (`pack.rs`); both are rounded on the way (`number.rs`). What is f32 already and lies in order is read where it is (`right.rs`): only `W^T` and rows that would
 //! push each other out of the cache have to be packed. Tiles of `C` are summed in registers (`tile.rs`), and the rows of `C`
 //! are finished by the caller while they are in the cache. The scheme is that of Goto and van de Geijn (2008). Every value
 //! of `C` is summed in the same order whatever the number of threads.
@@ -55,9 +55,11 @@ pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, 
     let columns = b.columns.len();
     check(&rows, &b, &out);
     let grid = Grid::new(rows.count, columns, rows.depth);
+    let shared = grid.columns > 1 && b.depth.start == 0 && !(b.unit() == Unit::F32 && rows.can_stay());
+    let packed = shared.then(|| Panels::pack(rows, ROWS, b.unit(), Vec::new()));
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
-        block(&rows, &b, &out, row, (column, (column + grid.width).min(columns)), &finish);
+        block(&rows, packed.as_ref(), &b, &out, row, (column, (column + grid.width).min(columns)), &finish);
     };
     if grid.small {
         (0..grid.tasks).for_each(task);
@@ -71,7 +73,7 @@ pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(us
     let columns = b.columns.len();
     check(&rows, &b, &out);
     for row in (0..rows.count).step_by(TASK_ROWS) {
-        block(&rows, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values));
+        block(&rows, None, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values));
     }
 }
 
@@ -81,9 +83,11 @@ fn check(rows: &Lines, b: &Part, out: &Output) {
     assert!(m == 0 || n == 0 || (m - 1) * out.stride + n <= out.len, "the output is too small");
 }
 
-/// The columns `left .. right` of the rows of a task that begins at `row`.
+/// The columns `left .. right` of the rows of a task that begins at `row`. `shared` are all rows, packed; none if this task is
+/// to pack its own.
 fn block(
     rows: &Lines,
+    shared: Option<&Panels>,
     b: &Part,
     out: &Output,
     row: usize,
@@ -114,14 +118,15 @@ fn block(
     for units in b.ranges() {
         let depth = units.start * unit.depth() - b.depth.start;
         let lines = rows.block(row, height, depth, units.len() * unit.depth());
-        let packed = Panels::pack_here(lines.block(in_place, height - in_place, 0, lines.depth), ROWS, unit, memory);
+        let count = if shared.is_some() { 0 } else { height - in_place };
+        let packed = Panels::pack_here(lines.block(in_place, count, 0, lines.depth), ROWS, unit, memory);
         // A panel of `A` stays in the first cache, a few of `B` in the second.
         for group in (left..right).step_by(GROUP) {
             for i in (0..height).step_by(ROWS) {
-                let panel = if i < in_place {
-                    Panel::in_place(&lines, i, 0..units.len())
-                } else {
-                    packed.panel((i - in_place) / ROWS, 0..units.len())
+                let panel = match shared {
+                    Some(shared) => shared.panel((row + i) / ROWS, units.clone()),
+                    None if i < in_place => Panel::in_place(&lines, i, 0..units.len()),
+                    None => packed.panel((i - in_place) / ROWS, 0..units.len()),
                 };
                 for j in (group..right.min(group + GROUP)).step_by(COLUMNS) {
                     let size = (ROWS.min(height - i), COLUMNS.min(right - j));

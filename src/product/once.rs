@@ -40,7 +40,7 @@ pub(crate) fn product_once(
         let out = out.at_column(first);
         check(&rows, &packed.whole(), &out);
         for row in (0..rows.count).step_by(TASK_ROWS) {
-            block(&rows, &packed.whole(), &out, row, (0, count), &|row, column, y: &mut [f32]| {
+            block(&rows, None, &packed.whole(), &out, row, (0, count), &|row, column, y: &mut [f32]| {
                 finish(row, first + column, y);
             });
         }

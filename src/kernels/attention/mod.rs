@@ -239,7 +239,9 @@ vectorised! {
         let max = math::max(row, |x| x * scale);
         let sum = math::map_sum(row, |x| math::exp(x.mul_add(scale, -max)));
         if let Some(dropout) = dropout {
-            dropout.for_each(first, row.len(), |j, factor| row[j] *= factor);
+            for (piece, factors) in dropout.factors(first, row.len()) {
+                row[piece].iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+            }
         }
         (max, sum)
     }
@@ -252,13 +254,20 @@ vectorised! {
         for p in p.iter_mut() {
             *p = math::exp(p.mul_add(scale, -lse));
         }
+        // A probability is not negative: its sign keeps until the sum is known that it is dropped.
         if let Some(dropout) = dropout {
-            dropout.for_each(first, dp.len(), |j, factor| dp[j] *= factor);
+            for (piece, factors) in dropout.factors(first, p.len()) {
+                for ((p, dp), factor) in p[piece.clone()].iter_mut().zip(&mut dp[piece]).zip(factors) {
+                    *p = if factor == 0.0 { -*p } else { *p };
+                    *dp *= factor;
+                }
+            }
         }
         let sum = math::sum2(p, dp, |p, dp| p * dp);
-        p.iter().zip(dp).for_each(|(p, dp)| *dp = p * scale * (*dp - sum));
-        if let Some(dropout) = dropout {
-            dropout.for_each(first, p.len(), |j, factor| p[j] *= factor);
+        let kept = dropout.map_or(1.0, |dropout| dropout.scale());
+        for (p, dp) in p.iter_mut().zip(dp) {
+            *dp = p.abs() * scale * (*dp - sum);
+            *p = if *p < 0.0 { 0.0 } else { *p * kept };
         }
     }
 }

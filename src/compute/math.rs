@@ -3,19 +3,44 @@
 //! Stated errors are the largest found by the tests below over the range that matters.
 
 /// `e^x` for f32, relative error below 2e-7; 0 below -87.3, infinity above 88.7.
-///
-/// `2^n * e^r` with `|r| <= ln(2) / 2` and Taylor's polynomial of degree 7 for `e^r`.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    let (p, n) = exp_parts(x.clamp(LOWEST, HIGHEST));
+    // Two half powers, since 2^128 has no representation of its own.
+    let half = n >> 1;
+    let result = p * power_of_two(half) * power_of_two(n - half);
+    // A NaN must stay one: clamp lets it pass, the comparisons below are false for it.
+    if x < LOWEST {
+        0.0
+    } else if x > HIGHEST {
+        f32::INFINITY
+    } else {
+        result
+    }
+}
+
+/// As [`exp`], with the same bits, of what is at most 1, as exponents of a softmax are.
+#[inline(always)]
+pub fn exp_small(x: f32) -> f32 {
+    let (p, n) = exp_parts(if x < LOWEST { LOWEST } else { x });
+    if x < LOWEST { 0.0 } else { p * power_of_two(n) }
+}
+
+/// Of [`exp`].
+const LOWEST: f32 = -87.3;
+const HIGHEST: f32 = 88.7;
+
+/// `e^x = 2^n * e^r` with `|r| <= ln(2) / 2`: Taylor's polynomial of degree 7 for `e^r`, and `n`.
+#[inline(always)]
+fn exp_parts(x: f32) -> (f32, i32) {
     // Two parts of ln 2: the first has few bits, so n * LN2_HIGH is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(-87.3, 88.7);
-    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
+    let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, x));
     let mut p = 1.984_127e-4_f32;
     p = p.mul_add(r, 1.388_888_9e-3);
     p = p.mul_add(r, 8.333_334e-3);
@@ -24,18 +49,8 @@ pub fn exp(x: f32) -> f32 {
     p = p.mul_add(r, 0.5);
     p = p.mul_add(r, 1.0);
     p = p.mul_add(r, 1.0);
-    // The low bits of `shifted` hold n as an integer. Two half powers, since 2^128 has no representation of its own.
-    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
-    let half = n >> 1;
-    let result = p * power_of_two(half) * power_of_two(n - half);
-    // A NaN must stay one: clamp lets it pass, the comparisons below are false for it.
-    if x < -87.3 {
-        0.0
-    } else if x > 88.7 {
-        f32::INFINITY
-    } else {
-        result
-    }
+    // The low bits of `shifted` hold n as an integer.
+    (p, (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32))
 }
 
 #[inline(always)]
@@ -154,7 +169,9 @@ mod tests {
         let worst = grid(-87.0, 88.6).map(|x| (f64::from(exp(x as f32)) / x.exp() - 1.0).abs()).fold(0.0, f64::max);
         assert!(worst < 2e-7, "{worst}");
         assert_eq!((exp(0.0), exp(-200.0), exp(f32::NEG_INFINITY), exp(100.0)), (1.0, 0.0, 0.0, f32::INFINITY));
-        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(f32::NAN).is_nan() && exp_small(f32::NAN).is_nan());
+        assert!(grid(-100.0, 1.0).all(|x| exp_small(x as f32).to_bits() == exp(x as f32).to_bits()));
+        assert_eq!(exp_small(f32::NEG_INFINITY), 0.0);
     }
 
     #[test]

@@ -76,14 +76,14 @@ impl CrossEntropy {
 vectorised! {
     fn log_sum_exp(row: &[f32]) -> f32 {
         let max = math::max(row, |x| x);
-        max + math::sum(row, |z| math::exp(z - max)).ln()
+        max + math::sum(row, |z| math::exp_small(z - max)).ln()
     }
 }
 
 vectorised! {
     /// `out (+)= scale * exp(row - lse)`.
     fn scaled_softmax(row: &[f32], lse: f32, scale: f32, out: &mut [f32], add: bool) {
-        out.iter_mut().zip(row).for_each(|(out, z)| put(out, scale * math::exp(z - lse), add));
+        out.iter_mut().zip(row).for_each(|(out, z)| put(out, scale * math::exp_small(z - lse), add));
     }
 }
 

@@ -156,7 +156,7 @@ vectorised! {
     /// The largest of `logits` and `max`, and the sum of the exponentials of what they are below it.
     fn exponentials(logits: &[f32], max: f32) -> (f32, f32) {
         let max = math::max(logits, |x| x).max(max);
-        (max, math::sum(logits, |z| math::exp(z - max)))
+        (max, math::sum(logits, |z| math::exp_small(z - max)))
     }
 }
 
@@ -164,7 +164,7 @@ vectorised! {
     /// `scale * exp(z - log_sum)` in place of `z`.
     fn scaled_softmax(z: &mut [f32], log_sum: f32, scale: f32) {
         for z in z {
-            *z = scale * math::exp(*z - log_sum);
+            *z = scale * math::exp_small(*z - log_sum);
         }
     }
 }

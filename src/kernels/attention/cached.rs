@@ -127,7 +127,7 @@ impl Cache {
                     *score = scale * dot(&query, &keys[row(keys, t)]);
                 }
                 let max = math::max(&scores, |x| x);
-                let sum = math::map_sum(&mut scores, |x| math::exp(x - max));
+                let sum = math::map_sum(&mut scores, |x| math::exp_small(x - max));
                 for (score, t) in scores.iter().zip(seen.clone()) {
                     add_scaled(out, score / sum, &values[row(values, t)]);
                 }

@@ -134,12 +134,10 @@ impl Kernel {
                     unsafe { *log_sum_exp.at(head.index * tokens + head.first + row + i) = max + sum.ln() };
                 });
                 let attended = Lines::rows(&*p, rows, width);
-                product_here(attended, values.depths(block.keys), Output::lent(), |i, attended| {
-                    for x in attended.iter_mut() {
+                head.product(attended, values.depths(block.keys), out, row, |i, attended| {
+                    for x in attended {
                         *x *= inverses[i].get();
                     }
-                    // SAFETY: this task's rows and columns alone.
-                    unsafe { out.copy_from(head.offset(row + i), attended) };
                 });
             }
         });
@@ -160,10 +158,10 @@ impl Kernel {
             let rows = self.turned(key.rows(k, 0, len), 0, keys);
             let (keys, values) = (self.pack(rows), self.pack(key.rows(v, 0, len)));
             let key_columns = dq.map(|_| self.pack(rows.transposed()));
-            let dv = dv.map(|dv| key.gradient(dv));
+            let dv = dv.map(|dv| key.part(dv));
             let dk_sum = dk.map(|dk| match scheme.rotary {
                 Some(_) => Rows::of(turned_dk, key.size),
-                None => key.gradient(dk),
+                None => key.part(dk),
             });
             // Keys whose gradients hold the sums of queries before.
             let mut begun = 0;
@@ -184,7 +182,7 @@ impl Kernel {
                     add_to_keys(p, &self.pack(grad.transposed()), &block.keys, begun, dv);
                 }
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
-                    let (dq, keys) = (head.gradient(dq), keys.depths(block.keys.clone()));
+                    let (dq, keys) = (head.part(dq), keys.depths(block.keys.clone()));
                     let ds = Lines::rows(&*dp, rows, width);
                     match &scheme.rotary {
                         Some(rotary) => product_here(ds, keys, Output::lent(), |i, turned| {
@@ -200,7 +198,7 @@ impl Kernel {
                 begun = begun.max(block.keys.end);
             }
             if let (Some(rotary), Some(dk)) = (&scheme.rotary, dk) {
-                let dk = key.gradient(dk);
+                let dk = key.part(dk);
                 for (row, turned) in turned_dk.chunks_exact_mut(key.size).take(len).enumerate() {
                     rotary.backward(row, turned);
                     dk.put(row, turned);
@@ -236,8 +234,8 @@ vectorised! {
     /// Exponentials of the scaled scores less the largest, in place; the largest, and their sum before dropout. Keys begin at
     /// `first`.
     fn exponentials(row: &mut [f32], scale: f32, dropout: Option<Dropout>, first: usize) -> (f32, f32) {
-        let max = math::max(row, |x| x * scale);
-        let sum = math::map_sum(row, |x| math::exp(x.mul_add(scale, -max)));
+        let max = math::max(row, |x| x) * scale;
+        let sum = math::map_sum(row, |x| math::exp_small(x.mul_add(scale, -max)));
         if let Some(dropout) = dropout {
             for (piece, factors) in dropout.factors(first, row.len()) {
                 row[piece].iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
@@ -252,7 +250,7 @@ vectorised! {
     /// is taken of `P dP`, of which products in bf16 make the same error as of `dP`, so that it falls out of the difference.
     fn softmax_backward(p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, dropout: Option<Dropout>, first: usize) {
         for p in p.iter_mut() {
-            *p = math::exp(p.mul_add(scale, -lse));
+            *p = math::exp_small(p.mul_add(scale, -lse));
         }
         // A probability is not negative: its sign keeps until the sum is known that it is dropped.
         if let Some(dropout) = dropout {

@@ -130,7 +130,7 @@ impl Op for RelativeAttention {
             let own = |first| Head { first, len: 1, index: head, size, width };
             let give = |gradient: Gradient, first, values: &[f32]| {
                 if let Some(gradient) = gradient {
-                    let rows = own(first).gradient(gradient);
+                    let rows = own(first).part(gradient);
                     values.chunks_exact(size).enumerate().for_each(|(i, values)| rows.put(i, values));
                 }
             };

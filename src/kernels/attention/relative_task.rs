@@ -194,12 +194,10 @@ impl RelativeAttention {
                     unsafe { *log_sum_exp.at(head * tokens + query) = lse };
                 }
                 let attended = Lines::rows(&*p, block.rows, n_keys);
-                product_here(attended, values.whole(), Output::lent(), |i, attended| {
-                    for x in attended.iter_mut() {
+                place.queries.product(attended, values.whole(), out, block.row, |i, attended| {
+                    for x in attended {
                         *x *= inverses[i];
                     }
-                    // SAFETY: this task's rows and columns alone.
-                    unsafe { out.copy_from(place.queries.offset(block.row + i), attended) };
                 });
             }
         });
@@ -216,7 +214,7 @@ impl RelativeAttention {
         shared: &mut SharedSums,
     ) {
         let place = self.place(sequence, head, operands.segment.len());
-        let [dk, dv] = [dk, dv].map(|gradient| gradient.map(|gradient| place.keys.gradient(gradient)));
+        let [dk, dv] = [dk, dv].map(|gradient| gradient.map(|gradient| place.keys.part(gradient)));
         let (size, n_keys) = (place.keys.size, sequence.keys);
         if sequence.queries == 0 {
             for rows in dk.iter().chain(&dv) {
@@ -225,7 +223,7 @@ impl RelativeAttention {
             return;
         }
         let (tokens, scale) = (self.scheme.relations.positions.len(), 1.0 / (size as f32).sqrt());
-        let dq = dq.map(|gradient| place.queries.gradient(gradient));
+        let dq = dq.map(|gradient| place.queries.part(gradient));
         let at = head * size..(head + 1) * size;
         let (segment, segment_bias) = (&operands.segment[at.clone()], &operands.biases[2][at]);
         let [scores, by_distance, queries] = Self::scratch(sequence, size);

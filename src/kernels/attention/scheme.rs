@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::compute::{Elements, SharedSlice, put};
+use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
 use crate::error::{Error, Result};
 use crate::kernels::dropout::Dropout;
 use crate::kernels::rotary::Rotary;
-use crate::product::{COLUMNS, Lines, Output, TASK_ROWS};
+use crate::product::{COLUMNS, Lines, Output, Part, TASK_ROWS, product_here};
 
 /// Queries whose scores are held at once.
 pub(super) const BLOCK: usize = TASK_ROWS;
@@ -66,7 +66,7 @@ pub(super) struct Head {
     pub width: usize,
 }
 
-/// Rows of values that one task alone writes: of a gradient, or of scratch memory.
+/// Rows of values that one task alone writes: of a result, a gradient, or scratch memory.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     values: SharedSlice<'a>,
@@ -134,9 +134,28 @@ impl Head {
         Lines { values, count: rows, depth: self.size, line_stride: self.width, depth_stride: 1 }
     }
 
-    /// Where this head's part of a gradient goes, `add`ed to what is there or not.
-    pub(super) fn gradient<'a>(&self, (values, add): (SharedSlice<'a>, bool)) -> Rows<'a> {
+    /// This head's part of values that tasks write, `add`ed to what is there or not.
+    pub(super) fn part<'a>(&self, (values, add): (SharedSlice<'a>, bool)) -> Rows<'a> {
         Rows { values, first: self.offset(0), stride: self.width, size: self.size, add }
+    }
+
+    /// `rows B` into the rows of this head's part of `out` from `row` on, each taken through `finish` first.
+    pub(super) fn product(
+        &self,
+        rows: Lines,
+        b: Part,
+        out: SharedBuffer,
+        row: usize,
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
+        match out {
+            SharedBuffer::F32(values) => product_here(rows, b, self.part((values, false)).output(row, false), finish),
+            narrow @ SharedBuffer::Bf16(_) => product_here(rows, b, Output::lent(), |i, values| {
+                finish(i, values);
+                // SAFETY: a task writes its own rows and columns alone.
+                unsafe { narrow.copy_from(self.offset(row + i), values) };
+            }),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ from bench.table import markdown_table
 class Size:
     """Pretraining: steps, tokens of each, rate, its decay; new words; chemprot: texts, tokens of a step, rate, passes.
 
-    Without the decay the new head's first gradients spoil the layers below. The rates were chosen with seed 0 by chemprot's
+    Without the decay the new head's first gradients spoil the layers below. Rates were chosen with seed 0 on chemprot's
     dev split: that of fine-tuning without pretraining, then that of pretraining.
     """
 

@@ -13,12 +13,12 @@ use crate::product::Precision;
 /// Bytes of a value.
 pub(super) const VALUE: usize = 4;
 
-/// PassRows that go through the layers of a transformer.
+/// Rows that go through the layers of a transformer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PassRows {
     pub queries: usize,
     pub keys: usize,
-    /// PassRows that relative attention has for distances.
+    /// Rows that relative attention has for distances.
     pub distances: usize,
 }
 

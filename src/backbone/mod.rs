@@ -1,6 +1,7 @@
 //! Pretrained transformers: configuration, families, parameters, weights in and out, forward pass.
 
 mod block;
+mod cached;
 mod config;
 mod embed;
 mod extend;
@@ -12,7 +13,6 @@ mod memory;
 mod mode;
 mod parameters;
 mod pickle;
-mod cached;
 mod pretrained;
 mod relative;
 mod rotary_options;

@@ -10,7 +10,7 @@ import numpy as np
 
 from warmstart import _core
 
-EMBED_BATCH_TOKENS = 4096
+EMBED_BATCH_TOKENS = 2048
 """Tokens in one batch where nothing is trained: enough to fill the processor, small enough to stay in its caches."""
 
 MAX_SHARD_SIZE = "5GB"

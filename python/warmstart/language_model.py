@@ -59,7 +59,7 @@ class LanguageModel:
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     patience : int, optional
-        Stop after so many evaluations without improvement.
+        Stop after so many evaluations without improvement; the weights are the last ones either way.
     precision : {"auto", "f32", "bf16"}
         Number format of matrix products; weights, sums and the optimiser's state are float32 always.
     recompute : bool

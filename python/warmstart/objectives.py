@@ -109,7 +109,7 @@ class ReplacedTokenDetection(Objective):
     Parameters
     ----------
     generator : Backbone, optional
-        Of the same tokenizer; None makes one of the backbone's kind, a quarter as wide.
+        Of the same tokenizer, not causal, for texts as long; None makes one of the backbone's kind, a quarter as wide.
     rate : float
         Part of the tokens that is hidden from the generator.
     weight : float

@@ -15,7 +15,7 @@ use crate::backbone::{
 };
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::embedding::embedding;
 use crate::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
 use crate::product::Precision;
@@ -59,7 +59,13 @@ impl LanguageModel {
 
     /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
     pub fn from_pretrained(path: &Path) -> Result<Self> {
-        let (backbone, head) = Backbone::from_pretrained_with(path, Self::head_specs)?;
+        let (backbone, head) = Backbone::from_pretrained_with(path, Self::head_specs).map_err(|e| match e {
+            Error::Weights(message) => Error::Weights(format!(
+                "{message} For a checkpoint without a language model's head, \
+                 LanguageModel(Backbone.from_pretrained(path)) begins a new one."
+            )),
+            other => other,
+        })?;
         Ok(Self::of(backbone, head))
     }
 

@@ -44,17 +44,33 @@ fn head_maps(config: &Config) -> [Map; 2] {
 
 impl ReplacedDetector {
     /// A discriminator with a new head, and a generator with a new head.
+    ///
+    /// # Errors
+    /// `Error::Value` if the generator has another tokenizer, cannot fill masks, or bears fewer tokens.
     pub fn new(backbone: &Backbone, generator: &Backbone, seed: u64) -> Result<Self> {
-        let (ours, theirs) = (backbone.config.vocab_size, generator.config.vocab_size);
-        if ours != theirs {
-            return Err(Error::Value(format!(
-                "the generator has a vocabulary of {theirs} tokens, the backbone of {ours}; they must share a tokenizer"
-            )));
-        }
+        Self::check_generator(backbone, generator)?;
         let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
         let head = Self::head_specs(&backbone.config).iter().map(begin).collect::<Result<_>>()?;
         let generator = LanguageModel::new(generator, seed)?;
         Ok(Self { backbone: backbone.clone(), head, generator })
+    }
+
+    fn check_generator(backbone: &Backbone, generator: &Backbone) -> Result<()> {
+        let (ours, theirs) = (&backbone.config, &generator.config);
+        let problem = if ours.vocab_size != theirs.vocab_size {
+            format!("has a vocabulary of {} tokens, the backbone of {}", theirs.vocab_size, ours.vocab_size)
+        } else if !generator.tokenizer.has_tokens_of(&backbone.tokenizer) {
+            "has another tokenizer than the backbone".to_string()
+        } else if theirs.is_causal() || theirs.attention.relative.is_some() {
+            format!("is a {}, which cannot fill masks", theirs.model_type())
+        } else if theirs.max_length < ours.max_length {
+            format!("bears {} tokens, the backbone {}", theirs.max_length, ours.max_length)
+        } else {
+            return Ok(());
+        };
+        Err(Error::Value(format!(
+            "the generator {problem}; it must share the backbone's tokenizer, see every token, and bear as many"
+        )))
     }
 
     /// The parameters of the discriminator's head.

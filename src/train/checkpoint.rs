@@ -170,15 +170,8 @@ pub(super) fn read(
     };
     let State { identity: found, progress, memory: starts } =
         serde_json::from_slice(view(STATE)?.data()).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
-    if found != *identity {
-        let differs = identity.as_object().into_iter().flatten().find(|(key, value)| found.get(key) != Some(value));
-        let (key, now) = differs.map_or(("its settings", String::new()), |(key, now)| (key.as_str(), now.to_string()));
-        let then = found.get(key).map(ToString::to_string).unwrap_or_default();
-        return Err(bad(format!(
-            "is of a run with another {key}: {}; now {}. Give another checkpoint_dir, or remove it",
-            short(&then),
-            short(&now)
-        )));
+    if let Some(difference) = difference(&found, identity) {
+        return Err(bad(format!("is of a run with another {difference}. Give another checkpoint_dir, or remove it")));
     }
     let mut moments = Vec::new();
     for name in MOMENTS {
@@ -193,11 +186,32 @@ pub(super) fn read(
     Ok(Some((progress, memory.transpose()?)))
 }
 
-fn short(text: &str) -> String {
-    const SHOWN: usize = 120;
-    if text.chars().count() > SHOWN {
-        text.chars().take(SHOWN).chain("...".chars()).collect()
-    } else {
-        text.to_string()
+/// Where two values differ first: the names that lead there, and what is there then and now.
+fn difference(then: &Value, now: &Value) -> Option<String> {
+    if then == now {
+        return None;
     }
+    let inner = match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            let names = now.keys().chain(then.keys());
+            names.into_iter().find_map(|name| {
+                let [then, now] = [then, now].map(|fields| fields.get(name).unwrap_or(&Value::Null));
+                Some((name.as_str(), difference(then, now)?))
+            })
+        }
+        (Value::Array(then), Value::Array(now)) if then.len() == now.len() => {
+            then.iter().zip(now).find_map(|(then, now)| Some(("", difference(then, now)?)))
+        }
+        _ => None,
+    };
+    Some(match inner {
+        Some((name, difference)) => format!("{name} {difference}").trim_start().to_string(),
+        None => format!("{}, now {}", short(then), short(now)),
+    })
+}
+
+fn short(value: &Value) -> String {
+    const SHOWN: usize = 120;
+    let text = value.to_string();
+    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text }
 }

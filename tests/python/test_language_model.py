@@ -143,6 +143,16 @@ def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_d
         model_of("gpt2", tokenizer_dir, **params | change).fit(corpus)
 
 
+def test_checkpoint_of_another_run_says_what_differs(tokenizer_dir, corpus, tmp_path):
+    params = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
+    ws.LanguageModel(tiny("gpt2", tokenizer_dir), **params).fit(corpus)
+    wider = tiny("gpt2", tokenizer_dir, n_inner=17)
+    with pytest.raises(ws.TrainingError, match=r"another model n_inner \S+, now 17\. Give another checkpoint_dir"):
+        ws.LanguageModel(wider, **params).fit(corpus)
+    with pytest.raises(ws.TrainingError, match=r"another corpus documents end 60, now 59\."):
+        ws.LanguageModel(tiny("gpt2", tokenizer_dir), **params).fit(corpus[:-1])
+
+
 def test_checkpoint_of_another_generator_is_refused(tokenizer_dir, corpus, tmp_path):
     """Of weights of the same shapes, which differs in its activation alone."""
     detector = tiny("electra", tokenizer_dir)
@@ -188,6 +198,27 @@ def test_objective_that_a_backbone_cannot_serve_says_which_it_can(tokenizer_dir,
             ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST).fit(corpus)
     with pytest.raises(TypeError, match="objective must be"):
         ws.LanguageModel(tiny("bert", tokenizer_dir), "masked")
+
+
+def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir):
+    detector = tiny("electra", tokenizer_dir)
+    other = ws.train_tokenizer(["a b c"], kind="wordpiece", vocab_size=20)
+    config = json.loads(detector._inner.config)
+    for generator, message in [
+        (ws.Backbone.from_config(config | {"vocab_size": 999}, detector.tokenizer), "vocabulary of 999"),
+        (ws.Backbone.from_config(config, other), "another tokenizer"),
+        (tiny("gpt2", tokenizer_dir), "gpt2, which cannot fill masks"),
+        (tiny("xlnet", tokenizer_dir), "xlnet, which cannot fill masks"),
+        (tiny("electra", tokenizer_dir, max_position_embeddings=7), "bears 7 tokens"),
+    ]:
+        with pytest.raises(ValueError, match=f"the generator .*{message}"):
+            ws.LanguageModel(detector, ws.ReplacedTokenDetection(generator=generator), **FAST)
+
+
+def test_checkpoint_without_a_head_says_how_to_begin_one(tokenizer_dir, tmp_path):
+    tiny("bert", tokenizer_dir).save_pretrained(tmp_path / "bare")
+    with pytest.raises(ws.WeightsError, match=r"missing\n[^$]*LanguageModel\(Backbone\.from_pretrained\(path\)\) begins"):
+        ws.LanguageModel.from_pretrained(tmp_path / "bare")
 
 
 def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, corpus, texts, labels, tmp_path):

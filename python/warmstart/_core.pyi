@@ -61,7 +61,7 @@ class Monitor(Protocol):
     def on_start(self, facts: dict[str, Any]) -> None:
         """Facts known before the first step.
 
-        Keys ``total_steps, total_tokens, steps_per_epoch, batch_tokens, trainable_parameters, parameters``.
+        Keys ``total_steps, total_tokens, tokens_done, steps_per_epoch, batch_tokens, trainable_parameters, parameters``.
         """
 
     def on_step(self, record: dict[str, Any]) -> None:

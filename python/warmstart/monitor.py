@@ -46,7 +46,8 @@ class FitMonitor:
     def on_start(self, facts: dict[str, Any]) -> None:
         """Open the bar."""
         self._epochs = -(-facts["total_steps"] // facts["steps_per_epoch"])
-        self._bar = TokenBar(facts["total_tokens"], f"epoch 1/{self._epochs}", self._verbose)
+        done = facts["tokens_done"]
+        self._bar = TokenBar(facts["total_tokens"], f"epoch 1/{self._epochs}", self._verbose, already_done=done)
 
     def on_step(self, record: dict[str, Any]) -> None:
         """Keep the step for the curve and move the bar."""

@@ -21,10 +21,18 @@ class TokenBar:
         Show the bar only after this many seconds.
     unit : str
         What is counted, if not tokens.
+    already_done : int
+        Of the total, by an earlier run: it counts in the bar, not in its rate.
     """
 
     def __init__(
-        self, total_tokens: int | None, description: str, verbose: bool, delay_s: float = 0.0, unit: str = "tok"
+        self,
+        total_tokens: int | None,
+        description: str,
+        verbose: bool,
+        delay_s: float = 0.0,
+        unit: str = "tok",
+        already_done: int = 0,
     ) -> None:
         self._bar: Any = None
         if not verbose:
@@ -35,6 +43,7 @@ class TokenBar:
         in_notebook = tqdm is not tqdm_asyncio
         self._bar = tqdm(
             total=total_tokens,
+            initial=already_done,
             desc=description,
             unit=unit,
             unit_scale=True,

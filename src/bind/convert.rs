@@ -21,6 +21,7 @@ pub fn facts<'py>(py: Python<'py>, facts: &Facts) -> PyResult<Bound<'py, PyDict>
     let dict = PyDict::new(py);
     dict.set_item("total_steps", facts.total_steps)?;
     dict.set_item("total_tokens", facts.total_tokens)?;
+    dict.set_item("tokens_done", facts.tokens_done)?;
     dict.set_item("steps_per_epoch", facts.steps_per_epoch)?;
     dict.set_item("batch_tokens", facts.batch_tokens)?;
     dict.set_item("trainable_parameters", facts.trainable_parameters)?;

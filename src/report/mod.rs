@@ -5,6 +5,8 @@
 pub struct Facts {
     pub total_steps: usize,
     pub total_tokens: usize,
+    /// Of a run that goes on from a checkpoint.
+    pub tokens_done: usize,
     pub steps_per_epoch: usize,
     pub batch_tokens: usize,
     pub trainable_parameters: usize,

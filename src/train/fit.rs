@@ -75,6 +75,7 @@ pub fn fit(
     let facts = Facts {
         total_steps: batches.total_steps,
         total_tokens: batches.total_tokens,
+        tokens_done: 0,
         steps_per_epoch: batches.steps_per_epoch,
         batch_tokens: options.batch_tokens,
         trainable_parameters: plan.trainable_count(),

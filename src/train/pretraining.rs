@@ -52,9 +52,10 @@ pub fn pretrain<M: Learner>(
         epoch += 1;
         monitor.on_wait()?;
     }
-    let facts = Facts {
+    let mut facts = Facts {
         total_steps,
         total_tokens,
+        tokens_done: 0,
         steps_per_epoch,
         batch_tokens: options.batch_tokens,
         trainable_parameters: plan.trainable_count(),
@@ -67,6 +68,7 @@ pub fn pretrain<M: Learner>(
         && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
     {
         (progress, memory) = found;
+        facts.tokens_done = progress.tokens;
     }
     monitor.on_start(&facts)?;
     model.forget_networks();

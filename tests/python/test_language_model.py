@@ -121,7 +121,10 @@ def test_run_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
             stopped.fit(corpus, eval_set=0.2)
         assert stopped.n_iter_ == 7  # what was learnt so far is kept
     (tmp_path / "run" / ".warmstart-killed").mkdir()  # as a process leaves it that is killed while it writes
+    done: list[int] = []
+    monkeypatch.setattr(FitMonitor, "on_start", lambda _, facts: done.append(facts["tokens_done"]))
     resumed = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    assert done == [whole.history_.rows[3]["tokens"]]
     assert resumed.history_.rows[0]["step"] == 5
     assert losses(resumed) == losses(whole)[4:]
     assert [row["loss"] for row in resumed.history_.rows] == [row["loss"] for row in whole.history_.rows][4:]

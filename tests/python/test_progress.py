@@ -43,6 +43,15 @@ def test_the_bar_ends_at_the_number_of_tokens(watch):
     assert "500/500" in terminal.getvalue()
 
 
+def test_the_bar_of_a_run_that_goes_on_begins_where_it_stood(watch):
+    terminal = watch()
+    with TokenBar(500, "work", verbose=True, already_done=400) as bar:
+        bar.move_to(450)
+    shown = terminal.getvalue()
+    assert "400/500" in shown
+    assert " 0/500" not in shown
+
+
 def test_verbose_false_shows_nothing(make, texts, labels, watch, capsys):
     terminal = watch()
     clf = make(verbose=False).fit(texts, labels)

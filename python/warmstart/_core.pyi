@@ -31,6 +31,7 @@ __all__ = [
     "_classifier_from_state",
     "_language_model_from_state",
     "_tokenizer_from_files",
+    "available_memory_bytes",
     "get_num_threads",
     "peak_memory_bytes",
     "pretrain",
@@ -61,7 +62,8 @@ class Monitor(Protocol):
     def on_start(self, facts: dict[str, Any]) -> None:
         """Facts known before the first step.
 
-        Keys ``total_steps, total_tokens, tokens_done, steps_per_epoch, batch_tokens, trainable_parameters, parameters``.
+        Keys ``total_steps, total_tokens, tokens_done, steps_per_epoch, batch_tokens, trainable_parameters,
+        parameters``.
         """
 
     def on_step(self, record: dict[str, Any]) -> None:
@@ -297,6 +299,9 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int: ...
 def peak_memory_bytes() -> int:
     """Highest resident set of this process so far, in bytes."""
+
+def available_memory_bytes() -> int | None:
+    """Memory that this process can still have, in bytes; None where the system does not tell."""
 
 def resident_memory_bytes() -> int:
     """Resident set of this process, in bytes; 0 where the system does not tell."""

@@ -92,6 +92,8 @@ class Backbone:
             The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
         WeightsError
             The weights are unreadable or do not fit the configuration; every tensor at fault is named.
+        DeviceError
+            The machine has less memory than the weights take in float32.
 
         Warns
         -----
@@ -130,6 +132,8 @@ class Backbone:
 
         Raises
         ------
+        DeviceError
+            The machine has less memory than the weights take.
         ValueError
             A field of the configuration is missing or not supported, or the model type is unknown.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from warmstart import _core
 from warmstart.tables import format_bytes, html_table, text_table
@@ -103,7 +102,7 @@ def check_fits(needed: MemoryEstimate, batch_tokens: int, least: int, again: Cal
     DeviceError
         There is less; the message says what would help.
     """
-    available = available_bytes()
+    available = _core.available_memory_bytes()
     if available is None or needed.growth <= available:
         return
 
@@ -125,34 +124,3 @@ def check_fits(needed: MemoryEstimate, batch_tokens: int, least: int, again: Cal
         f"and {format_bytes(available)} are available. What helps, in this order: {'; '.join(advice)}. "
         "estimate_memory(...) shows what takes it"
     )
-
-
-def available_bytes() -> int | None:
-    """Return the memory this process can still have: the machine's, or less by a control group; None if unknown."""
-    found = [_meminfo_available(Path("/proc/meminfo")), *_cgroup_available(Path("/sys/fs/cgroup"))]
-    known = [size for size in found if size is not None]
-    return min(known, default=None)
-
-
-def _meminfo_available(path: Path) -> int | None:
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, StopIteration):
-        return None
-
-
-def _cgroup_available(root: Path) -> list[int | None]:
-    """Read version 2, then version 1, as a container sees its own group."""
-    v1 = root / "memory"
-    return [
-        _difference(root / "memory.max", root / "memory.current"),
-        _difference(v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
-    ]
-
-
-def _difference(limit: Path, used: Path) -> int | None:
-    try:
-        return max(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")), 0)
-    except (OSError, ValueError):  # "max" is no limit
-        return None

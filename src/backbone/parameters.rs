@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 
 use crate::autograd::{GradientSlot, Value};
+use crate::compute::available_memory;
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
@@ -28,6 +29,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Values it has, or `usize::MAX` if they are more than can be counted.
+    fn n_values(&self) -> usize {
+        self.shape.iter().try_fold(1, |n: usize, size| n.checked_mul(*size)).unwrap_or(usize::MAX)
+    }
+
     /// A parameter of this name, shape and beginning.
     pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
         Self { name: name.into(), shape: shape.to_vec(), init }
@@ -85,6 +91,25 @@ impl Parameters {
 impl FromIterator<(String, Tensor)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
         Self(iter.into_iter().map(|(name, tensor)| (name, Value::constant(tensor))).collect())
+    }
+}
+
+/// See that the machine has the memory for parameters that are to be made; where it does not tell, do nothing.
+///
+/// # Errors
+/// `Error::Device` if it has less.
+pub fn check_memory<'a>(specs: impl Iterator<Item = &'a Spec>) -> Result<()> {
+    let n = specs.map(Spec::n_values).fold(0, usize::saturating_add);
+    let needed = n.saturating_mul(size_of::<f32>());
+    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+    match available_memory().filter(|available| *available < needed) {
+        None => Ok(()),
+        Some(available) => Err(Error::Device(format!(
+            "the model's weights take {:.1} GiB of memory ({n} values in float32), and {:.1} GiB are available; \
+             take a smaller model",
+            gib(needed),
+            gib(available)
+        ))),
     }
 }
 

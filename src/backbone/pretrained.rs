@@ -7,7 +7,7 @@ use super::cached::Cached;
 use super::config::Config;
 use super::embed::Pooling;
 use super::layers::Map;
-use super::parameters::{Parameters, Spec, initialise};
+use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shards::{shards_in, stage_weights};
 use super::transformer::Transformer;
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
@@ -110,10 +110,9 @@ impl Backbone {
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
     pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
         let key = Key::new(seed, Stream::Init);
-        let params = Self::specs(&config)
-            .iter()
-            .map(|spec| Ok((spec.name.clone(), initialise(spec, key)?)))
-            .collect::<Result<_>>()?;
+        let specs = Self::specs(&config);
+        check_memory(specs.iter())?;
+        let params = specs.iter().map(|spec| Ok((spec.name.clone(), initialise(spec, key)?))).collect::<Result<_>>()?;
         Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))
     }
 

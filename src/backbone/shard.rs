@@ -33,6 +33,11 @@ impl Shard {
         self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone()))
     }
 
+    /// True if a tensor is here, and takes no memory of its own.
+    pub fn is_mapped(&self, name: &str) -> bool {
+        self.header.info(name).is_some_and(|info| info.dtype == Dtype::F32)
+    }
+
     /// A tensor in the type in which it is stored: in the file's own memory if that is f32. None if it is not here.
     pub fn tensor(&self, name: &str) -> Option<Result<Tensor>> {
         let info = self.header.info(name)?;

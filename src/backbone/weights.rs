@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 
 use super::family::Names;
-use super::parameters::{Parameters, Spec, initialise};
+use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
 use crate::error::{Error, Result};
@@ -117,6 +117,12 @@ impl Checkpoint {
                 shorten(&problems)
             )));
         }
+        let is_mapped = |stored: &str| match &self.source {
+            Source::Safetensors(shards) => shards.iter().any(|shard| shard.is_mapped(stored)),
+            Source::Pickle(_) | Source::Gguf(_) => false,
+        };
+        let makes = |spec: &&Spec| entries.get(&spec.name).is_none_or(|(_, stored)| !is_mapped(stored));
+        check_memory(specs.iter().filter(makes))?;
         let mut params = Parameters::default();
         for spec in specs {
             let tensor = match entries.get(&spec.name) {

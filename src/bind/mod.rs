@@ -43,6 +43,12 @@ fn resident_memory_bytes() -> usize {
     status_bytes("VmRSS:")
 }
 
+/// Memory that this process can still have, in bytes; None where the system does not tell.
+#[pyfunction]
+fn available_memory_bytes() -> Option<usize> {
+    compute::available_memory()
+}
+
 fn status_bytes(field: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -75,5 +81,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(get_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(peak_memory_bytes, module)?)?;
+    module.add_function(wrap_pyfunction!(available_memory_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(resident_memory_bytes, module)?)
 }

@@ -1,6 +1,7 @@
 //! How the processor is used: threads, vector instructions, and the values of tensors as slices.
 
 mod access;
+mod available;
 mod bf16;
 pub(crate) mod math;
 mod memory;
@@ -9,6 +10,7 @@ pub(crate) mod simd;
 
 pub use access::{Values, overwrite, values};
 pub(crate) use access::{rows_and_columns, tensor, uninit};
+pub use available::available_memory;
 pub use bf16::Storing;
 pub(crate) use bf16::{Buffer, Elements, Operand, SharedBuffer, bf16_bits, operand};
 pub use memory::{Allocator, MappedFile, release};

@@ -220,7 +220,9 @@ def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir):
 
 def test_checkpoint_without_a_head_says_how_to_begin_one(tokenizer_dir, tmp_path):
     tiny("bert", tokenizer_dir).save_pretrained(tmp_path / "bare")
-    with pytest.raises(ws.WeightsError, match=r"missing\n[^$]*LanguageModel\(Backbone\.from_pretrained\(path\)\) begins"):
+    with pytest.raises(
+        ws.WeightsError, match=r"missing\n[^$]*LanguageModel\(Backbone\.from_pretrained\(path\)\) begins"
+    ):
         ws.LanguageModel.from_pretrained(tmp_path / "bare")
 
 

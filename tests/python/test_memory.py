@@ -1,14 +1,16 @@
 """Recomputation, the estimate of a run's memory, and the refusal of what the machine cannot hold."""
 
 import json
+import math
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import warmstart as ws
-from warmstart import memory
+from warmstart import _core
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"layers": 6, "hidden": 384, "texts": 8, "tokens": 128, "vocabulary": 1000}
@@ -80,11 +82,11 @@ def test_pretraining_when_memory_is_short_is_refused_with_advice(backbone, texts
     model = ws.LanguageModel(backbone, max_length=32, **params)
     found = model.estimate_memory(texts * 8)
     assert found.gradients == found.trainable == found.optimizer // 2 > 0
-    monkeypatch.setattr(memory, "available_bytes", lambda: found.growth - 1)
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: found.growth - 1)
     with pytest.raises(ws.DeviceError, match=r"batch_tokens=128 .*fits.*recompute=True .*LinearProbing"):
         model.fit(texts * 8)
     assert not hasattr(model, "history_")
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: None)
     capsys.readouterr()
     model.fit(texts * 8)
     assert "MiB at the peak" in capsys.readouterr().err
@@ -132,26 +134,56 @@ def test_estimate_follows_strategy_and_batch(make, texts, labels):
 def test_fit_when_memory_is_short_is_refused_with_advice(make, texts, labels, monkeypatch):
     clf = make(batch_tokens=128)
     needed = clf.estimate_memory(texts, labels).growth
-    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: needed - 1)
     with pytest.raises(ws.DeviceError, match=r"batch_tokens=64 .*fits.*recompute=True .*LinearProbing"):
         clf.fit(texts, labels)
     assert not hasattr(clf, "classes_")
-    monkeypatch.setattr(memory, "available_bytes", lambda: needed + 2**20)
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: needed + 2**20)
     clf.fit(texts, labels)
 
 
 def test_fit_when_nothing_tells_the_memory_goes_on(make, texts, labels, monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    monkeypatch.setattr(_core, "available_memory_bytes", lambda: None)
     assert make().fit(texts, labels).n_iter_ > 0
 
 
-def test_available_memory_is_read_from_the_system_and_its_groups(tmp_path):
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 10 kB\nMemAvailable:   4 kB\n")
-    assert memory._meminfo_available(meminfo) == 4096
-    assert memory._meminfo_available(tmp_path / "absent") is None
-    (tmp_path / "memory.max").write_text("100\n")
-    (tmp_path / "memory.current").write_text("30\n")
-    assert memory._cgroup_available(tmp_path) == [70, None]
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._cgroup_available(tmp_path) == [None, None]
+def too_wide(n_words):
+    """Values for each of so many words, such that in float32 they take more memory than there is."""
+    available = _core.available_memory_bytes()
+    if available > 27 * 10**9:
+        pytest.skip("there is memory for the largest model that is supported")
+    return int(1.1 * available / 4 / n_words)
+
+
+@linux
+def test_a_model_that_the_machine_cannot_hold_is_refused_before_it_is_made(tokenizer_dir):
+    config = {"vocab_size": 2**23, "num_attention_heads": 1, "hidden_size": too_wide(2**23)}
+    with pytest.raises(ws.DeviceError, match=r"weights take [\d.]+ GiB .* take a smaller model"):
+        ws.Backbone.from_config("bert", tokenizer_dir, **config)
+
+
+@linux
+def test_weights_that_take_more_memory_than_their_file_are_refused_before_they_are_read(tokenizer_dir, tmp_path):
+    """A sparse file of float16 that is smaller than the memory, but not as float32."""
+    n_words = 2**23
+    small = {"num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 1}
+    backbone = ws.Backbone.from_config("bert", tokenizer_dir, hidden_size=too_wide(n_words), **small)
+    backbone.save_pretrained(tmp_path)
+    file, config = tmp_path / "model.safetensors", json.loads((tmp_path / "config.json").read_text())
+    (size,) = struct.unpack("<Q", file.read_bytes()[:8])
+    header = json.loads(file.read_bytes()[8 : 8 + size])
+    words = "embeddings.word_embeddings.weight"
+    shape = [n_words, config["hidden_size"]]
+    header[words] = {"dtype": "F16", "shape": shape, "data_offsets": [0, 2 * math.prod(shape)]}
+    end = 0
+    for info in (info for name, info in header.items() if name != "__metadata__"):
+        first, behind = info["data_offsets"]
+        info["data_offsets"], end = [end, end + behind - first], end + behind - first
+    text = json.dumps(header).encode()
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        out.truncate(8 + len(text) + end)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": n_words}))
+    assert file.stat().st_size < _core.available_memory_bytes()
+    with pytest.raises(ws.DeviceError, match="weights take"):
+        ws.Backbone.from_pretrained(tmp_path)

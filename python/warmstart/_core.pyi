@@ -294,7 +294,15 @@ def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
 def _tokenizer_from_files(files: dict[str, bytes]) -> Tokenizer: ...
 def _classifier_from_state(state: dict[str, Any], of_words: bool) -> Classifier: ...
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads from now on; 0 means the default."""
+    """Use ``n`` threads from now on, 1 to 1024.
+
+    0 means the default: ``RAYON_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the processors this process may use.
+
+    Raises
+    ------
+    ValueError
+        `n` is out of this range.
+    """
 
 def get_num_threads() -> int: ...
 def peak_memory_bytes() -> int:

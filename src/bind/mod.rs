@@ -17,12 +17,19 @@ mod tokenizer;
 
 use crate::backbone::WEIGHT_FILES;
 use crate::compute;
+use crate::error::Error;
 use crate::text::SIDE_FILES;
 
-/// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else the processors this process may use.
+/// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else OMP_NUM_THREADS, else the processors this
+/// process may use.
 #[pyfunction]
-fn set_num_threads(n: usize) {
+fn set_num_threads(n: i64) -> PyResult<()> {
+    let bad =
+        || Error::Value(format!("set_num_threads({n}): expected 1 to {}, or 0 for the default", compute::MOST_THREADS));
+    let n =
+        usize::try_from(n).ok().filter(|&n| n <= compute::MOST_THREADS).ok_or_else(bad).map_err(errors::to_python)?;
     compute::set_num_threads(n);
+    Ok(())
 }
 
 /// How many threads the kernels use.

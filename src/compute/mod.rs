@@ -14,6 +14,6 @@ pub use available::available_memory;
 pub use bf16::Storing;
 pub(crate) use bf16::{Buffer, Elements, Operand, SharedBuffer, bf16_bits, operand};
 pub use memory::{Allocator, MappedFile, release};
-pub use parallel::{CHUNK, add, for_chunks, in_pool, num_threads, set_num_threads};
+pub use parallel::{CHUNK, MOST_THREADS, add, for_chunks, in_pool, num_threads, set_num_threads};
 pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};
 pub use simd::check_environment;

@@ -11,6 +11,9 @@ use super::simd::vectorised;
 /// Elements handled by one task of an element-wise pass: 64 KiB of f32, a few times that with its operands in L2.
 pub const CHUNK: usize = 16 * 1024;
 
+/// More threads than this are taken for a mistake: each that is asked for is started.
+pub const MOST_THREADS: usize = 1024;
+
 struct Pool {
     process: u32,
     requested: Option<usize>,
@@ -38,7 +41,7 @@ fn build(threads: Option<usize>) -> ThreadPool {
         Some(_) => None,
         None => std::env::var("OMP_NUM_THREADS").ok()?.parse().ok(),
     };
-    let threads = threads.or_else(from_environment).unwrap_or(0);
+    let threads = threads.or_else(from_environment).unwrap_or(0).min(MOST_THREADS);
     let build = |n| ThreadPoolBuilder::new().num_threads(n).thread_name(|i| format!("warmstart-{i}")).build();
     // A panic here becomes an exception at the boundary.
     build(threads).or_else(|_| build(1)).expect("the system refuses to start a thread")

@@ -47,9 +47,3 @@ def test_exceptions_form_one_tree():
     for kind in (ws.WeightsError, ws.DataError, ws.DeviceError, ws.TrainingError):
         assert issubclass(kind, ws.WarmstartError)
     assert issubclass(ws.WarmstartError, Exception)
-
-
-def test_set_num_threads_refuses_what_is_no_count():
-    for value in (-1, 1.5, "two", None):
-        with pytest.raises((TypeError, ValueError, OverflowError)):
-            ws.set_num_threads(value)

@@ -1,7 +1,8 @@
 //! The matrix product all operations share: `C [m, n] = A [m, k] B [k, n]`.
 //!
 //! `B` is packed into panels, `A` too, a block at a time, by the task that needs it, or whole where several need the same block
-//! (`pack.rs`); both are rounded on the way (`number.rs`). What is f32 already and lies in order is read where it is (`right.rs`): only `W^T` and rows that would
+//! (`pack.rs`); both are rounded on the way (`number.rs`). What has the number format of the product already and lies in order
+//! is read where it is: `B` in f32 (`right.rs`), rows of `A` in f32 or bf16. Only `W^T`, what is rounded and rows that would
 //! push each other out of the cache have to be packed. Tiles of `C` are summed in registers (`tile.rs`), and the rows of `C`
 //! are finished by the caller while they are in the cache. The scheme is that of Goto and van de Geijn (2008). Every value
 //! of `C` is summed in the same order whatever the number of threads.
@@ -23,7 +24,6 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use crate::compute::simd::vectorised;
-use number::Unit;
 use pack::{Panels, ROWS, Vector};
 use tile::{Panel, Tile};
 
@@ -55,7 +55,7 @@ pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, 
     let columns = b.columns.len();
     check(&rows, &b, &out);
     let grid = Grid::new(rows.count, columns, rows.depth);
-    let shared = grid.columns > 1 && b.depth.start == 0 && !(b.unit() == Unit::F32 && rows.can_stay());
+    let shared = grid.columns > 1 && b.depth.start == 0 && !rows.can_stay(b.unit());
     let packed = shared.then(|| Panels::pack(rows, ROWS, b.unit(), Vec::new()));
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
@@ -112,7 +112,7 @@ fn block(
     let mut memory = LEFT.take();
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
     let unit = b.unit();
-    let in_place = if unit == Unit::F32 && rows.can_stay() { height / ROWS * ROWS } else { 0 };
+    let in_place = if rows.can_stay(unit) { height / ROWS * ROWS } else { 0 };
     // Depth 0 is a sum without terms.
     let mut begun = false;
     for units in b.ranges() {

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::number::Unit;
@@ -80,12 +81,22 @@ impl<'a> Lines<'a> {
         (self.depth_stride * size_of::<f32>()).is_multiple_of(CACHE_WAY)
     }
 
-    /// True if the innermost loop can read these rows of `A` where they are: f32, beside each other, or in rows of which no
-    /// more than four begin in the same set of a first-level cache, whose sets repeat after [`CACHE_WAY`].
-    pub(super) fn can_stay(&self) -> bool {
-        let distance = self.line_stride * size_of::<f32>();
-        let apart = self.depth_stride == 1 && 4 * CACHE_WAY.min(1 << distance.trailing_zeros().min(31)) <= CACHE_WAY;
-        matches!(self.values, Elements::F32(_)) && (self.line_stride == 1 || apart)
+    /// True if the innermost loop can read these rows of `A` where they are, as units: f32 beside each other, or rows of f32 or
+    /// of whole pairs of bf16 of which no more than four begin in the same set of a first-level cache, whose sets repeat after
+    /// [`CACHE_WAY`].
+    pub(super) fn can_stay(&self, unit: Unit) -> bool {
+        let are_apart = |distance: usize| {
+            self.depth_stride == 1 && 4 * CACHE_WAY.min(1 << distance.trailing_zeros().min(31)) <= CACHE_WAY
+        };
+        match (self.values, unit) {
+            (Elements::F32(_), Unit::F32) => self.line_stride == 1 || are_apart(self.line_stride * size_of::<f32>()),
+            (Elements::Bf16(values), Unit::Bf16Pair) => {
+                let is_whole = self.line_stride.is_multiple_of(2) && self.depth.is_multiple_of(2);
+                let is_aligned = (values.as_ptr() as usize).is_multiple_of(align_of::<u32>());
+                is_whole && is_aligned && are_apart(self.line_stride * size_of::<bf16>())
+            }
+            _ => false,
+        }
     }
 
     /// The last value lies within the slice.

@@ -21,12 +21,21 @@ pub(super) struct Panel<'a> {
 }
 
 impl<'a> Panel<'a> {
-    /// Those from `first` on of f32 lines.
+    /// Those from `first` on of f32 lines, or of rows of pairs of bf16.
     pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
-        let Elements::F32(values) = lines.values else { return Self { units: &[], stride: 0, line_stride: 0 } };
-        let start = (units.start * lines.depth_stride + first * lines.line_stride).min(values.len());
-        let units = bytemuck::cast_slice(&values[start..]);
-        Self { units, stride: lines.depth_stride, line_stride: lines.line_stride }
+        let start = |unit: usize| units.start * unit * lines.depth_stride + first * lines.line_stride;
+        match lines.values {
+            Elements::F32(values) => Self {
+                units: bytemuck::cast_slice(&values[start(1).min(values.len())..]),
+                stride: lines.depth_stride,
+                line_stride: lines.line_stride,
+            },
+            Elements::Bf16(values) => {
+                let pairs = &values[start(2).min(values.len())..];
+                let pairs = bytemuck::cast_slice(&pairs[..pairs.len() / 2 * 2]);
+                Self { units: pairs, stride: 1, line_stride: lines.line_stride / 2 }
+            }
+        }
     }
 
     /// True if there are `lines` lines of so many units of depth.
@@ -53,6 +62,9 @@ fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, t
         // SAFETY: `level` found these instructions on this processor.
         match (unit, level()) {
             (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(units, a, b, tile) },
+            (Unit::Bf16Pair, _) if a.line_stride > 1 => {
+                return unsafe { avx512::bf16_of_rows::<R>(units, a, b, tile) };
+            }
             (Unit::Bf16Pair, _) => return unsafe { avx512::bf16::<R>(units, a, b, tile) },
             (_, Level::Avx512 | Level::Avx512Bf16) if a.line_stride > 1 => {
                 return unsafe { avx512::f32_of_rows::<R>(units, a, b, tile) };
@@ -149,23 +161,54 @@ mod avx512 {
         store(&sums, tile);
     }
 
-    /// As [`f32`] of rows of `A`, each of which goes on by itself.
+    /// As `tile` of rows of `A`, each of which goes on by itself.
+    macro_rules! tile_of_rows {
+        ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
+            let rows: [*const u32; R] = std::array::from_fn(|i| $a.units.as_ptr().wrapping_add(i * $a.line_stride));
+            let mut b = $b.units.as_ptr();
+            let mut sums = [[$zero; 2]; R];
+            for unit in 0..$units {
+                // SAFETY: `multiply` checked that there are so many units, each of two vectors.
+                let vectors = unsafe { [$load(b.cast()), $load(b.add(16).cast())] };
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    // SAFETY: as above, in each of `R` rows.
+                    let line = $set(unsafe { *row.add(unit) });
+                    sums[0] = $product(sums[0], line, vectors[0]);
+                    sums[1] = $product(sums[1], line, vectors[1]);
+                }
+                b = b.wrapping_add($b.stride);
+            }
+            sums
+        }};
+    }
+
+    /// As [`f32`] of rows of `A`.
     #[target_feature(enable = "avx512f")]
     pub fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let rows: [*const u32; R] = std::array::from_fn(|i| a.units.as_ptr().wrapping_add(i * a.line_stride));
-        let mut vectors = b.units.as_ptr();
-        let mut sums = [[_mm512_setzero_ps(); 2]; R];
-        for unit in 0..units {
-            // SAFETY: `multiply` checked that there are so many units, each of two vectors.
-            let pair = unsafe { [_mm512_loadu_ps(vectors.cast()), _mm512_loadu_ps(vectors.add(16).cast())] };
-            for (sums, row) in sums.iter_mut().zip(rows) {
-                // SAFETY: as above, in each of `R` rows.
-                let line = _mm512_set1_ps(unsafe { *row.add(unit).cast() });
-                sums[0] = _mm512_fmadd_ps(line, pair[0], sums[0]);
-                sums[1] = _mm512_fmadd_ps(line, pair[1], sums[1]);
-            }
-            vectors = vectors.wrapping_add(b.stride);
-        }
+        let sums = tile_of_rows!(
+            units,
+            a,
+            b,
+            _mm512_setzero_ps(),
+            |from| _mm512_loadu_ps(from),
+            |a| _mm512_set1_ps(f32::from_bits(a)),
+            |sum, a, b| _mm512_fmadd_ps(a, b, sum)
+        );
+        store(&sums, tile);
+    }
+
+    /// As [`bf16`] of rows of `A`.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        let sums = tile_of_rows!(
+            units,
+            a,
+            b,
+            _mm512_setzero_ps(),
+            |from| pairs(_mm512_loadu_si512(from)),
+            |a| pairs(_mm512_set1_epi32(a as i32)),
+            |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
+        );
         store(&sums, tile);
     }
 

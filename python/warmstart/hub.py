@@ -13,6 +13,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 
 _CONFIG = "config.json"
 _INDEX = ".index.json"
+_TRY_LATER = (408, 429)
 _REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
@@ -41,7 +42,8 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
     WarmstartError
         The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
     """
-    if not isinstance(path, str) or not _REPOSITORY.fullmatch(path) or os.path.exists(path):
+    is_name = isinstance(path, str) and _REPOSITORY.fullmatch(path) and not path.lower().endswith(".gguf")
+    if not isinstance(path, str) or not is_name or os.path.exists(path):
         if revision is not None:
             raise ValueError(f"revision={revision!r} is for repositories of the Hugging Face hub; {path!r} is a path")
         return os.fspath(path)
@@ -69,6 +71,10 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
             return folder
 
 
+class _GgufAlone(FileNotFoundError):
+    """A repository that has no weights but in GGUF files."""
+
+
 def _fetch(repository: str, revision: str | None, token: str | bool | None) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import tqdm
@@ -83,6 +89,13 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
     info = api.model_info(repository, revision=revision)
     listed = {file.rfilename for file in info.siblings or ()}
     weights = next((name for name in WEIGHT_FILES if name in listed), _CONFIG)
+    gguf = sorted(name for name in listed if name.lower().endswith(".gguf"))
+    if weights == _CONFIG and gguf:
+        some = ", ".join(gguf[:5]) + ", ..." * (len(gguf) > 5)
+        raise _GgufAlone(
+            f"{repository} holds its weights in {len(gguf)} GGUF files ({some}); "
+            f"open one of them: from_pretrained(huggingface_hub.hf_hub_download({repository!r}, {gguf[0]!r}))"
+        )
     # The weights come last: where they are whole, so is everything else.
     small = [_CONFIG, *SIDE_FILES, *([weights] if weights.endswith(_INDEX) else [])]
     cached = Path(_cached(repository, revision) or "")
@@ -134,12 +147,15 @@ def _is_refusal(error: Exception) -> bool:
     """Tell a hub that says no from one that does not answer; a name it could not have is refused too."""
     from huggingface_hub.errors import HFValidationError
 
-    return isinstance(error, HFValidationError) or 400 <= (_status(error) or 0) < 500
+    says_no = 400 <= (_status(error) or 0) < 500 and _status(error) not in _TRY_LATER
+    return isinstance(error, HFValidationError | _GgufAlone) or says_no
 
 
 def _explained(error: Exception, repository: str, revision: str | None) -> Exception:
     from huggingface_hub import constants, errors
 
+    if isinstance(error, _GgufAlone):
+        return FileNotFoundError(str(error))
     hub = constants.ENDPOINT
     credentials = "give token=..., set HF_TOKEN, or run: hf auth login"
     if isinstance(error, errors.GatedRepoError):
@@ -156,8 +172,9 @@ def _explained(error: Exception, repository: str, revision: str | None) -> Excep
     if _status(error) in (401, 403):
         return WarmstartError(f"{repository}: {hub} refuses the token ({_cause(error)}); {credentials}")
     if _is_offline(error):
+        asked = f"{repository}{f' at revision {revision}' if revision else ''}"
         return WarmstartError(
-            f"{repository}{f' at revision {revision}' if revision else ''} is not whole in the cache "
+            f"{asked}: no such directory here, and as a repository it is not whole in the cache "
             f"{constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch it; open it once without"
         )
     return WarmstartError(

@@ -239,8 +239,8 @@ impl Config {
         if !attention.heads.is_multiple_of(attention.key_heads) {
             return Err(format!("{} heads of keys do not divide {} heads", attention.key_heads, attention.heads));
         }
-        if !self.initializer.std.is_finite() || self.initializer.std < 0.0 {
-            return Err(format!("initializer_range is {}; expected 0 or more", self.initializer.std));
+        if !(0.0..=1000.0).contains(&self.initializer.std) {
+            return Err(format!("initializer_range is {:e}; expected 0 to 1000", self.initializer.std));
         }
         Ok(())
     }

@@ -39,6 +39,30 @@ impl Pooling {
         }
     }
 
+    /// What the `1_Pooling/config.json` of a sentence-transformers model asks for: `pooling_mode` (6.x), or flags (before). The
+    /// error is of a way that is not one of these, or of several, whose vectors it would join.
+    pub(super) fn of_sentence_transformers(config: &serde_json::Value) -> std::result::Result<Self, String> {
+        use serde_json::Value as Json;
+        let fields = config.as_object().ok_or("expected an object")?;
+        let flag = |(key, value): (&String, &Json)| {
+            let name = key.strip_prefix("pooling_mode_").filter(|_| *value == Json::Bool(true))?;
+            Some(name.trim_end_matches("_token").trim_end_matches("_tokens").to_string())
+        };
+        let asked: Vec<String> = match fields.get("pooling_mode") {
+            None => fields.iter().filter_map(flag).collect(),
+            Some(Json::String(name)) => vec![name.clone()],
+            Some(Json::Array(names)) => names.iter().map(|name| name.as_str().unwrap_or("?").to_string()).collect(),
+            Some(other) => return Err(format!("pooling_mode is {other}; expected a string")),
+        };
+        match asked.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            [] | ["mean"] => Ok(Self::Mean),
+            ["cls"] => Ok(Self::Cls),
+            ["max"] => Ok(Self::Max),
+            ["lasttoken"] => Ok(Self::Last),
+            _ => Err(format!("asks for {}; supported: one of mean, cls, max, lasttoken", asked.join(" and "))),
+        }
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

@@ -147,6 +147,12 @@ impl HeadOptions {
         Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
     }
 
+    /// The name of the last map's bias where transformers has two parameters for it: that of the head if they are tied as the
+    /// weights are, else the map's own.
+    pub(super) fn bias_of(&self, head: &'static str, map: &'static str) -> &'static str {
+        if self.tied { head } else { map }
+    }
+
     /// A last map alone, with a bias if it is named.
     pub(super) fn linear(pooling: Pooling, output: &'static str, output_bias: &'static str, std: f64) -> Self {
         Self {

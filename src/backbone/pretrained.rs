@@ -55,7 +55,7 @@ impl Backbone {
 
     /// As [`Backbone::from_pretrained`], with parameters of a head, which must all be there.
     pub(crate) fn from_pretrained_with(dir: &Path, head: impl Fn(&Config) -> Vec<Spec>) -> Result<(Self, Parameters)> {
-        let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir)? {
+        let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir, &WEIGHT_FILES)? {
             Self::read_gguf(&file)?
         } else {
             let (config, side_files) = Self::read_directory(dir)?;
@@ -85,7 +85,11 @@ impl Backbone {
                 other => other,
             })?;
         let tokenizer = gguf.tokenizer()?.to_string(false).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        let side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
+        let mut side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
+        if let Some(mode) = gguf.pooling()? {
+            let pooling = serde_json::json!({"embedding_dimension": config.hidden_size, "pooling_mode": mode});
+            side_files.0.insert("1_Pooling/config.json".into(), pooling.to_string().into_bytes());
+        }
         Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
     }
 
@@ -194,13 +198,8 @@ impl Backbone {
         let Some(json) = self.side_files.json("1_Pooling/config.json")? else {
             return Ok(if self.config.is_causal() { Pooling::Last } else { Pooling::Mean });
         };
-        let is_set = |key: &str| json.get(key).and_then(serde_json::Value::as_bool).unwrap_or(false);
-        Ok(match () {
-            () if is_set("pooling_mode_cls_token") => Pooling::Cls,
-            () if is_set("pooling_mode_max_tokens") => Pooling::Max,
-            () if is_set("pooling_mode_lasttoken") => Pooling::Last,
-            () => Pooling::Mean,
-        })
+        Pooling::of_sentence_transformers(&json)
+            .map_err(|e| Error::Value(format!("1_Pooling/config.json: {e}; name another with pooling=...")))
     }
 
     /// The encoder, which learns nothing, with products in `precision`.

@@ -24,8 +24,9 @@ impl RotaryOptions {
     /// As the top level of a configuration says.
     pub(super) fn read(fields: &Fields, head_size: usize, theta: f64, max_positions: usize) -> Checked<Self> {
         let theta = fields.positive("rope_theta", theta)?;
-        let old = fields.value("rope_scaling");
-        match fields.value("rope_parameters").or(old) {
+        let new = fields.value("rope_parameters");
+        // Where both are, transformers 5 takes the old one too.
+        match fields.value("rope_scaling").or(new) {
             None => Ok(Self::plain(head_size, theta)),
             Some(Value::Object(parameters)) => Self::of(parameters, head_size, theta, max_positions),
             Some(other) => Err(format!("rope_parameters is {other}; expected an object")),
@@ -92,6 +93,9 @@ impl RotaryOptions {
     /// YaRN (Peng et al. 2023), as transformers 5.23 computes it.
     fn yarn(plain: Self, fields: &Fields, theta: f64, max_positions: usize) -> Checked<Self> {
         let factor = factor(fields)?;
+        if theta <= 1.0 {
+            return Err(format!("rope_theta is {theta}; yarn expects more than 1"));
+        }
         let original = original_positions(fields, max_positions)?;
         let (fast, slow) = (fields.positive("beta_fast", 32.0)?, fields.positive("beta_slow", 1.0)?);
         let truncate = fields.flag_or("truncate", true)?;
@@ -122,5 +126,8 @@ fn factor(fields: &Fields) -> Checked<f64> {
 }
 
 fn original_positions(fields: &Fields, max_positions: usize) -> Checked<f64> {
-    Ok(fields.count_or("original_max_position_embeddings", max_positions)? as f64)
+    match fields.count_or("original_max_position_embeddings", max_positions)? {
+        0 => Err("original_max_position_embeddings is 0; expected at least 1".into()),
+        positions => Ok(positions as f64),
+    }
 }

@@ -52,7 +52,7 @@ impl Checkpoint {
         let Some(name) = WEIGHT_FILES.iter().find(|name| dir.join(name).is_file()) else {
             return Err(Error::NotFound {
                 path: dir.join(WEIGHT_FILES[0]),
-                hint: format!("; a model directory holds one of {}", WEIGHT_FILES.join(", ")),
+                hint: format!("; a model directory holds one of {}, or one GGUF file", WEIGHT_FILES.join(", ")),
             });
         };
         let path = dir.join(name);

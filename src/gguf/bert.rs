@@ -29,7 +29,7 @@ fn config(fields: &Fields) -> Checked<Map<String, Value>> {
     if fields.optional_flag("attention.causal")?.unwrap_or(false) {
         return Err("bert.attention.causal is true; supported: false".into());
     }
-    // How a sentence vector is made, which the caller says here: 0 none, 1 mean, 2 cls.
+    // Read by `Gguf::pooling`.
     fields.optional_count("pooling_type")?;
     let mut config = Map::new();
     for (name, value) in [

@@ -27,13 +27,14 @@ pub struct Gguf {
     tensors: BTreeMap<String, Placed>,
 }
 
-/// The GGUF file that `path` is, or the only one in the directory it is; none where there is a `config.json`.
-pub fn find(path: &Path) -> Result<Option<PathBuf>> {
+/// The GGUF file that `path` is, or the only one in the directory it is; none where there are other weights, of which
+/// `names` are the files.
+pub fn find(path: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file();
     if is_gguf(path) {
         return Ok(Some(path.to_path_buf()));
     }
-    if !path.is_dir() || path.join("config.json").is_file() {
+    if !path.is_dir() || names.iter().any(|name| path.join(name).is_file()) {
         return Ok(None);
     }
     let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
@@ -82,6 +83,19 @@ impl Gguf {
     /// True for a tensor that is stored as f32.
     pub fn is_f32(&self, name: &str) -> bool {
         self.tensors.get(name).is_some_and(|placed| placed.stored.kind == GgmlDType::F32)
+    }
+
+    /// How the model makes a vector of a text, as sentence-transformers calls it; none where it does not say.
+    pub fn pooling(&self) -> Result<Option<&'static str>> {
+        let bad = |message: String| Error::Value(format!("{}: {message}", self.path.display()));
+        let key = format!("{}.pooling_type", self.architecture);
+        match self.metadata.count(&key).map_err(bad)? {
+            None | Some(0) => Ok(None),
+            Some(1) => Ok(Some("mean")),
+            Some(2) => Ok(Some("cls")),
+            Some(3) => Ok(Some("lasttoken")),
+            Some(other) => Err(bad(format!("{key} is {other}; supported: 0 none, 1 mean, 2 cls, 3 last"))),
+        }
     }
 
     /// The tokenizer that the metadata describes.

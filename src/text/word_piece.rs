@@ -23,6 +23,15 @@ const DEFAULTS: [(&str, &str); 5] = [
 
 /// Build the tokenizer from the contents of `vocab.txt`.
 pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
+    match settings.class() {
+        None | Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {}
+        Some(class) => {
+            return Err(Error::Data(format!(
+                "vocab.txt: tokenizer_class is {class}; supported: BertTokenizer, DistilBertTokenizer, ElectraTokenizer. \
+                 Convert others to tokenizer.json with transformers."
+            )));
+        }
+    }
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
     for (key, default) in DEFAULTS {

@@ -41,6 +41,7 @@ class Hub:
         self.closed = False
         self.trouble: list[str] = []
         """What happens to the next requests of a large file: ``"cut"`` near the end, or ``"500"``."""
+        self.busy = False
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         # A host of another name, as the hub's large files have.
@@ -83,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.closed:
             self.close_connection = True
             return None
+        if self.hub.busy:
+            return self.answer(429)
         path = urlsplit(self.path).path
         self.hub.requests.append((self.command, path, {k.lower(): v for k, v in self.headers.items()}))
         if path.startswith("/large/"):

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,63 @@ def test_poolings_differ(backbone, texts):
     mean, cls, largest = (backbone.embed(texts, pooling=p) for p in ("mean", "cls", "max"))
     assert not np.allclose(mean, cls)
     assert (largest >= mean - 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"pooling_mode": "cls"}, "cls"),  # sentence-transformers 6
+        ({"pooling_mode": ["max"]}, "max"),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "pooling_mode_lasttoken": False}, "mean"),
+        ({"pooling_mode_lasttoken": True}, "last"),
+        ({"pooling_mode_max_tokens": True, "pooling_mode_mean_sqrt_len_tokens": False}, "max"),
+        ({"word_embedding_dimension": 24}, "mean"),
+    ],
+)
+def test_pooling_that_a_directory_asks_for_is_the_default(config, expected, backbone, texts, tmp_path):
+    asking = with_pooling(backbone, config, tmp_path)
+    np.testing.assert_array_equal(asking.embed(texts), backbone.embed(texts, pooling=expected))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"pooling_mode_weightedmean_tokens": True}, "asks for weightedmean; supported"),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, "asks for mean_sqrt_len_tokens; supported"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_max_tokens": True}, "asks for cls and max; supported: one of"),
+        ({"pooling_mode": 3}, "pooling_mode is 3; expected a string"),
+        ([1], "expected an object"),
+    ],
+)
+def test_pooling_that_is_not_known_is_refused_where_none_is_named(config, message, backbone, texts, tmp_path):
+    asking = with_pooling(backbone, config, tmp_path)
+    with pytest.raises(ValueError, match=f"1_Pooling/config.json: .*{message}.*name another with pooling="):
+        asking.embed(texts)
+    np.testing.assert_array_equal(asking.embed(texts, pooling="mean"), backbone.embed(texts, pooling="mean"))
+
+
+def with_pooling(backbone, config, directory):
+    backbone.save_pretrained(directory)
+    (directory / "1_Pooling").mkdir()
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    return ws.Backbone.from_pretrained(directory)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(0, "mean"), (1, "mean"), (2, "cls"), (3, "last"), (4, None)])
+def test_pooling_that_a_gguf_file_asks_for_is_the_default(kind, expected, tmp_path):
+    content = bytearray((Path(__file__).parents[1] / "reference" / "gguf" / "bert.gguf").read_bytes())
+    value = content.index(b"bert.pooling_type") + len(b"bert.pooling_type") + 4
+    content[value : value + 4] = kind.to_bytes(4, "little")
+    (tmp_path / "model.gguf").write_bytes(content)
+    if expected is None:
+        with pytest.raises(ValueError, match="pooling_type is 4; supported: 0 none"):
+            ws.Backbone.from_pretrained(tmp_path)
+        return
+    opened, texts = ws.Backbone.from_pretrained(tmp_path), ["the film was good", "a film"]
+    np.testing.assert_array_equal(opened.embed(texts), opened.embed(texts, pooling=expected))
+    opened.save_pretrained(tmp_path / "saved")
+    again = ws.Backbone.from_pretrained(tmp_path / "saved")
+    np.testing.assert_array_equal(again.embed(texts), opened.embed(texts))
 
 
 def test_texts_that_were_cut_are_counted_in_one_warning(backbone):

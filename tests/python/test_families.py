@@ -210,6 +210,85 @@ def test_field_that_a_family_does_not_have_is_refused(family, field, tokenizer_d
         tiny(family, tokenizer_dir, **{field: 2})
 
 
+PUBLISHED = json.loads((Path(__file__).parent / "published_configs.json").read_text())
+"""The fields of ``config.json`` of models on the hub."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_configuration_of_a_published_model_is_read(name, tokenizer_dir):
+    config = PUBLISHED[name]
+    heads = {key: 2 for key in ("num_attention_heads", "num_key_value_heads", "n_head", "n_heads")}
+    layers = {key: 2 for key in ("num_hidden_layers", "n_layer", "n_layers")}
+    sizes = {"hidden_size": 16, "n_embd": 16, "d_model": 16, "dim": 16, "d_head": 8, "head_dim": 8}
+    inner = {"intermediate_size": 24, "d_inner": 24, "hidden_dim": 24}
+    words = {"vocab_size": len(WORDS), "max_position_embeddings": 40, "n_positions": 40}
+    small = {key: value for key, value in (heads | layers | sizes | inner | words).items() if key in config}
+    backbone = ws.Backbone.from_config(config | small, tokenizer_dir, random_state=0)
+    assert np.isfinite(backbone.embed(["the film was good"])).all()
+    assert backbone.n_layers == 2
+
+
+@pytest.mark.parametrize(
+    "family, fields, message",
+    [
+        ("modernbert", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "object of full_attention"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1.0}}, "rope_theta is 1"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 0}},
+            "expected at least 1",
+        ),
+        ("qwen2", {"use_mrope": True}, "use_mrope is true; supported: false"),
+        ("llama", {"rope_interleaved": True}, "rope_interleaved is true; supported: false"),
+        ("roberta", {"pad_token_id": 2**64 - 1}, "positions begin at"),
+        ("bert", {"initializer_range": 1e300}, "initializer_range is 1e300; expected 0 to 1000"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(family, fields, message, tokenizer_dir):
+    with pytest.raises(ValueError, match=message):
+        tiny(family, tokenizer_dir, **fields)
+
+
+def test_nulls_mean_what_they_do_in_transformers(tokenizer_dir):
+    texts = ["the film was good and the plot was dull", "a dull film"]
+    for family, given, same in [
+        ("mistral", {"num_key_value_heads": None}, {"num_key_value_heads": 3}),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 0},
+            {"use_sliding_window": False},
+        ),
+        # Of transformers' two names for one thing the older counts.
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+            {"rope_parameters": {"rope_type": "linear", "factor": 8.0}},
+        ),
+    ]:
+        found, expected = (tiny(family, tokenizer_dir, **fields).embed(texts) for fields in (given, same))
+        np.testing.assert_array_equal(found, expected)
+
+
+UNTIED = ("bert", "roberta", "distilbert", "electra", "albert", "xlnet", "modernbert", "gpt2", "llama")
+
+
+@pytest.mark.parametrize("family", UNTIED)
+def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, tmp_path):
+    backbone = tiny(family, tokenizer_dir, tie_word_embeddings=False)
+    first, second = (ws.LanguageModel(backbone, random_state=seed, verbose=False) for seed in (0, 1))
+    tied = ws.LanguageModel(tiny(family, tokenizer_dir, tie_word_embeddings=True), random_state=0, verbose=False)
+    assert first.n_parameters - tied.n_parameters == len(WORDS) * (12 if family in ("electra", "albert") else 24)
+    texts = ["the film was good", "a dull plot"]
+    assert first.perplexity(texts) != second.perplexity(texts)
+    first.precision = "f32"
+    first.save(tmp_path / "saved")
+    saved = ws.LanguageModel.from_pretrained(tmp_path / "saved", precision="f32", verbose=False)
+    scores = first.score(texts)
+    np.testing.assert_array_equal(np.concatenate(saved.score(texts)), np.concatenate(scores))
+    said = [[None if np.isnan(p) else float(p) for p in own] for own in scores]
+    keep(f"{family}/untied", first.save, lambda: {"texts": texts, "scores": said})
+
+
 def test_unknown_architecture_names_what_is_supported(tokenizer_dir):
     with pytest.raises(ValueError, match=r'model_type is "t5"; supported: "bert", "roberta", .*"qwen3"'):
         tiny("bert", tokenizer_dir, model_type="t5")

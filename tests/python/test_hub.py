@@ -148,7 +148,7 @@ def test_cache_when_offline_then_serves_without_a_request(hub, connect, backbone
     assert found["warnings"] == []
     missing = offline.open("org/other")
     assert missing["error"] == "WarmstartError"
-    assert "org/other is not whole in the cache" in missing["message"]
+    assert "org/other: no such directory here, and as a repository it is not whole in the cache" in missing["message"]
     assert "HF_HUB_OFFLINE" in missing["message"]
     assert hub.requests == []
 
@@ -316,6 +316,26 @@ def test_fetch_when_files_are_missing_or_hostile_then_names_them(hub, connect, m
     assert not list(client.cache.parent.rglob("secret"))
 
 
+def test_fetch_when_the_weights_are_gguf_files_then_says_how_to_open_one(hub, connect):
+    hub.add("org/files", {"README.md": b"", "model.Q8_0.gguf": b"GGUF", "model.Q4_0.gguf": b"GGUF"})
+    client = connect()
+    for _ in range(2):
+        found = client.open("org/files")
+        assert found["error"] == "FileNotFoundError"
+        assert "in 2 GGUF files (model.Q4_0.gguf, model.Q8_0.gguf)" in found["message"]
+        assert "hf_hub_download('org/files', 'model.Q4_0.gguf')" in found["message"]
+
+
+def test_cache_when_the_server_is_busy_then_serves_with_a_warning(hub, connect, backbone, model):
+    hub.add("org/name", model)
+    client = connect()
+    client.open("org/name")
+    hub.busy = True
+    found = client.open("org/name")
+    assert_is(found, backbone)
+    assert "could not be reached" in found["warnings"][0]
+
+
 def test_progress_when_verbose_is_false_then_shows_nothing(hub, connect, model):
     hub.add("org/name", model)
     hub.add("org/quiet", {**model, "vocab.txt": model["vocab.txt"] + b"\n"})
@@ -335,7 +355,9 @@ def test_import_when_the_hub_is_not_installed_then_says_how_to_install_it(monkey
     np.testing.assert_array_equal(ws.Backbone.from_pretrained("org/name").embed([TEXT]), backbone.embed([TEXT]))
 
 
-@pytest.mark.parametrize("path", ["a/b/c", "./name", "/name", "~/name", "name/", Path("org/name")])
+@pytest.mark.parametrize(
+    "path", ["a/b/c", "./name", "name.gguf", "a/name.GGUF", "/name", "~/name", "name/", Path("org/name")]
+)
 def test_path_when_it_is_no_name_of_a_repository_then_is_not_fetched(monkeypatch, path):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(FileNotFoundError, match=r"name|a/b/c"):

@@ -168,6 +168,15 @@ def test_what_cannot_extend_is_named(small):
         small.extend_vocabulary(["word"], n_tokens=0)
 
 
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "BertweetTokenizer", "XLMRobertaTokenizerFast"])
+def test_a_vocabulary_of_another_class_is_refused(name, tokenizer_dir, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes((tokenizer_dir / "vocab.txt").read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    message = rf"vocab\.txt: tokenizer_class is {name.removesuffix('Fast')}; supported: BertTokenizer"
+    with pytest.raises(ws.DataError, match=message):
+        ws.Backbone.from_config("bert", tmp_path, hidden_size=24, num_attention_heads=3)
+
+
 def test_a_tokenizer_of_another_model_is_refused():
     tokenizer = train("bpe")
     with pytest.raises(ws.DataError, match=f"ids up to {tokenizer.vocab_size - 1}, config.json says vocab_size 7"):

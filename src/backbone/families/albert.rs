@@ -51,7 +51,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         dense: dense("predictions.dense", config.embedding.size, config.feed_forward.activation),
         norm: "predictions.LayerNorm",
         output: "predictions.decoder",
-        output_bias: "predictions.bias",
+        output_bias: config.language.bias_of("predictions.bias", "predictions.decoder.bias"),
         ..config.language
     };
     fields.without_effect(&["down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"]);

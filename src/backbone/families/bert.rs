@@ -64,7 +64,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         }),
         norm: "cls.predictions.transform.LayerNorm",
         output: "cls.predictions.decoder",
-        output_bias: "cls.predictions.bias",
+        output_bias: config.language.bias_of("cls.predictions.bias", "cls.predictions.decoder.bias"),
         ..config.language
     };
     fields.without_effect(&[
@@ -137,7 +137,10 @@ pub(super) fn encoder(
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
         words: HeadOptions::of_words(dropout, std),
-        language: HeadOptions { tied: true, ..HeadOptions::linear(Pooling::Cls, "", "", std) },
+        language: HeadOptions {
+            tied: fields.flag_or("tie_word_embeddings", true)?,
+            ..HeadOptions::linear(Pooling::Cls, "", "", std)
+        },
         raw: Map::new(),
     })
 }

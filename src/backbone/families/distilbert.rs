@@ -92,7 +92,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         language: HeadOptions {
             dense: dense("vocab_transform", activation),
             norm: "vocab_layer_norm",
-            tied: true,
+            tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Cls, "vocab_projector", "vocab_projector.bias", std)
         },
         raw: Map::new(),

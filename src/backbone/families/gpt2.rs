@@ -47,6 +47,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let (dropout, std) = (fields.dropout("resid_pdrop", 0.1)?, fields.number_or("initializer_range", 0.02)?);
     fields.without_effect(&[
         "n_ctx",
+        "n_special",
+        "predict_special_tokens",
         "reorder_and_upcast_attn",
         "summary_activation",
         "summary_first_dropout",

@@ -44,9 +44,14 @@ pub(in crate::backbone) const LLAMA: Family = Family {
 
 fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
     fields.only("pretraining_tp", 1)?;
+    fields.only("rope_interleaved", false)?;
+    fields.only("use_mrope", false)?;
+    fields.without_effect(&["is_llama_config"]);
     let (hidden_size, layers) = (fields.count("hidden_size")?, fields.count("num_hidden_layers")?);
     let heads = fields.count("num_attention_heads")?;
-    let key_heads = fields.count_or("num_key_value_heads", if model_type == "mistral" { 8 } else { heads })?;
+    let said_none = fields.is_null("num_key_value_heads");
+    let default = if model_type == "mistral" && !said_none { 8 } else { heads };
+    let key_heads = fields.count_or("num_key_value_heads", default)?;
     let head_size = match (fields.optional_count("head_dim")?, model_type) {
         (Some(size), _) => size,
         (None, "qwen3") => 128,
@@ -124,13 +129,13 @@ fn spans(fields: &Fields, model_type: &str, layers: usize) -> Checked<Vec<Span>>
     };
     match model_type {
         "mistral" => {
-            // The one family in which no window must be said: null.
+            // No window must be said: null.
             let none = fields.is_null("sliding_window");
             let size = fields.count_or("sliding_window", 4096)?;
             Ok(vec![if none { Span::CAUSAL } else { window(size)? }; layers])
         }
         "qwen2" | "qwen3" => {
-            let on = fields.flag_or("use_sliding_window", false)?;
+            let on = fields.flag_or("use_sliding_window", false)? && !fields.is_null("sliding_window");
             let (size, first) = (fields.count_or("sliding_window", 4096)?, fields.count_or("max_window_layers", 28)?);
             let sliding = match fields.value("layer_types") {
                 None => (0..layers).map(|i| on && i >= first).collect(),

@@ -73,6 +73,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     fields.without_effect(&[
         "deterministic_flash_attn",
         "embedding_size",
+        "layer_norm_eps",
+        "position_embedding_type",
         "reference_compile",
         "repad_logits_with_grad",
         "sparse_pred_ignore_index",
@@ -153,10 +155,16 @@ fn rotary(fields: &Fields, head_size: usize, max_length: usize) -> Checked<Vec<R
     fields.only("rope_scaling", Value::Null)?;
     let thetas = [fields.positive("global_rope_theta", 160_000.0)?, fields.positive("local_rope_theta", 10_000.0)?];
     let parameters = fields.value("rope_parameters");
+    let kinds = ["full_attention", "sliding_attention"];
+    let is_nested =
+        |all: &Value| all.as_object().is_some_and(|all| all.keys().all(|key| kinds.contains(&key.as_str())));
+    if let Some(flat) = parameters.filter(|all| !is_nested(all)) {
+        return Err(format!("rope_parameters is {flat}; expected an object of full_attention and sliding_attention"));
+    }
     let of = |(kind, theta): (&str, f64)| match parameters.and_then(|all| all.get(kind)) {
-        None => Ok(RotaryOptions::plain(head_size, theta)),
+        None | Some(Value::Null) => Ok(RotaryOptions::plain(head_size, theta)),
         Some(Value::Object(parameters)) => RotaryOptions::of(parameters, head_size, theta, max_length),
         Some(other) => Err(format!("rope_parameters.{kind} is {other}; expected an object")),
     };
-    ["full_attention", "sliding_attention"].into_iter().zip(thetas).map(of).collect()
+    kinds.into_iter().zip(thetas).map(of).collect()
 }

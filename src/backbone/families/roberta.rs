@@ -17,7 +17,7 @@ pub(in crate::backbone) const ROBERTA: Family = Family {
 
 fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = bert::encoder(fields, &ROBERTA, "hidden_act", Activation::Gelu)?;
-    let (rows, first) = (config.max_length, fields.count_or("pad_token_id", 1)? + 1);
+    let (rows, first) = (config.max_length, fields.count_or("pad_token_id", 1)?.saturating_add(1));
     if first >= rows {
         return Err(format!("max_position_embeddings is {rows}, of which positions begin at {first}"));
     }
@@ -38,7 +38,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         dense: dense("lm_head.dense", Activation::Gelu),
         norm: "lm_head.layer_norm",
         output: "lm_head.decoder",
-        output_bias: "lm_head.bias",
+        output_bias: config.language.bias_of("lm_head.bias", "lm_head.decoder.bias"),
         ..config.language
     };
     Ok(config)

@@ -120,7 +120,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         },
         words: HeadOptions::of_words(0.0, std),
         language: HeadOptions {
-            tied: true,
+            tied: fields.flag_or("tie_word_embeddings", true)?,
             last_dropout: dropout,
             ..HeadOptions::linear(Pooling::Last, "lm_loss", "lm_loss.bias", std)
         },

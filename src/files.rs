@@ -70,6 +70,21 @@ impl Staged {
         Ok(path)
     }
 
+    /// Stage the files that already lie in a folder of [`Staged::directory`].
+    pub fn adopt(&mut self, folder: &str) -> Result<()> {
+        let path = self.staging.join(folder);
+        for entry in fs::read_dir(&path).map_err(|e| Error::io(&path, e))? {
+            let entry = entry.map_err(|e| Error::io(&path, e))?;
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                self.adopt(&name)?;
+            } else {
+                self.names.push(name);
+            }
+        }
+        Ok(())
+    }
+
     /// Sync every staged file, move each into place, and remove those that an earlier save left and that would be read in
     /// their stead: `stale` names them, given the directory, while no other save changes it.
     pub fn commit(mut self, stale: impl FnOnce(&Path) -> Result<Vec<String>>) -> Result<()> {

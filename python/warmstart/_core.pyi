@@ -30,6 +30,7 @@ __all__ = [
     "_backbone_from_state",
     "_classifier_from_state",
     "_language_model_from_state",
+    "_replaced_detector_from_state",
     "_tokenizer_from_files",
     "available_memory_bytes",
     "get_num_threads",
@@ -360,6 +361,7 @@ class ReplacedDetector:
     def load(path: str) -> tuple[ReplacedDetector, str]: ...
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...
+def _replaced_detector_from_state(state: dict[str, Any], generator: LanguageModel) -> ReplacedDetector: ...
 def pretrain(
     model: LanguageModel | ReplacedDetector,
     train: tuple[Corpus, int, int],

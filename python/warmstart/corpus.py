@@ -177,12 +177,13 @@ def _files(source: Any) -> list[Path] | None:
     else:
         return None
     for path in paths:
+        if path.is_dir():
+            raise FileNotFoundError(f"{path}: is a directory; give its files, as in sorted(Path(...).glob('*.txt'))")
         if path.suffix.lower() not in _SUFFIXES:
             hint = "; a single text goes into a list" if isinstance(source, str) else ""
             raise ValueError(f"{str(path)[:200]!r} is no {', '.join(_SUFFIXES)} file{hint}")
         if not path.is_file():
-            what = "is a directory; give its files" if path.is_dir() else "no such file"
-            raise FileNotFoundError(f"{path}: {what}")
+            raise FileNotFoundError(f"{path}: no such file")
         if path.suffix.lower() == ".parquet":
             _parquet()
     return paths
@@ -270,17 +271,33 @@ def _add_parquet(
             if text_field not in names:
                 raise DataError(f"{path}: has no column {text_field!r}, but {names}; name it with text_field")
             for batch in file.iter_batches(batch_size=_ROWS, columns=[text_field]):
-                texts = batch.column(0).to_pylist()
+                texts = _values(batch.column(0))
                 for index, text in enumerate(texts):
                     if isinstance(text, str):
                         continue
-                    reason = f"{path}, row {row + index}: is {text!r:.40}, no text"
+                    what = "not valid UTF-8" if isinstance(text, UnicodeDecodeError) else f"{text!r:.40}, no text"
+                    reason = f"{path}, row {row + index}: is {what}"
                     if on_error == "stop":
                         raise DataError(f'{reason}; mend it, or leave out such rows: on_error="skip"')
                     skipped, first = skipped + 1, first or reason
                 writer.add([text for text in texts if isinstance(text, str)])
                 row += len(texts)
                 bar.move_to(done + int(path.stat().st_size * row / file.metadata.num_rows))
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+    except pyarrow.ArrowException as error:
         raise DataError(f"{path}: cannot be read as parquet near row {row}: {error}") from error
     return skipped, first
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the values of an Arrow array; in the place of one that is not UTF-8 the error that says so."""
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError as error:
+        return error

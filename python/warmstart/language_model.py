@@ -344,6 +344,7 @@ class LanguageModel:
         """
         model = self._asked()
         encodings = encode(model.backbone, [text], None)
+        warn_truncated(encodings)
         found = model.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
         tokenizer = self.backbone.tokenizer
         return [
@@ -406,7 +407,7 @@ class LanguageModel:
         True
         """
         single = isinstance(prompts, str)
-        stops = [stop] if isinstance(stop, str) else list(stop or [])
+        stops = [stop] if isinstance(stop, str) else normalise(stop, "stop")[0] if stop is not None else []
         if not all(stops):
             raise ValueError("stop has an empty text, with which every text ends")
         sampling = {

@@ -1,20 +1,23 @@
 """What a language model is trained towards, as plain data; the core checks values and what a backbone can serve."""
 
-from dataclasses import asdict, dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from warmstart.backbone import Backbone
-from warmstart.options import optional_count
+from warmstart.options import finite, flag, one_of, optional_count
+
+UNITS = ("token", "word", "span")
 
 
-class Objective:
+class Objective(ABC):
     """What all objectives can do: be written as JSON for the core."""
 
     kind: ClassVar[str]
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"kind": ..., **parameters}``."""
-        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,16 @@ class MaskedLM(Objective):
     rate: float = 0.15
     unit: str = "word"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": ..., **parameters}``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `rate` is no number, or `unit` is another.
+        """
+        return {"kind": self.kind, "rate": finite("rate", self.rate), "unit": one_of("unit", self.unit, UNITS)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CausalLM(Objective):
@@ -62,6 +75,16 @@ class CausalLM(Objective):
     kind: ClassVar[str] = "causal"
 
     stream: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"kind": ..., **parameters}``.
+
+        Raises
+        ------
+        TypeError
+            `stream` is no bool.
+        """
+        return {"kind": self.kind, "stream": flag("stream", self.stream)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +151,14 @@ class ReplacedTokenDetection(Objective):
     weight: float = 50.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``{"kind": ..., **parameters}``, but for the generator."""
-        return {"kind": self.kind, "rate": self.rate, "weight": self.weight}
+        """Return ``{"kind": ..., **parameters}``, but for the generator.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `rate` or `weight` is no number.
+        """
+        return {"kind": self.kind, "rate": finite("rate", self.rate), "weight": finite("weight", self.weight)}
 
 
 OBJECTIVES: dict[str, type[Objective]] = {

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from warmstart import _core
@@ -11,7 +12,7 @@ from warmstart.corpus import open_corpus
 from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
-from warmstart.options import check_compute, optional_positive_int, positive_int
+from warmstart.options import check_compute, flag, optional_positive_int, positive_int
 from warmstart.strategies import require_strategy
 
 Model = _core.LanguageModel | _core.ReplacedDetector
@@ -62,6 +63,7 @@ def prepare(
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
+    _check_kind(model, settings["objective"])
     options = _options(model, settings)
 
     def opened(source: Any) -> _core.Corpus:
@@ -76,8 +78,10 @@ def prepare(
 
     train = opened(corpus)
     first, held_out = train.n_documents, None
-    if isinstance(eval_set, float):
-        first = train.held_out(eval_set)
+    if isinstance(eval_set, Real):
+        if isinstance(eval_set, bool):
+            raise TypeError(f"eval_set is {eval_set!r}; expected texts, a path, or the part of the corpus to hold out")
+        first = train.held_out(float(eval_set))
         held_out = (train, first, train.n_documents)
     elif eval_set is not None:
         evaluation = opened(eval_set)
@@ -87,12 +91,31 @@ def prepare(
     return Prepared(model, options, (train, 0, first), held_out, settings["max_length"] is not None)
 
 
+def _check_kind(model: Model, objective: Objective) -> None:
+    """Refuse an objective that needs another kind of model; what a backbone cannot serve the core refuses."""
+    replaces, detects = isinstance(objective, ReplacedTokenDetection), isinstance(model, _core.ReplacedDetector)
+    if replaces and not detects:
+        raise ValueError(
+            "ReplacedTokenDetection begins from a backbone, to which it adds a generator; here is a language model: "
+            "take its backbone, as in LanguageModel(model.backbone, ReplacedTokenDetection())"
+        )
+    if detects and not replaces:
+        raise ValueError(
+            f"a detector of replaced tokens can be trained with ReplacedTokenDetection(), got {objective!r}"
+        )
+
+
 def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
     check_compute(settings["precision"], settings["device"])
     batch_tokens = positive_int("batch_tokens", settings["batch_tokens"])
     max_length = optional_positive_int("max_length", settings["max_length"])
     if max_length is None:
         max_length = min(model.backbone.max_length, batch_tokens)
+    elif max_length > batch_tokens:
+        raise ValueError(
+            f"max_length={max_length} is more than batch_tokens={batch_tokens}, which bounds a batch; "
+            "give larger batches, or shorter sequences"
+        )
     directory = settings["checkpoint_dir"]
     if directory is None and settings["checkpoint_every"] is not None:
         raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
@@ -108,7 +131,7 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         "patience": optional_positive_int("patience", settings["patience"]),
         "seed": settings["seed"],
         "precision": settings["precision"],
-        "recompute": bool(settings["recompute"]),
+        "recompute": flag("recompute", settings["recompute"]),
         "checkpoint_dir": None if directory is None else os.fspath(directory),
         "checkpoint_every": optional_positive_int("checkpoint_every", settings["checkpoint_every"]),
     }

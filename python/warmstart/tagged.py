@@ -104,12 +104,13 @@ class Windows:
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word; they are widened to whole ones, or lie where there is none.
+            Entities do not begin and end with a word, and are widened to whole ones; or they have no word of their own,
+            and are left out.
         """
         items = to_list(labels, name)
         if len(items) != len(self):
             raise ValueError(f"{name} has {len(items)} entries for {len(self)} texts; every text needs one")
-        tags, moved = [], 0
+        tags, moved, lost = [], 0, 0
         for i, item in enumerate(items):
             where = f"{name}[{i}]"
             own = to_list(item, where)
@@ -118,15 +119,15 @@ class Windows:
             elif self.are_words and len(own) != len(self.units[i]) and not own:
                 tags.append(to_tags([], len(self.units[i])))
             else:
-                spans, n = self._read_entities(own, i, where)
-                moved += n
+                spans, n_moved, n_lost = self._read_entities(own, i, where)
+                moved, lost = moved + n_moved, lost + n_lost
                 tags.append(to_tags(spans, len(self.units[i])))
-        if moved:
-            warnings.warn(
-                f"{moved} entities do not begin and end with a word; they are widened to whole words",
-                UserWarning,
-                stacklevel=2,
-            )
+        for n, what in (
+            (moved, "do not begin and end with a word; they are widened to whole words"),
+            (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
+        ):
+            if n:
+                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=2)
         return tags
 
     def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
@@ -136,23 +137,25 @@ class Windows:
             raise ValueError(f"{where} has {len(tags)} tags for {len(self.units[text])} words")
         return [check_tag(tag, f"{where}[{j}]") for j, tag in enumerate(tags)]
 
-    def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int]:
+    def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int, int]:
+        """Return spans of units, how many entities were widened to them, and how many left out."""
         units, whole = self.units[text], self.texts[text]
-        spans, moved, end_of_last = [], 0, 0
+        spans, moved, lost, last_end, taken = [], 0, 0, 0, 0
         for start, end, label in sorted(_entity(entity, f"{where}[{j}]") for j, entity in enumerate(entities)):
             if not 0 <= start < end <= len(whole):
                 raise ValueError(f"{where}: characters {start} to {end} are no part of a text of {len(whole)}")
-            first = int(np.searchsorted(units[:, 1], start, side="right"))
+            if start < last_end:
+                raise ValueError(f"{where}: the entity at characters {start} to {end} overlaps the one before it")
+            last_end = end
+            first = max(int(np.searchsorted(units[:, 1], start, side="right")), taken)
             behind = int(np.searchsorted(units[:, 0], end))
-            if first >= behind or first < end_of_last:
-                if first < behind:
-                    raise ValueError(f"{where}: the entity at characters {start} to {end} overlaps the one before it")
-                moved += 1
+            if first >= behind:
+                lost += 1
                 continue
             moved += int(units[first, 0] != start or units[behind - 1, 1] != end)
             spans.append((first, behind, label))
-            end_of_last = behind
-        return spans, moved
+            taken = behind
+        return spans, moved, lost
 
     def row_tags(self, tags: Sequence[Sequence[str]]) -> list[str]:
         """Return a tag for each of the R rows: that of the unit it lies in, going on where it does not begin it."""

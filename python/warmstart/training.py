@@ -15,7 +15,7 @@ from warmstart.history import History
 from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.monitor import FitMonitor
-from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_compute, optional_positive_int, positive_int
+from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
@@ -260,7 +260,7 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
     options = {
         "strategy": require_strategy(params["strategy"]).to_dict(),
         "precision": params["precision"],
-        "recompute": _boolean("recompute", params["recompute"]),
+        "recompute": flag("recompute", params["recompute"]),
         "epochs": positive_int("epochs", params["epochs"]),
         "max_steps": optional_positive_int("max_steps", params["max_steps"]),
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
@@ -275,12 +275,6 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
                 f"or set {name}=None"
             )
     return options
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
-    return bool(value)
 
 
 def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None) -> Labelled:

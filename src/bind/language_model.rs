@@ -151,4 +151,23 @@ impl PyReplacedDetector {
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
         run(py, || ReplacedDetector::load(&path)).map(|(model, metadata)| (Self(model), metadata))
     }
+
+    #[allow(clippy::type_complexity)]
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>, PyLanguageModel))> {
+        let restore = py.import("warmstart._core")?.getattr("_replaced_detector_from_state")?;
+        let ReplacedDetector { backbone, head, generator } = &self.0;
+        let own = backbone.params.iter().chain(head.iter()).map(|(name, tensor)| (name.to_string(), tensor.clone()));
+        Ok((restore, (convert::state(py, backbone, &own.collect())?, PyLanguageModel(generator.clone()))))
+    }
+}
+
+/// Undo the pickling of a `ReplacedDetector`.
+#[pyfunction]
+pub fn _replaced_detector_from_state(
+    py: Python<'_>,
+    state: convert::State,
+    generator: &PyLanguageModel,
+) -> PyResult<PyReplacedDetector> {
+    let (backbone, head) = run(py, || state.restore())?;
+    Ok(PyReplacedDetector(ReplacedDetector { backbone, head, generator: generator.0.clone() }))
 }

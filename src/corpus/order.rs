@@ -14,6 +14,8 @@ pub struct Order {
     n: usize,
     window: usize,
     windows: Vec<usize>,
+    /// The place among them of the last window of the corpus, which alone may be shorter.
+    shorter: usize,
     /// The window last asked for: its place among the shuffled ones, and the order within.
     current: Option<(usize, Vec<usize>)>,
 }
@@ -27,7 +29,8 @@ impl Order {
     fn with_window(n: usize, seed: u64, epoch: u64, window: usize) -> Self {
         let key = Key::new(seed, Stream::Shuffle).named("blocks").child(epoch);
         let windows = key.child(0).permutation(n.div_ceil(window));
-        Self { key: key.child(1), n, window, windows, current: None }
+        let shorter = windows.iter().position(|&w| w + 1 == windows.len()).unwrap_or(0);
+        Self { key: key.child(1), n, window, windows, shorter, current: None }
     }
 
     /// The block at a place; none beyond the last.
@@ -35,11 +38,8 @@ impl Order {
         if place >= self.n {
             return None;
         }
-        // Only the last window of the corpus may be shorter than the others.
-        let last = self.windows.len() - 1;
         let missing = self.windows.len() * self.window - self.n;
-        let shorter = self.windows.iter().position(|&w| w == last)?;
-        let is_after = place >= (shorter + 1) * self.window - missing;
+        let is_after = place >= (self.shorter + 1) * self.window - missing;
         let place = if is_after { place + missing } else { place };
         let (slot, within) = (place / self.window, place % self.window);
         let first = self.windows.get(slot)? * self.window;

@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// Longest part of a line of plain text that is held at once, in bytes.
 const LINE: usize = 1 << 20;
 
+/// Longest JSON line that is read, in bytes: a document that is held whole, twice.
+const JSON_LINE: usize = 1 << 28;
+
 /// What a line that cannot be read does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
@@ -45,11 +48,16 @@ pub struct TextFile {
 impl TextFile {
     /// Add the documents of the file. `progress` gets the number of bytes read, and may stop the reading.
     pub fn add_to(&self, writer: &mut CorpusWriter, mut progress: impl FnMut(u64) -> Result<()>) -> Result<Skipped> {
-        let mut lines = Lines::open(&self.path, if self.field.is_some() { usize::MAX } else { LINE })?;
+        let mut lines = Lines::open(&self.path, if self.field.is_some() { JSON_LINE } else { LINE })?;
         let mut skipped = Skipped::default();
         let mut reported = 0;
         while lines.next()? {
             let added = match &self.field {
+                Some(_) if !lines.is_start => continue,
+                Some(_) if !lines.is_end => Ok(Err(format!(
+                    "is longer than {} MiB; split the document, or give it as a .txt file",
+                    JSON_LINE >> 20
+                ))),
                 Some(field) => add_json(&lines, field, writer),
                 None => add_plain(&lines, writer),
             };

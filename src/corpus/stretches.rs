@@ -40,24 +40,27 @@ impl Stretches {
     /// The batches of an epoch: stretches are shuffled, and each batch has the next block of every stretch that goes on from
     /// the batch before, in the same order, and then the first blocks of further stretches, as many as a budget of tokens
     /// holds; at least one block. Each block gets `specials` tokens more.
-    pub fn batches(&self, blocks: &Blocks, seed: u64, epoch: u64, budget: usize, specials: usize) -> Vec<Vec<usize>> {
+    pub fn batches<'a>(
+        &'a self,
+        blocks: &'a Blocks,
+        seed: u64,
+        epoch: u64,
+        budget: usize,
+        specials: usize,
+    ) -> impl Iterator<Item = Vec<usize>> + Send + 'a {
         let mut order = Order::new(self.starts.len() - 1, seed, epoch);
-        let mut further = (0..).map_while(|place| order.at(place)).map(|stretch| self.starts[stretch]).peekable();
-        let mut batches = Vec::new();
+        let mut further = (0..).map_while(move |place| order.at(place)).map(|stretch| self.starts[stretch]).peekable();
         let mut batch: Vec<usize> = Vec::new();
-        loop {
+        std::iter::from_fn(move || {
             // What goes on is no longer than the block before it, so it fits.
-            batch = batch.into_iter().filter(|&block| self.goes_on(block)).map(|block| block + 1).collect();
+            batch = batch.iter().filter(|&&block| self.goes_on(block)).map(|block| block + 1).collect();
             let len = |block: usize| blocks.block_len(block) + specials;
             let mut tokens: usize = batch.iter().map(|&block| len(block)).sum();
             while let Some(block) = further.next_if(|&block| batch.is_empty() || tokens + len(block) <= budget) {
                 tokens += len(block);
                 batch.push(block);
             }
-            if batch.is_empty() {
-                return batches;
-            }
-            batches.push(batch.clone());
-        }
+            (!batch.is_empty()).then(|| batch.clone())
+        })
     }
 }

@@ -115,7 +115,9 @@ impl Classifier {
         }
         let config = self.config(labels, multi_label);
         let same = |written: &Path| self.is_same(&Self::load(written)?.0);
-        saving::save(dir, &self.backbone, &self.head, &config, metadata, max_shard_bytes, same)
+        let (backbone, head) = (&self.backbone, &self.head);
+        let written = saving::Written { backbone, head, config: &config, metadata, max_shard_bytes };
+        saving::save(dir, &written, None, same)
     }
 
     fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {

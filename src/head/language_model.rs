@@ -128,7 +128,9 @@ impl LanguageModel {
         let mut raw = config.raw.clone();
         raw.insert("architectures".into(), json!([config.class(config.family.language_class)]));
         let same = |written: &Path| self.is_same(&Self::load(written)?.0);
-        saving::save(dir, &self.backbone, &self.head, &raw, metadata, max_shard_bytes, same)
+        let (backbone, head) = (&self.backbone, &self.head);
+        let written = saving::Written { backbone, head, config: &raw, metadata, max_shard_bytes };
+        saving::save(dir, &written, None, same)
     }
 
     fn is_same(&self, read_back: &Self) -> Result<bool> {

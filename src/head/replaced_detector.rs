@@ -157,14 +157,16 @@ impl ReplacedDetector {
         let class = if config.model_type() == "electra" { "ForPreTraining" } else { "Model" };
         let mut raw = config.raw.clone();
         raw.insert("architectures".into(), json!([config.class(class)]));
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
-        self.generator.save(&dir.join("generator"), metadata, max_shard_bytes)?;
+        let generator = |dir: &Path| self.generator.save(dir, metadata, max_shard_bytes);
+        let beside = saving::Beside { folder: "generator", save: &generator };
         let head = |config: &Config| Self::head_specs(config);
         let same = |written: &Path| {
             let (backbone, head, _) = saving::load(written, "", head)?;
             Ok(same_values(&self.backbone.params, &backbone.params)? && same_values(&self.head, &head)?)
         };
-        saving::save(dir, &self.backbone, &self.head, &raw, metadata, max_shard_bytes, same)
+        let (backbone, head) = (&self.backbone, &self.head);
+        let written = saving::Written { backbone, head, config: &raw, metadata, max_shard_bytes };
+        saving::save(dir, &written, Some(beside), same)
     }
 
     /// Read what [`ReplacedDetector::save`] wrote: the models and the metadata.

@@ -10,18 +10,36 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::rng::{Key, Stream};
 
-/// Write a backbone with a head, its `config.json` and `metadata`; check by `same` what reads back from there; then replace
-/// what was in `dir`. No weight file is larger than `max_shard_bytes`.
+/// A model with a head, as it is written.
+pub(super) struct Written<'a> {
+    pub backbone: &'a Backbone,
+    pub head: &'a Parameters,
+    /// Its `config.json`.
+    pub config: &'a Map<String, Value>,
+    pub metadata: &'a str,
+    /// No weight file is larger.
+    pub max_shard_bytes: u64,
+}
+
+/// A second model in a folder within the directory, which is replaced together with the first.
+pub(super) struct Beside<'a> {
+    pub folder: &'static str,
+    pub save: &'a dyn Fn(&Path) -> Result<()>,
+}
+
+/// Write a model; check by `same` what reads back from there; then replace what was in `dir`.
 pub(super) fn save(
     dir: &Path,
-    backbone: &Backbone,
-    head: &Parameters,
-    config: &Map<String, Value>,
-    metadata: &str,
-    max_shard_bytes: u64,
+    model: &Written,
+    beside: Option<Beside>,
     same: impl FnOnce(&Path) -> Result<bool>,
 ) -> Result<()> {
+    let Written { backbone, head, config, metadata, max_shard_bytes } = *model;
     let mut staged = Staged::begin(dir)?;
+    if let Some(Beside { folder, save }) = &beside {
+        save(&staged.directory().join(folder))?;
+        staged.adopt(folder)?;
+    }
     stage_common(&mut staged, backbone, config)?;
     staged.write(METADATA, metadata.as_bytes())?;
     let prefix = backbone.config.family.names.prefix;
@@ -35,7 +53,13 @@ pub(super) fn save(
             dir.display()
         )));
     }
-    staged.commit(replaced_files)
+    staged.commit(|dir| {
+        let mut stale = replaced_files(dir)?;
+        if let Some(Beside { folder, .. }) = beside.filter(|beside| dir.join(beside.folder).is_dir()) {
+            stale.extend(replaced_files(&dir.join(folder))?.into_iter().map(|name| format!("{folder}/{name}")));
+        }
+        Ok(stale)
+    })
 }
 
 /// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` says what else to do with a directory without metadata.

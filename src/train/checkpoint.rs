@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,10 +17,11 @@ use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
 use super::pretraining_setup::Documents;
-use crate::backbone::{Config, Memory, write_safetensors};
-use crate::compute::{MappedFile, Values, values};
+use crate::backbone::{Config, Memory, Parameters, write_safetensors};
+use crate::compute::{MappedFile, Values, in_pool, values};
 use crate::error::{Error, Result};
 use crate::files::Staged;
+use crate::rng::{Key, Stream};
 
 const FILE: &str = "checkpoint.safetensors";
 /// Names within the file, none of which a parameter has.
@@ -38,6 +40,8 @@ pub(super) struct Progress {
     pub loss_sum: f64,
     pub losses: usize,
     pub best_loss: Option<f64>,
+    pub best_score: Option<f64>,
+    pub best_step: Option<usize>,
     pub since_best: usize,
     /// Of the optimiser, which takes none where nothing is asked.
     pub updates: usize,
@@ -51,8 +55,13 @@ struct State {
     memory: Option<Vec<u32>>,
 }
 
-/// What must be the same for a run to go on: model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn identity(model: &impl Learner, (corpus, documents): &Documents, options: &PretrainOptions) -> Value {
+/// What must be the same for a run to go on: the model it begins with, data and options, but for where and how often it is
+/// saved and evaluated.
+pub(super) fn identity(
+    model: &impl Learner,
+    (corpus, documents): &Documents,
+    options: &PretrainOptions,
+) -> Result<Value> {
     let raw = |config: &Config| {
         let mut raw = config.raw.clone();
         for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
@@ -60,7 +69,8 @@ pub(super) fn identity(model: &impl Learner, (corpus, documents): &Documents, op
         }
         raw
     };
-    json!({
+    Ok(json!({
+        "starting weights": fingerprint(&model.params())?,
         "model": model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
         "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
         "strategy": options.strategy,
@@ -72,7 +82,21 @@ pub(super) fn identity(model: &impl Learner, (corpus, documents): &Documents, op
         "max_length": options.max_length,
         "random_state": options.seed,
         "precision": format!("{:?}", options.precision),
-    })
+    }))
+}
+
+/// Of all values, by name: the same for the same weights, another for others but for an accident in 2^64.
+fn fingerprint(params: &Parameters) -> Result<String> {
+    let all: Vec<(&str, &Tensor)> = params.iter().collect();
+    let of_one = |(name, tensor): &(&str, &Tensor)| -> Result<u64> {
+        let step = |hash: u64, word: u32| (hash ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let values = values(tensor)?;
+        let named = name.bytes().fold(0, |hash, byte| step(hash, byte.into()));
+        Ok(values.iter().fold(named, |hash, value| step(hash, value.to_bits())))
+    };
+    let each = in_pool(|| all.par_iter().map(of_one).collect::<Result<Vec<u64>>>())?;
+    let whole = each.into_iter().fold(Key::new(0, Stream::Init), Key::child);
+    Ok(format!("{:016x}", whole.uniform_u64(0)))
 }
 
 /// Put a checkpoint into `directory` in place of the one before.
@@ -171,7 +195,10 @@ pub(super) fn read(
     let State { identity: found, progress, memory: starts } =
         serde_json::from_slice(view(STATE)?.data()).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
     if let Some(difference) = difference(&found, identity) {
-        return Err(bad(format!("is of a run with another {difference}. Give another checkpoint_dir, or remove it")));
+        return Err(bad(format!(
+            "is of a run with another {difference}. To go on, begin as that run did; else give another checkpoint_dir, \
+             or remove it"
+        )));
     }
     let mut moments = Vec::new();
     for name in MOMENTS {

@@ -1,5 +1,6 @@
 //! Pretrain a language model on a corpus: the loop, its evaluations, checkpoints to go on from.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, Progress};
@@ -39,31 +40,39 @@ pub fn pretrain<M: Learner>(
     let params = model.params();
     let plan = Plan::of_learner(&strategy, model, &options.objective);
 
-    let (mut total_steps, mut total_tokens, mut epoch) = (0, 0, 0);
-    let steps_per_epoch = train.steps(0, options).len();
-    while options.max_steps.map_or(epoch < options.epochs, |max| total_steps < max) {
-        for step in train.steps(epoch, options) {
-            if options.max_steps == Some(total_steps) {
-                break;
+    if let Some(eval) = &eval
+        && !in_pool(|| eval.asks_when_evaluated(&collator))?
+    {
+        return Err(nothing_asked("the texts to evaluate on"));
+    }
+    let (mut total_steps, mut total_tokens, mut epochs) = (0, 0, Vec::new());
+    while options.max_steps.map_or(epochs.len() < options.epochs, |max| total_steps < max) {
+        let mut steps = 0;
+        for step in train.steps(epochs.len(), options) {
+            steps += 1;
+            if options.max_steps != Some(total_steps) {
+                total_steps += 1;
+                total_tokens += step.iter().map(|blocks| train.tokens(blocks)).sum::<usize>();
             }
-            total_steps += 1;
-            total_tokens += step.iter().map(|blocks| train.tokens(blocks)).sum::<usize>();
         }
-        epoch += 1;
+        epochs.push(steps);
         monitor.on_wait()?;
     }
     let mut facts = Facts {
         total_steps,
         total_tokens,
         tokens_done: 0,
-        steps_per_epoch,
+        steps_per_epoch: epochs[0],
         batch_tokens: options.batch_tokens,
         trainable_parameters: plan.trainable_count(),
         parameters: params.count(),
     };
     let (mut optimisation, learning) = Optimisation::begin(&params, &plan, &strategy, total_steps)?;
     let (mut progress, mut memory) = (Progress::default(), None);
-    let identity = checkpoint::identity(model, &documents, options);
+    let identity = match options.checkpoint_dir {
+        Some(_) => checkpoint::identity(model, &documents, options)?,
+        None => serde_json::Value::Null,
+    };
     if let Some(directory) = &options.checkpoint_dir
         && let Some(found) = checkpoint::read(directory, &identity, &mut optimisation)?
     {
@@ -74,11 +83,13 @@ pub fn pretrain<M: Learner>(
     model.forget_networks();
     let network = model.network(&learning, options.precision)?;
     let began = progress.elapsed_s;
+    let last = Record { step: progress.step, tokens: progress.tokens, elapsed_s: began, ..Record::default() };
     let mut run = Run {
         params: &params,
         model,
         collator,
-        data: train,
+        data: Arc::new(train),
+        epochs,
         eval,
         options,
         network,
@@ -90,18 +101,28 @@ pub fn pretrain<M: Learner>(
         before_s: began,
         paused_s: 0.0,
         kept: None,
-        summary: Summary::default(),
+        summary: Summary { last, ..Summary::default() },
     };
-    let stopped = run.train(monitor).err();
+    let trained = run.train(monitor).and_then(|()| match run.optimisation.optimiser.steps() {
+        0 => Err(nothing_asked("the corpus")),
+        _ => Ok(()),
+    });
+    let stopped = trained.err();
     let (params, summary) = run.finish(stopped.as_ref());
     Ok(Pretrained { model: params.map(|params| model.with_params(&params)), summary, facts, stopped })
+}
+
+fn nothing_asked(of: &str) -> Error {
+    Error::Data(format!("no token of {of} can be asked for: its sequences are too short for the objective"))
 }
 
 struct Run<'a, M: Learner> {
     params: &'a Parameters,
     model: &'a M,
     collator: Collator,
-    data: Data,
+    data: Arc<Data>,
+    /// Optimiser steps of each epoch.
+    epochs: Vec<usize>,
     eval: Option<Data>,
     options: &'a PretrainOptions,
     network: M::Network,
@@ -122,11 +143,14 @@ struct Run<'a, M: Learner> {
 impl<M: Learner> Run<'_, M> {
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let total = self.optimisation.schedule.total_steps;
-        let mut first_of_epoch = 0;
-        for epoch in 0.. {
-            let steps = self.data.steps(epoch, self.options);
-            let n_steps = steps.len();
-            for (i, groups) in steps.into_iter().enumerate().skip(self.progress.step.saturating_sub(first_of_epoch)) {
+        let (data, epochs, mut first_of_epoch) = (Arc::clone(&self.data), self.epochs.clone(), 0);
+        if self.is_out_of_patience() {
+            self.summary.stopped_early = true;
+            return Ok(());
+        }
+        for (epoch, n_steps) in epochs.into_iter().enumerate() {
+            let steps = data.steps(epoch, self.options);
+            for (i, groups) in steps.enumerate().skip(self.progress.step.saturating_sub(first_of_epoch)) {
                 if self.progress.step == total {
                     return Ok(());
                 }
@@ -140,23 +164,25 @@ impl<M: Learner> Run<'_, M> {
                 let due = self.options.eval_every.map_or(end_of_epoch, |n| step.is_multiple_of(n)) || last;
                 if due {
                     let began = Instant::now();
-                    let stop = self.evaluate(monitor)?;
+                    self.evaluate(monitor)?;
                     self.paused_s += began.elapsed().as_secs_f64();
-                    if stop {
-                        self.summary.stopped_early = !last;
-                        return Ok(());
-                    }
                 }
-                if self.options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)) || last {
+                let stop = due && self.is_out_of_patience();
+                if self.options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)) || last || stop {
                     self.checkpoint()?;
+                }
+                if stop {
+                    self.summary.stopped_early = !last;
+                    return Ok(());
                 }
             }
             first_of_epoch += n_steps;
-            if first_of_epoch >= total {
-                return Ok(());
-            }
         }
         Ok(())
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.options.patience.is_some_and(|patience| self.progress.since_best >= patience)
     }
 
     /// One optimiser step over the batches of a group.
@@ -203,16 +229,15 @@ impl<M: Learner> Run<'_, M> {
         })
     }
 
-    /// Evaluate; without anything to evaluate on, see that the weights are good. True if it is time to stop early.
-    fn evaluate(&mut self, monitor: &mut dyn Monitor) -> Result<bool> {
+    /// Evaluate; without anything to evaluate on, see that the weights are good.
+    fn evaluate(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         self.optimisation.check_weights(self.progress.step)?;
         let mean =
             Record { loss: self.progress.loss_sum / self.progress.losses.max(1) as f64, ..self.summary.last.clone() };
         (self.progress.loss_sum, self.progress.losses) = (0.0, 0);
         let Some(eval) = &self.eval else {
             monitor.on_epoch(&mean)?;
-            self.keep()?;
-            return Ok(false);
+            return self.keep();
         };
         let current = self.optimisation.current(self.params);
         let network = self.model.network(&current, self.options.precision)?;
@@ -232,15 +257,13 @@ impl<M: Learner> Run<'_, M> {
         let score = monitor.on_evaluate(&[], &mean, loss)?;
         if self.progress.best_loss.is_none_or(|best| loss < best) {
             self.progress.best_loss = Some(loss);
-            self.summary.best_loss = Some(loss);
-            self.summary.best_score = Some(score);
-            self.summary.best_step = Some(self.progress.step);
+            self.progress.best_score = Some(score);
+            self.progress.best_step = Some(self.progress.step);
             self.progress.since_best = 0;
         } else {
             self.progress.since_best += 1;
         }
-        self.keep()?;
-        Ok(self.options.patience.is_some_and(|patience| self.progress.since_best >= patience))
+        self.keep()
     }
 
     /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
@@ -269,6 +292,7 @@ impl<M: Learner> Run<'_, M> {
             _ if doubtful || self.progress.step == 0 => None,
             _ => Some(self.optimisation.current(self.params)),
         };
-        (params, self.summary)
+        let Progress { best_loss, best_score, best_step, .. } = self.progress;
+        (params, Summary { best_loss, best_score, best_step, ..self.summary })
     }
 }

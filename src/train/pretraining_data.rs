@@ -74,15 +74,29 @@ impl Data {
         Ok(Self { blocks, special, end, remembering })
     }
 
-    /// The batches of an epoch's optimiser steps.
-    pub fn steps(&self, epoch: usize, options: &PretrainOptions) -> Vec<Vec<Vec<usize>>> {
+    /// The batches of an epoch's optimiser steps, each made when it is asked for: a corpus may have very many.
+    pub fn steps(&self, epoch: usize, options: &PretrainOptions) -> impl Iterator<Item = Vec<Vec<usize>>> + '_ {
         let special = self.special + usize::from(self.end.is_some());
         let (blocks, seed, epoch, budget) = (&self.blocks, options.seed, epoch as u64, options.batch_tokens);
-        let batches = match &self.remembering {
-            Some(Remembering { stretches, .. }) => stretches.batches(blocks, seed, epoch, budget, special),
-            None => Batches::new(blocks, seed, epoch, 0, budget, special).collect(),
+        let mut batches: Box<dyn Iterator<Item = Vec<usize>> + Send + '_> = match &self.remembering {
+            Some(Remembering { stretches, .. }) => Box::new(stretches.batches(blocks, seed, epoch, budget, special)),
+            None => Box::new(Batches::new(blocks, seed, epoch, 0, budget, special)),
         };
-        batches.chunks(options.accumulation_steps).map(<[_]>::to_vec).collect()
+        let n = options.accumulation_steps;
+        std::iter::from_fn(move || {
+            let step: Vec<Vec<usize>> = batches.by_ref().take(n).collect();
+            (!step.is_empty()).then_some(step)
+        })
+    }
+
+    /// Whether an evaluation asks for any token: none is where all texts are too short for the objective.
+    pub fn asks_when_evaluated(&self, collator: &Collator) -> Result<bool> {
+        for block in 0..self.blocks.len() {
+            if self.batch_to_evaluate(collator, &[block])?.labels.iter().flatten().next().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Tokens of a block with its special ones.

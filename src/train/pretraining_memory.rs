@@ -24,13 +24,17 @@ pub fn estimate_pretraining<M: Learner>(
     let plan = Plan::of_learner(&strategy, model, &options.objective);
     let learnt = VALUE * plan.trainable_count();
 
-    let steps = train.steps(0, options);
-    let most = |of: &dyn Fn(&Vec<usize>) -> usize| steps.iter().flatten().map(of).max().unwrap_or(0);
-    let (tokens, remembered) = (most(&|blocks| train.tokens(blocks)), most(&|blocks| train.remembered(blocks)));
+    let (mut n_steps, mut tokens, mut remembered) = (0, 0, 0);
+    for step in train.steps(0, options) {
+        n_steps += 1;
+        for blocks in &step {
+            (tokens, remembered) = (tokens.max(train.tokens(blocks)), remembered.max(train.remembered(blocks)));
+        }
+    }
     let eval_batches = eval.as_ref().map(|eval| (eval, eval.by_length(options.batch_tokens)));
     let eval_tokens = eval_batches.iter().flat_map(|(eval, all)| all.iter().map(|blocks| eval.tokens(blocks))).max();
-    let first_kept = options.eval_every.unwrap_or(steps.len());
-    let total = options.max_steps.unwrap_or(options.epochs * steps.len());
+    let first_kept = options.eval_every.unwrap_or(n_steps);
+    let total = options.max_steps.unwrap_or(options.epochs * n_steps);
 
     let frozen = plan.encoder_is_frozen(&model.backbone().config);
     let work = Work { options, tokens, remembered, frozen };

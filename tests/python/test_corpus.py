@@ -171,10 +171,36 @@ def test_rows_that_cannot_be_read_stop_or_are_left_out(tmp_path, tokenizer):
         open_corpus(path, tokenizer)
     with pytest.warns(UserWarning, match="1 line was left out"):
         assert open_corpus(path, tokenizer, on_error="skip").n_documents == 1
+    # As pandas and pyarrow do not write it, but others may.
+    strings = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(np.int32([0, 7, 9]).tobytes()), pa.py_buffer(b"the cat\xff\xfe")]
+    )
+    parquet.write_table(pa.table({"text": strings}), tmp_path / "b.parquet")
+    with pytest.raises(ws.DataError, match=r"b\.parquet, row 1: is not valid UTF-8; .*on_error=\"skip\""):
+        open_corpus(tmp_path / "b.parquet", tokenizer)
+    with pytest.warns(UserWarning, match=r"1 line was left out; the first: .*row 1: is not valid UTF-8"):
+        corpus = open_corpus(tmp_path / "b.parquet", tokenizer, on_error="skip")
+    assert documents(corpus, tokenizer) == ["the cat"]
     with pytest.raises(ws.DataError, match=r"has no column 'body', but \['text', 'n'\]"):
         open_corpus(path, tokenizer, text_field="body")
     with pytest.raises(ws.DataError, match="cannot be read as parquet"):
         open_corpus(write(path, b"PAR1 no"), tokenizer)
+
+
+def test_a_json_line_that_is_too_long_is_named_or_left_out(tmp_path, tokenizer):
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"text": "the cat"}\n')
+        file.truncate(300 << 20)  # zeros, which take no place
+        file.seek(0, 2)
+        file.write(b'\n{"text": "the mat"}\n')
+    with pytest.raises(
+        ws.DataError, match=r"line 2: is longer than 256 MiB; split the document, or give it as a \.txt"
+    ):
+        open_corpus(path, tokenizer)
+    with pytest.warns(UserWarning, match="1 line was left out"):
+        corpus = open_corpus(path, tokenizer, on_error="skip")
+    assert documents(corpus, tokenizer) == ["the cat", "the mat"]
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, tokenizer, monkeypatch):
@@ -197,6 +223,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, tokenizer, monke
         ("no/such.txt", FileNotFoundError, "no/such.txt: no such file"),
         ("a single text", ValueError, r"is no \.txt, .* file; a single text goes into a list"),
         (Path("a.pdf"), ValueError, r"'a.pdf' is no \.txt"),
+        (Path(__file__).parent, FileNotFoundError, "is a directory; give its files"),
     ],
 )
 def test_bad_sources_are_refused_and_leave_nothing(source, error, match, tokenizer, cache):

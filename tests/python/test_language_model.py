@@ -150,7 +150,7 @@ def test_checkpoint_of_another_run_says_what_differs(tokenizer_dir, corpus, tmp_
     params = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
     ws.LanguageModel(tiny("gpt2", tokenizer_dir), **params).fit(corpus)
     wider = tiny("gpt2", tokenizer_dir, n_inner=17)
-    with pytest.raises(ws.TrainingError, match=r"another model n_inner \S+, now 17\. Give another checkpoint_dir"):
+    with pytest.raises(ws.TrainingError, match=r"another model n_inner \S+, now 17\. To go on, begin as that run did"):
         ws.LanguageModel(wider, **params).fit(corpus)
     with pytest.raises(ws.TrainingError, match=r"another corpus documents end 60, now 59\."):
         ws.LanguageModel(tiny("gpt2", tokenizer_dir), **params).fit(corpus[:-1])
@@ -203,6 +203,97 @@ def test_objective_that_a_backbone_cannot_serve_says_which_it_can(tokenizer_dir,
         ws.LanguageModel(tiny("bert", tokenizer_dir), "masked")
 
 
+def test_checkpoint_of_a_run_that_began_with_other_weights_is_refused(tokenizer_dir, corpus, tmp_path):
+    """Of parameters that do not learn too, which are not in the checkpoint."""
+    params = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run", "strategy": ws.LinearProbing()}
+    config = json.loads(tiny("gpt2", tokenizer_dir)._inner.config)
+    backbones = [ws.Backbone.from_config(config, tokenizer_dir, random_state=seed) for seed in (1, 2)]
+    first = ws.LanguageModel(backbones[0], **params).fit(corpus)
+    with pytest.raises(ws.TrainingError, match=r"another starting weights .* begin as that run did"):
+        ws.LanguageModel(backbones[1], **params).fit(corpus)
+    again = ws.LanguageModel(backbones[0], **params).fit(corpus)
+    assert weights(again) == weights(first)
+
+
+def test_second_call_with_a_finished_checkpoint_says_so(tokenizer_dir, corpus, tmp_path):
+    model = model_of("gpt2", tokenizer_dir, max_steps=2, checkpoint_dir=tmp_path / "run").fit(corpus)
+    with pytest.raises(ws.TrainingError, match="another starting weights"):
+        model.fit(corpus)
+    model.checkpoint_dir = None
+    before = weights(model)
+    assert weights(model.fit(corpus)) != before
+
+
+def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
+    params = {
+        "epochs": 50,
+        "patience": 1,
+        "eval_every": 1,
+        "strategy": ws.FullFineTuning(learning_rate=0.3),
+        "checkpoint_dir": tmp_path / "run",
+    }
+    first = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    assert first.n_iter_ < 50
+    again = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    assert (again.n_iter_, again.history_.rows) == (first.n_iter_, [])
+    assert again.history_.best_step == first.history_.best_step
+    assert weights(again) == weights(first)
+
+
+def test_texts_of_which_nothing_can_be_asked_are_refused(tokenizer_dir, corpus):
+    """A word alone, of which XLNet is asked for one in six: not for these."""
+    model = model_of("xlnet", tokenizer_dir, max_steps=2)
+    with pytest.raises(
+        ws.DataError, match="no token of the texts to evaluate on can be asked for: its sequences are too"
+    ):
+        model.fit(corpus, eval_set=["film"])
+    with pytest.raises(ws.DataError, match="no token of the corpus can be asked for"):
+        model.fit(["film"])
+
+
+def test_objective_and_kind_of_model_must_fit(tokenizer_dir, corpus, tmp_path):
+    model_of("bert", tokenizer_dir).save(tmp_path / "saved")
+    opened = ws.LanguageModel.from_pretrained(tmp_path / "saved", ws.ReplacedTokenDetection(), verbose=False)
+    with pytest.raises(ValueError, match=r"begins from a backbone.*LanguageModel\(model\.backbone, Replaced"):
+        opened.fit(corpus)
+    detector = model_of("electra", tokenizer_dir)
+    detector.objective = ws.MaskedLM()
+    with pytest.raises(ValueError, match=r"can be trained with ReplacedTokenDetection\(\), got MaskedLM"):
+        detector.fit(corpus)
+
+
+def test_detector_is_saved_with_its_generator_or_not_at_all(tokenizer_dir, corpus, tmp_path):
+    first, second = (model_of("electra", tokenizer_dir, max_steps=2, random_state=seed).fit(corpus) for seed in (0, 1))
+    first.save(tmp_path / "saved", max_shard_size="1kB")
+    assert len(list((tmp_path / "saved" / "generator").glob("model-*.safetensors"))) > 1
+    before = {path: path.read_bytes() for path in (tmp_path / "saved").rglob("*") if path.is_file()}
+    (tmp_path / "saved" / "model.safetensors").mkdir()
+    with pytest.raises(ValueError, match=r"model\.safetensors: is a directory"):
+        second.save(tmp_path / "saved")
+    (tmp_path / "saved" / "model.safetensors").rmdir()
+    assert {path: path.read_bytes() for path in (tmp_path / "saved").rglob("*") if path.is_file()} == before
+    second.save(tmp_path / "saved")
+    assert not list((tmp_path / "saved").rglob("model-*.safetensors"))
+    assert weights(ws.load(tmp_path / "saved")) == weights(second)
+    assert weights(pickle.loads(pickle.dumps(second))) == weights(second)
+
+
+def test_flag_is_no_part_to_hold_out(tokenizer_dir, corpus):
+    with pytest.raises(
+        TypeError, match="eval_set is True; expected texts, a path, or the part of the corpus to hold out"
+    ):
+        model_of("gpt2", tokenizer_dir).fit(corpus, eval_set=True)
+
+
+def test_part_to_hold_out_is_any_number(tokenizer_dir, corpus):
+    first, second = (
+        model_of("gpt2", tokenizer_dir, max_steps=1).fit(corpus, eval_set=p) for p in (0.25, np.float32(0.25))
+    )
+    assert losses(first) == losses(second)
+    with pytest.raises(ValueError, match="the held-out fraction is 1; expected between 0 and 1"):
+        model_of("gpt2", tokenizer_dir).fit(corpus, eval_set=1)
+
+
 def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir):
     detector = tiny("electra", tokenizer_dir)
     other = ws.train_tokenizer(["a b c"], kind="wordpiece", vocab_size=20)
@@ -238,8 +329,7 @@ def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, 
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["architectures"][0].endswith(
         ("LMHeadModel", "ForMaskedLM", "ForCausalLM", "ForPreTraining")
     )
-    if family != "electra":
-        assert weights(pickle.loads(pickle.dumps(model))) == weights(model)
+    assert weights(pickle.loads(pickle.dumps(model))) == weights(model)
     np.testing.assert_array_equal(
         ws.Backbone.from_pretrained(tmp_path / "saved").embed(texts[:3]), model.backbone.embed(texts[:3])
     )
@@ -357,6 +447,9 @@ def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
     ]:
         with pytest.raises(ValueError, match=message):
             writer.generate("a", **params)
+    for stop, message in [(5, "stop is a int"), ([5], r"stop\[0\] is 5")]:
+        with pytest.raises(TypeError, match=message):
+            writer.generate("a", stop=stop)
     for family in ("bert", "xlnet"):
         with pytest.raises(ValueError, match="left to right"):
             model_of(family, tokenizer_dir).generate("a")
@@ -368,6 +461,7 @@ def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
         ({"batch_tokens": 0}, "batch_tokens"),
         ({"max_length": 1}, "max_length"),
         ({"max_length": 4000}, "max_length"),
+        ({"max_length": 30, "batch_tokens": 29}, "max_length=30 is more than batch_tokens=29"),
         ({"checkpoint_every": 3}, "checkpoint_dir"),
         ({"patience": 2}, "eval_set"),
         ({"precision": "int8"}, "int8"),
@@ -422,6 +516,16 @@ def test_step_that_asks_nothing_is_remembered(tokenizer_dir, corpus, tmp_path):
 
 
 def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):
-    for objective, message in [(ws.MaskedLM(rate=0.0), "rate"), (ws.MaskedLM(unit="sentence"), "sentence")]:
-        with pytest.raises(ValueError, match=message):
+    for objective, error, message in [
+        (ws.MaskedLM(rate=0.0), ValueError, "rate=0: expected more than 0"),
+        (ws.MaskedLM(rate=float("nan")), ValueError, "rate must be finite"),
+        (ws.MaskedLM(rate="a"), TypeError, "rate must be a number"),
+        (ws.MaskedLM(unit="sentence"), ValueError, "unit must be one of 'token', 'word', 'span', got 'sentence'"),
+        (ws.ReplacedTokenDetection(weight=float("inf")), ValueError, "weight must be finite"),
+    ]:
+        with pytest.raises(error, match=message):
             ws.LanguageModel(tiny("bert", tokenizer_dir), objective, **FAST).fit(corpus)
+    with pytest.raises(TypeError, match="stream must be True or False, got 'yes'"):
+        ws.LanguageModel(tiny("gpt2", tokenizer_dir), ws.CausalLM(stream="yes"), **FAST).fit(corpus)
+    given = [ws.LanguageModel(tiny("bert", tokenizer_dir), ws.MaskedLM(rate=r), **FAST) for r in (0.5, np.float32(0.5))]
+    assert weights(given[0].fit(corpus)) == weights(given[1].fit(corpus))

@@ -121,6 +121,17 @@ def test_entities_that_cut_words_are_widened_and_told(backbone):
     assert tags == [["O", "B-x", "O"], ["B-y", "O"]]
 
 
+def test_entities_without_a_word_of_their_own_are_left_out_and_told(backbone):
+    windows = Windows.of(backbone._inner, ["the lovely film", "it was"], None)
+    with pytest.warns(UserWarning) as caught:
+        tags = windows.read([[(4, 6, "x"), (6, 15, "y")], [(2, 3, "z"), (3, 6, "z")]])
+    assert tags == [["O", "B-x", "B-y"], ["O", "B-z"]]
+    assert sorted(str(warning.message)[:32] for warning in caught) == [
+        "1 entities have no word of their",
+        "2 entities do not begin and end ",
+    ]
+
+
 @pytest.mark.parametrize(
     ("texts", "labels", "error", "message"),
     [

@@ -279,8 +279,8 @@ proptest! {
             return Err(TestCaseError::fail("no blocks"));
         };
         let stretches = Stretches::new(&blocks);
-        let batches = stretches.batches(&blocks, seed, 3, budget, 2);
-        prop_assert_eq!(&stretches.batches(&blocks, seed, 3, budget, 2), &batches);
+        let batches: Vec<Vec<usize>> = stretches.batches(&blocks, seed, 3, budget, 2).collect();
+        prop_assert_eq!(&stretches.batches(&blocks, seed, 3, budget, 2).collect::<Vec<_>>(), &batches);
         let mut all = batches.concat();
         all.sort_unstable();
         prop_assert_eq!(all, (0..blocks.len()).collect::<Vec<_>>());

@@ -54,8 +54,8 @@ class LanguageModel:
     accumulation_steps : int
         Batches for one optimiser step.
     max_length : int, optional
-        Longest sequence in tokens, special ones included; longer documents become several. None takes what the model
-        bears, at most `batch_tokens`.
+        Longest sequence in tokens, special ones included, at most `batch_tokens`; longer documents become several. None
+        takes what the model bears, or `batch_tokens`.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     patience : int, optional
@@ -69,8 +69,8 @@ class LanguageModel:
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run. A run that finds a checkpoint of the same settings there goes on from it and
-        ends with the weights it would have had.
+        Where to keep the state of the run. A run that begins with the same weights and settings as the one whose
+        checkpoint is there goes on from it, and ends with the weights it would have had; another is refused.
     checkpoint_every : int, optional
         Optimiser steps between checkpoints; None writes one at the end alone.
     cache_dir : str or path, optional
@@ -223,7 +223,7 @@ class LanguageModel:
         Raises
         ------
         DataError
-            The corpus is empty, or a line of it cannot be read.
+            The corpus is empty, a line of it cannot be read, or its sequences are too short for the objective.
         TrainingError
             The loss is not finite; the weights go back to the last evaluation. Or a checkpoint is of another run.
         ValueError

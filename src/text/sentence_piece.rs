@@ -1,6 +1,7 @@
 //! SentencePiece's `.model` files: XLNet, ALBERT, XLM-RoBERTa, CamemBERT (unigram) and Llama, Mistral (BPE).
 //!
-//! Same parts and defaults as these families' tokenizers in transformers 5. The file is a `ModelProto` of
+//! Same parts and defaults as these families' tokenizers in transformers 5, which take pieces, scores and the compiled
+//! normalisation from the file, and what else it says of spaces from the family. The file is a `ModelProto` of
 //! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>.
 
 use std::collections::HashMap;

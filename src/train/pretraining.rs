@@ -293,6 +293,6 @@ impl<M: Learner> Run<'_, M> {
             _ => Some(self.optimisation.current(self.params)),
         };
         let Progress { best_loss, best_score, best_step, .. } = self.progress;
-        (params, Summary { best_loss, best_score, best_step, ..self.summary })
+        (params, Summary { best_step, best_score, best_loss, ..self.summary })
     }
 }

@@ -2,25 +2,35 @@
 //! backward. Shapes are those of MiniLM on a training batch: 3296 tokens of 33 sequences; of the loss over a vocabulary, those
 //! of GPT-2 on 1024 tokens, in blocks and with whole logits.
 
+mod composed;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, SamplingMode};
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
-use warmstart::compute::in_pool;
+use warmstart::compute::{Storing, in_pool};
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::affine::Affine;
-use warmstart::kernels::attention::{Scheme, Span, attention};
+use warmstart::kernels::attention::{
+    Relations, RelativeInputs, RelativeScheme, Scheme, Span, attention, relative_attention,
+};
+use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::embedding_sum;
+use warmstart::kernels::gated::gated;
 use warmstart::kernels::linear::{Then, linear};
 use warmstart::kernels::norm::{Kind, Norm, residual_norm};
+use warmstart::kernels::rotary::Rotary;
+use warmstart::kernels::segment_pool::{Reduction, segment_pool};
 use warmstart::kernels::vocabulary_loss::vocabulary_loss;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
+
+use composed::{means, norm, packed_attention, packed_relative_attention, rotated, softmax};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -112,30 +122,6 @@ fn compare(
     Ok(())
 }
 
-fn norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> candle_core::Result<Tensor> {
-    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
-    let std = (centred.sqr()?.mean_keepdim(D::Minus1)? + EPS)?.sqrt()?;
-    centred.broadcast_div(&std)?.broadcast_mul(weight)?.broadcast_add(bias)
-}
-
-fn softmax(x: &Tensor) -> candle_core::Result<Tensor> {
-    let e = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
-    e.broadcast_div(&e.sum_keepdim(D::Minus1)?)
-}
-
-/// One sequence after the other, so that nothing is spent on padding.
-fn packed_attention(args: &[Tensor], starts: &[u32]) -> candle_core::Result<Tensor> {
-    let size = WIDTH / HEADS;
-    let sequence = |w: &[u32]| {
-        let (first, len) = (w[0] as usize, (w[1] - w[0]) as usize);
-        let heads = |x: &Tensor| x.narrow(0, first, len)?.reshape((len, HEADS, size))?.transpose(0, 1)?.contiguous();
-        let (q, k, v) = (heads(&args[0])?, heads(&args[1])?, heads(&args[2])?);
-        let scores = (q.matmul(&k.t()?)? / (size as f64).sqrt())?;
-        softmax(&scores)?.matmul(&v)?.transpose(0, 1)?.reshape((len, WIDTH))
-    };
-    Tensor::cat(&starts.windows(2).map(sequence).collect::<candle_core::Result<Vec<_>>>()?, 0)
-}
-
 /// The loss of GPT-2 over its vocabulary, in blocks and with whole logits.
 fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Outcome {
     let (rows, width, words) = (1024, 768, 50_257);
@@ -163,6 +149,132 @@ fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Out
         },
         precisions,
         composed,
+    )
+}
+
+/// Attention with rotary positions, and with those of XLNet.
+fn attentions_with_positions(criterion: &mut Criterion, starts: &[u32], precisions: &[Precision]) -> Outcome {
+    let (tokens, size) = (starts.last().copied().unwrap_or(0) as usize, WIDTH / HEADS);
+    let tokens_of = |seed| random(seed, &[tokens, WIDTH], 1.0);
+    let qkv = [tokens_of(1)?, tokens_of(2)?, tokens_of(5)?];
+    let positions: Vec<u32> = starts.windows(2).flat_map(|w| 0..w[1] - w[0]).collect();
+    let longest = positions.iter().max().copied().unwrap_or(0) as usize + 1;
+    let frequencies: Vec<f64> = (0..size / 2).map(|i| 10_000f64.powf(-2.0 * i as f64 / size as f64)).collect();
+    let rotary = Arc::new(Rotary::new(&frequencies, longest, 1.0));
+    let angles: Vec<f64> = positions.iter().flat_map(|&p| frequencies.iter().map(move |f| f64::from(p) * f)).collect();
+    let table = |of: fn(f64) -> f64| {
+        Tensor::from_vec(angles.iter().map(|&a| of(a) as f32).collect(), (tokens, size / 2), &Device::Cpu)
+    };
+    let (cos, sin) = (table(f64::cos)?, table(f64::sin)?);
+    let packed: Arc<[u32]> = starts.into();
+    compare(
+        criterion,
+        "attention with rotary positions",
+        &qkv,
+        |a, precision| {
+            let (cu_seqlens, heads, rotary) = (packed.clone(), HEADS, Some(rotary.clone()));
+            let scheme = Scheme { cu_seqlens, heads, key_heads: heads, span: Span::ALL, rotary, dropout: None };
+            attention(&a[0], &a[1], &a[2], scheme, precision)
+        },
+        precisions,
+        |a| packed_attention(&[rotated(&a[0], &cos, &sin)?, rotated(&a[1], &cos, &sin)?, a[2].clone()], starts),
+    )?;
+
+    let relations = Arc::new(Relations {
+        query_starts: packed.clone(),
+        positions: positions.into(),
+        query_segments: vec![0; tokens].into(),
+        key_starts: packed.clone(),
+        memory: vec![0; starts.len() - 1].into(),
+        key_segments: vec![0; tokens].into(),
+        causal: false,
+        permutation: None,
+    });
+    let biases = (0..3).map(|i| random(20 + i, &[HEADS, size], 1.0)).collect::<Outcome<Vec<_>>>()?;
+    let distances = random(23, &[2 * longest - 1, WIDTH], 1.0)?;
+    let args = [&qkv[..], &[distances], &biases, &[random(24, &[2, HEADS, size], 1.0)?]].concat();
+    compare(
+        criterion,
+        "relative attention",
+        &args,
+        |a, precision| {
+            let scheme =
+                RelativeScheme { relations: relations.clone(), heads: HEADS, farthest: longest - 1, dropout: None };
+            let [q, k, v, r, word_bias, distance_bias, segment_bias, segments] = a else { unreachable!("eight") };
+            let inputs = RelativeInputs { q, k, v, r, word_bias, distance_bias, segment_bias, segments };
+            relative_attention(&inputs, scheme, precision)
+        },
+        precisions,
+        |a| packed_relative_attention(a, starts, longest - 1),
+    )
+}
+
+/// The losses of classifiers.
+fn classification_losses(criterion: &mut Criterion, sequences: usize, precisions: &[Precision]) -> Outcome {
+    let classes: Vec<u32> = (0..sequences).map(|i| (i % CLASSES) as u32).collect();
+    let labels: Vec<Option<u32>> = classes.iter().copied().map(Some).collect();
+    let target = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer: sequences as f64 };
+    let picked = Tensor::new(classes, &Device::Cpu)?.unsqueeze(1)?;
+    compare(
+        criterion,
+        "cross entropy",
+        &[random(12, &[sequences, CLASSES], 1.0)?],
+        |a, _| cross_entropy(&a[0], target.clone()),
+        precisions,
+        |a| softmax(&a[0])?.log()?.gather(&picked, 1)?.mean_all()?.neg(),
+    )?;
+
+    let logits = random(17, &[sequences, CLASSES], 1.0)?;
+    let targets: Vec<f32> = (0..sequences * CLASSES).map(|i| f32::from(u8::from(i % 3 == 0))).collect();
+    let said = Tensor::from_vec(targets.clone(), (sequences, CLASSES), &Device::Cpu)?;
+    let normalizer = (sequences * CLASSES) as f64;
+    compare(
+        criterion,
+        "binary cross entropy",
+        &[logits],
+        |a, _| {
+            let target = BinaryCrossEntropy { targets: targets.clone(), class_weight: None, normalizer };
+            binary_cross_entropy(&a[0], target)
+        },
+        precisions,
+        // log(1 + e^x) - y x
+        |a| ((a[0].exp()? + 1.0)?.log()? - (&said * &a[0])?)?.mean_all(),
+    )
+}
+
+/// Passes over values that no product is part of.
+fn passes(criterion: &mut Criterion, x: &Tensor, starts: &[u32], precisions: &[Precision]) -> Outcome {
+    let cu_seqlens: Arc<[u32]> = starts.into();
+    let (gate, up) = (random(15, &[x.dim(0)?, INNER], 1.0)?, random(16, &[x.dim(0)?, INNER], 1.0)?);
+    compare(
+        criterion,
+        "gated unit",
+        &[gate, up],
+        |a, _| gated(&a[0], &a[1], Activation::Silu, Storing::F32),
+        precisions,
+        |a| a[0].silu()? * &a[1],
+    )?;
+
+    compare(
+        criterion,
+        "mean of each sequence",
+        std::slice::from_ref(x),
+        |a, _| segment_pool(&a[0], cu_seqlens.clone(), Reduction::Mean),
+        precisions,
+        |a| means(&a[0], starts),
+    )?;
+
+    let drop = Dropout::new(DROPPED, Key::new(13, Stream::Dropout));
+    compare(
+        criterion,
+        "dropout",
+        std::slice::from_ref(x),
+        |a, _| dropout(&a[0], drop),
+        precisions,
+        |a| {
+            let kept = Tensor::rand(0f32, 1f32, a[0].shape(), &Device::Cpu)?.ge(DROPPED as f32)?;
+            (&a[0] * kept.to_dtype(DType::F32)?)? / (1.0 - DROPPED)
+        },
     )
 }
 
@@ -221,6 +333,8 @@ fn main() -> Outcome {
         |a| packed_attention(a, &starts),
     )?;
 
+    attentions_with_positions(&mut criterion, &starts, &both)?;
+
     // Words, positions and segments, as a batch of BERT has them.
     let rows = [VOCABULARY, 512, 2];
     let mut tables = Vec::new();
@@ -244,33 +358,10 @@ fn main() -> Outcome {
         },
     )?;
 
-    let classes: Vec<u32> = (0..sequences).map(|i| (i % CLASSES) as u32).collect();
-    let labels: Vec<Option<u32>> = classes.iter().copied().map(Some).collect();
-    let target = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer: sequences as f64 };
-    let picked = Tensor::new(classes, &Device::Cpu)?.unsqueeze(1)?;
-    compare(
-        &mut criterion,
-        "cross entropy",
-        &[random(12, &[sequences, CLASSES], 1.0)?],
-        |a, _| cross_entropy(&a[0], target.clone()),
-        &f32,
-        |a| softmax(&a[0])?.log()?.gather(&picked, 1)?.mean_all()?.neg(),
-    )?;
-
+    classification_losses(&mut criterion, sequences, &f32)?;
     vocabulary_losses(&mut criterion, &both)?;
 
-    let drop = Dropout::new(DROPPED, Key::new(13, Stream::Dropout));
-    compare(
-        &mut criterion,
-        "dropout",
-        &[x],
-        |a, _| dropout(&a[0], drop),
-        &f32,
-        |a| {
-            let kept = Tensor::rand(0f32, 1f32, a[0].shape(), &Device::Cpu)?.ge(DROPPED as f32)?;
-            (&a[0] * kept.to_dtype(DType::F32)?)? / (1.0 - DROPPED)
-        },
-    )?;
+    passes(&mut criterion, &x, &starts, &f32)?;
     criterion.final_summary();
     Ok(())
 }

@@ -11,8 +11,8 @@ use super::architecture::{Architecture, Form};
 use super::fields::Fields;
 use super::header::{Checked, Header, Stored};
 use super::metadata::Metadata;
-use super::tokenizer;
 use super::values::{Order, Placed};
+use super::{rope_factors, tokenizer};
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
@@ -51,7 +51,14 @@ impl Gguf {
         let map = MappedFile::open(path)?;
         let at = |message: String| format!("{}: {message}", path.display());
         let Header { metadata, tensors } = Header::parse(&map).map_err(|e| Error::Weights(at(e)))?;
-        let (architecture, config) = configure(&metadata, &tensors).map_err(|e| Error::Value(at(e)))?;
+        let (architecture, mut config) = configure(&metadata, &tensors).map_err(|e| Error::Value(at(e)))?;
+        let mut tensors = tensors;
+        if architecture.name == "llama"
+            && let Some(stored) = tensors.remove(rope_factors::NAME)
+        {
+            let scaling = divided_frequencies(&stored, &map, &config).map_err(|e| Error::Value(at(e)))?;
+            config.insert("rope_scaling".into(), scaling);
+        }
         let tensors = place(architecture, &config, tensors).map_err(|e| Error::Weights(at(e)))?;
         Ok(Self { path: path.to_path_buf(), map, metadata, architecture: architecture.name, config, tensors })
     }
@@ -115,6 +122,24 @@ fn configure(
     let config = (architecture.config)(&fields)?;
     fields.finish()?;
     Ok((architecture, config))
+}
+
+/// The `rope_scaling` of a Llama whose file has divisors of its frequencies.
+fn divided_frequencies(stored: &Stored, bytes: &[u8], config: &Map<String, Value>) -> Checked<Value> {
+    let number = |field: &str| config.get(field).and_then(Value::as_f64).unwrap_or_default();
+    let (name, pairs) = (rope_factors::NAME, number("head_dim") / 2.0);
+    if config.get("rope_scaling").is_some_and(|scaling| !scaling.is_null()) {
+        return Err(format!("has both rope.scaling.type and {name}; supported: one of them"));
+    }
+    if stored.kind != GgmlDType::F32 || stored.shape.iter().product::<usize>() as f64 != pairs {
+        return Err(format!(
+            "has the tensor {name:?} of {:?} and shape {:?}; expected F32 and {pairs} values",
+            stored.kind, stored.shape
+        ));
+    }
+    let bytes = bytes.get(stored.bytes.clone()).unwrap_or_default();
+    let divisors: Vec<f32> = bytes.chunks_exact(size_of::<f32>()).map(bytemuck::pod_read_unaligned).collect();
+    rope_factors::scaling(&divisors, number("rope_theta"))
 }
 
 /// Tensors by their Hugging Face names; one without such a name is refused.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
-use warmstart::backbone::{Backbone, Pooling};
+use warmstart::backbone::{Backbone, Config, Pooling};
 use warmstart::gguf::Gguf;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -150,6 +150,74 @@ impl Builder {
         let header = [&b"GGUF"[..], &self.version.to_le_bytes(), &counts].concat();
         [header, self.metadata.concat(), self.tensors.concat(), vec![0; self.data]].concat()
     }
+}
+
+/// Llama 3.1 (factor 8) and 3.2 (factor 32), whose files have divisors of the frequencies and no settings.
+#[test]
+fn config_when_frequencies_are_divided_stretches_positions_as_llama_3() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("model.gguf");
+    let llama = |scaling: Option<&str>| {
+        let mut file = Builder { metadata: Vec::new(), tensors: Vec::new(), ..Builder::gpt2() };
+        file = file.value("general.architecture", 8, &text("llama"));
+        for (key, value) in [
+            ("block_count", 1u32),
+            ("context_length", 131_072),
+            ("embedding_length", 64),
+            ("attention.head_count", 1),
+            ("feed_forward_length", 8),
+        ] {
+            file = file.value(&format!("llama.{key}"), 4, &value.to_le_bytes());
+        }
+        file = file.value("llama.attention.layer_norm_rms_epsilon", 6, &1e-5f32.to_le_bytes());
+        file = file.value("llama.rope.freq_base", 6, &500_000f32.to_le_bytes());
+        if let Some(kind) = scaling {
+            file = file.value("llama.rope.scaling.type", 8, &text(kind));
+            file = file.value("llama.rope.scaling.factor", 6, &8f32.to_le_bytes());
+        }
+        file.tensor("rope_freqs.weight", &[32], 0, 0).tensor("token_embd.weight", &[64, 5], 0, 128)
+    };
+    let scaling = |file: &Builder, divisors: &[f32]| -> Result<Value, Box<dyn std::error::Error>> {
+        let mut bytes = file.bytes();
+        let start = (bytes.len() - file.data).next_multiple_of(32);
+        for (i, divisor) in divisors.iter().enumerate() {
+            bytes[start + 4 * i..][..4].copy_from_slice(&divisor.to_le_bytes());
+        }
+        std::fs::write(&path, bytes)?;
+        Ok(Gguf::open(&path)?.config()["rope_scaling"].clone())
+    };
+    for factor in [8.0, 32.0] {
+        let settings = json!({
+            "rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        });
+        // What the settings make of the frequencies, which parity with transformers has shown elsewhere.
+        let config = |scaling: &Value| {
+            let config = json!({
+                "model_type": "llama", "vocab_size": 5, "hidden_size": 64, "num_hidden_layers": 1,
+                "num_attention_heads": 1, "intermediate_size": 8, "max_position_embeddings": 131_072,
+                "rope_theta": 500_000.0, "rope_scaling": scaling,
+            });
+            Config::parse(&config.to_string()).map(|config| config.rotary[0].frequencies.clone())
+        };
+        let (plain, stretched) = (config(&Value::Null)?, config(&settings)?);
+        let divisors: Vec<f32> = plain.iter().zip(&stretched).map(|(plain, s)| (plain / s) as f32).collect();
+        assert!(divisors.contains(&1.0) && divisors.iter().filter(|&&d| d > 1.0 && f64::from(d) < factor).count() > 1);
+        assert_eq!(scaling(&llama(None), &divisors)?, settings);
+        let both = scaling(&llama(Some("linear")), &divisors).err().ok_or("two ways were accepted")?;
+        assert!(both.to_string().contains("both rope.scaling.type and rope_freqs.weight"), "{both}");
+    }
+    assert_eq!(scaling(&llama(None), &[1.0; 32])?, Value::Null);
+    for other in [[2.0; 32], [0.0; 32], [f32::NAN; 32]] {
+        let error = scaling(&llama(None), &other).err().ok_or("other divisors were accepted")?;
+        assert!(error.to_string().contains("in another way than Llama 3 does"), "{error}");
+    }
+    let mut short = llama(None);
+    short.tensors.clear();
+    let short = short.tensor("rope_freqs.weight", &[16], 0, 0).tensor("token_embd.weight", &[64, 5], 0, 128);
+    let error = scaling(&short, &[1.0; 16]).err().ok_or("too few divisors were accepted")?;
+    assert!(error.to_string().contains("expected F32 and 32 values"), "{error}");
+    Ok(())
 }
 
 #[test]

@@ -17,6 +17,7 @@ from warmstart.options import (
     as_seed,
     byte_count,
     check_precision,
+    one_of,
     optional_positive_int,
     positive_int,
 )
@@ -307,10 +308,8 @@ class Backbone:
         return [int(layer) % (n + 1) for layer in wanted]
 
     def resolve_pooling(self, pooling: str) -> str:
-        """Return "mean", "cls" or "max"; "auto" becomes what the model directory says."""
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}, got {pooling!r}")
-        return self._inner.default_pooling if pooling == "auto" else pooling
+        """Return "mean", "cls", "last" or "max"; "auto" becomes what the model directory says."""
+        return self._inner.default_pooling if one_of("pooling", pooling, POOLINGS) == "auto" else pooling
 
     def __repr__(self) -> str:
         inner = self._inner

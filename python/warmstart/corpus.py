@@ -291,9 +291,10 @@ def _add_parquet(
 def _values(column: Any) -> list[Any]:
     """Return the values of an Arrow array; in the place of one that is not UTF-8 the error that says so."""
     try:
-        return column.to_pylist()  # type: ignore[no-any-return]
+        values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        return [_value(scalar) for scalar in column]
+        values = [_value(scalar) for scalar in column]
+    return values
 
 
 def _value(scalar: Any) -> Any:

@@ -14,7 +14,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 _CONFIG = "config.json"
 _INDEX = ".index.json"
 _TRY_LATER = (408, 429)
-_REPOSITORY = re.compile(r"\w[\w.-]*(/[\w.-]+)?", re.ASCII)
+_REPOSITORY = re.compile(r"(?!.*\.gguf$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
 
 
 def fetched(path: str | os.PathLike[str], revision: str | None, token: str | bool | None, verbose: bool) -> str:
@@ -42,8 +42,7 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
     WarmstartError
         The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
     """
-    is_name = isinstance(path, str) and _REPOSITORY.fullmatch(path) and not path.lower().endswith(".gguf")
-    if not isinstance(path, str) or not is_name or os.path.exists(path):
+    if not isinstance(path, str) or not _REPOSITORY.fullmatch(path) or os.path.exists(path):
         if revision is not None:
             raise ValueError(f"revision={revision!r} is for repositories of the Hugging Face hub; {path!r} is a path")
         return os.fspath(path)

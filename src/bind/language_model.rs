@@ -152,14 +152,16 @@ impl PyReplacedDetector {
         run(py, || ReplacedDetector::load(&path)).map(|(model, metadata)| (Self(model), metadata))
     }
 
-    #[allow(clippy::type_complexity)]
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>, PyLanguageModel))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, DetectorState<'py>)> {
         let restore = py.import("warmstart._core")?.getattr("_replaced_detector_from_state")?;
         let ReplacedDetector { backbone, head, generator } = &self.0;
         let own = backbone.params.iter().chain(head.iter()).map(|(name, tensor)| (name.to_string(), tensor.clone()));
         Ok((restore, (convert::state(py, backbone, &own.collect())?, PyLanguageModel(generator.clone()))))
     }
 }
+
+/// The detector with its head, and its generator.
+type DetectorState<'py> = (Bound<'py, PyDict>, PyLanguageModel);
 
 /// Undo the pickling of a `ReplacedDetector`.
 #[pyfunction]

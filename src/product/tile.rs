@@ -147,20 +147,6 @@ mod avx512 {
         }};
     }
 
-    #[target_feature(enable = "avx512f")]
-    pub fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let sums = tile!(
-            units,
-            a,
-            b,
-            _mm512_setzero_ps(),
-            |from| _mm512_loadu_ps(from),
-            |a| _mm512_set1_ps(f32::from_bits(a)),
-            |sum, a, b| _mm512_fmadd_ps(a, b, sum)
-        );
-        store(&sums, tile);
-    }
-
     /// As `tile` of rows of `A`, each of which goes on by itself.
     macro_rules! tile_of_rows {
         ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
@@ -182,48 +168,56 @@ mod avx512 {
         }};
     }
 
+    /// One of the two with products of f32.
+    macro_rules! of_f32 {
+        ($tile:ident, $units:expr, $a:expr, $b:expr) => {
+            $tile!(
+                $units,
+                $a,
+                $b,
+                _mm512_setzero_ps(),
+                |from| _mm512_loadu_ps(from),
+                |a| _mm512_set1_ps(f32::from_bits(a)),
+                |sum, a, b| _mm512_fmadd_ps(a, b, sum)
+            )
+        };
+    }
+
+    /// One of the two with products of pairs of bf16.
+    macro_rules! of_bf16 {
+        ($tile:ident, $units:expr, $a:expr, $b:expr) => {
+            $tile!(
+                $units,
+                $a,
+                $b,
+                _mm512_setzero_ps(),
+                |from| pairs(_mm512_loadu_si512(from)),
+                |a| pairs(_mm512_set1_epi32(a as i32)),
+                |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
+            )
+        };
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        store(&of_f32!(tile, units, a, b), tile);
+    }
+
     /// As [`f32`] of rows of `A`.
     #[target_feature(enable = "avx512f")]
     pub fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let sums = tile_of_rows!(
-            units,
-            a,
-            b,
-            _mm512_setzero_ps(),
-            |from| _mm512_loadu_ps(from),
-            |a| _mm512_set1_ps(f32::from_bits(a)),
-            |sum, a, b| _mm512_fmadd_ps(a, b, sum)
-        );
-        store(&sums, tile);
+        store(&of_f32!(tile_of_rows, units, a, b), tile);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+        store(&of_bf16!(tile, units, a, b), tile);
     }
 
     /// As [`bf16`] of rows of `A`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let sums = tile_of_rows!(
-            units,
-            a,
-            b,
-            _mm512_setzero_ps(),
-            |from| pairs(_mm512_loadu_si512(from)),
-            |a| pairs(_mm512_set1_epi32(a as i32)),
-            |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
-        );
-        store(&sums, tile);
-    }
-
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-        let sums = tile!(
-            units,
-            a,
-            b,
-            _mm512_setzero_ps(),
-            |from| pairs(_mm512_loadu_si512(from)),
-            |a| pairs(_mm512_set1_epi32(a as i32)),
-            |sum, a, b| _mm512_dpbf16_ps(sum, a, b)
-        );
-        store(&sums, tile);
+        store(&of_bf16!(tile_of_rows, units, a, b), tile);
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]

@@ -1,6 +1,5 @@
 //! Pretrain a language model on a corpus: the loop, its evaluations, checkpoints to go on from.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::checkpoint::{self, Progress};
@@ -88,8 +87,8 @@ pub fn pretrain<M: Learner>(
         params: &params,
         model,
         collator,
-        data: Arc::new(train),
-        epochs,
+        data: &train,
+        epochs: &epochs,
         eval,
         options,
         network,
@@ -120,9 +119,9 @@ struct Run<'a, M: Learner> {
     params: &'a Parameters,
     model: &'a M,
     collator: Collator,
-    data: Arc<Data>,
+    data: &'a Data,
     /// Optimiser steps of each epoch.
-    epochs: Vec<usize>,
+    epochs: &'a [usize],
     eval: Option<Data>,
     options: &'a PretrainOptions,
     network: M::Network,
@@ -143,12 +142,12 @@ struct Run<'a, M: Learner> {
 impl<M: Learner> Run<'_, M> {
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let total = self.optimisation.schedule.total_steps;
-        let (data, epochs, mut first_of_epoch) = (Arc::clone(&self.data), self.epochs.clone(), 0);
+        let (data, epochs, mut first_of_epoch) = (self.data, self.epochs, 0);
         if self.is_out_of_patience() {
             self.summary.stopped_early = true;
             return Ok(());
         }
-        for (epoch, n_steps) in epochs.into_iter().enumerate() {
+        for (epoch, &n_steps) in epochs.iter().enumerate() {
             let steps = data.steps(epoch, self.options);
             for (i, groups) in steps.enumerate().skip(self.progress.step.saturating_sub(first_of_epoch)) {
                 if self.progress.step == total {
@@ -188,7 +187,7 @@ impl<M: Learner> Run<'_, M> {
     /// One optimiser step over the batches of a group.
     fn step(&mut self, groups: &[Vec<usize>]) -> Result<Record> {
         let (step, options, collator, data, network) =
-            (self.progress.step, self.options, &self.collator, &self.data, &self.network);
+            (self.progress.step, self.options, &self.collator, self.data, &self.network);
         let mut memory = self.memory.take();
         let dropout = Key::new(options.seed, Stream::Dropout).child(step as u64);
         let batches = in_pool(|| data.batches_of_step(collator, groups, options.seed, step))?;

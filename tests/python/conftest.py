@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 import warmstart as ws
 
@@ -94,3 +95,24 @@ def fitted(backbone: ws.Backbone, texts: list[str], labels: list[str]) -> ws.Tex
     """A classifier that has learnt its texts. Do not change it."""
     clf = ws.TextClassifier(backbone, **{**FAST, "epochs": 20})
     return clf.fit(texts, labels, eval_set=(texts, labels))
+
+
+@pytest.fixture
+def corpora(tmp_path, monkeypatch) -> Path:
+    """Keep tokenised corpora in a cache of the test's own."""
+    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def corpus() -> list[str]:
+    """Texts in which each word is followed by one of two others."""
+    words, random = [word for word in WORDS if word.isalpha()], np.random.default_rng(0)
+    texts = []
+    for _ in range(60):
+        at, text = int(random.integers(len(words))), []
+        for _ in range(int(random.integers(3, 28))):
+            text.append(words[at])
+            at = (2 * at + int(random.integers(2))) % len(words)
+        texts.append(" ".join(text))
+    return texts

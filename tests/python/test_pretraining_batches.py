@@ -10,13 +10,10 @@ from test_language_model import FAST
 from warmstart import _core
 from warmstart.pretraining import prepare
 
+pytestmark = pytest.mark.usefixtures("corpora")
+
 TEXTS = [f"the {a} film was {b} and it was {a}" for a in ("good", "bad", "old") for b in ("nice", "dull", "long")]
 OBJECTIVES = {"bert": ws.MaskedLM(rate=0.3), "gpt2": ws.CausalLM(), "xlnet": ws.PermutationLM(memory=0)}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path))
 
 
 @pytest.fixture(params=OBJECTIVES)

@@ -10,7 +10,14 @@ import pytest
 import warmstart as ws
 from warmstart import _core
 
-PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+def threads_of_a_process(environment, before=""):
+    """Of a fresh one with these variables, after this code."""
+    rest = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    code = f"{before}\nfrom warmstart import _core; print(_core.get_num_threads())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=rest | environment)
+    return int(done.stdout)
 
 
 @pytest.fixture(autouse=True)
@@ -42,31 +49,24 @@ def test_what_is_no_number_of_threads_is_a_type_error(value):
 @pytest.mark.parametrize(
     "environment, expected",
     [
-        ({}, PROCESSORS),
         ({"RAYON_NUM_THREADS": "3"}, 3),
         ({"OMP_NUM_THREADS": "3"}, 3),
         ({"RAYON_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}, 3),
-        ({"OMP_NUM_THREADS": "many"}, PROCESSORS),
     ],
 )
 def test_the_environment_sets_the_default(environment, expected):
-    rest = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
-    code = "from warmstart import _core; print(_core.get_num_threads())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=rest | environment
-    )
-    assert int(done.stdout) == expected
+    assert threads_of_a_process(environment) == expected
+
+
+def test_an_environment_that_is_no_number_leaves_the_default():
+    assert threads_of_a_process({"OMP_NUM_THREADS": "many"}) == threads_of_a_process({}) >= 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity of processes")
 def test_the_default_is_the_processors_that_the_process_may_use():
-    code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from warmstart import _core; print(_core.get_num_threads())"
-    )
-    rest = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=rest)
-    assert int(done.stdout) == 1
+    # No more than affinity gives; fewer where a control group grants less of their time.
+    assert threads_of_a_process({}) <= len(os.sched_getaffinity(0))
+    assert threads_of_a_process({}, "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})") == 1
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no fork")

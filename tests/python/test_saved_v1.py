@@ -1,0 +1,93 @@
+"""What version 1 wrote (`tests/reference/saved_v1/`) loads and predicts the same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+V1 = Path(__file__).parents[1] / "reference" / "saved_v1"
+EXPECTED = json.loads((V1 / "expected.json").read_text(encoding="utf-8"))
+CLASSIFIERS = ["full", "probing", "default", "multi_label", "decoder", "permuting", "sentences"]
+
+# Everything asked in one process, whose products are those that every processor computes alike.
+ASK = f"""
+import json, pickle, sys, warnings
+from pathlib import Path
+import numpy as np
+import warmstart as ws
+warnings.simplefilter("ignore")
+v1 = Path({str(V1)!r})
+texts = json.loads((v1 / "expected.json").read_text(encoding="utf-8"))["texts"]
+arrays, said = {{}}, {{}}
+def ask(name, clf):
+    arrays[f"{{name}}.logits"] = clf._logits(texts)
+    arrays[f"{{name}}.embed"] = clf.backbone_.embed(texts, precision="f32")
+    said[name] = {{"predict": clf.predict(texts).tolist(), "best_step": clf.history_.best_step}}
+for name in {CLASSIFIERS!r}:
+    ask(name, ws.load(v1 / name))
+def unpickled(name):
+    return pickle.loads((v1 / f"{{name}}.pickle").read_bytes())
+ask("probing_pickle", unpickled("classifier"))
+for name, tagger in (("tagger", ws.load(v1 / "tagger")), ("tagger_pickle", unpickled("tagger"))):
+    arrays[f"{{name}}.logits"] = tagger._logits(texts)[1]
+    said[name] = {{"predict_tags": tagger.predict_tags(texts)}}
+for name in ("masked", "causal", "permutation"):
+    model = ws.load(v1 / name)
+    arrays[f"{{name}}.score"] = np.concatenate(model.score(texts))
+    said[name] = {{"rows": len(model.history_.rows)}}
+arrays["masked_pickle.score"] = np.concatenate(unpickled("masked").score(texts))
+said["detector"] = {{"rows": len(ws.load(v1 / "detector").history_.rows)}}
+unpickled("detector").generator.score(texts)
+arrays["features"] = unpickled("features").transform(texts)
+arrays["backbone"] = unpickled("backbone").embed(texts, precision="f32")
+said["strategy"] = repr(unpickled("strategy"))
+said["tokenizer"] = unpickled("tokenizer").encode(texts[:1])
+np.savez(sys.argv[1], **arrays)
+print(json.dumps(said, default=str))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    file = tmp_path_factory.mktemp("v1") / "now.npz"
+    environment = {**os.environ, "WARMSTART_INSTRUCTIONS": "baseline"}
+    asked = subprocess.run([sys.executable, "-c", ASK, str(file)], capture_output=True, text=True, env=environment)
+    assert asked.returncode == 0, asked.stderr
+    with np.load(file) as now, np.load(V1 / "expected.npz") as then:
+        return json.loads(asked.stdout), dict(now), dict(then)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_classifier_of_version_1_predicts_the_same_bytes(answers, name):
+    said, now, then = answers
+    assert said[name] == EXPECTED[name]
+    np.testing.assert_array_equal(now[f"{name}.logits"], then[f"{name}.logits"], strict=True)
+    np.testing.assert_array_equal(now[f"{name}.embed"], then[f"{name}.embed"], strict=True)
+
+
+def test_a_tagger_of_version_1_predicts_the_same_bytes(answers):
+    said, now, then = answers
+    for name in ("tagger", "tagger_pickle"):
+        assert said[name] == EXPECTED["tagger"]
+        np.testing.assert_array_equal(now[f"{name}.logits"], then["tagger.logits"], strict=True)
+
+
+@pytest.mark.parametrize("name", ["masked", "causal", "permutation"])
+def test_a_language_model_of_version_1_scores_the_same_bytes(answers, name):
+    said, now, then = answers
+    assert said[name] == EXPECTED[name]
+    np.testing.assert_array_equal(now[f"{name}.score"], then[f"{name}.score"], strict=True)
+
+
+def test_pickles_of_version_1_are_read(answers):
+    said, now, then = answers
+    np.testing.assert_array_equal(now["probing_pickle.logits"], then["probing.logits"], strict=True)
+    np.testing.assert_array_equal(now["masked_pickle.score"], then["masked.score"], strict=True)
+    for name in ("features", "backbone"):
+        np.testing.assert_array_equal(now[name], then["backbone"], strict=True)
+    assert said["detector"] == EXPECTED["detector"]
+    assert said["strategy"].startswith("FullFineTuning(learning_rate=0.01, layer_decay=0.9")

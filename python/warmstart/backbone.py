@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from warmstart.options import (
     as_seed,
     byte_count,
     check_precision,
+    flag,
     one_of,
     optional_positive_int,
     positive_int,
@@ -27,7 +28,14 @@ from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_truncated
 from warmstart.tokenizer import Tokenizer, batches
 
-POOLINGS = ("auto", "mean", "cls", "last", "max")
+POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
+
+
+class Vectors(NamedTuple):
+    """Which vectors of a text: pooled hidden states, or without `layers` those that the model directory makes."""
+
+    layers: list[int] | None
+    pooling: list[str]
 
 
 class Backbone:
@@ -68,12 +76,14 @@ class Backbone:
         Parameters
         ----------
         path : str or path
-            A GGUF file, or a directory with one alone; or a directory that holds ``config.json``, the weights
+            A GGUF file, or a directory with one alone; or a directory, also of sentence-transformers, that holds
+            ``config.json``, the weights
             (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a tokenizer: the first of
             ``tokenizer.json``, ``vocab.txt``, ``vocab.json`` with ``merges.txt``, ``spiece.model``,
             ``sentencepiece.bpe.model``, ``tokenizer.model``. A str that is no path here
             and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
             (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
+            What ``modules.json`` and its like say of sentence vectors is obeyed by `embed`.
         revision : str, optional
             Branch, tag or commit of the repository; None is its main branch.
         token : str or bool, optional
@@ -232,20 +242,30 @@ class Backbone:
 
     @property
     def max_length(self) -> int:
-        """Longest text in tokens, special tokens included."""
+        """Longest text in tokens, special tokens included; `max_length_source` says where it comes from."""
         return self._inner.max_length
+
+    @property
+    def max_length_source(self) -> str:
+        """What sets `max_length`: a field of one of the directory's files, or the positions that the model has."""
+        return self._inner.max_length_source
 
     def embed(
         self,
         texts: Texts,
         layers: int | Sequence[int] = -1,
-        pooling: str = "auto",
+        pooling: str | Sequence[str] = "auto",
         max_length: int | None = None,
+        normalize: bool | None = None,
         batch_tokens: int = EMBED_BATCH_TOKENS,
         precision: str = "auto",
         verbose: bool = False,
     ) -> NDArray[np.float32]:
         """Turn texts into vectors.
+
+        Of a sentence-transformers directory, ``layers=-1`` with ``pooling="auto"`` gives the vectors of
+        ``SentenceTransformer.encode``: its prompt, its poolings, its dense layers, its norm. Anything else gives hidden
+        states, pooled and no more.
 
         Parameters
         ----------
@@ -253,10 +273,14 @@ class Backbone:
             N texts, in any container.
         layers : int or sequence of int
             Which hidden states: 0 is the embedding output, ``n_layers`` or -1 the last. Several are put side by side.
-        pooling : {"auto", "mean", "cls", "last", "max"}
-            How the tokens of a text become one vector; "auto" follows the model directory.
+        pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a sequence of them
+            How the tokens of a text become one vector; several are put side by side, for each layer. "auto" follows the
+            model directory, else it is the mean, or the last token of a decoder.
         max_length : int, optional
-            Cut longer texts; None takes what the model bears.
+            Cut longer texts; None takes the backbone's `max_length`.
+        normalize : bool, optional
+            Divide each row by its length. None does what the model directory asks for where ``layers=-1`` and
+            ``pooling="auto"``, and nothing elsewhere.
         batch_tokens : int
             Tokens in one batch.
         precision : {"auto", "f32", "bf16", "int8"}
@@ -267,7 +291,7 @@ class Backbone:
         Returns
         -------
         ndarray of float32, shape (N, D)
-            In input order; ``(N, k * D)`` for k layers.
+            In input order; ``(N, k * p * D)`` for k layers in p poolings, or as wide as the last dense layer.
 
         Raises
         ------
@@ -281,16 +305,33 @@ class Backbone:
         UserWarning
             Texts were cut; their number is told.
         """
-        indices = self.resolve_layers(layers)
-        how = self.resolve_pooling(pooling)
+        vectors = self.resolve_vectors(layers, pooling)
+        of_directory = vectors.layers is None and self._inner.normalizes
+        normalize = of_directory if normalize is None else flag("normalize", normalize)
         batch_tokens = positive_int("batch_tokens", batch_tokens)
         check_precision(precision)
-        encodings = encode(self._inner, texts, optional_positive_int("max_length", max_length))
+        prompt = self._inner.prompt if vectors.layers is None else None
+        encodings = encode(self._inner, texts, optional_positive_int("max_length", max_length), prompt=prompt or "")
         if not len(encodings):
-            return np.empty((0, self.hidden_size * len(indices)), dtype=np.float32)
+            size = self._inner.vector_size(vectors.layers, vectors.pooling)
+            return np.empty((0, size), dtype=np.float32)
         warn_truncated(encodings)
         with TokenBar(encodings.n_tokens, "embedding", verbose, delay_s=1.0) as bar:
-            return self._inner.embed(encodings, indices, how, batch_tokens, precision, bar.callback)
+            return self._inner.embed(
+                encodings,
+                vectors.layers,
+                vectors.pooling,
+                normalize,
+                batch_tokens,
+                precision,
+                bar.callback,
+            )
+
+    def resolve_vectors(self, layers: int | Sequence[int], pooling: str | Sequence[str]) -> "Vectors":
+        """Turn `layers` and `pooling` as `embed` takes them into what the core takes."""
+        indices, how = self.resolve_layers(layers), self.resolve_pooling(pooling)
+        is_of_directory = isinstance(pooling, str) and pooling == "auto" and indices == [self.n_layers]
+        return Vectors(None if is_of_directory else indices, how)
 
     def resolve_layers(self, layers: int | Sequence[int]) -> list[int]:
         """Turn `layers` as `embed` takes it into indices from 0 (embedding output) to ``n_layers``."""
@@ -307,16 +348,24 @@ class Backbone:
                 )
         return [int(layer) % (n + 1) for layer in wanted]
 
-    def resolve_pooling(self, pooling: str) -> str:
-        """Return "mean", "cls", "last" or "max"; "auto" becomes what the model directory says."""
-        return self._inner.default_pooling if one_of("pooling", pooling, POOLINGS) == "auto" else pooling
+    def resolve_pooling(self, pooling: str | Sequence[str]) -> list[str]:
+        """Return the ways to pool; "auto" becomes what the model directory says."""
+        if isinstance(pooling, str) and pooling == "auto":
+            return self._inner.default_pooling
+        several = [pooling] if isinstance(pooling, str) or not isinstance(pooling, Sequence) else pooling
+        if not several:
+            raise ValueError('pooling is empty; name at least one, as in pooling="mean"')
+        return [
+            one_of("pooling", each, ("auto", *POOLINGS) if several is not pooling else POOLINGS) for each in several
+        ]
 
     def __repr__(self) -> str:
         inner = self._inner
         parts = [
             f"{inner.family}, {inner.n_layers} layers x {inner.hidden_size}",
             f"{format_count(inner.n_parameters)} parameters",
-            f"vocabulary of {inner.vocab_size}, up to {inner.max_length} tokens, from {inner.source!r}",
+            f"vocabulary of {inner.vocab_size}, up to {inner.max_length} tokens ({inner.max_length_source}), "
+            f"from {inner.source!r}",
         ]
         found = inner.load_report()
         for kind in ("missing", "ignored", "converted"):
@@ -344,8 +393,9 @@ class Backbone:
             ("hidden size", str(inner.hidden_size)),
             ("parameters", f"{inner.n_parameters:,}"),
             ("vocabulary", f"{inner.vocab_size:,}"),
-            ("longest text", f"{inner.max_length} tokens"),
-            ("pooling", inner.default_pooling),
+            ("longest text", f"{inner.max_length} tokens ({inner.max_length_source})"),
+            ("pooling", " and ".join(inner.default_pooling)),
+            ("sentence vectors", f"{inner.vector_size(None, [])} values" + ", of length 1" * inner.normalizes),
         ]
         for kind in ("missing", "ignored", "converted"):
             names = found[kind]

@@ -16,7 +16,6 @@ from warmstart.memory import MemoryEstimate
 from warmstart.options import (
     INFERENCE_PRECISIONS,
     check_compute,
-    optional_positive_int,
 )
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
@@ -45,7 +44,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     accumulation_steps : int
         Batches for one optimiser step.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes what the model bears.
+        Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
     multi_label : bool
         Texts bear any number of labels: a 0/1 matrix ``[N, C]`` or a list of labels for every text.
     class_weight : None, "balanced" or dict
@@ -269,8 +268,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        max_length = optional_positive_int("max_length", self.max_length)
-        return encode(self._trained.model.backbone, texts, max_length)
+        return encode(self._trained.model.backbone, texts, self._limit())
 
     def _logits(self, texts: Texts) -> NDArray[np.float32]:
         encodings = self._encode(texts)

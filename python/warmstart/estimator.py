@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
-from warmstart.options import MAX_SHARD_SIZE, byte_count
+from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
 from warmstart.training import Trained
 
 
@@ -15,6 +15,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     """A scikit-learn estimator with the parameter ``strategy``; fitted, it has ``_trained``."""
 
     strategy: Any
+    max_length: int | None
     _trained: Trained
 
     def set_params(self, **params: Any) -> Self:
@@ -58,6 +59,11 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         """The backbone as training left it."""
         check_is_fitted(self)
         return Backbone(self._trained.model.backbone)
+
+    def _limit(self) -> int | None:
+        """Where texts are cut: as asked, else as in training."""
+        asked = optional_positive_int("max_length", self.max_length)
+        return self._trained.max_length if asked is None else asked
 
     def _keep(self, trained: Trained) -> None:
         self._trained = trained

@@ -21,10 +21,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The pretrained model.
     layers : int or list of int
         Which hidden states: 0 is the embedding output, -1 the last layer. Several are put side by side.
-    pooling : {"auto", "mean", "cls", "last", "max"}
-        How the tokens of a text become one vector; "auto" follows the model directory.
+    pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
+        How the tokens of a text become one vector; several are put side by side. "auto" follows the model directory: of
+        a sentence-transformers directory the last layer then gives the vectors of ``SentenceTransformer.encode``.
+    normalize : bool, optional
+        Divide each row by its length; None follows the model directory where ``layers=-1`` and ``pooling="auto"``.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes what the model bears.
+        Cut longer texts, in tokens; None takes the backbone's ``max_length``.
     batch_tokens : int
         Tokens in one batch.
     precision : {"auto", "f32", "bf16", "int8"}
@@ -48,7 +51,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         backbone: Backbone,
         *,
         layers: int | Sequence[int] = -1,
-        pooling: str = "auto",
+        pooling: str | Sequence[str] = "auto",
+        normalize: bool | None = None,
         max_length: int | None = None,
         batch_tokens: int = EMBED_BATCH_TOKENS,
         precision: str = "auto",
@@ -58,6 +62,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.backbone = backbone
         self.layers = layers
         self.pooling = pooling
+        self.normalize = normalize
         self.max_length = max_length
         self.batch_tokens = batch_tokens
         self.precision = precision
@@ -79,7 +84,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (N, D)
-            In input order; ``(N, k * D)`` for k layers.
+            In input order; ``(N, k * p * D)`` for k layers in p poolings, or as wide as the last dense layer.
 
         Raises
         ------
@@ -99,18 +104,29 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             layers=self.layers,
             pooling=self.pooling,
             max_length=self.max_length,
+            normalize=self.normalize,
             batch_tokens=self.batch_tokens,
             precision=self.precision,
             verbose=self.verbose,
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Name the columns: ``layer6_mean_0``, ``layer6_mean_1`` and so on; `input_features` is not used."""
+        """Name the columns: ``layer6_mean_0``, ``layer6_mean_1`` and so on; `input_features` is not used.
+
+        Those that dense layers of a sentence-transformers directory make are ``sentence_0`` and so on.
+        """
         backbone = require_backbone(self.backbone)
-        how = backbone.resolve_pooling(self.pooling)
-        indices = backbone.resolve_layers(self.layers)
-        names = [f"layer{layer}_{how}_{i}" for layer in indices for i in range(backbone.hidden_size)]
+        vectors = backbone.resolve_vectors(self.layers, self.pooling)
+        size, n = backbone._inner.vector_size(vectors.layers, vectors.pooling), backbone.hidden_size
+        layers = [backbone.n_layers] if vectors.layers is None else vectors.layers
+        names = [f"layer{layer}_{how}_{i}" for layer in layers for how in vectors.pooling for i in range(n)]
+        if vectors.layers is None and backbone._inner.has_dense:
+            names = [f"sentence_{i}" for i in range(size)]
         return np.array(names, dtype=object)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What was pickled before there was `normalize` has it not.
+        super().__setstate__({"normalize": None} | state)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

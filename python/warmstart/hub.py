@@ -4,14 +4,17 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version__
 
 _CONFIG = "config.json"
+_MODULES = "modules.json"
 _INDEX = ".index.json"
 _TRY_LATER = (408, 429)
 _REPOSITORY = re.compile(r"(?!.*\.gguf$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
@@ -87,7 +90,13 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
     api = HfApi(token=token, library_name="warmstart", library_version=__version__)
     info = api.model_info(repository, revision=revision)
     listed = {file.rfilename for file in info.siblings or ()}
-    weights = next((name for name in WEIGHT_FILES if name in listed), _CONFIG)
+    fetch = partial(api.snapshot_download, repository, tqdm_class=Bar)
+    modules = _NO_MODULES
+    if _MODULES in listed:
+        folder = Path(fetch(revision=revision, allow_patterns=[_MODULES]))
+        # The same commit from here on, even if the branch moves on meanwhile.
+        modules, revision = _modules(folder), folder.name
+    weights = next((name for name in modules.of_transformer(WEIGHT_FILES) if name in listed), _CONFIG)
     gguf = sorted(name for name in listed if name.lower().endswith(".gguf"))
     if weights == _CONFIG and gguf:
         some = ", ".join(gguf[:5]) + ", ..." * (len(gguf) > 5)
@@ -96,23 +105,58 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
             f"open one of them: from_pretrained(huggingface_hub.hf_hub_download({repository!r}, {gguf[0]!r}))"
         )
     # The weights come last: where they are whole, so is everything else.
-    small = [_CONFIG, *SIDE_FILES, *([weights] if weights.endswith(_INDEX) else [])]
+    small = [*modules.small_files(), *([weights] if weights.endswith(_INDEX) else [])]
     cached = Path(_cached(repository, revision) or "")
     if cached.name == info.sha and all((cached / name).is_file() for name in small if name in listed):
         return str(cached)
-    folder = Path(api.snapshot_download(repository, revision=revision, allow_patterns=small, tqdm_class=Bar))
-    # The same commit, even if the branch has moved on meanwhile.
+    folder = Path(fetch(revision=revision, allow_patterns=small))
     large = [name for name in _weight_files(folder, weights) if name in listed]
-    return api.snapshot_download(repository, revision=folder.name, allow_patterns=large, tqdm_class=Bar)
+    large += filter(None, (modules.weights(module, listed.__contains__) for module in modules.folders))
+    return fetch(revision=folder.name, allow_patterns=large)
+
+
+@dataclass(frozen=True)
+class _Modules:
+    """Where a model directory has its transformer, and the other modules of sentence-transformers."""
+
+    transformer: str
+    folders: tuple[str, ...]
+
+    def of_transformer(self, names: Iterable[str]) -> list[str]:
+        return [f"{self.transformer}/{name}" if self.transformer else name for name in names]
+
+    def small_files(self) -> list[str]:
+        """Return the names of all files but weights; not all need be there."""
+        of_modules = [f"{folder}/{_CONFIG}" for folder in self.folders]
+        return list(dict.fromkeys([*self.of_transformer([_CONFIG, *SIDE_FILES]), *SIDE_FILES, *of_modules]))
+
+    def weights(self, folder: str, is_there: Callable[[str], bool]) -> str | None:
+        """Return the file of a module's own weights."""
+        return next(filter(is_there, (f"{folder}/{name}" for name in WEIGHT_FILES if not name.endswith(_INDEX))), None)
+
+
+_NO_MODULES = _Modules("", ())
+
+
+def _modules(folder: Path) -> _Modules:
+    try:
+        paths = [module["path"] for module in json.loads((folder / _MODULES).read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError):
+        return _NO_MODULES  # opening the directory says what is wrong with it
+    if not paths or not all(isinstance(path, str) for path in paths):
+        return _NO_MODULES
+    return _Modules(paths[0], tuple(path for path in paths[1:] if path))
 
 
 def _weight_files(folder: Path, weights: str) -> list[str]:
     """Return the files that hold the weights: `weights` itself, or those that it names as an index."""
     if not weights.endswith(_INDEX):
         return [weights]
+    directory = weights.rpartition("/")[0]
     try:
         shards = json.loads((folder / weights).read_text(encoding="utf-8"))["weight_map"].values()
-        return sorted({name for name in shards if isinstance(name, str) and "/" not in name})
+        names = {name for name in shards if isinstance(name, str) and "/" not in name}
+        return sorted(f"{directory}/{name}" if directory else name for name in names)
     except (ValueError, TypeError, KeyError, AttributeError):
         return []  # opening the directory says what is wrong with it
 
@@ -121,14 +165,29 @@ def _cached(repository: str, revision: str | None) -> str | None:
     """Return the directory of a copy in the cache that is whole."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(repository, _CONFIG, revision=revision)
-    if not isinstance(config, str):
+    found = (try_to_load_from_cache(repository, name, revision=revision) for name in (_MODULES, _CONFIG))
+    known = next((path for path in found if isinstance(path, str)), None)
+    if known is None:
         return None
-    folder = Path(config).parent
-    weights = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if weights is None or not all((folder / name).is_file() for name in _weight_files(folder, weights)):
+    folder = Path(known).parent
+    modules = _modules(folder)
+
+    def is_there(name: str) -> bool:
+        return (folder / name).is_file()
+
+    weights = next(filter(is_there, modules.of_transformer(WEIGHT_FILES)), None)
+    if weights is None or not all(map(is_there, [*modules.of_transformer([_CONFIG]), *_weight_files(folder, weights)])):
         return None
-    return str(folder)
+    dense = [module for module in modules.folders if _has_weights(folder / module / _CONFIG)]
+    return str(folder) if all(modules.weights(module, is_there) for module in dense) else None
+
+
+def _has_weights(config: Path) -> bool:
+    """Whether a module has weights of its own: what says how many inputs it takes."""
+    try:
+        return "in_features" in json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _status(error: Exception) -> int | None:

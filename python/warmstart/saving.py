@@ -17,12 +17,13 @@ from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.language_model import LanguageModel
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
+from warmstart.options import optional_positive_int
 from warmstart.report import Report
 from warmstart.strategies import STRATEGIES, Strategy
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 METADATA_FILE = "warmstart.json"
 
 
@@ -49,6 +50,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
         "estimator": type(estimator).__name__,
+        **_resolved(trained.model.backbone, trained.max_length, trained.model.pooling),
         "params": _params_to_json(estimator, trained),
         "classes": trained.classes.to_json(),
         "random_state": trained.random_state,
@@ -81,19 +83,40 @@ def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
         "estimator": type(model).__name__,
+        **_resolved(model._inner.backbone, model.max_length, model._inner.backbone.default_pooling),
+        "params": {"max_length": model.max_length},
         "objective": model.objective.to_dict(),
-        "max_length": model.max_length,
         "random_state": model._seed,
         "history": None if history is None else {"rows": history.rows, "metric": history.metric},
     }
     model._inner.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
 
 
+def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[str]) -> dict[str, Any]:
+    """Return what the directory and defaults of a version decided, so that another reads the same of it."""
+    return {
+        "max_length": backbone.max_length if max_length is None else max_length,
+        "pooling": pooling,
+        "normalize": backbone.normalizes,
+    }
+
+
+def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of version 1 as of today.
+
+    It cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without modules
+    is read today, which is how the core reads such files.
+    """
+    params = metadata.get("params") or {"max_length": metadata.get("max_length")}
+    return {**metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
+
+
 def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
     try:
         fields = dict(metadata["objective"])
         objective = OBJECTIVES[fields.pop("kind")](**fields)
-        seed, max_length, history = int(metadata["random_state"]), metadata["max_length"], metadata["history"]
+        seed, max_length = int(metadata["random_state"]), metadata["params"]["max_length"]
+        history = metadata["history"]
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
@@ -152,6 +175,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
         random_state, n_iter = int(metadata["random_state"]), int(metadata["n_iter"])
+        max_length = optional_positive_int("max_length", metadata["max_length"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.Classifier.load(os.fspath(directory))
@@ -161,7 +185,9 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         estimator = ESTIMATORS[metadata["estimator"]](Backbone(model.backbone), **params)
     except TypeError as error:
         raise _damaged(directory, str(error)) from error
-    estimator._keep(Trained(model, classes, history, report, random_state, n_iter))
+    if metadata["pooling"] is not None and metadata["pooling"] != model.pooling:
+        raise _damaged(directory, f"pooling is {metadata['pooling']}, but the head takes {model.pooling}")
+    estimator._keep(Trained(model, classes, history, report, random_state, n_iter, max_length))
     return estimator
 
 
@@ -189,7 +215,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     known = (*ESTIMATORS, LanguageModel.__name__)
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
-    return metadata
+    return _of_version_1(metadata) if metadata["format_version"] < FORMAT_VERSION else metadata
 
 
 def _damaged(directory: Path, what: str) -> _core.WarmstartError:

@@ -101,7 +101,11 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
 
 
 def encode(
-    backbone: _core.Backbone | _core.Tokenizer, texts: Texts, max_length: int | None, name: str = "texts"
+    backbone: _core.Backbone | _core.Tokenizer,
+    texts: Texts,
+    max_length: int | None,
+    name: str = "texts",
+    prompt: str = "",
 ) -> _core.Encodings:
     """Normalise and tokenise.
 
@@ -115,6 +119,8 @@ def encode(
         Longest text in tokens, special tokens included; None takes what the model bears.
     name : str
         What to call the argument in a message.
+    prompt : str
+        What to put before each text, of a pair before the first.
 
     Returns
     -------
@@ -129,6 +135,8 @@ def encode(
         An element holds a lone surrogate and so is no Unicode text, or `max_length` is more than the model bears.
     """
     first, second = normalise(texts, name)
+    if prompt:
+        first = [prompt + text for text in first]
     try:
         return backbone.encode(first, second, max_length)
     except UnicodeEncodeError as error:
@@ -146,7 +154,10 @@ def warn_truncated(*encodings: _core.Encodings) -> None:
     if cut:
         total = sum(map(len, encodings))
         are, were = ("is", "was") if cut == 1 else ("are", "were")
+        source = encodings[0].max_length_source
         message = f"{cut} of {total} texts {are} longer than {encodings[0].max_length} tokens and {were} cut"
+        if source:
+            message += f"; the limit is {source}, and max_length=... sets another"
         warnings.warn(message, UserWarning, stacklevel=_caller_level())
 
 

@@ -252,7 +252,7 @@ class TokenClassifier(TrainedEstimator):
         check_is_fitted(self)
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         model = self._trained.model
-        windows = Windows.of(model.backbone, texts, optional_positive_int("max_length", self.max_length))
+        windows = Windows.of(model.backbone, texts, self._limit())
         if not len(windows.spans):
             return windows, np.empty((0, model.n_outputs), dtype=np.float32)
         return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")

@@ -35,6 +35,8 @@ class Trained:
     report: Report
     random_state: int
     n_iter: int
+    max_length: int | None = None
+    """Where texts are cut, in tokens; None where an older version pickled it: what the backbone says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +169,8 @@ def execute(
             Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error)),
             stopped or error,
         )
-    return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"]), stopped
+    max_length = data.encodings.max_length
+    return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"], max_length), stopped
 
 
 def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:

@@ -6,11 +6,14 @@ use super::families;
 use super::family::{Family, HeadOptions, Task};
 use super::fields::{Checked, Fields};
 use super::parameters::Init;
+use super::pooling::Pooling;
 use super::rotary_options::RotaryOptions;
+use super::sentence_modules::SentenceModules;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
+use crate::text::SideFiles;
 
 /// A model's configuration.
 #[derive(Debug, Clone)]
@@ -37,6 +40,10 @@ pub struct Config {
     pub words: HeadOptions,
     /// The head of transformers' language model.
     pub language: HeadOptions,
+    /// The classifier of the family takes its pooler.
+    pub has_pooler: bool,
+    /// What sentence-transformers makes of the hidden states, where the files beside the model say so.
+    pub sentence: Option<SentenceModules>,
     /// The whole of `config.json`, for saving.
     pub raw: Map<String, Value>,
 }
@@ -158,6 +165,7 @@ const HEADS: &[&str] = &[
     "predictions",
     "qa_outputs",
     "score",
+    HeadOptions::ON_SENTENCE,
     "sequence_summary",
     "sop_classifier",
     "vocab_layer_norm",
@@ -189,7 +197,27 @@ impl Config {
             return Err(bad(format!("model_type is {model_type:?}; supported: {}", supported())));
         };
         let config = Self::configure(family, model_type, &raw).map_err(bad)?;
-        Ok(Self { raw, ..config })
+        let has_pooler = config.classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
+        Ok(Self { raw, has_pooler, ..config })
+    }
+
+    /// Parse the text of a `config.json`, and what the files beside it say of sentence vectors.
+    ///
+    /// Where affine maps stand behind the pooling, the head of a classifier of texts stands on them: they are part of the model.
+    /// Such a head has a name of its own, since transformers has none that takes these vectors.
+    pub fn of_directory(text: &str, files: &SideFiles) -> Result<Self> {
+        let mut config = Self::parse(text)?;
+        config.sentence = SentenceModules::read(files, config.hidden_size)?;
+        if let Some(modules) = config.sentence.as_ref().filter(|modules| !modules.dense.is_empty()) {
+            let (std, last_dropout) = (config.classifier.std, config.classifier.last_dropout);
+            config.classifier = HeadOptions {
+                pooling: modules.pooling.clone(),
+                input_size: Some(modules.width(config.hidden_size)),
+                last_dropout,
+                ..HeadOptions::linear(Pooling::Mean, HeadOptions::ON_SENTENCE, "sentence_classifier.bias", std)
+            };
+        }
+        Ok(config)
     }
 
     fn configure(family: &Family, model_type: &str, raw: &Map<String, Value>) -> Checked<Self> {
@@ -268,6 +296,12 @@ impl Config {
     pub(crate) fn is_pooler(&self, name: &str) -> bool {
         let pooler = self.family.names.pooler;
         !pooler.is_empty() && name.strip_prefix(pooler).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// True of a parameter of the affine maps behind the pooling, which only sentence vectors go through.
+    pub(crate) fn is_of_sentence(&self, name: &str) -> bool {
+        let mut dense = self.sentence.iter().flat_map(|modules| &modules.dense);
+        dense.any(|dense| name.strip_prefix(&dense.name()).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// True of a parameter that passes without tokens to predict do not use.

@@ -56,6 +56,12 @@ impl Backbone {
         raw.insert("vocab_size".into(), size.into());
         let config = serde_json::to_string(&raw).map_err(|e| Error::Value(format!("config.json: {e}")))?;
         let source = format!("{} with {} new tokens", self.source, extension.rows.len());
-        Self::assemble(Config::parse(&config)?, params, extension.files, (*self.report).clone(), source)
+        Self::assemble(
+            Config::of_directory(&config, &extension.files)?,
+            params,
+            extension.files,
+            (*self.report).clone(),
+            source,
+        )
     }
 }

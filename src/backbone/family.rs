@@ -1,8 +1,8 @@
 //! What distinguishes a family: its names of parameters, and how its `config.json` is read.
 
 use super::config::Config;
-use super::embed::Pooling;
 use super::fields::{Checked, Fields};
+use super::pooling::Pooling;
 use crate::kernels::activation::Activation;
 
 /// A family of models.
@@ -104,8 +104,10 @@ impl Part {
 /// A head of one or two layers: `output(dropout(norm(activation(dense(dropout(x))))))`, each but the last perhaps absent.
 #[derive(Debug, Clone)]
 pub struct HeadOptions {
-    /// Which vector of a text the head of a classifier takes.
-    pub pooling: Pooling,
+    /// Which vectors of a text the head of a classifier takes, side by side.
+    pub pooling: Vec<Pooling>,
+    /// Values of each input; None if they are those of a hidden state.
+    pub input_size: Option<usize>,
     pub dense: Option<Dense>,
     /// Layer norm with the backbone's settings.
     pub norm: &'static str,
@@ -142,6 +144,14 @@ pub struct Dense {
 }
 
 impl HeadOptions {
+    /// The last map of a head on sentence vectors.
+    pub(super) const ON_SENTENCE: &'static str = "sentence_classifier";
+
+    /// True if it takes sentence vectors, not hidden states.
+    pub(crate) fn is_on_sentence(&self) -> bool {
+        self.output == Self::ON_SENTENCE
+    }
+
     /// The head of words of most families: dropout, and a last map named `classifier`.
     pub(super) fn of_words(dropout: f64, std: f64) -> Self {
         Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
@@ -156,7 +166,8 @@ impl HeadOptions {
     /// A last map alone, with a bias if it is named.
     pub(super) fn linear(pooling: Pooling, output: &'static str, output_bias: &'static str, std: f64) -> Self {
         Self {
-            pooling,
+            pooling: vec![pooling],
+            input_size: None,
             dense: None,
             norm: "",
             output,

@@ -3,27 +3,32 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::cached::Cached;
 use super::config::Config;
-use super::embed::Pooling;
+use super::family::Names;
 use super::layers::Map;
 use super::parameters::{Parameters, Spec, check_memory, initialise};
+use super::pooling::Pooling;
+use super::sentence::sentence_specs;
+use super::sentence_modules::SentenceModules;
 use super::shards::{shards_in, stage_weights};
 use super::transformer::Transformer;
-use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
+use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES, write_safetensors};
 use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
-use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer, Windows};
+use crate::text::{Encodings, Limit, SIDE_FILES, SideFiles, Tokenizer, Windows};
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
 pub struct Backbone {
     pub config: Arc<Config>,
-    /// Encoder and pooler, named as in a checkpoint without head.
+    /// Encoder, pooler and maps of sentence vectors, named as in a checkpoint without head.
     pub params: Parameters,
     pub tokenizer: Arc<Tokenizer>,
     pub side_files: Arc<SideFiles>,
@@ -34,11 +39,17 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Encoder, what stands for tokens to predict, and the pooler if the classifier of the family takes it.
+    /// Encoder, what stands for tokens to predict, the pooler if the classifier of the family takes it, and the affine maps of
+    /// sentence vectors.
     pub fn specs(config: &Config) -> Vec<Spec> {
+        [Self::specs_of_transformer(config), sentence_specs(config)].concat()
+    }
+
+    /// Those that lie in the files of the transformer.
+    pub(crate) fn specs_of_transformer(config: &Config) -> Vec<Spec> {
         let mut specs = Transformer::specs(config);
         let (d, pooler) = (config.hidden_size, config.family.names.pooler);
-        if config.classifier.dense.as_ref().is_some_and(|dense| dense.name == pooler) {
+        if config.has_pooler {
             Map::new(pooler, [d, d], true, config.initializer.init(config.initializer.std)).specs(&mut specs);
         }
         let mask = config.family.names.mask_embedding;
@@ -59,11 +70,11 @@ impl Backbone {
             Self::read_gguf(&file)?
         } else {
             let (config, side_files) = Self::read_directory(dir)?;
-            (config, side_files, Checkpoint::open(dir)?)
+            (config, side_files, Checkpoint::open(&SideFiles::transformer_directory(dir)?)?)
         };
         let key = Key::new(0, Stream::Init);
-        let (own, head) = (Self::specs(&config), head(&config));
-        let (params, report) = checkpoint.load(
+        let (own, head) = (Self::specs_of_transformer(&config), head(&config));
+        let (params, mut report) = checkpoint.load(
             &config.family.names,
             &[own, head.clone()].concat(),
             |name| config.is_pooler(name),
@@ -71,48 +82,93 @@ impl Backbone {
             key,
         )?;
         let in_head = |name: &str| head.iter().any(|spec| spec.name == name);
-        let own = params.filter(|name| !in_head(name));
+        let mut own = params.filter(|name| !in_head(name));
+        Self::load_dense(&config, dir, &mut own, &mut report)?;
         let backbone = Self::assemble(config, own, side_files, report, dir.display().to_string())?;
         Ok((backbone, params.filter(in_head)))
+    }
+
+    /// Read the affine maps of sentence vectors, each of which has files of its own.
+    pub(crate) fn load_dense(
+        config: &Config,
+        dir: &Path,
+        params: &mut Parameters,
+        report: &mut LoadReport,
+    ) -> Result<()> {
+        let specs = sentence_specs(config);
+        for dense in config.sentence.iter().flat_map(|modules| &modules.dense) {
+            let before = format!("{}.", dense.folder);
+            let own = specs.iter().filter_map(|spec| {
+                let name = spec.name.strip_prefix(&before)?;
+                Some(Spec::new(name, &spec.shape, spec.init))
+            });
+            let none = |_: &str| false;
+            let (read, of_dense) = Checkpoint::open(&dir.join(&dense.folder))?.load(
+                &Names::NONE,
+                &own.collect::<Vec<_>>(),
+                none,
+                none,
+                Key::new(0, Stream::Init),
+            )?;
+            report.loaded += of_dense.loaded;
+            report.converted.extend(of_dense.converted.iter().map(|name| format!("{before}{name}")));
+            for (name, tensor) in read.iter() {
+                params.insert(format!("{before}{name}"), tensor.clone());
+            }
+        }
+        Ok(())
     }
 
     /// What a GGUF file holds, as a model directory would.
     fn read_gguf(path: &Path) -> Result<(Config, SideFiles, Checkpoint)> {
         let gguf = Gguf::open(path)?;
-        let config =
-            Config::parse(&serde_json::Value::Object(gguf.config().clone()).to_string()).map_err(|e| match e {
-                Error::Value(message) => Error::Value(format!("{}: {message}", path.display())),
-                other => other,
-            })?;
         let tokenizer = gguf.tokenizer()?.to_string(false).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
         let mut side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
         if let Some(mode) = gguf.pooling()? {
-            let pooling = serde_json::json!({"embedding_dimension": config.hidden_size, "pooling_mode": mode});
+            let pooling = serde_json::json!({"pooling_mode": mode});
             side_files.0.insert("1_Pooling/config.json".into(), pooling.to_string().into_bytes());
         }
+        let text = serde_json::Value::Object(gguf.config().clone()).to_string();
+        let config = Config::of_directory(&text, &side_files).map_err(|e| match e {
+            Error::Value(message) => Error::Value(format!("{}: {message}", path.display())),
+            other => other,
+        })?;
         Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
     }
 
     /// Configuration and side files of a model directory.
     pub fn read_directory(dir: &Path) -> Result<(Config, SideFiles)> {
+        Self::read_directory_with(dir, Ok)
+    }
+
+    /// The same, of the files that `choose` makes of those that are there.
+    pub(crate) fn read_directory_with(
+        dir: &Path,
+        choose: impl FnOnce(SideFiles) -> Result<SideFiles>,
+    ) -> Result<(Config, SideFiles)> {
         if !dir.is_dir() {
             return Err(Error::NotFound {
                 path: dir.to_path_buf(),
                 hint: "; expected a directory with config.json and weights".into(),
             });
         }
-        let path = dir.join("config.json");
+        let path = SideFiles::transformer_directory(dir)?.join("config.json");
         let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8(text).map_err(|e| Error::Value(format!("{}: not UTF-8: {e}", path.display())))?;
-        let config = Config::parse(&text).map_err(|e| match e {
+        let mut files = choose(SideFiles::read(dir)?)?;
+        let config = Config::of_directory(&text, &files).map_err(|e| match e {
             Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
             other => other,
         })?;
-        Ok((config, SideFiles::read(dir)?))
+        if let Some(modules) = &config.sentence {
+            modules.write(&mut files, config.hidden_size)?;
+        }
+        Ok((config, files))
     }
 
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
     pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
+        let side_files = side_files.of_tokenizer();
         let key = Key::new(seed, Stream::Init);
         let specs = Self::specs(&config);
         check_memory(specs.iter())?;
@@ -148,29 +204,38 @@ impl Backbone {
         })
     }
 
-    /// The longest input in tokens: what positions exist for, or less if the tokenizer says so.
+    /// The longest input in tokens: what positions exist for, or less if the files beside the model say so.
     pub fn max_length(&self) -> usize {
-        let positions = self.config.max_length;
-        self.tokenizer.max_length().map_or(positions, |n| n.min(positions))
+        self.limit().tokens
+    }
+
+    /// The longest input, and what sets it.
+    pub fn limit(&self) -> Limit {
+        let positions = Limit { tokens: self.config.max_length, source: "the positions that config.json has" };
+        self.tokenizer.max_length().filter(|limit| limit.tokens <= positions.tokens).unwrap_or(positions)
     }
 
     /// Cut texts into windows, as [`Tokenizer::encode_windows`](crate::text::Tokenizer::encode_windows) does.
     pub fn encode_windows(&self, texts: &[String], max_length: Option<usize>) -> Result<Windows> {
-        self.tokenizer.encode_windows(texts, self.checked_length(max_length)?)
+        self.tokenizer.encode_windows(texts, self.checked_length(max_length)?.tokens)
     }
 
-    fn checked_length(&self, max_length: Option<usize>) -> Result<usize> {
-        let (positions, max_length) = (self.config.max_length, max_length.unwrap_or_else(|| self.max_length()));
-        if max_length > positions {
-            return Err(Error::Value(format!("max_length={max_length}: the model bears {positions} tokens at most")));
+    fn checked_length(&self, max_length: Option<usize>) -> Result<Limit> {
+        let limit = max_length.map_or_else(|| self.limit(), |tokens| Limit { tokens, source: "" });
+        let positions = self.config.max_length;
+        if limit.tokens > positions {
+            return Err(Error::Value(format!(
+                "max_length={}: the model has positions for {positions} tokens at most",
+                limit.tokens
+            )));
         }
-        Ok(max_length)
+        Ok(limit)
     }
 
     /// Encode texts, or pairs of texts, each cut to `max_length` tokens (default: [`Backbone::max_length`]).
     pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: Option<usize>) -> Result<Encodings> {
-        let (max_length, segments) = (self.checked_length(max_length)?, self.config.embedding.segments);
-        let encodings = self.tokenizer.encode(texts, pairs, max_length)?;
+        let (limit, segments) = (self.checked_length(max_length)?, self.config.embedding.segments);
+        let encodings = self.tokenizer.encode(texts, pairs, limit.tokens)?.limited_by(limit.source);
         for text in 0..encodings.len() {
             let id = encodings.ids(text).iter().find(|&&id| id as usize >= self.config.vocab_size);
             let segment = encodings.segments(text).iter().find(|&&s| segments > 0 && usize::from(s) >= segments);
@@ -193,13 +258,18 @@ impl Backbone {
         Ok(encodings)
     }
 
-    /// The pooling its directory asks for (`1_Pooling/config.json`), else the mean, or the last token of a decoder.
-    pub fn default_pooling(&self) -> Result<Pooling> {
-        let Some(json) = self.side_files.json("1_Pooling/config.json")? else {
-            return Ok(if self.config.is_causal() { Pooling::Last } else { Pooling::Mean });
-        };
-        Pooling::of_sentence_transformers(&json)
-            .map_err(|e| Error::Value(format!("1_Pooling/config.json: {e}; name another with pooling=...")))
+    /// The poolings that its directory asks for, side by side; else the mean, or the last token of a decoder.
+    pub fn default_pooling(&self) -> Vec<Pooling> {
+        match &self.config.sentence {
+            Some(modules) => modules.pooling.clone(),
+            None if self.config.is_causal() => vec![Pooling::Last],
+            None => vec![Pooling::Mean],
+        }
+    }
+
+    /// The prompt that its directory puts before every text of which it makes a sentence vector.
+    pub fn prompt(&self) -> Result<Option<String>> {
+        SentenceModules::prompt(&self.side_files)
     }
 
     /// The encoder, which learns nothing, with products in `precision`.
@@ -224,7 +294,8 @@ impl Backbone {
         let mut config = self.config.raw.clone();
         config.insert("architectures".into(), serde_json::json!([self.config.class("Model")]));
         stage_common(&mut staged, self, &config)?;
-        let tensors = self.params.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+        let of_transformer = self.params.iter().filter(|(name, _)| !self.config.is_of_sentence(name));
+        let tensors = of_transformer.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
         stage_weights(&mut staged, tensors, max_shard_bytes)?;
         let read_back = Self::from_pretrained(staged.directory())?;
         if !same_values(&self.params, &read_back.params)? {
@@ -240,10 +311,16 @@ pub(crate) const METADATA: &str = "warmstart.json";
 /// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
     let fixed = [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat();
-    Ok(fixed.into_iter().map(String::from).chain(shards_in(dir)?).collect())
+    // A list of modules that cannot be read is replaced like any other file.
+    let modules = SideFiles::read(dir).and_then(|files| files.modules()).unwrap_or_default().unwrap_or_default();
+    let of_modules = modules
+        .iter()
+        .filter(|module| !module.path.is_empty())
+        .flat_map(|module| ["config.json", WEIGHT_FILES[0], WEIGHT_FILES[2]].map(|name| module.file(name)));
+    Ok(fixed.into_iter().map(String::from).chain(of_modules).chain(shards_in(dir)?).collect())
 }
 
-/// `config.json` and the side files.
+/// `config.json`, the side files, and the affine maps of sentence vectors, which have folders of their own.
 pub(crate) fn stage_common(
     staged: &mut Staged,
     backbone: &Backbone,
@@ -259,6 +336,13 @@ pub(crate) fn stage_common(
     }
     if !backbone.side_files.0.contains_key("tokenizer.json") {
         staged.write("tokenizer.json", backbone.tokenizer.to_json()?.as_bytes())?;
+    }
+    for dense in backbone.config.sentence.iter().flat_map(|modules| &modules.dense) {
+        let before = format!("{}.", dense.folder);
+        let own = backbone.params.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&before)?, tensor)));
+        let tensors = own.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+        let file = staged.reserve(&format!("{}/{}", dense.folder, WEIGHT_FILES[0]))?;
+        write_safetensors::<Tensor>(tensors, &file)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
 use super::tokenizer::{PyTokenizer, TokenizerSource};
-use crate::backbone::{Backbone, Config, Pooling, Task};
+use crate::backbone::{Backbone, Config, Pooling, Task, Vectors};
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
@@ -23,6 +23,12 @@ use crate::train::{Plan, Strategy};
 /// A pretrained transformer and its tokenizer.
 #[pyclass(frozen, name = "Backbone", module = "warmstart._core")]
 pub struct PyBackbone(pub Backbone);
+
+/// Vectors of layers; without layers those that the model directory makes.
+fn vectors(layers: Option<Vec<usize>>, pooling: &[String]) -> Result<Vectors> {
+    let Some(layers) = layers else { return Ok(Vectors::Sentence) };
+    Ok(Vectors::Layers { layers, pooling: pooling.iter().map(|name| Pooling::parse(name)).collect::<Result<_>>()? })
+}
 
 /// A strategy from its JSON.
 fn parse_strategy(json: &str) -> Result<Strategy> {
@@ -147,8 +153,36 @@ impl PyBackbone {
     }
 
     #[getter]
-    fn default_pooling(&self) -> PyResult<&'static str> {
-        self.0.default_pooling().map(Pooling::name).map_err(to_python)
+    fn max_length_source(&self) -> &'static str {
+        self.0.limit().source
+    }
+
+    #[getter]
+    fn default_pooling(&self) -> Vec<&'static str> {
+        self.0.default_pooling().into_iter().map(Pooling::name).collect()
+    }
+
+    /// True if the model directory makes vectors of length 1.
+    #[getter]
+    fn normalizes(&self) -> bool {
+        self.0.config.sentence.as_ref().is_some_and(|modules| modules.normalize)
+    }
+
+    /// True if affine maps stand behind the pooling.
+    #[getter]
+    fn has_dense(&self) -> bool {
+        self.0.config.sentence.as_ref().is_some_and(|modules| !modules.dense.is_empty())
+    }
+
+    /// The prompt that stands before every text of which a sentence vector is made.
+    #[getter]
+    fn prompt(&self) -> PyResult<Option<String>> {
+        self.0.prompt().map_err(to_python)
+    }
+
+    /// Values of a vector of these layers, each pooled in each of these ways; without layers of a sentence vector.
+    fn vector_size(&self, layers: Option<Vec<usize>>, pooling: Vec<String>) -> PyResult<usize> {
+        Ok(self.0.vector_size(&vectors(layers, &pooling).map_err(to_python)?))
     }
 
     #[getter]
@@ -196,19 +230,21 @@ impl PyBackbone {
         &self,
         py: Python<'py>,
         encodings: &PyEncodings,
-        layers: Vec<usize>,
-        pooling: &str,
+        layers: Option<Vec<usize>>,
+        pooling: Vec<String>,
+        normalize: bool,
         batch_tokens: usize,
         precision: &str,
         on_progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mut progress = PyProgress::new(on_progress);
-        let columns = self.0.config.hidden_size * layers.len();
+        let vectors = vectors(layers, &pooling).map_err(to_python)?;
         let values = run(py, || {
-            let (pooling, precision) = (Pooling::parse(pooling)?, Precision::parse(precision)?);
-            self.0.embed(&encodings.0, &layers, pooling, precision, batch_tokens, &mut |done| progress.report(done))
+            let precision = Precision::parse(precision)?;
+            let mut on_progress = |done| progress.report(done);
+            self.0.embed(&encodings.0, &vectors, normalize, precision, batch_tokens, &mut on_progress)
         })?;
-        convert::matrix(py, values, columns)
+        convert::matrix(py, values, self.0.vector_size(&vectors))
     }
 
     fn explain<'py>(&self, py: Python<'py>, strategy: &str, n_outputs: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {

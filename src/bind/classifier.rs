@@ -52,6 +52,12 @@ fn parse_options(json: &str) -> PyResult<FitOptions> {
 
 #[pymethods]
 impl PyClassifier {
+    /// Which vectors of a text, or of its words, the head takes, side by side.
+    #[getter]
+    fn pooling(&self) -> Vec<&'static str> {
+        self.0.options().pooling.iter().map(|pooling| pooling.name()).collect()
+    }
+
     #[staticmethod]
     #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor))]
     #[allow(clippy::too_many_arguments)]

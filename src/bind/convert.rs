@@ -128,11 +128,12 @@ impl State {
         let params: Parameters = tensors.into_iter().collect();
         let Report { loaded, missing, ignored, converted } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted };
-        let config = Config::parse(&self.config)?;
+        let files = SideFiles(self.files);
+        let config = Config::of_directory(&self.config, &files)?;
         let specs = Backbone::specs(&config);
         let in_backbone = |name: &str| specs.iter().any(|spec| spec.name == name);
         let own = params.filter(in_backbone);
-        let backbone = Backbone::assemble(config, own, SideFiles(self.files), report, self.source)?;
+        let backbone = Backbone::assemble(config, own, files, report, self.source)?;
         Ok((backbone, params.filter(|name| !in_backbone(name))))
     }
 }

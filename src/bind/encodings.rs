@@ -42,6 +42,11 @@ impl PyEncodings {
         self.0.max_length()
     }
 
+    #[getter]
+    fn max_length_source(&self) -> &'static str {
+        self.0.max_length_source()
+    }
+
     fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         PyArray1::from_iter(py, self.0.lengths().into_iter().map(|n| n as i64))
     }

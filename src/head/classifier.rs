@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::layers::Head;
 use super::saving;
+use super::task_head::TaskHead;
 use crate::backbone::{
-    Backbone, Config, HeadOptions, LoadReport, Mode, Parameters, Spec, Task, collect_rows, same_values,
+    Backbone, Config, HeadOptions, LoadReport, Mode, Parameters, Pooling, Spec, Task, collect_rows, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -66,7 +67,8 @@ impl Classifier {
         }
     }
 
-    fn options(&self) -> &HeadOptions {
+    /// The head's.
+    pub(crate) fn options(&self) -> &HeadOptions {
         self.backbone.config.head(self.task)
     }
 
@@ -91,11 +93,11 @@ impl Classifier {
     ) -> Result<Vec<f32>> {
         let (params, config) = (self.params(), &self.backbone.config);
         let encoder = self.backbone.encoder(precision)?;
-        let head = Head::load(&params, config, self.options(), self.n_outputs()?, Precision::F32)?;
+        let head = TaskHead::load(&params, config, self.task, self.n_outputs()?)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
-            head.forward(&self.options().pooling.apply(&hidden, batch)?, mode)
+            head.forward(&Pooling::join(&self.options().pooling, &hidden, batch)?, mode)
         };
         collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
     }
@@ -124,7 +126,9 @@ impl Classifier {
         let mut config = self.backbone.config.raw.clone();
         let id2label: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
         let label2id: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
-        config.insert("architectures".into(), json!([self.backbone.config.class(class(self.task))]));
+        // transformers has no head that takes sentence vectors.
+        let name = if self.options().is_on_sentence() { "Model" } else { class(self.task) };
+        config.insert("architectures".into(), json!([self.backbone.config.class(name)]));
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
         let problem = if multi_label { "multi_label_classification" } else { "single_label_classification" };

@@ -27,10 +27,11 @@ impl Maps {
     fn of(config: &Config, options: &HeadOptions, n_outputs: usize) -> Self {
         let init = Init::Normal(config.initializer.std);
         let dense = options.dense.as_ref();
-        let width = dense.map_or(config.hidden_size, |dense| dense.size);
+        let inputs = options.input_size.unwrap_or(config.hidden_size);
+        let width = dense.map_or(inputs, |dense| dense.size);
         let weight = if options.tied { config.family.names.word_embeddings } else { options.output };
         Self {
-            dense: dense.map(|d| Map::new(d.name, [d.size, config.hidden_size], d.bias, init)),
+            dense: dense.map(|d| Map::new(d.name, [d.size, inputs], d.bias, init)),
             norm: (!options.norm.is_empty()).then(|| NormMap::new(options.norm, width, config)),
             output: Map::named(
                 format!("{weight}.weight"),

@@ -7,6 +7,7 @@ mod layers;
 mod replaced_detector;
 mod sampling;
 mod saving;
+mod task_head;
 
 pub use classifier::Classifier;
 pub use generation::{Generation, generate};
@@ -14,3 +15,4 @@ pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
 pub use layers::Head;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
+pub use task_head::TaskHead;

@@ -108,12 +108,13 @@ impl ReplacedDetector {
         own.chain(head).chain(theirs).collect()
     }
 
-    /// True of a parameter of either pooler.
-    pub fn is_pooler(&self, name: &str) -> bool {
-        match name.strip_prefix(GENERATOR) {
-            Some(name) => self.generator.backbone.config.is_pooler(name),
-            None => self.backbone.config.is_pooler(name),
-        }
+    /// True of a parameter that makes vectors of texts, in either model: detection passes it by.
+    pub fn is_of_text_vectors(&self, name: &str) -> bool {
+        let (config, name) = match name.strip_prefix(GENERATOR) {
+            Some(name) => (&self.generator.backbone.config, name),
+            None => (&self.backbone.config, name),
+        };
+        config.is_pooler(name) || config.is_of_sentence(name)
     }
 
     /// All parameters by name, each once.

@@ -44,7 +44,8 @@ pub(super) fn save(
     staged.write(METADATA, metadata.as_bytes())?;
     let prefix = backbone.config.family.names.prefix;
     let named = |(name, tensor): (&str, &Tensor)| (format!("{prefix}{name}"), tensor.clone());
-    let mut tensors: Vec<(String, Tensor)> = backbone.params.iter().map(named).collect();
+    let of_transformer = backbone.params.iter().filter(|(name, _)| !backbone.config.is_of_sentence(name));
+    let mut tensors: Vec<(String, Tensor)> = of_transformer.map(named).collect();
     tensors.extend(head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
     stage_weights(&mut staged, tensors, max_shard_bytes)?;
     if !same(staged.directory())? {
@@ -68,19 +69,30 @@ pub(super) fn load(
     hint: &str,
     head_specs: impl FnOnce(&crate::backbone::Config) -> Vec<Spec>,
 ) -> Result<(Backbone, Parameters, String)> {
-    let (config, side_files) = Backbone::read_directory(dir)?;
     let path = dir.join(METADATA);
-    if !path.is_file() {
+    if dir.is_dir() && !path.is_file() {
         return Err(Error::NotFound { path, hint: hint.into() });
     }
+    let (config, side_files) = Backbone::read_directory_with(dir, |files| {
+        // Version 1 did not know of modules; a list of them in its directory is an older model's, which it left there.
+        if format_version(&path)? < 2 { Ok(files.without_modules()) } else { Ok(files) }
+    })?;
     let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
     let own = head_specs(&config);
-    let specs = [Backbone::specs(&config), own.clone()].concat();
+    let specs = [Backbone::specs_of_transformer(&config), own.clone()].concat();
     let none = |_: &str| false;
-    let (params, report) =
+    let (mut params, mut report) =
         Checkpoint::open(dir)?.load(&config.family.names, &specs, none, none, Key::new(0, Stream::Init))?;
+    Backbone::load_dense(&config, dir, &mut params, &mut report)?;
     let in_head = |name: &str| own.iter().any(|own| own.name == name);
     let source = dir.display().to_string();
     let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, source)?;
     Ok((backbone, params.filter(in_head), metadata))
+}
+
+/// The version of the format that metadata say they have; 1 where they cannot be read, which is said where they are used.
+fn format_version(metadata: &Path) -> Result<u64> {
+    let bytes = std::fs::read(metadata).map_err(|e| Error::io(metadata, e))?;
+    let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    Ok(json.get("format_version").and_then(Value::as_u64).unwrap_or(1))
 }

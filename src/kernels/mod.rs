@@ -8,6 +8,7 @@ pub mod activation;
 pub mod affine;
 pub mod attention;
 pub mod binary_cross_entropy;
+pub mod columns;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;

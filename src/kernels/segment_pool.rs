@@ -1,7 +1,9 @@
-//! One vector for each packed sequence: the mean or the largest of its rows.
+//! One vector for each packed sequence: a weighted sum of its rows, or the largest of them.
 //!
-//! Shapes: `x [T, D]`, `cu_seqlens [B + 1]`, `y [B, D]`; a sequence without tokens gives zeros. Backward: the mean spreads
-//! `dy / len` over the sequence's rows, the maximum hands `dy` to the first row that held it.
+//! Shapes: `x [T, D]`, `cu_seqlens [B + 1]`, `y [B, D]`; a sequence without tokens gives zeros. With `n` rows, row `i` from 1
+//! weighs `1 / n` in the mean, `1 / sqrt(n)` in the mean by the root of the length and `i / (1 + ... + n)` in the weighted
+//! mean (`Pooling` of sentence-transformers 6.2). Backward: a sum gives each row `dy` times its weight, the maximum hands `dy`
+//! to the first row that held it.
 
 use std::sync::Arc;
 
@@ -10,14 +12,35 @@ use rayon::prelude::*;
 
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::simd::vectorised;
-use crate::compute::{add_assign, put, tensor, values};
+use crate::compute::{put, tensor, values};
 use crate::error::{Error, Result};
 
 /// How rows become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     Mean,
+    MeanSqrtLen,
+    WeightedMean,
     Max,
+}
+
+impl Reduction {
+    /// What row `row` of `n` counts in a weighted sum, but for the factor that all rows share.
+    #[inline(always)]
+    fn weight(self, row: usize) -> f32 {
+        if self == Self::WeightedMean { (row + 1) as f32 } else { 1.0 }
+    }
+
+    /// The factor that all `n` rows share in a weighted sum.
+    #[inline(always)]
+    fn scale(self, n: usize) -> f32 {
+        let n = n.max(1) as f32;
+        match self {
+            Self::MeanSqrtLen => 1.0 / n.sqrt(),
+            Self::WeightedMean => 2.0 / (n * (n + 1.0)),
+            Self::Mean | Self::Max => 1.0 / n,
+        }
+    }
 }
 
 /// Reduce the rows of each packed sequence of `x [T, D]`: `[B, D]`.
@@ -52,11 +75,14 @@ vectorised! {
     fn reduce(reduction: Reduction, rows: &[f32], y: &mut [f32]) {
         let d = y.len();
         match reduction {
-            Reduction::Mean => {
-                rows.chunks_exact(d).for_each(|row| add_assign(y, row));
-                let inverse = 1.0 / (rows.len() / d).max(1) as f32;
+            Reduction::Mean | Reduction::MeanSqrtLen | Reduction::WeightedMean => {
+                for (i, row) in rows.chunks_exact(d).enumerate() {
+                    let weight = reduction.weight(i);
+                    y.iter_mut().zip(row).for_each(|(y, &x)| *y += x * weight);
+                }
+                let scale = reduction.scale(rows.len() / d);
                 for y in y {
-                    *y *= inverse;
+                    *y *= scale;
                 }
             }
             Reduction::Max => {
@@ -77,10 +103,11 @@ vectorised! {
     fn spread(reduction: Reduction, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], add: bool) {
         let d = y.len();
         match reduction {
-            Reduction::Mean => {
-                let inverse = 1.0 / (dx.len() / d).max(1) as f32;
-                for dx in dx.chunks_exact_mut(d) {
-                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, dy * inverse, add));
+            Reduction::Mean | Reduction::MeanSqrtLen | Reduction::WeightedMean => {
+                let scale = reduction.scale(dx.len() / d);
+                for (i, dx) in dx.chunks_exact_mut(d).enumerate() {
+                    let weight = scale * reduction.weight(i);
+                    dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, dy * weight, add));
                 }
             }
             Reduction::Max => {

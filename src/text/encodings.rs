@@ -10,6 +10,7 @@ pub struct Encodings {
     starts: Vec<usize>,
     n_truncated: usize,
     max_length: usize,
+    max_length_source: &'static str,
     words: Option<WordStarts>,
 }
 
@@ -119,6 +120,17 @@ impl Encodings {
     /// The limit, in tokens.
     pub fn max_length(&self) -> usize {
         self.max_length
+    }
+
+    /// What set the limit; empty where it was asked for.
+    pub fn max_length_source(&self) -> &'static str {
+        self.max_length_source
+    }
+
+    /// The same, whose limit this has set.
+    #[must_use]
+    pub fn limited_by(self, max_length_source: &'static str) -> Self {
+        Self { max_length_source, ..self }
     }
 
     /// Tokens of each text.

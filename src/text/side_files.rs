@@ -1,12 +1,31 @@
-//! The small files beside a model's weights that travel with it, byte for byte: tokenizer and pooling.
+//! The small files beside a model's weights that travel with it: tokenizer, and what sentence-transformers makes of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// Their names.
-pub const SIDE_FILES: [&str; 11] = [
+/// The list of the modules of a sentence-transformers directory.
+pub const MODULES: &str = "modules.json";
+
+/// How sentence-transformers uses the transformer.
+pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+
+/// The names that [`SENTENCE_CONFIG`] had in old versions, in the order in which they are looked for.
+const OLD_SENTENCE_CONFIGS: [&str; 6] = [
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// Those that lie in the model directory itself, also where the transformer has a folder.
+const OF_DIRECTORY: [&str; 3] = [MODULES, "config_sentence_transformers.json", "1_Pooling/config.json"];
+
+/// Their names, but for those in the folders of modules.
+pub const SIDE_FILES: [&str; 20] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -18,6 +37,15 @@ pub const SIDE_FILES: [&str; 11] = [
     "sentencepiece.bpe.model",
     "tokenizer.model",
     "1_Pooling/config.json",
+    MODULES,
+    "config_sentence_transformers.json",
+    SENTENCE_CONFIG,
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
 ];
 
 /// Those that hold a SentencePiece model.
@@ -28,16 +56,59 @@ pub(super) const SENTENCE_PIECE_FILES: [&str; 3] = ["spiece.model", "sentencepie
 pub struct SideFiles(pub BTreeMap<String, Vec<u8>>);
 
 impl SideFiles {
-    /// Read those that are there.
+    /// Read those that are there, of a transformer in a folder of its own as if it lay in the directory.
     pub fn read(dir: &Path) -> Result<Self> {
-        let mut files = BTreeMap::new();
-        for name in SIDE_FILES {
-            let path = dir.join(name);
-            if path.is_file() {
-                files.insert(name.to_string(), std::fs::read(&path).map_err(|e| Error::io(&path, e))?);
+        let mut files = Self::default();
+        files.add(dir, &OF_DIRECTORY)?;
+        let modules = files.modules()?.unwrap_or_default();
+        let folder = modules.first().map_or("", |transformer| &transformer.path);
+        let of_transformer: Vec<&str> = SIDE_FILES.into_iter().filter(|name| !OF_DIRECTORY.contains(name)).collect();
+        files.add(&dir.join(folder), &of_transformer)?;
+        for module in modules.iter().skip(1) {
+            files.add(dir, &[&module.file("config.json")])?;
+        }
+        for old in OLD_SENTENCE_CONFIGS {
+            if let Some(content) = files.0.remove(old) {
+                files.0.entry(SENTENCE_CONFIG.into()).or_insert(content);
             }
         }
-        Ok(Self(files))
+        Ok(files)
+    }
+
+    fn add(&mut self, dir: &Path, names: &[&str]) -> Result<()> {
+        for name in names {
+            let path = dir.join(name);
+            if path.is_file() {
+                self.0.insert((*name).to_string(), std::fs::read(&path).map_err(|e| Error::io(&path, e))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that holds the transformer of a model directory: a folder in it, or itself.
+    pub fn transformer_directory(dir: &Path) -> Result<PathBuf> {
+        let mut files = Self::default();
+        files.add(dir, &[MODULES])?;
+        let first = files.modules()?.and_then(|modules| modules.into_iter().next());
+        Ok(first.map_or_else(|| dir.to_path_buf(), |transformer| dir.join(transformer.path)))
+    }
+
+    /// Without the list of modules, which then counts for nothing.
+    #[must_use]
+    pub fn without_modules(mut self) -> Self {
+        self.0.remove(MODULES);
+        self
+    }
+
+    /// Those of the tokenizer alone, for another model.
+    #[must_use]
+    pub fn of_tokenizer(mut self) -> Self {
+        let modules = self.modules().unwrap_or_default().unwrap_or_default();
+        let of_modules: Vec<String> = modules.iter().map(|module| module.file("config.json")).collect();
+        self.0.retain(|name, _| {
+            !OF_DIRECTORY.contains(&name.as_str()) && name != SENTENCE_CONFIG && !of_modules.contains(name)
+        });
+        self
     }
 
     /// The parsed JSON of a file, if it is there.

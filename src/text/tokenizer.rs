@@ -3,13 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::prelude::*;
+use tokenizers::normalizers::{self, Lowercase};
 use tokenizers::tokenizer::pre_tokenizer::PreTokenizedString;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
 use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer};
 
 use super::encodings::{Encoded, Encodings};
 use super::settings::Settings;
-use super::side_files::{SENTENCE_PIECE_FILES, SideFiles};
+use super::side_files::{SENTENCE_CONFIG, SENTENCE_PIECE_FILES, SideFiles};
 use super::{byte_bpe, charsmap, sentence_piece, word_piece};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
@@ -21,7 +22,14 @@ const NO_LIMIT: u64 = 1_000_000;
 pub struct Tokenizer {
     /// Without padding and truncation, whatever its file says.
     pub(super) inner: tokenizers::Tokenizer,
-    max_length: Option<usize>,
+    max_length: Option<Limit>,
+}
+
+/// The longest input in tokens, and what says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub tokens: usize,
+    pub source: &'static str,
 }
 
 impl Tokenizer {
@@ -30,7 +38,16 @@ impl Tokenizer {
     /// `config.json`: it names the family where no `tokenizer_class` does.
     pub fn from_files(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
         let settings = Settings::read(files, model_type)?;
-        let max_length = settings.max_length().filter(|&n| n < NO_LIMIT).map(|n| n as usize);
+        let of_sentences = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
+        let of_sentences = of_sentences.unwrap_or_default();
+        // As sentence-transformers 6.2 does: its own limit counts more than the tokenizer's.
+        let limits = [
+            (of_sentences["max_seq_length"].as_u64(), "max_seq_length of sentence_bert_config.json"),
+            (settings.max_length(), "model_max_length of tokenizer_config.json"),
+        ];
+        let said = limits.into_iter().find_map(|(tokens, source)| Some((tokens?, source)));
+        let said = said.filter(|&(tokens, _)| tokens < NO_LIMIT);
+        let max_length = said.map(|(tokens, source)| Limit { tokens: tokens as usize, source });
         let file = |name: &str| files.0.get(name).map(Vec::as_slice);
         let sentence_piece = SENTENCE_PIECE_FILES.iter().find_map(|name| Some((name, file(name)?)));
         let inner = if let Some(json) = file("tokenizer.json") {
@@ -48,17 +65,29 @@ impl Tokenizer {
                 SENTENCE_PIECE_FILES.join(", ")
             )));
         };
-        Self::new(inner, max_length)
+        let mut tokenizer = Self::new(inner, max_length)?;
+        if of_sentences["do_lower_case"] == true {
+            tokenizer.lower_case()?;
+        }
+        Ok(tokenizer)
     }
 
-    pub(super) fn new(mut inner: tokenizers::Tokenizer, max_length: Option<usize>) -> Result<Self> {
+    /// Lower the case of texts before anything else, as sentence-transformers 6.2 does it.
+    fn lower_case(&mut self) -> Result<()> {
+        let old = self.inner.get_normalizer().cloned();
+        let all = [Some(Lowercase.into()), old].into_iter().flatten().collect();
+        let failed = |e| Error::Data(format!("tokenizer: {e}"));
+        self.inner.with_normalizer(Some(normalizers::Sequence::new(all))).map_err(failed).map(drop)
+    }
+
+    pub(super) fn new(mut inner: tokenizers::Tokenizer, max_length: Option<Limit>) -> Result<Self> {
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
         Ok(Self { inner, max_length })
     }
 
-    /// The longest input in tokens that the tokenizer's configuration names.
-    pub fn max_length(&self) -> Option<usize> {
+    /// The longest input that its configuration names.
+    pub fn max_length(&self) -> Option<Limit> {
         self.max_length
     }
 

@@ -74,7 +74,7 @@ impl Learner for LanguageModel {
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
         let config = &self.backbone.config;
         let predicts = matches!(objective, LanguageObjective::Permutation { .. });
-        config.is_pooler(name) || (config.is_of_predictions(name) && !predicts)
+        config.is_pooler(name) || config.is_of_sentence(name) || (config.is_of_predictions(name) && !predicts)
     }
 
     fn with_params(&self, all: &Parameters) -> Self {
@@ -120,7 +120,7 @@ impl Learner for ReplacedDetector {
     }
 
     fn is_idle(&self, name: &str, _: &LanguageObjective) -> bool {
-        self.is_pooler(name)
+        self.is_of_text_vectors(name)
     }
 
     fn with_params(&self, all: &Parameters) -> Self {

@@ -4,18 +4,17 @@ use candle_core::Tensor;
 
 use super::options::FitOptions;
 use crate::autograd::Value;
-use crate::backbone::{Config, Mode, Parameters, Task, Transformer, collect_rows};
+use crate::backbone::{Config, Mode, Parameters, Pooling, Task, Transformer, collect_rows};
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::head::Head;
+use crate::head::TaskHead;
 use crate::kernels::embedding::embedding;
-use crate::product::Precision;
 use crate::text::Encodings;
 
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.
 pub enum Inputs<'a> {
     Tokens(&'a Encodings),
-    /// The last hidden states of what is classified, `[N, D]`, and where they come from.
+    /// The pooled last hidden states of what is classified, `[N, k D]`, and where they come from.
     Features(Value, &'a Encodings),
 }
 
@@ -31,9 +30,9 @@ impl<'a> Inputs<'a> {
         let encoder = Transformer::load(params, config, options.precision)?;
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
-            config.head(options.task).pooling.apply(&hidden, batch)
+            Pooling::join(&config.head(options.task).pooling, &hidden, batch)
         };
-        let d = config.hidden_size;
+        let d = config.hidden_size * config.head(options.task).pooling.len();
         let rows = collect_rows(encodings, options.batch_tokens, d, &forward, progress)?;
         let features = Tensor::from_vec(rows, (encodings.n_items(), d), &candle_core::Device::Cpu)?;
         Ok(Self::Features(Value::constant(features), encodings))
@@ -64,7 +63,7 @@ impl<'a> Inputs<'a> {
 /// Encoder and head.
 pub struct Network<'a> {
     encoder: Transformer,
-    head: Head,
+    head: TaskHead,
     task: Task,
     config: &'a Config,
 }
@@ -73,7 +72,7 @@ impl<'a> Network<'a> {
     /// From parameters; those that are trained receive gradients. The encoder's products are computed in the options' precision.
     pub fn load(params: &Parameters, config: &'a Config, options: &FitOptions) -> Result<Self> {
         let encoder = Transformer::load(params, config, options.precision)?;
-        let head = Head::load(params, config, config.head(options.task), options.n_outputs, Precision::F32)?;
+        let head = TaskHead::load(params, config, options.task, options.n_outputs)?;
         Ok(Self { encoder, head, task: options.task, config })
     }
 
@@ -88,7 +87,7 @@ impl<'a> Network<'a> {
             Inputs::Tokens(encodings) => {
                 let batch = PackedBatch::collate(encodings, examples.to_vec());
                 let hidden = self.encoder.forward(&batch, self.config.num_hidden_layers, mode)?;
-                self.config.head(self.task).pooling.apply(&hidden, &batch)?
+                Pooling::join(&self.config.head(self.task).pooling, &hidden, &batch)?
             }
             Inputs::Features(features, _) => {
                 embedding(features, inputs.items(examples).into_iter().map(|i| i as u32).collect())?

@@ -28,8 +28,10 @@ impl Plan {
     pub fn compile(strategy: &Strategy, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
         let config = &backbone.config;
         let learns = |name: &str| match strategy.method {
-            // Words pass it by.
-            _ if task == Task::Words && config.is_pooler(name) => false,
+            // Words pass them by.
+            _ if task == Task::Words && (config.is_pooler(name) || config.is_of_sentence(name)) => false,
+            // A head on sentence vectors does so with the pooler.
+            _ if config.is_pooler(name) && config.head(task).is_on_sentence() => false,
             Method::FullFineTuning => !config.is_of_predictions(name),
             Method::LinearProbing => Classifier::is_head(name, backbone),
         };

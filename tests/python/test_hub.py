@@ -123,6 +123,7 @@ def snapshot(found: dict[str, Any]) -> set[str]:
 def test_fetch_when_first_then_gets_what_is_needed_and_when_again_then_nothing(hub, connect, backbone, model):
     extra = ("README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "model.fp16.safetensors")
     beside = dict.fromkeys(set(_core.SIDE_FILES) - set(model), b"{}")
+    beside["modules.json"] = (REFERENCE / "sentence" / "turned" / "modules.json").read_bytes()
     hub.add("org/name", {**model, **beside, **dict.fromkeys(extra, b"not needed")})
     client = connect()
     found = client.open("org/name")
@@ -367,3 +368,23 @@ def test_path_when_it_is_no_name_of_a_repository_then_is_not_fetched(monkeypatch
 def test_revision_when_given_for_a_path_then_is_refused(tmp_path):
     with pytest.raises(ValueError, match="revision='main' is for repositories"):
         ws.Backbone.from_pretrained(tmp_path, revision="main")
+
+
+@pytest.mark.parametrize("name", ["v2_nested", "dense", "v2_lower"])
+def test_directory_of_sentence_transformers_is_fetched_whole(hub, connect, name):
+    directory = REFERENCE / "sentence" / name
+    hub.add("org/name", files_of(directory) | {"onnx/model.onnx": b"0" * 100, "README.md": b"#"})
+    client = connect()
+    expected = ws.Backbone.from_pretrained(directory)
+    found = client.open("org/name")
+    assert "error" not in found, found
+    np.testing.assert_array_equal(np.array(found["vector"], np.float32), expected.embed([TEXT]))
+    source = Path(found["source"])
+    assert not (source / "onnx").exists() and not (source / "README.md").exists()
+    hub.close()
+    again = client.open("org/name")
+    assert again["vector"] == found["vector"]
+    for file in source.rglob("2_Dense/*.*"):
+        if file.suffix != ".json":
+            file.unlink()
+            assert "not whole in the cache" in client.open("org/name")["message"]

@@ -8,6 +8,7 @@ use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use warmstart::kernels::columns::side_by_side;
 use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::kernels::dropout::{Dropout, dropout};
 use warmstart::kernels::embedding::{embedding, embedding_sum};
@@ -290,7 +291,7 @@ fn binary_cross_entropy_when_weighted_agrees_forward_and_backward() -> Outcome {
 #[test]
 fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
     let starts = vec![0u32, 1, 8, 8, 31];
-    for reduction in [Reduction::Mean, Reduction::Max] {
+    for reduction in [Reduction::Mean, Reduction::MeanSqrtLen, Reduction::WeightedMean, Reduction::Max] {
         let (d, cu) = (5, Arc::<[u32]>::from(starts.clone()));
         check(
             "segment pool",
@@ -302,6 +303,12 @@ fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
                     match reduction {
                         _ if w[0] == w[1] => 0.0,
                         Reduction::Mean => column.sum::<f64>() / f64::from(w[1] - w[0]),
+                        Reduction::MeanSqrtLen => column.sum::<f64>() / f64::from(w[1] - w[0]).sqrt(),
+                        Reduction::WeightedMean => {
+                            let weights = 1..=w[1] - w[0];
+                            column.zip(weights.clone()).map(|(x, weight)| x * f64::from(weight)).sum::<f64>()
+                                / f64::from(weights.sum::<u32>())
+                        }
                         Reduction::Max => column.fold(f64::MIN, f64::max),
                     }
                 };
@@ -309,6 +316,24 @@ fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
             },
         )?;
     }
+    Ok(())
+}
+
+#[test]
+fn side_by_side_when_widths_differ_agrees_forward_and_backward() -> Outcome {
+    let parts = [random(1, &[7, 1])?, random(2, &[7, 5])?, random(3, &[7, 3])?];
+    check(
+        "side by side",
+        &parts,
+        |a| side_by_side(&a.to_vec()),
+        |v| {
+            (0..7)
+                .flat_map(|row| [(0, 1), (1, 5), (2, 3)].map(|(i, d)| v[i][row * d..][..d].to_vec()))
+                .flatten()
+                .collect()
+        },
+    )?;
+    assert!(side_by_side(&[]).is_err());
     Ok(())
 }
 

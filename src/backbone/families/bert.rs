@@ -6,9 +6,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
     MAX_LAYERS, NormOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
@@ -141,6 +141,8 @@ pub(super) fn encoder(
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Cls, "", "", std)
         },
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

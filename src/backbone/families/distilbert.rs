@@ -7,9 +7,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
     MAX_LAYERS, NormOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
@@ -95,6 +95,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Cls, "vocab_projector", "vocab_projector.bias", std)
         },
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

@@ -7,9 +7,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
     MAX_LAYERS, NormOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
@@ -108,6 +108,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)
         },
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

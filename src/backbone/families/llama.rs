@@ -8,9 +8,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
     MAX_LAYERS, NormOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::backbone::rotary_options::RotaryOptions;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
@@ -116,6 +116,8 @@ fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             tied: fields.flag_or("tie_word_embeddings", false)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)
         },
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

@@ -8,9 +8,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
     MAX_LAYERS, NormOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::backbone::rotary_options::RotaryOptions;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
@@ -132,8 +132,10 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             std: output_std,
             ..head.clone()
         },
-        words: HeadOptions { pooling: Pooling::Words, ..head.clone() },
+        words: HeadOptions { pooling: vec![Pooling::Words], ..head.clone() },
         classifier: head,
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

@@ -7,9 +7,9 @@ use crate::backbone::config::{
     AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_LAYERS, NormOptions,
     RelativeOptions,
 };
-use crate::backbone::embed::Pooling;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::pooling::Pooling;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
@@ -124,6 +124,8 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             last_dropout: dropout,
             ..HeadOptions::linear(Pooling::Last, "lm_loss", "lm_loss.bias", std)
         },
+        has_pooler: false,
+        sentence: None,
         raw: Map::new(),
     })
 }

@@ -1,0 +1,54 @@
+//! From pooled vectors to those of a sentence encoder: the affine maps behind its pooling, and the norm at the end.
+
+use super::config::Config;
+use super::layers::{Linear, Map};
+use super::parameters::{Init, Parameters, Spec};
+use super::sentence_modules::Dense;
+use crate::autograd::Value;
+use crate::error::Result;
+use crate::product::Precision;
+
+/// The least length that a vector is divided by, as in `torch.nn.functional.normalize` of torch 2.15.
+const LEAST_LENGTH: f32 = 1e-12;
+
+/// The affine maps of a backbone's modules, in order; none where it has no such modules.
+pub(crate) struct SentenceMaps(Vec<Linear>);
+
+fn dense(config: &Config) -> impl Iterator<Item = &Dense> {
+    config.sentence.iter().flat_map(|modules| &modules.dense)
+}
+
+fn map(config: &Config, dense: &Dense) -> Map {
+    Map::new(&dense.name(), [dense.outputs, dense.inputs], dense.bias, Init::Normal(config.initializer.std))
+}
+
+/// The parameters of the affine maps behind the pooling.
+pub(crate) fn sentence_specs(config: &Config) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for dense in dense(config) {
+        map(config, dense).specs(&mut specs);
+    }
+    specs
+}
+
+impl SentenceMaps {
+    /// From parameters; those that are trained receive gradients. Products are of f32: a row is a text, so that they are small.
+    pub(crate) fn load(params: &Parameters, config: &Config) -> Result<Self> {
+        let load = |dense: &Dense| Linear::load(params, &map(config, dense), dense.activation, Precision::F32);
+        Ok(Self(dense(config).map(load).collect::<Result<_>>()?))
+    }
+
+    /// Pooled vectors `[B, k D]` to `[B, D']`.
+    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+        self.0.iter().try_fold(x.clone(), |x, dense| dense.forward(&x))
+    }
+}
+
+/// Divide each row of `[N, columns]` by its length.
+pub fn normalize_rows(rows: &mut [f32], columns: usize) {
+    for row in rows.chunks_exact_mut(columns.max(1)) {
+        let length = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt() as f32;
+        let inverse = 1.0 / length.max(LEAST_LENGTH);
+        row.iter_mut().for_each(|x| *x *= inverse);
+    }
+}

@@ -127,7 +127,7 @@ class Windows:
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
-                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=2)
+                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=_caller_level())
         self._warn_dropped(tags, name)
         return tags
 
@@ -143,8 +143,8 @@ class Windows:
             text, unit = dropped[0]
             word = self.texts[text][slice(*self.units[text][unit])]
             warnings.warn(
-                f"{len(dropped)} tags are dropped, as their words give no tokens: the first is {tags[text][unit]!r} of "
-                f"{name}[{text}][{unit}], on {word!r}; no model learns or predicts them",
+                f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
+                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; no model learns or predicts them",
                 UserWarning,
                 stacklevel=_caller_level(),
             )

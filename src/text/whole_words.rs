@@ -17,7 +17,7 @@ pub(super) struct Words {
     pub ids: Vec<u32>,
     /// The first token of each word.
     pub starts: Vec<usize>,
-    /// Where each word begins and ends, in characters.
+    /// Where each word begins and ends, in characters; marks behind it that no token has belong to it.
     pub spans: Vec<(u32, u32)>,
 }
 

@@ -85,8 +85,8 @@ def test_tags_that_cannot_be_given_back_are_counted(backbone, texts):
     assert len(caught) == bool(lost)
     if lost:
         i, j = lost[0]
-        assert str(caught[0].message).startswith(f"{len(lost)} tags are dropped, as their words give no tokens")
-        assert f"{tags[i][j]!r} of labels[{i}][{j}], on {words[i][j]!r}" in str(caught[0].message)
+        assert str(caught[0].message).startswith(f"{len(lost)} tags of labels are dropped, as their words give no")
+        assert f"{tags[i][j]!r} on word {j} of text {i}, {words[i][j]!r};" in str(caught[0].message)
 
 
 @given(TEXTS)
@@ -125,17 +125,20 @@ def test_tags_of_a_word_without_tokens(backbone, tags, taught, given_back):
 def test_fit_tells_of_tags_that_are_dropped(backbone):
     tags = [["O", "O", "B-a", "I-a", "O"]]
     message = (
-        "1 tags are dropped, as their words give no tokens: the first is 'B-a' of labels[0][2], on '\\u200b'; no model "
-        "learns or predicts them"
+        "1 tags of labels are dropped, as their words give no tokens: the first is 'B-a' on word 2 of text 0, "
+        "'\\u200b'; no model learns or predicts them"
     )
     with pytest.warns(UserWarning, match=re.escape(message)) as caught:
         fitted = ws.TokenClassifier(backbone, **FAST).fit(IN_PARTS, tags)
     assert caught[0].filename == __file__
     assert fitted.classes_.tolist() == [OUTSIDE, "B-a", "I-a"]
-    with pytest.warns(UserWarning, match=r"of eval_set labels\[0\]\[2\]"):
+    with pytest.warns(UserWarning, match="1 tags of eval_set labels are dropped"):
         ws.TokenClassifier(backbone, **FAST).fit([FILL[:2]], [["B-a", "I-a"]], eval_set=(IN_PARTS, tags))
 
 
 def test_fit_needs_an_entity_that_has_tokens(backbone):
-    with pytest.warns(UserWarning, match="1 tags are dropped"), pytest.raises(ValueError, match="holds no entity"):
+    with (
+        pytest.warns(UserWarning, match="1 tags of labels are dropped"),
+        pytest.raises(ValueError, match="holds no entity"),
+    ):
         ws.TokenClassifier(backbone, **FAST).fit(IN_PARTS, [["O", "O", "B-a", "O", "O"]])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import warmstart as ws
 from conftest import FAST, FILL
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval import metrics
 from warmstart.entities import OUTSIDE, to_spans
@@ -37,6 +37,7 @@ def kept(words, tags):
     return found
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_entities_are_taught_and_given_back_whole(backbone, texts):
     words, tags = split(texts)
@@ -48,6 +49,7 @@ def test_entities_are_taught_and_given_back_whole(backbone, texts):
     assert windows.row_tags(back) == rows
 
 
+@settings(deadline=None)
 @given(TEXTS, st.randoms(use_true_random=False))
 def test_no_entity_is_parted_begun_or_ended_by_a_word_without_tokens(backbone, texts, random):
     words, _ = split(texts)
@@ -68,6 +70,7 @@ def test_no_entity_is_parted_begun_or_ended_by_a_word_without_tokens(backbone, t
             assert 0.5 <= entity.score <= 1
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_tags_that_cannot_be_given_back_are_counted(backbone, texts):
     words, tags = split(texts)
@@ -89,6 +92,7 @@ def test_tags_that_cannot_be_given_back_are_counted(backbone, texts):
         assert f"{tags[i][j]!r} on word {j} of text {i}, {words[i][j]!r};" in str(caught[0].message)
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_scores_are_those_of_the_tags_that_are_predicted(tagger, texts):
     words, tags = split(texts)

@@ -46,7 +46,8 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     max_length : int, optional
         Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
     multi_label : bool
-        Texts bear any number of labels: a 0/1 matrix ``[N, C]`` or a list of labels for every text.
+        Texts bear any number of labels: a 0/1 matrix ``[N, C]``, or a table of it whose columns are named after the
+        classes, or a list of labels for every text.
     class_weight : None, "balanced" or dict
         Weight of each class in the loss.
     metric : {"accuracy", "macro_f1", "loss"} or callable
@@ -71,7 +72,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The labels, sorted.
+        The labels, sorted; of a table with named columns these names, in their order.
     backbone_ : Backbone
         The backbone as training left it.
     history_ : History
@@ -147,7 +148,9 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         texts : sequence of str or of pairs of str
             N texts: a list, a NumPy array, a pandas or polars Series, an Arrow array, a ``datasets`` column.
         labels : sequence of str, int or bool
-            N labels; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
+            N labels, which may be a table of one column; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
+            A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
+            ``class Kind(str, Enum)`` are taken as their values.
         eval_set : tuple, optional
             ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
 

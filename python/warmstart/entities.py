@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 OUTSIDE = "O"
 
 Span = tuple[int, int, str]
@@ -39,7 +41,7 @@ class Entity:
 
 
 def check_tag(tag: Any, where: str) -> str:
-    """Return a tag as it is.
+    """Return a tag as a plain str.
 
     Raises
     ------
@@ -48,11 +50,18 @@ def check_tag(tag: Any, where: str) -> str:
     ValueError
         It is no BIO tag.
     """
+    if isinstance(tag, int | np.integer):
+        raise TypeError(
+            f"{where} is {tag!r}; tags are str, as 'B-person'. Numbers stand for names that the data set gives: of a "
+            f"datasets.Dataset, names = dataset.features['ner_tags'].feature.names; pass "
+            f"[[names[tag] for tag in tags] for tags in dataset['ner_tags']]"
+        )
     if not isinstance(tag, str):
         raise TypeError(f"{where} is {tag!r} ({type(tag).__name__}); tags are str")
-    if tag != OUTSIDE and (tag[:2] not in ("B-", "I-") or len(tag) < 3):
-        raise ValueError(f"{where} is {tag!r}; expected 'O', or 'B-' or 'I-' before a label")
-    return tag
+    plain: str = str.__str__(tag)  # the value of a member of class Tag(str, Enum)
+    if plain != OUTSIDE and (plain[:2] not in ("B-", "I-") or len(plain) < 3):
+        raise ValueError(f"{where} is {plain!r}; expected 'O', or 'B-' or 'I-' before a label")
+    return plain
 
 
 def to_spans(tags: Sequence[str]) -> list[Span]:

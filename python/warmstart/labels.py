@@ -15,6 +15,8 @@ from warmstart.texts import to_list
 Label = str | int | bool
 Targets = NDArray[np.int64] | NDArray[np.float32]
 
+_COLLECTIONS = (list, tuple, set, frozenset, np.ndarray)
+
 _SHOWN = 5
 
 
@@ -25,7 +27,7 @@ class Classes:
     Attributes
     ----------
     values : ndarray of shape (C,)
-        The labels, sorted; str, int64 or bool.
+        The labels, sorted, or where a table names them in the order of its columns; str, int64 or bool.
     multi_label : bool
         Whether a text bears any number of labels instead of one.
     """
@@ -43,7 +45,8 @@ class Classes:
         Parameters
         ----------
         labels : sequence
-            N labels; for multi-label a 0/1 matrix ``[N, C]`` or N collections of labels.
+            N labels; for multi-label a 0/1 matrix ``[N, C]``, whose classes are the names of its columns where it has
+            some, or N collections of labels.
         n_texts : int
             N, the number of texts they belong to.
         multi_label : bool
@@ -57,7 +60,10 @@ class Classes:
             A label is missing, their number is wrong, or there is only one class.
         """
         if multi_label and is_indicator(labels):
-            return cls(np.arange(_indicator(labels, n_texts, "labels").shape[1]), True)
+            n_columns, names = _indicator(labels, n_texts, "labels").shape[1], _column_names(labels, "labels")
+            return cls(
+                np.arange(n_columns) if names is None else np.array(names, _dtype(names, "labels.columns")), True
+            )
         if multi_label:
             rows = _label_sets(labels, n_texts, "labels")
             values = _unique([label for row in rows for label in row], "labels")
@@ -90,7 +96,7 @@ class Classes:
             matrix = _indicator(labels, n_texts, name)
             if matrix.shape[1] != len(self):
                 raise ValueError(f"{name} has {matrix.shape[1]} columns, but the model has {len(self)} classes")
-            return matrix
+            return np.ascontiguousarray(matrix[:, self._order(_column_names(labels, name), name)])
         index_of = {label: i for i, label in enumerate(self.values.tolist())}
         if self.multi_label:
             rows = _label_sets(labels, n_texts, name)
@@ -122,6 +128,18 @@ class Classes:
         dtype = {"str": np.str_, "bool": np.bool_, "int": np.int64}[data["kind"]]
         return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
 
+    def _order(self, names: list[Label] | None, name: str) -> list[int]:
+        """Return the column of each class: by name where both have names, else by place."""
+        known = self.values.tolist()
+        if names is None or known == list(range(len(known))):
+            return list(range(len(known)))
+        if set(names) != set(known):
+            raise _core.DataError(
+                f"{name} has the columns {_some(names)}, but the classes are {_some(known)}; name its columns so, or "
+                f"pass its values alone, in that order"
+            )
+        return [names.index(label) for label in known]
+
     def _refuse_unknown(self, labels: list[Label], index_of: dict[Label, int], name: str) -> None:
         unknown = list(dict.fromkeys(label for label in labels if label not in index_of))
         if unknown:
@@ -132,28 +150,81 @@ class Classes:
 
 
 def is_indicator(labels: Any) -> bool:
-    """Tell whether labels are a matrix: a two-dimensional array, a data frame or a sparse matrix."""
+    """Tell whether labels are a matrix: a two-dimensional array, a data frame or a sparse matrix.
+
+    One column of lists is none.
+    """
+    n_columns = _n_columns(labels)
+    if n_columns == 1:
+        return not any(isinstance(item, _COLLECTIONS) for item in _column(labels, "labels"))
+    return n_columns is not None
+
+
+def _n_columns(labels: Any) -> int | None:
     shape = getattr(labels, "shape", None)
-    return isinstance(shape, tuple) and len(shape) == 2
+    return shape[1] if isinstance(shape, tuple) and len(shape) == 2 else None
+
+
+def _column(labels: Any, name: str) -> list[Any]:
+    """Return the elements of labels that are a container of one dimension, or a table or matrix of one column."""
+    n_columns = _n_columns(labels)
+    if n_columns is None:
+        return to_list(labels, name)
+    if n_columns != 1:
+        raise TypeError(
+            f"{name} has {n_columns} columns; pass the one that holds the labels, or for several labels a text set "
+            f"multi_label=True"
+        )
+    return list(_dense(labels, name)[:, 0].tolist())
+
+
+def _dense(labels: Any, name: str) -> NDArray[Any]:
+    dense = np.asarray(labels.toarray() if hasattr(labels, "toarray") else labels)
+    if dense.ndim != 2:
+        kind = type(labels).__name__
+        raise TypeError(f"{name} is a {kind}, whose values are no matrix; pass one of its columns, as in data['label']")
+    return dense
+
+
+def _column_names(labels: Any, name: str) -> list[Label] | None:
+    """Return what a table calls its columns; None where it numbers them or is no table."""
+    # An Arrow table's `columns` are the columns themselves.
+    own = getattr(labels, "column_names", None)
+    own = own if isinstance(own, list) else getattr(labels, "columns", None)
+    if own is None or list(own) == list(range(len(own))):
+        return None
+    for column in own:
+        if not isinstance(column, str | int | np.integer):
+            raise TypeError(
+                f"{name} has a column called {column!r} ({type(column).__name__}); classes are str, int or bool. "
+                f"Rename its columns, or pass its values alone: np.asarray({name})"
+            )
+    names = [_label(column, f"a column of {name}") for column in own]
+    if len(set(names)) < len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise ValueError(f"{name} has two columns called {twice!r}; a class has one")
+    return names
 
 
 def _indicator(labels: Any, n_texts: int, name: str) -> NDArray[np.float32]:
-    dense = labels.toarray() if hasattr(labels, "toarray") else np.asarray(labels)
+    dense = _dense(labels, name)
     _check_length(len(dense), n_texts, name)
     if not dense.shape[1]:
         raise ValueError(f"{name} has shape {dense.shape}; at least one column is expected")
-    bad = np.argwhere(~np.isin(dense, (0, 1)))
+    # Missing ones first: pandas' NA cannot be compared with 0 and 1.
+    missing = np.vectorize(_is_missing, otypes=[bool])(dense) if dense.dtype == object else dense != dense
+    bad = np.argwhere(missing if missing.any() else ~np.isin(dense, (0, 1)))
     if len(bad):
         row, column = bad[0].tolist()
         value = dense[row, column]
-        if _is_missing(value):
+        if missing[row, column]:
             raise ValueError(f"{name}[{row}, {column}] is missing ({value}); fill it in or drop the text")
         raise ValueError(f"{name}[{row}, {column}] is {value!r}; a multi-label matrix holds 0 and 1 only")
     return np.ascontiguousarray(dense, dtype=np.float32)
 
 
 def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
-    items = to_list(labels, name)
+    items = _column(labels, name)
     _check_length(len(items), n_texts, name)
     rows = []
     for index, item in enumerate(items):
@@ -175,7 +246,7 @@ def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
 
 
 def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
-    items = to_list(labels, name)
+    items = _column(labels, name)
     _check_length(len(items), n_texts, name)
     # Missing ones first: they turn the integers beside them into floats, which is what would be reported otherwise.
     for index, item in enumerate(items):
@@ -185,24 +256,37 @@ def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
 
 
 def _label(item: Any, where: str) -> Label:
-    if isinstance(item, np.generic):
-        item = item.item()
+    item = _plain(item)
+    if isinstance(item, int) and not -(2**63) <= item < 2**63:
+        raise ValueError(f"{where} is {item}; integers from -2**63 to 2**63 - 1 are labels. Pass larger ones as str")
     if isinstance(item, str | int):
         return item
     if _is_missing(item):
         raise ValueError(f"{where} is missing ({item}); give every text a label or drop it")
-    if isinstance(item, list | tuple | set | frozenset | np.ndarray):
+    if isinstance(item, _COLLECTIONS):
         raise TypeError(f"{where} is a {type(item).__name__}; for several labels a text set multi_label=True")
     raise TypeError(f"{where} is {item!r} ({type(item).__name__}); labels are str, int or bool")
 
 
+def _plain(item: Any) -> Any:
+    """Return a str or int as just that: NumPy's scalars, members of ``class Kind(str, Enum)`` and the like."""
+    if isinstance(item, np.generic):
+        item = item.item()
+    if isinstance(item, str):
+        return str.__str__(item)  # str() would give the name of an enumeration's member, not its value
+    return int(item) if isinstance(item, int) and not isinstance(item, bool) else item
+
+
 def _unique(labels: list[Label], name: str) -> NDArray[Any]:
-    kinds = {"str" if isinstance(label, str) else type(label).__name__ for label in labels}
+    dtype = _dtype(labels, name)
+    return np.array(sorted(set(labels)), dtype=dtype)
+
+
+def _dtype(labels: list[Label], name: str) -> type[np.generic]:
+    kinds = {type(label).__name__ for label in labels}
     if len(kinds) > 1:
         raise TypeError(f"{name} mixes {' and '.join(sorted(kinds))}; make them all of one kind")
-    if not labels:
-        return np.empty(0, dtype=np.str_)
-    return np.array(sorted(set(labels)), dtype={"str": np.str_, "bool": np.bool_}.get(kinds.pop(), np.int64))
+    return {"int": np.int64, "bool": np.bool_}.get("".join(kinds), np.str_)
 
 
 def _check_length(n_labels: int, n_texts: int, name: str) -> None:

@@ -322,35 +322,42 @@ class LanguageModel:
             raise ValueError("no token of these texts can be predicted; give at least one text of two tokens")
         return float(np.exp(-known.mean()))
 
-    def fill_mask(self, text: str, top_k: int = 5) -> list[list[tuple[str, float]]]:
+    def fill_mask(self, texts: str | Texts, top_k: int = 5) -> Any:
         """Return the likeliest tokens in the place of each mask token of a text.
 
         Parameters
         ----------
-        text : str
-            With the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
+        texts : str or sequence of str
+            One or several, each with the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
         top_k : int
             How many.
 
         Returns
         -------
         list of list of (str, float)
-            For each mask, tokens with their probabilities, the likeliest first.
+            For each mask, tokens with their probabilities, the likeliest first; of several texts, one such list for
+            each.
 
         Raises
         ------
         ValueError
-            There is no mask in it, or the model is causal.
+            There is no mask in one, or the model is causal.
         """
         model = self._asked()
-        encodings = encode(model.backbone, [text], None)
+        single, top = isinstance(texts, str), positive_int("top_k", top_k)
+        encodings = encode(model.backbone, [texts] if single else texts, None)
         warn_truncated(encodings)
-        found = model.fill_masks(encodings, 0, positive_int("top_k", top_k), self.precision)
         tokenizer = self.backbone.tokenizer
-        return [
-            [(token, p) for token, (_, p) in zip(tokenizer.decode([[i] for i, _ in best], False), best, strict=True)]
-            for best in found
+
+        def named(best: list[tuple[int, float]]) -> list[tuple[str, float]]:
+            tokens = tokenizer.decode([[i] for i, _ in best], False)
+            return [(token, p) for token, (_, p) in zip(tokens, best, strict=True)]
+
+        found = [
+            [named(best) for best in model.fill_masks(encodings, text, top, self.precision)]
+            for text in range(len(encodings))
         ]
+        return found[0] if single else found
 
     def generate(
         self,

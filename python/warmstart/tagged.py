@@ -2,7 +2,7 @@
 
 A *unit* is what bears a tag for the user: a word of a list, or of a plain text a word as the core cuts it. A *row* is
 a word as the core cuts it; to a unit belongs the first row that begins in it, and none where the tokenizer makes
-nothing of it.
+nothing of it. A unit without a row goes on with the entity that stands on both sides of it, and is outside elsewhere.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
-from warmstart.texts import Texts, normalise, to_list
+from warmstart.texts import Texts, _caller_level, normalise, to_list
 
 NO_ROW = -1
 
@@ -105,7 +105,7 @@ class Windows:
         -----
         UserWarning
             Entities do not begin and end with a word, and are widened to whole ones; or they have no word of their own,
-            and are left out.
+            and are left out; or tags are on words that give no tokens, and not within an entity.
         """
         items = to_list(labels, name)
         if len(items) != len(self):
@@ -114,7 +114,7 @@ class Windows:
         for i, item in enumerate(items):
             where = f"{name}[{i}]"
             own = to_list(item, where)
-            if own and isinstance(own[0], str):
+            if own and isinstance(own[0], str | int | np.integer):
                 tags.append(self._read_tags(own, i, where))
             elif self.are_words and len(own) != len(self.units[i]) and not own:
                 tags.append(to_tags([], len(self.units[i])))
@@ -127,8 +127,27 @@ class Windows:
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
-                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=2)
+                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=_caller_level())
+        self._warn_dropped(tags, name)
         return tags
+
+    def _warn_dropped(self, tags: list[list[str]], name: str) -> None:
+        dropped = [
+            (text, unit)
+            for text, own in enumerate(tags)
+            if NO_ROW in self.rows[text]
+            for unit, back in enumerate(self._unit_tags(text, self._row_tags(text, own)))
+            if self.rows[text][unit] == NO_ROW and back != own[unit]
+        ]
+        if dropped:
+            text, unit = dropped[0]
+            word = self.texts[text][slice(*self.units[text][unit])]
+            warnings.warn(
+                f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
+                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; no model learns or predicts them",
+                UserWarning,
+                stacklevel=_caller_level(),
+            )
 
     def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
         if not self.are_words:
@@ -158,22 +177,46 @@ class Windows:
         return spans, moved, lost
 
     def row_tags(self, tags: Sequence[Sequence[str]]) -> list[str]:
-        """Return a tag for each of the R rows: that of the unit it lies in, going on where it does not begin it."""
-        out = [OUTSIDE] * len(self.spans)
-        bounds = np.searchsorted(self.owners, np.arange(len(self) + 1))
-        for text, own in enumerate(tags):
-            units, first = self.units[text], int(bounds[text])
-            for row in range(first, int(bounds[text + 1])):
-                unit = int(np.searchsorted(units[:, 0], self.spans[row, 0], side="right")) - 1
-                if unit < 0 or own[unit] == OUTSIDE:
-                    continue
-                begins = row == self.rows[text][unit] and own[unit][0] == "B"
-                out[row] = own[unit] if begins else f"I-{own[unit][2:]}"
+        """Return a tag for each of the R rows: that of the unit it lies in, going on where it does not begin it.
+
+        Where an entity's first units have no row, its first row begins it.
+        """
+        return [tag for text, own in enumerate(tags) for tag in self._row_tags(text, own)]
+
+    def _rows_of(self, text: int) -> slice:
+        first, behind = np.searchsorted(self.owners, (text, text + 1)).tolist()
+        return slice(first, behind)
+
+    def _row_tags(self, text: int, tags: Sequence[str]) -> list[str]:
+        starts = self.spans[self._rows_of(text), 0]
+        unit_of = np.searchsorted(self.units[text][:, 0], starts, side="right") - 1
+        out = [OUTSIDE] * len(starts)
+        for start, end, label in to_spans(tags):
+            first, behind = np.searchsorted(unit_of, (start, end)).tolist()
+            if first == behind:
+                continue
+            out[first:behind] = [f"I-{label}"] * (behind - first)
+            # Two entities may have become neighbours, where what parts them has no row.
+            if tags[start][0] == "B" or (first and out[first - 1][2:] == label):
+                out[first] = f"B-{label}"
         return out
 
     def unit_tags(self, row_tags: Sequence[str]) -> list[list[str]]:
-        """Return the tags of every text's units, given those of the rows; without a row, ``O``."""
-        return [[OUTSIDE if row == NO_ROW else row_tags[row] for row in rows.tolist()] for rows in self.rows]
+        """Return the tags of every text's units, given those of the rows."""
+        return [self._unit_tags(text, row_tags[self._rows_of(text)]) for text in range(len(self))]
+
+    def _unit_tags(self, text: int, row_tags: Sequence[str]) -> list[str]:
+        tags: list[str] = []
+        first, before, without = self._rows_of(text).start, OUTSIDE, 0
+        for row in self.rows[text].tolist():
+            if row == NO_ROW:
+                without += 1
+                continue
+            tag = row_tags[row - first]
+            tags += [tag if tag[0] == "I" and tag[2:] == before[2:] else OUTSIDE] * without
+            tags.append(tag)
+            before, without = tag, 0
+        return tags + [OUTSIDE] * without
 
     def entities(self, row_tags: Sequence[str], row_scores: NDArray[np.float64]) -> list[list[Entity]]:
         """Return every text's entities, given tags and their probabilities ``[R]``."""
@@ -183,7 +226,8 @@ class Windows:
             own = []
             for first, behind, label in to_spans(tags):
                 start, end = int(units[first, 0]), int(units[behind - 1, 1])
-                score = float(row_scores[rows[first:behind]].mean())
+                own_rows = rows[first:behind]
+                score = float(row_scores[own_rows[own_rows != NO_ROW]].mean())
                 own.append(Entity(start, end, label, whole[start:end], score))
             found.append(own)
         return found
@@ -212,4 +256,4 @@ def _entity(entity: Any, where: str) -> Span:
         raise TypeError(f"{where} is {entity!r}; start and end are numbers of characters")
     if not isinstance(label, str) or not label:
         raise TypeError(f"{where} is {entity!r}; its label is to be a str")
-    return int(start), int(end), label
+    return int(start), int(end), str.__str__(label)  # the value of a member of class Label(str, Enum)

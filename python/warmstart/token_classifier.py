@@ -164,7 +164,7 @@ class TokenClassifier(TrainedEstimator):
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word.
+            Entities do not begin and end with a word, or tags are on words that the tokenizer makes no token of.
         """
         run = self._prepare(texts, labels, eval_set)
         run.prepared.check_memory()
@@ -206,7 +206,11 @@ class TokenClassifier(TrainedEstimator):
         return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
 
     def predict_tags(self, texts: Texts) -> list[list[str]]:
-        """Return the BIO tag of each word of each text."""
+        """Return the BIO tag of each word of each text.
+
+        A word that the tokenizer makes no token of, such as a zero-width space, has the tag ``I-`` within an entity and
+        ``O`` elsewhere.
+        """
         windows, found = self._logits(texts)
         return windows.unit_tags(self._tags(found))
 
@@ -266,7 +270,7 @@ class TokenClassifier(TrainedEstimator):
             )
         options = fit_options(params, eval_set is not None)
         data = _Tagged.of(backbone, texts, labels, self.max_length)
-        found = sorted({tag[2:] for tags in data.tags for tag in tags if tag != OUTSIDE})
+        found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
         tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]

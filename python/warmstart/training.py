@@ -213,8 +213,8 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     Parameters
     ----------
     class_weight : None, "balanced" or dict
-        "balanced" is scikit-learn's: inverse to how often a class occurs, 1 where all occur alike. A dict gives weights
-        by label; a class it does not name weighs 1.
+        "balanced" is scikit-learn's: inverse to how often a class occurs, 1 where all occur alike, and for one that
+        occurs nowhere. A dict gives weights by label; a class it does not name weighs 1.
     classes : Classes
         The C classes.
     targets : ndarray
@@ -240,14 +240,10 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
                 raise ValueError(f"class_weight[{name!r}] must be finite and at least 0, got {weight}")
         return weights
     if class_weight == "balanced":
-        from sklearn.utils.class_weight import compute_class_weight
-
-        found = np.nonzero(targets)[1] if classes.multi_label else targets
-        present = np.unique(found)
-        weights = [1.0] * len(names)
-        for index, weight in zip(present, compute_class_weight("balanced", classes=present, y=found), strict=True):
-            weights[index] = float(weight)
-        return weights
+        found = np.nonzero(targets)[1] if classes.multi_label else targets.astype(np.int64)
+        counts = np.bincount(found, minlength=len(names))
+        n_present = np.count_nonzero(counts)
+        return [len(found) / (n_present * count) if count else 1.0 for count in counts.tolist()]
     raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
 
 

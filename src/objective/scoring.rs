@@ -105,7 +105,8 @@ pub fn fill_masks(
     let ids = encodings.ids(text);
     let places: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == mask).collect();
     if places.is_empty() {
-        return Err(Error::Value("the text has no mask token".into()));
+        let token = model.backbone.tokenizer.decode(&[vec![mask]], false)?.concat();
+        return Err(Error::Value(format!("texts[{text}] has no mask token; write {token} where one is asked for")));
     }
     let packed = PackedBatch::collate(encodings, vec![text]);
     let (mut context, mut rows) = (Context::default(), places.iter().map(|&i| i as u32).collect::<Arc<[u32]>>());

@@ -17,7 +17,7 @@ pub(super) struct Words {
     pub ids: Vec<u32>,
     /// The first token of each word.
     pub starts: Vec<usize>,
-    /// Where each word begins and ends, in characters.
+    /// Where each word begins and ends, in characters; marks behind it that no token has belong to it.
     pub spans: Vec<(u32, u32)>,
 }
 
@@ -40,8 +40,13 @@ impl Tokenizer {
             let Some(word) = text.get(offsets[first].0..end) else { continue };
             let start = end - word.trim_start().len();
             if start < end {
+                let end = start + word.trim().len();
+                // Marks that a normaliser strips are in no token, but in the word that is read.
+                let next = firsts.get(i + 1).map_or(text.len(), |&next| offsets[next].0);
+                let rest = text.get(end..next).unwrap_or_default();
+                let end = end + rest.find(|c| !continues_character(c)).unwrap_or(rest.len());
                 words.starts.push(first);
-                words.spans.push((chars[start], chars[start + word.trim().len()]));
+                words.spans.push((chars[start], chars[end]));
             }
         }
         Ok(words)
@@ -85,6 +90,11 @@ fn stands_alone(c: char) -> bool {
             | 0x2F800..=0x2FA1F
     );
     c.is_ascii_punctuation() || is_ideograph || (!c.is_ascii() && c.is_punctuation())
+}
+
+/// Combining marks (variation selectors among them), joiners and tags: what belongs to the character before it.
+fn continues_character(c: char) -> bool {
+    c.is_mark() || matches!(c, '\u{200C}' | '\u{200D}' | '\u{E0020}'..='\u{E007F}')
 }
 
 fn begins_word(before: Option<char>, c: char) -> bool {

@@ -1,5 +1,7 @@
 """Labels to indices and back."""
 
+from enum import Enum, IntEnum, StrEnum
+
 import numpy as np
 import pytest
 import warmstart as ws
@@ -47,6 +49,114 @@ def test_series_of_pandas_and_polars_are_read():
         assert Classes.learn(labels, 2, multi_label=False).encode(labels, 2).tolist() == [1, 0]
 
 
+class Kind(str, Enum):
+    """Its str() is ``Kind.B``, its value ``b``."""
+
+    B = "b"
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    ("members", "values"),
+    [
+        (Kind, ["a", "b"]),
+        (StrEnum("Named", {"B": "b", "A": "a"}), ["a", "b"]),
+        (IntEnum("Numbered", {"B": 2, "A": 1}), [1, 2]),
+    ],
+)
+def test_members_of_enumerations_are_their_values(members, values):
+    labels = [members.B, members.A, members.B]
+    for container in (labels, np.array(labels, dtype=object)):
+        classes = Classes.learn(container, 3, multi_label=False)
+        assert {type(label) for label in classes.to_json()["values"]} == {type(values[0])}
+        assert classes.values.tolist() == values
+        assert classes.decode(classes.encode(container, 3)).tolist() == labels
+        assert classes.read(container, 3).tolist() == labels
+        assert classes.encode([members.A, values[1], values[0]], 3).tolist() == [0, 1, 0]
+    sets = [[members.B], [], [members.A, members.B]]
+    assert Classes.learn(sets, 3, multi_label=True).encode(sets, 3).tolist() == [[0, 1], [0, 0], [1, 1]]
+
+
+def test_members_of_enumerations_go_through_fit_predict_and_save(make, texts, tmp_path):
+    labels = [Kind.B, Kind.A] * 8
+    fitted = make(class_weight={Kind.A: 1.5}, epochs=20).fit(texts, labels, eval_set=(texts, labels))
+    assert fitted.predict(texts).tolist() == labels
+    assert fitted.score(texts, labels) == fitted.report_.accuracy == 1
+    fitted.save(tmp_path / "model")
+    loaded = ws.load(tmp_path / "model")
+    assert loaded.classes_.tolist() == ["a", "b"]
+    assert loaded.class_weight == {"a": 1.5}
+    assert (loaded.predict(texts) == fitted.predict(texts)).all()
+    assert '"Kind' not in (tmp_path / "model" / "config.json").read_text()
+
+
+def tables_of(columns):
+    """The same table of pandas, polars and pyarrow."""
+    pd, pl, pa = map(pytest.importorskip, ("pandas", "polars", "pyarrow"))
+    return pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns)
+
+
+def test_a_table_of_one_column_is_that_column():
+    sparse = pytest.importorskip("scipy.sparse")
+    for values in (["b", "a"], [2, 1], [True, False]):
+        for labels in (*tables_of({"label": values}), np.array(values)[:, None]):
+            classes = Classes.learn(labels, 2, multi_label=False)
+            assert classes.values.tolist() == sorted(values)
+            assert classes.decode(classes.encode(labels, 2)).tolist() == classes.read(labels, 2).tolist() == values
+    assert Classes.learn(sparse.csr_matrix([[1], [0]]), 2, multi_label=False).values.tolist() == [0, 1]
+    for labels in tables_of({"label": [["b"], ["a", "b"]]}):
+        classes = Classes.learn(labels, 2, multi_label=True)
+        assert classes.values.tolist() == ["a", "b"]
+        assert classes.encode(labels, 2).tolist() == [[0, 1], [1, 1]]
+    for labels in tables_of({"label": ["a", None]}):
+        with pytest.raises(ValueError, match=r"labels\[1\] is missing"):
+            Classes.learn(labels, 2, multi_label=False)
+
+
+def test_a_table_of_several_columns_is_told_what_to_do():
+    for labels in (*tables_of({"a": [0, 1], "b": [1, 0]}), np.eye(2)):
+        with pytest.raises(TypeError, match=r"labels has 2 columns; pass the one that holds.*multi_label=True"):
+            Classes.learn(labels, 2, multi_label=False)
+
+
+def test_columns_with_names_are_the_classes_in_their_order():
+    for labels in tables_of({"sport": [1, 0, 0], "art": [0, 1, 0]}):
+        classes = Classes.learn(labels, 3, multi_label=True)
+        assert classes.values.tolist() == ["sport", "art"]
+        assert Classes.from_json(classes.to_json()).values.tolist() == ["sport", "art"]
+        matrix = np.array([[1, 0], [0, 1], [0, 0]])
+        np.testing.assert_array_equal(classes.encode(labels, 3), matrix)
+        np.testing.assert_array_equal(classes.encode(matrix, 3), matrix)
+        np.testing.assert_array_equal(classes.encode([["sport"], ["art"], []], 3), matrix)
+        for turned in tables_of({"art": [0, 1, 0], "sport": [1, 0, 0]}):
+            encoded = classes.encode(turned, 3)
+            assert encoded.flags.c_contiguous
+            np.testing.assert_array_equal(encoded, matrix)
+        for other in tables_of({"art": [0, 1, 0], "music": [1, 0, 0]}):
+            with pytest.raises(ws.DataError, match="columns 'art', 'music', but the classes are 'sport', 'art'"):
+                classes.encode(other, 3)
+    unnamed = Classes.learn(matrix, 3, multi_label=True)
+    assert unnamed.values.tolist() == [0, 1]
+    np.testing.assert_array_equal(unnamed.encode(labels, 3), matrix)
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "match"),
+    [
+        (["a", "a"], ValueError, "labels has two columns called 'a'"),
+        (["a", 1], TypeError, "labels.columns mixes int and str"),
+        ([("a", 1), ("a", 2)], TypeError, r"labels has a column called \('a', 1\).*np.asarray\(labels\)"),
+        ([0.5, 1.5], TypeError, "labels has a column called 0.5"),
+        ([2**63, 1], ValueError, "a column of labels is 9223372036854775808"),
+    ],
+)
+def test_columns_that_name_no_classes_are_refused(names, error, match):
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(error, match=match):
+        Classes.learn(pd.DataFrame(np.eye(2), columns=names), 2, multi_label=True)
+    assert Classes.learn(pd.DataFrame(np.eye(2), columns=[7, 3]), 2, multi_label=True).values.tolist() == [7, 3]
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "match"),
     [
@@ -59,6 +169,9 @@ def test_series_of_pandas_and_polars_are_read():
         ([b"a", "b", "a"], TypeError, r"labels\[0\] is b'a'"),
         (["a", 1, "a"], TypeError, "labels mixes int and str"),
         ([True, 1, 0], TypeError, "labels mixes bool and int"),
+        ([1, 2, 2**63], ValueError, r"labels\[2\] is 9223372036854775808; integers.*as str"),
+        (np.array([2**63, 2, 1], dtype=np.uint64), ValueError, r"labels\[0\] is 9223372036854775808"),
+        ([1, 2, -(2**63) - 1], ValueError, r"labels\[2\] is -9223372036854775809"),
         ([["a"], ["b"], []], TypeError, "multi_label=True"),
         ("aba", TypeError, "labels is one str"),
         (None, TypeError, "labels is a NoneType"),
@@ -74,6 +187,8 @@ def test_missing_values_of_pandas_are_named():
     for series in (pd.Series([1, None]), pd.Series([1, pd.NA], dtype="Int64"), pd.Series(["a", None])):
         with pytest.raises(ValueError, match=r"labels\[1\] is missing"):
             Classes.learn(series, 2, multi_label=False)
+    with pytest.raises(ValueError, match=r"labels\[0, 1\] is missing \(<NA>\)"):
+        Classes.learn(pd.DataFrame([[1, pd.NA], [0, 1]], dtype="Int64"), 2, multi_label=True)
 
 
 def test_unknown_labels_are_a_data_error_that_names_them():

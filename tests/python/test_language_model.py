@@ -216,10 +216,23 @@ def test_fill_mask_gives_the_likeliest_tokens_of_each_mask(tokenizer_dir, corpus
     probabilities = [p for _, p in found[0]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1
-    with pytest.raises(ValueError, match="no mask"):
+    with pytest.raises(ValueError, match=r"texts\[0\] has no mask token; write \[MASK\]"):
         model.fill_mask("no mask")
     with pytest.raises(ValueError, match="fills no masks"):
         model_of("gpt2", tokenizer_dir).fill_mask("a [MASK]")
+
+
+def test_fill_mask_of_several_texts_gives_a_list_for_each(tokenizer_dir):
+    model = model_of("bert", tokenizer_dir)
+    texts = ["the [MASK] was", "[MASK] film [MASK] good and old"]
+    alone = [model.fill_mask(text) for text in texts]
+    assert [len(found) for found in alone] == [1, 2]
+    for given in (texts, tuple(texts), np.array(texts)):
+        assert model.fill_mask(given) == alone
+    assert model.fill_mask(texts[:1]) == alone[:1]
+    assert model.fill_mask([]) == []
+    with pytest.raises(ValueError, match=r"texts\[1\] has no mask token"):
+        model.fill_mask([texts[0], "the film"])
 
 
 CAUSAL = {"gpt2": {}, "llama": {}, "mistral": {"sliding_window": 3}, "qwen3": {}}

@@ -81,6 +81,15 @@ def test_class_weights_are_taken(make, data):
         make(multi_label=True, class_weight=weight, epochs=1).fit(texts, matrix)
 
 
+def test_texts_without_any_label_weigh_as_others_do(make, data):
+    texts, matrix = data
+    none = np.zeros_like(matrix)
+    weighted, plain = (make(multi_label=True, class_weight=w, epochs=1).fit(texts, none) for w in ("balanced", None))
+    np.testing.assert_array_equal(weighted.predict_proba(texts), plain.predict_proba(texts))
+    some = np.where(np.arange(36)[:, None] % 2, matrix, 0)
+    make(multi_label=True, class_weight="balanced", epochs=1).fit(texts, some)
+
+
 def test_flat_labels_are_refused(make, data):
     with pytest.raises(TypeError, match=r"multi_label=True expects a list of labels"):
         make(multi_label=True).fit(data[0], ["a"] * 36)
@@ -101,6 +110,21 @@ def test_save_and_load_keep_the_labels(make, data, tmp_path):
     again = ws.load(tmp_path / "m")
     assert again.classes_.tolist() == NAMES
     np.testing.assert_array_equal(again.predict_proba(texts), clf.predict_proba(texts))
+
+
+def test_names_of_columns_are_kept_in_their_order(make, data, tmp_path):
+    pd = pytest.importorskip("pandas")
+    texts, matrix = data
+    table = pd.DataFrame(matrix, columns=["sport", "art", "music"])
+    clf = make(multi_label=True, epochs=5).fit(texts, table, eval_set=(texts, table[["art", "music", "sport"]]))
+    assert clf.classes_.tolist() == ["sport", "art", "music"]
+    assert clf.score(texts, table) == clf.score(texts, matrix) == clf.report_.accuracy
+    unnamed = make(multi_label=True, epochs=5).fit(texts, matrix, eval_set=(texts, matrix))
+    np.testing.assert_array_equal(clf.predict_proba(texts), unnamed.predict_proba(texts))
+    clf.save(tmp_path / "m")
+    again = ws.load(tmp_path / "m")
+    assert again.classes_.tolist() == ["sport", "art", "music"]
+    assert again.score(texts, table[["music", "art", "sport"]]) == clf.score(texts, table)
 
 
 def test_macro_f1_leaves_out_classes_that_occur_nowhere():

@@ -3,6 +3,8 @@
 import json
 import pickle
 import random
+import warnings
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -114,6 +116,36 @@ def test_words_without_tokens_or_of_several_keep_their_place(backbone, tagger):
     assert windows.unit_tags(rows) == [["O", "O", "B-x", "B-x", "O"], [], ["O"]]
 
 
+@pytest.mark.parametrize("mark", ["\u0301", "\u0301\u0327", "\ufe0f", "\u200d", "\u0301\u200c"])
+def test_marks_that_have_no_token_belong_to_the_word_before_them(backbone, mark):
+    # "film" + U+0301 is the token "film": an uncased BERT strips marks and drops joiners.
+    text = f"the film{mark}, very{mark}.film {mark} plot\u200b old{mark}\u200b"
+    windows = Windows.of(backbone._inner, [text], None)
+    words = ["the", f"film{mark}", ",", f"very{mark}", ".", "film", "plot", f"old{mark}"]
+    assert [text[a:b] for a, b in windows.spans] == words
+    start, end = 4, 8 + len(mark)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert windows.read([[(start, end, "x")]])[0][:3] == ["O", "B-x", "O"]
+    with pytest.warns(UserWarning, match="1 entities do not begin and end with a word"):
+        assert windows.read([[(start, 8, "x")]])[0][:3] == ["O", "B-x", "O"]
+    found = windows.entities(["O", "B-x", *["O"] * 5, "B-y"], np.ones(8))[0]
+    assert [(entity.start, entity.text) for entity in found] == [(4, f"film{mark}"), (text.index("old"), f"old{mark}")]
+
+
+def test_labels_may_be_members_of_an_enumeration(backbone):
+    class Kind(str, Enum):
+        PRAISE = "praise"
+
+    class Tag(str, Enum):
+        BEGIN = "B-praise"
+        INSIDE = "I-praise"
+
+    for texts, labels in (["good old film"], [[(0, 8, Kind.PRAISE)]]), ([["good", "old"]], [[Tag.BEGIN, Tag.INSIDE]]):
+        tagger = ws.TokenClassifier(backbone, **FAST).fit(texts, labels)
+        assert tagger.classes_.tolist() == ["O", "B-praise", "I-praise"]
+
+
 def test_entities_that_cut_words_are_widened_and_told(backbone):
     windows = Windows.of(backbone._inner, ["the lovely film", "it was"], None)
     with pytest.warns(UserWarning, match="1 entities do not begin and end with a word"):
@@ -145,6 +177,9 @@ def test_entities_without_a_word_of_their_own_are_left_out_and_told(backbone):
         (["good"], [], ValueError, "0 entries for 1 texts"),
         (["good", "bad"], [[], []], ValueError, "no entity"),
         ([["good", 3]], [["O", "B-x"]], TypeError, r"texts\[0\]\[1\] is 3"),
+        ([["good", "bad"]], [[1, 0]], TypeError, r"labels\[0\]\[0\] is 1; tags are str.*names\[tag\] for tag in tags"),
+        ([["good", "bad"]], [np.array([1, 0])], TypeError, r"labels\[0\]\[0\] is 1; tags are str"),
+        ([["good", "bad"]], [["O", 0]], TypeError, r"labels\[0\]\[1\] is 0; tags are str.*feature.names"),
         ([""], [[]], ValueError, "no words"),
     ],
 )

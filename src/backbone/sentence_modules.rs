@@ -1,19 +1,20 @@
 //! What a sentence-transformers directory makes of hidden states: `modules.json` and what it names.
 //!
 //! A model is a list of modules: `Transformer`, `Pooling`, any number of `Dense` (`activation(W x + b)`), and perhaps
-//! `Normalize` (length 1). As sentence-transformers 6.2 reads them, which also reads what its versions from 2 on wrote; written so that 5 and 6 do.
+//! `Normalize` (length 1). Read as sentence-transformers 6.2 does, which also reads what its versions from 2 on wrote; written so
+//! that 5 and 6 read them.
 
 use serde_json::{Map, Value, json};
 
 use super::pooling::Pooling;
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation;
-use crate::text::{MODULES, Module, SENTENCE_CONFIG, SideFiles};
+use crate::text::{MODULES, Module, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SideFiles};
 
 const POOLING: &str = "1_Pooling";
 /// What the types of modules begin with in files that 5.x and 6.x read.
 const TYPES: &str = "sentence_transformers.models.";
-/// Activations by the end of the class that a `Dense` names.
+/// Activations by the class that a `Dense` names.
 const ACTIVATIONS: [(&str, Option<Activation>); 5] = [
     ("torch.nn.modules.linear.Identity", None),
     ("torch.nn.modules.activation.Tanh", Some(Activation::Tanh)),
@@ -128,7 +129,10 @@ impl SentenceModules {
             files.0.insert(name, text);
             Ok(())
         };
-        let row = |(i, (kind, path, _)): (usize, &(&str, String, Option<Value>))| json!({"idx": i, "name": i.to_string(), "path": path, "type": format!("{TYPES}{kind}")});
+        let row = |(i, (kind, path, _)): (usize, &(&str, String, Option<Value>))| {
+            let class = format!("{TYPES}{kind}");
+            json!({"idx": i, "name": i.to_string(), "path": path, "type": class})
+        };
         put(MODULES.to_string(), &modules.iter().enumerate().map(row).collect())?;
         for (_, path, config) in &modules {
             if let Some(config) = config {
@@ -199,7 +203,7 @@ fn read_pooling(config: &Value, path: &str, hidden_size: Option<usize>, prompted
 
 /// The prompt that `config_sentence_transformers.json` puts before every text, if it does.
 fn default_prompt(files: &SideFiles) -> Result<Option<String>> {
-    const FILE: &str = "config_sentence_transformers.json";
+    const FILE: &str = SENTENCE_TRANSFORMERS;
     let Some(config) = files.json(FILE)? else { return Ok(None) };
     let Some(name) = config.get("default_prompt_name").and_then(Value::as_str) else { return Ok(None) };
     let prompt = config.get("prompts").and_then(|prompts| prompts.get(name)).and_then(Value::as_str);

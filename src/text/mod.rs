@@ -23,7 +23,7 @@ mod words;
 pub use encodings::Encodings;
 pub use extend::{Extender, Extension};
 pub use modules::Module;
-pub use side_files::{MODULES, SENTENCE_CONFIG, SIDE_FILES, SideFiles};
+pub use side_files::{MODULES, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SIDE_FILES, SideFiles};
 pub use special::{Frame, Role};
 pub use tokenizer::{Limit, Tokenizer};
 pub use train::TokenizerTrainer;

@@ -11,6 +11,9 @@ pub const MODULES: &str = "modules.json";
 /// How sentence-transformers uses the transformer.
 pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 
+/// The kind of model that sentence-transformers saved, and its prompts.
+pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
+
 /// The names that [`SENTENCE_CONFIG`] had in old versions, in the order in which they are looked for.
 const OLD_SENTENCE_CONFIGS: [&str; 6] = [
     "sentence_roberta_config.json",
@@ -22,7 +25,7 @@ const OLD_SENTENCE_CONFIGS: [&str; 6] = [
 ];
 
 /// Those that lie in the model directory itself, also where the transformer has a folder.
-const OF_DIRECTORY: [&str; 3] = [MODULES, "config_sentence_transformers.json", "1_Pooling/config.json"];
+const OF_DIRECTORY: [&str; 3] = [MODULES, SENTENCE_TRANSFORMERS, "1_Pooling/config.json"];
 
 /// Their names, but for those in the folders of modules.
 pub const SIDE_FILES: [&str; 20] = [
@@ -38,7 +41,7 @@ pub const SIDE_FILES: [&str; 20] = [
     "tokenizer.model",
     "1_Pooling/config.json",
     MODULES,
-    "config_sentence_transformers.json",
+    SENTENCE_TRANSFORMERS,
     SENTENCE_CONFIG,
     "sentence_roberta_config.json",
     "sentence_distilbert_config.json",
@@ -71,6 +74,10 @@ impl SideFiles {
             if let Some(content) = files.0.remove(old) {
                 files.0.entry(SENTENCE_CONFIG.into()).or_insert(content);
             }
+        }
+        // The modules of a cross-encoder make scores of pairs, no vectors.
+        if files.json(SENTENCE_TRANSFORMERS)?.is_some_and(|config| config["model_type"] == "CrossEncoder") {
+            return Ok(files.of_tokenizer());
         }
         Ok(files)
     }

@@ -63,7 +63,7 @@ pub fn estimate(
         packed_weights(config, options.precision) + inference_bytes(config, options.precision, tokens.max(eval_tokens));
     let mut without_gradients = pass + eval.map_or(0, |eval| VALUE * items(eval) * c + learnt - memory.kept);
     if plan.encoder_is_frozen(config) {
-        let d = config.hidden_size;
+        let d = config.hidden_size * config.head(options.task).pooling.len();
         memory.activations = VALUE * d * (items(train) + eval.map_or(0, items) + 6 * in_batch);
         // The passes come before the head's training.
         without_gradients = pass;

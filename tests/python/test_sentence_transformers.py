@@ -213,6 +213,22 @@ def test_settings_that_would_change_the_vectors_are_refused_by_name(file, change
         ws.Backbone.from_pretrained(directory)
 
 
+def test_a_cross_encoder_is_a_plain_model(tmp_path):
+    # As CrossEncoder of sentence-transformers 6.2.0 saves it.
+    shutil.copytree(SENTENCE / "turned", tmp_path / "model")
+    for name, content in {
+        "modules.json": [{"type": "sentence_transformers.base.modules.transformer.Transformer", "path": ""}],
+        "sentence_bert_config.json": {"transformer_task": "sequence-classification", "module_output_name": "scores"},
+        "config_sentence_transformers.json": {"model_type": "CrossEncoder", "prompts": {}},
+    }.items():
+        (tmp_path / "model" / name).write_text(json.dumps(content), encoding="utf-8")
+    shutil.rmtree(tmp_path / "model" / "1_Pooling")
+    backbone = ws.Backbone.from_pretrained(tmp_path / "model")
+    np.testing.assert_array_equal(embed(backbone), embed(opened("turned"), pooling="mean"))
+    backbone.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved" / "modules.json").exists()
+
+
 def test_a_prompt_that_is_not_to_be_pooled_is_refused(tmp_path):
     directory = changed("prompt", "1_Pooling/config.json", lambda c: c | {"include_prompt": False}, tmp_path / "model")
     with pytest.raises(ValueError, match="include_prompt is false"):

@@ -14,7 +14,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 _CONFIG = "config.json"
 _INDEX = ".index.json"
 _TRY_LATER = (408, 429)
-_REPOSITORY = re.compile(r"(?!.*\.gguf$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
+_REPOSITORY = re.compile(r"(?!.*\.(gguf|safetensors|bin)$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
 
 
 def fetched(path: str | os.PathLike[str], revision: str | None, token: str | bool | None, verbose: bool) -> str:

@@ -2,7 +2,9 @@
 
 use candle_core::Tensor;
 
+use super::finite::check_finite;
 use super::mode::Mode;
+use super::parameters::Parameters;
 use super::pretrained::Backbone;
 use crate::autograd::Value;
 use crate::batch::{PackedBatch, in_order_of_length};
@@ -113,15 +115,22 @@ impl Backbone {
             })?;
             Ok(Value::constant(Tensor::cat(&pooled.into_iter().flatten().collect::<Vec<_>>(), 1)?))
         };
-        collect_rows(encodings, batch_tokens, self.config.hidden_size * layers.len(), &forward, progress)
+        collect_rows(
+            encodings,
+            batch_tokens,
+            (self.config.hidden_size * layers.len(), &self.params),
+            &forward,
+            progress,
+        )
     }
 }
 
-/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`.
+/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`. Rows that
+/// are not finite are an error, which names the parameters at fault.
 pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,
-    columns: usize,
+    (columns, params): (usize, &Parameters),
     forward: &(dyn Fn(&PackedBatch) -> Result<Value> + Sync),
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
@@ -130,8 +139,10 @@ pub fn collect_rows(
     for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
+        let out = values(out.tensor())?;
+        check_finite(&out, params)?;
         let items = batch.examples.iter().flat_map(|&example| encodings.items(example));
-        for (item, row) in items.zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
+        for (item, row) in items.zip(out.chunks_exact(columns.max(1))) {
             rows[item * columns..][..columns].copy_from_slice(row);
         }
         done += batch.n_tokens();

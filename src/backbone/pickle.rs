@@ -24,6 +24,8 @@ pub(super) struct View {
 
 /// Objects on the stack at a time: Python writes dicts in pieces of 2,000.
 const MAX_STACK: usize = 1 << 14;
+/// Keys of entries that are no tensors, for the message.
+const MAX_KEYS: usize = 6;
 /// Tuples in tuples: a tensor's arguments have a storage or a shape inside.
 const MAX_DEPTH: usize = 4;
 const MAX_DIMENSIONS: usize = 8;
@@ -39,7 +41,7 @@ enum Object {
     Text(Rc<str>),
     Name(Name),
     Tuple(Rc<[Object]>, usize),
-    /// Entries that are no tensors are counted by their first key only: `_metadata` and the like.
+    /// Of entries that are no tensors a few keys are kept: `_metadata` and the like.
     Dict(Rc<RefCell<Dict>>),
     Storage(Rc<str>, Option<DType>),
     Tensor(Rc<View>),
@@ -48,7 +50,12 @@ enum Object {
 #[derive(Default)]
 struct Dict {
     tensors: Tensors,
-    other: Option<String>,
+    /// Keys of what is no tensor, the first few of them.
+    others: Vec<Rc<str>>,
+    /// True if an entry's key is no text.
+    has_nameless: bool,
+    /// The key of the first dict of tensors among these.
+    inner: Option<Rc<str>>,
 }
 
 /// The names that a state dict needs.
@@ -63,13 +70,59 @@ enum Name {
 /// Names and tensors of the state dict in `pickle`.
 pub(super) fn state_dict(pickle: &[u8]) -> Parsed<Vec<(String, View)>> {
     let mut machine = Machine { bytes: pickle, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    while !machine.step()? {}
+    loop {
+        match machine.step() {
+            Ok(false) => {}
+            Ok(true) => break,
+            // What comes behind the names of a training state may be anything.
+            Err(e) => return Err(machine.training_state().unwrap_or(e)),
+        }
+    }
     let Object::Dict(dict) = machine.pop()? else { return Err("does not hold a state dict".into()) };
     let dict = dict.borrow();
-    if let Some(key) = &dict.other {
-        return Err(format!("holds {key}, which is not a tensor; save model.state_dict() alone"));
+    if !dict.holds_tensors_alone() {
+        return Err(dict.refused());
     }
     Ok(dict.tensors.iter().map(|(name, view)| (name.to_string(), View::clone(view))).collect())
+}
+
+impl Dict {
+    fn add(&mut self, key: &Object, value: &Object) {
+        match (key, value) {
+            (Object::Text(name), Object::Tensor(view)) => self.tensors.push((name.clone(), view.clone())),
+            (Object::Text(name), value) => {
+                if let Object::Dict(inner) = value
+                    // A dict may hold itself.
+                    && inner.try_borrow().is_ok_and(|inner| !inner.tensors.is_empty())
+                {
+                    self.inner.get_or_insert_with(|| name.clone());
+                }
+                if self.others.len() < MAX_KEYS {
+                    self.others.push(name.clone());
+                }
+            }
+            _ => self.has_nameless = true,
+        }
+    }
+
+    fn holds_tensors_alone(&self) -> bool {
+        self.others.is_empty() && !self.has_nameless
+    }
+
+    /// What to say of a file that holds more than tensors.
+    fn refused(&self) -> String {
+        let keys: Vec<String> = self.others.iter().map(|name| format!("{:?}", shortened(name))).collect();
+        let what = match keys.len() {
+            0 => "an entry without a name, which is not a tensor".into(),
+            1 => format!("{}, which is not a tensor", keys.concat()),
+            _ => format!("{}, which are not tensors", keys.join(", ")),
+        };
+        let wanted = match &self.inner {
+            Some(key) => format!("torch.load(path)[{:?}] alone, with torch.save", shortened(key)),
+            None => "model.state_dict() alone".into(),
+        };
+        format!("holds {what}; save {wanted}")
+    }
 }
 
 struct Machine<'a> {
@@ -239,16 +292,29 @@ impl<'a> Machine<'a> {
         let Some(Object::Dict(dict)) = self.stack.last() else { return Err("sets entries of what is no dict".into()) };
         let (pairs, []) = items.as_chunks() else { return Err("has a key without a value".into()) };
         let mut dict = dict.borrow_mut();
-        for pair in pairs {
+        pairs.iter().for_each(|[key, value]| dict.add(key, value));
+        Ok(())
+    }
+
+    /// What to say where reading has ended within a dict of more than tensors: its entries so far are on the stack.
+    fn training_state(&self) -> Option<String> {
+        let Some(Object::Dict(outer)) = self.stack.first() else { return None };
+        let mut dict = Dict::default();
+        {
+            let outer = outer.try_borrow().ok()?;
+            dict.others.clone_from(&outer.others);
+            dict.inner.clone_from(&outer.inner);
+        }
+        let end = self.marks.get(1).map_or(self.stack.len(), |&mark| mark.min(self.stack.len()));
+        for pair in self.stack.get(1..end)?.chunks(2) {
             match pair {
-                [Object::Text(name), Object::Tensor(view)] => dict.tensors.push((name.clone(), view.clone())),
-                [Object::Text(name), _] if dict.other.is_none() => dict.other = Some(format!("{:?}", shortened(name))),
-                [Object::Text(_), _] => {}
-                _ if dict.other.is_none() => dict.other = Some("an entry without a name".into()),
-                _ => {}
+                [key @ Object::Text(_), value] => dict.add(key, value),
+                // The one that was being read.
+                [key @ Object::Text(_)] => dict.add(key, &Object::None),
+                _ => break,
             }
         }
-        Ok(())
+        (dict.tensors.is_empty() && !dict.others.is_empty()).then(|| dict.refused())
     }
 
     fn remember(&mut self, key: u32) -> Parsed<()> {
@@ -283,7 +349,9 @@ impl Name {
             ) => Self::Storage(None),
             _ => {
                 let name = shortened(&format!("{module}.{name}"));
-                return Err(format!("names {name}, which a state dict does not need; nothing was executed"));
+                return Err(format!(
+                    "names {name}, which a state dict does not need; nothing was executed. Save model.state_dict() alone"
+                ));
             }
         })
     }

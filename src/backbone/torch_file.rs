@@ -75,7 +75,8 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
         };
         if let Some(dtype) = view.dtype {
             let width = dtype.size_in_bytes();
-            let bytes = view.values().and_then(|n| n.checked_mul(width)).filter(|&n| n <= storage.len());
+            // An expanded tensor has more values than its storage; all tensors together are bounded below.
+            let bytes = view.values().and_then(|n| n.checked_mul(width));
             let reach = view.reach().and_then(|n| n.checked_mul(width)).filter(|&n| n <= storage.len());
             let (Some(bytes), Some(_)) = (bytes, reach) else {
                 return Err(format!(
@@ -92,7 +93,10 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
         }
     }
     if total > MAX_SHARING * map.len() {
-        return Err(format!("its tensors claim {total} bytes, the file has {}", map.len()));
+        return Err(format!(
+            "its tensors claim {total} bytes, the file has {}. If some were expanded, save each as tensor.contiguous()",
+            map.len()
+        ));
     }
     Ok(tensors)
 }

@@ -65,7 +65,8 @@ vectorised! {
                     y.copy_from_slice(first);
                 }
                 for row in rows {
-                    y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y { x } else { *y });
+                    // A NaN stays one: none is larger than it.
+                    y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y });
                 }
             }
         }

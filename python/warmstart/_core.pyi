@@ -204,7 +204,7 @@ class Backbone:
     def notes(self) -> list[str]:
         """What whoever opens it should be told, a sentence each."""
     def load_report(self) -> dict[str, Any]:
-        """Keys ``loaded`` (count)``, missing, ignored, converted, not_finite``: lists of tensor names; ``prefix``: str."""
+        """Keys ``loaded`` (count)``, missing, ignored, converted, not_finite`` (lists of tensor names)``, prefix``."""
     def parameters(self) -> list[dict[str, Any]]:
         """A row per parameter tensor, in the order of the model, with keys
         ``name, shape, parameters`` (their number)``, dtype`` (``"f32"``)``, bytes``."""

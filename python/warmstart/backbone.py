@@ -100,9 +100,9 @@ class Backbone:
         Warns
         -----
         UserWarning
-            The hub cannot be reached, and the copy in the cache is taken. Or the model can be used, but not as its files
-            stand: weights are NaN or infinite; the checkpoint has a head of its own, which is left out (heads of
-            pretraining are left out too, without a word); its tokenizer has added tokens that the model has no rows for.
+            The hub cannot be reached, and the copy in the cache is taken. Weights are NaN or infinite: they are named.
+            The checkpoint has a head of a task, which is left out; heads of pretraining are left out without a word.
+            The tokenizer has added tokens that the model has no rows for.
 
         Notes
         -----
@@ -328,7 +328,9 @@ class Backbone:
         found = inner.load_report()
         for kind in ("missing", "ignored", "converted", "not_finite"):
             if found[kind]:
-                parts.append(f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind.replace('_', ' ')}")
+                parts.append(
+                    f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind.replace('_', ' ')}"
+                )
         return f"Backbone({', '.join(parts)})"
 
     @property
@@ -359,7 +361,10 @@ class Backbone:
             names = found[kind]
             if names:
                 rows.append(
-                    (f"tensors {kind.replace('_', ' ')}", f"{len(names)}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}")
+                    (
+                        f"tensors {kind.replace('_', ' ')}",
+                        f"{len(names)}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}",
+                    )
                 )
         return html_table(("", ""), rows, caption="Backbone")
 

@@ -151,7 +151,7 @@ def warn_truncated(*encodings: _core.Encodings) -> None:
 
 
 def _caller_level() -> int:
-    """Return the stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
+    """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("warmstart", "sklearn"):
         frame, level = frame.f_back, level + 1

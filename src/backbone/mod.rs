@@ -16,6 +16,7 @@ mod mode;
 mod notes;
 mod parameters;
 mod pickle;
+mod pickle_object;
 mod pretrained;
 mod relative;
 mod rotary_options;

@@ -9,7 +9,8 @@ use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::{View, state_dict};
+use super::pickle::state_dict;
+use super::pickle_object::View;
 use crate::compute::{MappedFile, tensor};
 use crate::error::{Error, Result};
 

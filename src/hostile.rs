@@ -253,8 +253,8 @@ fn safetensors_when_they_are_changed_are_refused_or_read() -> Outcome {
 
 #[test]
 fn torch_file_when_it_is_changed_is_refused_or_read() -> Outcome {
-    for name in ["bert_b_legacy", "bert_b_bin_f16"] {
-        let file = read(&format!("{name}/pytorch_model.bin"))?;
+    for name in ["bert_b_legacy/pytorch_model.bin", "bert_b_bin_f16/pytorch_model.bin", "torch_files/expanded.bin"] {
+        let file = read(name)?;
         let files = [
             ("config.json", read("bert_b_legacy/config.json")?),
             ("vocab.txt", read("bert_b_legacy/vocab.txt")?),

@@ -212,8 +212,10 @@ class Backbone:
     def is_causal(self) -> bool: ...
     @property
     def is_permuting(self) -> bool: ...
+    def notes(self) -> list[str]:
+        """What whoever opens it should be told, a sentence each."""
     def load_report(self) -> dict[str, Any]:
-        """Keys ``loaded`` (count)``, missing, ignored, converted``: lists of tensor names."""
+        """Keys ``loaded`` (count)``, missing, ignored, converted, not_finite`` (lists of tensor names)``, prefix``."""
     def parameters(self) -> list[dict[str, Any]]:
         """A row per parameter tensor, in the order of the model, with keys
         ``name, shape, parameters`` (their number)``, dtype`` (``"f32"``)``, bytes``."""

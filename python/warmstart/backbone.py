@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from warmstart.options import (
 from warmstart.progress import TokenBar
 from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
-from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.texts import Texts, _caller_level, encode, warn_truncated
 from warmstart.tokenizer import Tokenizer, batches
 
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
@@ -98,7 +99,7 @@ class Backbone:
         ImportError
             ``huggingface_hub`` is not installed.
         ValueError
-            `revision` is given for a path.
+            `revision` is given for a path, or the path is a file that is no GGUF file.
         WarmstartError
             The hub refuses, cannot be reached, or its switch says offline and the cache has no whole copy.
         WeightsError
@@ -109,14 +110,18 @@ class Backbone:
         Warns
         -----
         UserWarning
-            The hub cannot be reached, and the copy in the cache is taken.
+            The hub cannot be reached, and the copy in the cache is taken. Weights are NaN or infinite: they are named.
+            The checkpoint has a head of a task, which is left out; heads of pretraining are left out without a word.
+            The tokenizer has added tokens that the model has no rows for.
 
         Notes
         -----
         Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
         in their place, as saving does, rather than change one.
         """
-        return cls(_core.Backbone.from_pretrained(fetched(path, revision, token, verbose)))
+        inner = _core.Backbone.from_pretrained(fetched(path, revision, token, verbose))
+        warn_notes(inner)
+        return cls(inner)
 
     @classmethod
     def from_config(
@@ -299,6 +304,8 @@ class Backbone:
             A text is no str; its index is named.
         ValueError
             A layer or pooling does not exist.
+        WeightsError
+            A vector is not finite; the tensors at fault are named.
 
         Warns
         -----
@@ -368,17 +375,20 @@ class Backbone:
             f"from {inner.source!r}",
         ]
         found = inner.load_report()
-        for kind in ("missing", "ignored", "converted"):
+        for kind in ("missing", "ignored", "converted", "not_finite"):
             if found[kind]:
-                parts.append(f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind}")
+                parts.append(
+                    f"{len(found[kind])} {'tensor' if len(found[kind]) == 1 else 'tensors'} {kind.replace('_', ' ')}"
+                )
         return f"Backbone({', '.join(parts)})"
 
     @property
     def load_report(self) -> dict[str, Any]:
         """What happened to the checkpoint's tensors at loading.
 
-        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers) and ``converted`` (to float32)
-        are lists of names. A tensor that fits no plan is a `WeightsError`.
+        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers), ``converted`` (to float32) and
+        ``not_finite`` (NaN or infinite values) are lists of names. ``prefix`` is what stood before every name and was
+        taken off, as ``module.`` of ``DataParallel``. A tensor that fits no plan is a `WeightsError`.
         """
         return self._inner.load_report()
 
@@ -397,11 +407,14 @@ class Backbone:
             ("pooling", " and ".join(inner.default_pooling)),
             ("sentence vectors", f"{inner.vector_size(None, [])} values" + ", of length 1" * inner.normalizes),
         ]
-        for kind in ("missing", "ignored", "converted"):
+        for kind in ("missing", "ignored", "converted", "not_finite"):
             names = found[kind]
             if names:
                 rows.append(
-                    (f"tensors {kind}", f"{len(names)}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}")
+                    (
+                        f"tensors {kind.replace('_', ' ')}",
+                        f"{len(names)}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}",
+                    )
                 )
         return html_table(("", ""), rows, caption="Backbone")
 
@@ -413,6 +426,18 @@ class Backbone:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Backbone, (self._inner,))
+
+
+def warn_notes(backbone: _core.Backbone) -> None:
+    """Warn of what whoever opens a model should be told, once each.
+
+    Parameters
+    ----------
+    backbone : _core.Backbone
+        As it was opened.
+    """
+    for note in backbone.notes():
+        warnings.warn(note, UserWarning, stacklevel=_caller_level())
 
 
 def _is_name(config: Any) -> bool:

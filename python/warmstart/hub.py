@@ -17,7 +17,7 @@ _CONFIG = "config.json"
 _MODULES = "modules.json"
 _INDEX = ".index.json"
 _TRY_LATER = (408, 429)
-_REPOSITORY = re.compile(r"(?!.*\.gguf$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
+_REPOSITORY = re.compile(r"(?!.*\.(gguf|safetensors|bin)$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
 
 
 def fetched(path: str | os.PathLike[str], revision: str | None, token: str | bool | None, verbose: bool) -> str:

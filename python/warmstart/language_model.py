@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, require_backbone, warn_notes
 from warmstart.history import History
 from warmstart.hub import fetched
 from warmstart.memory import MemoryEstimate
@@ -165,9 +165,16 @@ class LanguageModel:
             It is not there.
         WeightsError
             The checkpoint has no such head; ``LanguageModel(Backbone.from_pretrained(path))`` begins a new one.
+
+        Warns
+        -----
+        UserWarning
+            As `Backbone.from_pretrained` warns.
         """
         place = fetched(path, revision, token, params.get("verbose", True))
-        return cls(_core.LanguageModel.from_pretrained(place), objective, **params)
+        inner = _core.LanguageModel.from_pretrained(place)
+        warn_notes(inner.backbone)
+        return cls(inner, objective, **params)
 
     @property
     def backbone(self) -> Backbone:
@@ -298,7 +305,13 @@ class LanguageModel:
         -------
         list of ndarray of float32
             One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
-            said: special tokens, or a first one.
+            said. Of a causal model that is the first token; of others special tokens, also those written in the text,
+            but not the one that stands for an unknown word.
+
+        Raises
+        ------
+        WeightsError
+            A probability is not a number; the tensors at fault are named.
         """
         model = self._asked()
         encodings = encode(model.backbone, texts, None)
@@ -314,12 +327,16 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            No token has a probability: there are no texts, or each has one token.
+            No token has a probability: there are no texts, or each has one token, special ones aside.
+        WeightsError
+            As `score` raises it.
         """
         scores = np.concatenate([np.empty(0, np.float32), *self.score(texts)])
         known = scores[~np.isnan(scores)].astype(np.float64)
         if not len(known):
-            raise ValueError("no token of these texts can be predicted; give at least one text of two tokens")
+            raise ValueError(
+                "no token of these texts can be predicted; give at least one text of two tokens, special ones aside"
+            )
         return float(np.exp(-known.mean()))
 
     def fill_mask(self, texts: str | Texts, top_k: int = 5) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from warmstart import _core
-from warmstart.backbone import Backbone
+from warmstart.backbone import Backbone, warn_notes
 from warmstart.classifier import TextClassifier
 from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
@@ -121,6 +121,7 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
     inner, _ = kind.load(os.fspath(directory))
+    warn_notes(inner.backbone)
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     if history is not None:
         model.history_, model.random_state_ = History(**history), seed
@@ -159,6 +160,11 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     WeightsError
         The weights are damaged.
 
+    Warns
+    -----
+    UserWarning
+        As `Backbone.from_pretrained` warns.
+
     Examples
     --------
     >>> clf.save("my-model")
@@ -179,6 +185,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.Classifier.load(os.fspath(directory))
+    warn_notes(model.backbone)
     if model.n_outputs != len(classes):
         raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")
     try:

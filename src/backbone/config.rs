@@ -67,6 +67,9 @@ pub struct LearnedPositions {
     pub rows: usize,
     /// The row of the first position.
     pub first: usize,
+    /// A token that has no position: its row is the one before the first, and those behind it count on as if it were not
+    /// there.
+    pub padding: Option<u32>,
 }
 
 /// Norms and where they stand.
@@ -149,29 +152,31 @@ impl Initializer {
     }
 }
 
-/// Modules that transformers puts on backbones of any family.
-const HEADS: &[&str] = &[
-    "classifier",
+/// Modules that transformers puts on backbones of any family: of pretraining, which checkpoints of backbones have too.
+const PRETRAINING_HEADS: &[&str] = &[
     "cls",
     "decoder",
     "discriminator_predictions",
     "generator_lm_head",
     "generator_predictions",
-    "head",
     "lm_head",
     "lm_loss",
-    "logits_proj",
-    "pre_classifier",
     "predictions",
-    "qa_outputs",
-    "score",
-    HeadOptions::ON_SENTENCE,
-    "sequence_summary",
     "sop_classifier",
     "vocab_layer_norm",
     "vocab_projector",
     "vocab_transform",
 ];
+
+/// Of a task, alone or with those before them: each a model that somebody trained for it.
+const TASK_HEADS: &[&str] = &["classifier", "logits_proj", "qa_outputs", "score", HeadOptions::ON_SENTENCE];
+
+/// Before the head of a task, or of pretraining.
+const BEFORE_HEADS: &[&str] = &["head", "pre_classifier", "sequence_summary"];
+
+fn is_in(name: &str, modules: &[&str]) -> bool {
+    modules.iter().any(|module| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.')))
+}
 
 /// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
 pub(super) const MAX_LAYERS: usize = 1 << 10;
@@ -311,10 +316,20 @@ impl Config {
 
     /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.
     pub(crate) fn is_left_out(&self, name: &str) -> bool {
-        let names = &self.family.names;
         self.is_pooler(name)
-            || HEADS.iter().any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
-            || names.buffers.iter().any(|end| name.ends_with(end))
+            || self.is_of_head(name)
+            || is_in(name, PRETRAINING_HEADS)
+            || self.family.names.buffers.iter().any(|end| name.ends_with(end))
+    }
+
+    /// True of a tensor of the last map of a head that was trained for a task.
+    pub(super) fn is_of_task(&self, name: &str) -> bool {
+        is_in(name, TASK_HEADS)
+    }
+
+    /// True of any tensor of such a head.
+    pub(super) fn is_of_head(&self, name: &str) -> bool {
+        is_in(name, TASK_HEADS) || is_in(name, BEFORE_HEADS)
     }
 
     /// True if a token sees those before it alone.

@@ -1,6 +1,8 @@
 //! From texts to vectors: hidden states of a frozen encoder, pooled.
 
+use super::finite::check_finite;
 use super::mode::Mode;
+use super::parameters::Parameters;
 use super::pooling::Pooling;
 use super::pretrained::Backbone;
 use super::sentence::{SentenceMaps, normalize_rows};
@@ -69,7 +71,7 @@ impl Backbone {
             maps.as_ref().map_or(Ok(joined.clone()), |maps| maps.forward(&joined))
         };
         let columns = self.vector_size(vectors);
-        let mut rows = collect_rows(encodings, batch_tokens, columns, &forward, progress)?;
+        let mut rows = collect_rows(encodings, batch_tokens, (columns, &self.params), &forward, progress)?;
         if normalize {
             normalize_rows(&mut rows, columns);
         }
@@ -77,11 +79,12 @@ impl Backbone {
     }
 }
 
-/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`.
+/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`. Rows that
+/// are not finite are an error, which names the parameters at fault.
 pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,
-    columns: usize,
+    (columns, params): (usize, &Parameters),
     forward: &(dyn Fn(&PackedBatch) -> Result<Value> + Sync),
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
@@ -90,8 +93,10 @@ pub fn collect_rows(
     for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
+        let out = values(out.tensor())?;
+        check_finite(&out, params)?;
         let items = batch.examples.iter().flat_map(|&example| encodings.items(example));
-        for (item, row) in items.zip(values(out.tensor())?.chunks_exact(columns.max(1))) {
+        for (item, row) in items.zip(out.chunks_exact(columns.max(1))) {
             rows[item * columns..][..columns].copy_from_slice(row);
         }
         done += batch.n_tokens();

@@ -36,6 +36,13 @@ impl Backbone {
             let old = values(tensor)?;
             let mut new = old.to_vec();
             new.resize(size * width, 0.0);
+            // Tokens that the tokenizer had and the model did not begin as the mean of all.
+            for id in (old_size..size).filter(|&id| extension.rows.iter().all(|(new, _)| *new as usize != id)) {
+                let row = &mut new[id * width..][..width];
+                old.chunks_exact(width.max(1)).for_each(|old| {
+                    row.iter_mut().zip(old).for_each(|(sum, value)| *sum += value / old_size as f32);
+                });
+            }
             for (id, pieces) in &extension.rows {
                 let row = &mut new[*id as usize * width..][..width];
                 row.fill(0.0);

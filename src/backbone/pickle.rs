@@ -4,70 +4,31 @@
 //! any other is an error. Memory stays below a small multiple of the pickle: what is pushed is bounded, what is read again
 //! from the memo is shared, and containers hold tensors only.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use candle_core::DType;
-
-/// A tensor of a state dict: a view of a storage.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    /// The name of the storage's file.
-    pub storage: Rc<str>,
-    /// None for integers and truth values: buffers, which no parameter is.
-    pub dtype: Option<DType>,
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-}
+use super::pickle_object::{Dict, Name, Object, Parsed, View, call, storage};
 
 /// Objects on the stack at a time: Python writes dicts in pieces of 2,000.
 const MAX_STACK: usize = 1 << 14;
 /// Tuples in tuples: a tensor's arguments have a storage or a shape inside.
 const MAX_DEPTH: usize = 4;
-const MAX_DIMENSIONS: usize = 8;
-
-type Parsed<T> = Result<T, String>;
-type Tensors = Vec<(Rc<str>, Rc<View>)>;
-
-#[derive(Clone)]
-enum Object {
-    None,
-    Bool,
-    Int(i64),
-    Text(Rc<str>),
-    Name(Name),
-    Tuple(Rc<[Object]>, usize),
-    /// Entries that are no tensors are counted by their first key only: `_metadata` and the like.
-    Dict(Rc<RefCell<Dict>>),
-    Storage(Rc<str>, Option<DType>),
-    Tensor(Rc<View>),
-}
-
-#[derive(Default)]
-struct Dict {
-    tensors: Tensors,
-    other: Option<String>,
-}
-
-/// The names that a state dict needs.
-#[derive(Clone, Copy)]
-enum Name {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Option<DType>),
-}
 
 /// Names and tensors of the state dict in `pickle`.
 pub(super) fn state_dict(pickle: &[u8]) -> Parsed<Vec<(String, View)>> {
     let mut machine = Machine { bytes: pickle, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
-    while !machine.step()? {}
+    loop {
+        match machine.step() {
+            Ok(false) => {}
+            Ok(true) => break,
+            // What comes behind the names of a training state may be anything.
+            Err(e) => return Err(machine.training_state().unwrap_or(e)),
+        }
+    }
     let Object::Dict(dict) = machine.pop()? else { return Err("does not hold a state dict".into()) };
     let dict = dict.borrow();
-    if let Some(key) = &dict.other {
-        return Err(format!("holds {key}, which is not a tensor; save model.state_dict() alone"));
+    if !dict.holds_tensors_alone() {
+        return Err(dict.refused());
     }
     Ok(dict.tensors.iter().map(|(name, view)| (name.to_string(), View::clone(view))).collect())
 }
@@ -183,7 +144,11 @@ impl<'a> Machine<'a> {
                 let object = call(name, arguments)?;
                 self.push(object)?;
             }
-            other => return Err(format!("has the pickle instruction {other:#04x}, which a state dict does not need")),
+            other => {
+                return Err(format!(
+                    "has the pickle instruction {other:#04x}, which a state dict does not need; save model.state_dict() alone"
+                ));
+            }
         }
         Ok(false)
     }
@@ -239,16 +204,29 @@ impl<'a> Machine<'a> {
         let Some(Object::Dict(dict)) = self.stack.last() else { return Err("sets entries of what is no dict".into()) };
         let (pairs, []) = items.as_chunks() else { return Err("has a key without a value".into()) };
         let mut dict = dict.borrow_mut();
-        for pair in pairs {
+        pairs.iter().for_each(|[key, value]| dict.add(key, value));
+        Ok(())
+    }
+
+    /// What to say where reading has ended within a dict of more than tensors: its entries so far are on the stack.
+    fn training_state(&self) -> Option<String> {
+        let Some(Object::Dict(outer)) = self.stack.first() else { return None };
+        let mut dict = Dict::default();
+        {
+            let outer = outer.try_borrow().ok()?;
+            dict.others.clone_from(&outer.others);
+            dict.inner.clone_from(&outer.inner);
+        }
+        let end = self.marks.get(1).map_or(self.stack.len(), |&mark| mark.min(self.stack.len()));
+        for pair in self.stack.get(1..end)?.chunks(2) {
             match pair {
-                [Object::Text(name), Object::Tensor(view)] => dict.tensors.push((name.clone(), view.clone())),
-                [Object::Text(name), _] if dict.other.is_none() => dict.other = Some(format!("{:?}", shortened(name))),
-                [Object::Text(_), _] => {}
-                _ if dict.other.is_none() => dict.other = Some("an entry without a name".into()),
-                _ => {}
+                [key @ Object::Text(_), value] => dict.add(key, value),
+                // The one that was being read: it says something only behind others.
+                [key @ Object::Text(_)] if !dict.others.is_empty() => dict.add(key, &Object::None),
+                _ => break,
             }
         }
-        Ok(())
+        (dict.tensors.is_empty() && !dict.others.is_empty()).then(|| dict.refused())
     }
 
     fn remember(&mut self, key: u32) -> Parsed<()> {
@@ -260,82 +238,6 @@ impl<'a> Machine<'a> {
     fn recall(&mut self, key: u32) -> Parsed<()> {
         let object = self.memo.get(&key).ok_or("recalls what it never remembered")?.clone();
         self.push(object)
-    }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(60).collect()
-}
-
-impl Name {
-    fn of(module: &str, name: &str) -> Parsed<Self> {
-        Ok(match (module, name) {
-            ("collections", "OrderedDict") => Self::OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2") => Self::RebuildTensor,
-            ("torch._utils", "_rebuild_parameter") => Self::RebuildParameter,
-            ("torch", "FloatStorage") => Self::Storage(Some(DType::F32)),
-            ("torch", "DoubleStorage") => Self::Storage(Some(DType::F64)),
-            ("torch", "HalfStorage") => Self::Storage(Some(DType::F16)),
-            ("torch", "BFloat16Storage") => Self::Storage(Some(DType::BF16)),
-            (
-                "torch",
-                "ByteStorage" | "CharStorage" | "ShortStorage" | "IntStorage" | "LongStorage" | "BoolStorage",
-            ) => Self::Storage(None),
-            _ => {
-                let name = shortened(&format!("{module}.{name}"));
-                return Err(format!("names {name}, which a state dict does not need; nothing was executed"));
-            }
-        })
-    }
-}
-
-/// `("storage", type, file, device, size)`
-fn storage(id: Object) -> Parsed<Object> {
-    match &id {
-        Object::Tuple(items, _) => match &items[..] {
-            [
-                Object::Text(kind),
-                Object::Name(Name::Storage(dtype)),
-                Object::Text(file),
-                Object::Text(_),
-                Object::Int(_),
-            ] if &**kind == "storage" => Ok(Object::Storage(file.clone(), *dtype)),
-            _ => Err("has a storage that is described wrongly".into()),
-        },
-        _ => Err("has a storage that is described wrongly".into()),
-    }
-}
-
-fn call(name: Object, arguments: Object) -> Parsed<Object> {
-    let (Object::Name(name), Object::Tuple(arguments, _)) = (name, arguments) else {
-        return Err("calls what cannot be called".into());
-    };
-    match (name, &arguments[..]) {
-        (Name::OrderedDict, []) => Ok(Object::Dict(Rc::default())),
-        (Name::RebuildParameter, [tensor @ Object::Tensor(_), ..]) => Ok(tensor.clone()),
-        // Storage, offset, shape, strides, requires_grad, hooks.
-        (Name::RebuildTensor, [Object::Storage(file, dtype), Object::Int(offset), shape, strides, ..]) => {
-            let (shape, strides) = (sizes(shape)?, sizes(strides)?);
-            if shape.len() != strides.len() {
-                return Err(format!("has a tensor of {} dimensions with {} strides", shape.len(), strides.len()));
-            }
-            let offset = usize::try_from(*offset).map_err(|_| "has a negative offset")?;
-            Ok(Object::Tensor(Rc::new(View { storage: file.clone(), dtype: *dtype, offset, shape, strides })))
-        }
-        _ => Err("has a tensor that is described wrongly".into()),
-    }
-}
-
-fn sizes(tuple: &Object) -> Parsed<Vec<usize>> {
-    match tuple {
-        Object::Tuple(items, _) if items.len() <= MAX_DIMENSIONS => items
-            .iter()
-            .map(|item| match item {
-                Object::Int(size) => usize::try_from(*size).map_err(|_| "has a negative size".to_string()),
-                _ => Err("has a size that is no integer".into()),
-            })
-            .collect(),
-        _ => Err("has a tensor that is described wrongly".into()),
     }
 }
 
@@ -357,6 +259,12 @@ mod tests {
             (doubling, "nested too deep"),
             ([begin, b"N."].concat(), "does not hold a state dict"),
             ([begin, b"}X\x01\0\0\0aK\x01s."].concat(), "holds \"a\", which is not a tensor"),
+            ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0bNu."].concat(), "holds \"a\", \"b\", which are not tensors"),
+            ([begin, b"}(K\x01K\x02u."].concat(), "holds an entry without a name"),
+            ([begin, b"}q\0X\x01\0\0\0ah\0s."].concat(), "holds \"a\", which is not a tensor"),
+            // A training state: what cannot be read stands behind its names, in a list or in another dict.
+            ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0bG12345678"].concat(), "holds \"a\", \"b\", which"),
+            ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0b}(X\x01\0\0\0c]"].concat(), "holds \"a\", \"b\", which"),
             ([begin, b"}(K\x01u."].concat(), "a key without a value"),
             ([begin, b"}h\x07."].concat(), "recalls what it never remembered"),
             ([begin, b"\x8a\x09123456789."].concat(), "above 64 bits"),

@@ -9,6 +9,7 @@ use super::cached::Cached;
 use super::config::Config;
 use super::family::Names;
 use super::layers::Map;
+use super::misplaced::not_a_model;
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::pooling::Pooling;
 use super::sentence::sentence_specs;
@@ -22,7 +23,7 @@ use crate::files::Staged;
 use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
-use crate::text::{Encodings, Limit, SIDE_FILES, SideFiles, Tokenizer, Windows};
+use crate::text::{Encodings, Limit, Role, SIDE_FILES, SideFiles, Tokenizer, Windows};
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -111,7 +112,11 @@ impl Backbone {
                 Key::new(0, Stream::Init),
             )?;
             report.loaded += of_dense.loaded;
-            report.converted.extend(of_dense.converted.iter().map(|name| format!("{before}{name}")));
+            for (all, own) in
+                [(&mut report.converted, &of_dense.converted), (&mut report.not_finite, &of_dense.not_finite)]
+            {
+                all.extend(own.iter().map(|name| format!("{before}{name}")));
+            }
             for (name, tensor) in read.iter() {
                 params.insert(format!("{before}{name}"), tensor.clone());
             }
@@ -146,13 +151,10 @@ impl Backbone {
         dir: &Path,
         choose: impl FnOnce(SideFiles) -> Result<SideFiles>,
     ) -> Result<(Config, SideFiles)> {
-        if !dir.is_dir() {
-            return Err(Error::NotFound {
-                path: dir.to_path_buf(),
-                hint: "; expected a directory with config.json and weights".into(),
-            });
-        }
         let path = SideFiles::transformer_directory(dir)?.join("config.json");
+        if !path.is_file() {
+            return Err(not_a_model(dir));
+        }
         let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8(text).map_err(|e| Error::Value(format!("{}: not UTF-8: {e}", path.display())))?;
         let mut files = choose(SideFiles::read(dir)?)?;
@@ -173,10 +175,20 @@ impl Backbone {
         let specs = Self::specs(&config);
         check_memory(specs.iter())?;
         let params = specs.iter().map(|spec| Ok((spec.name.clone(), initialise(spec, key)?))).collect::<Result<_>>()?;
-        Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))
+        let model =
+            Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))?;
+        match model.tokenizer.beyond(model.config.vocab_size)[..] {
+            [] => Ok(model),
+            [.., (last, _)] => Err(Error::Data(format!(
+                "{}: the tokenizer has ids up to {last}, the configuration vocab_size {}; give it at least {}",
+                model.source,
+                model.config.vocab_size,
+                last + 1
+            ))),
+        }
     }
 
-    /// Put the parts together and check that the tokenizer's ids fit the embedding.
+    /// Put the parts together and check that the tokenizer's ids fit the embedding, added tokens aside.
     pub fn assemble(
         config: Config,
         params: Parameters,
@@ -186,7 +198,10 @@ impl Backbone {
     ) -> Result<Self> {
         let model_type = config.raw.get("model_type").and_then(serde_json::Value::as_str);
         let tokenizer = Tokenizer::from_files(&side_files, model_type)?;
-        if tokenizer.vocab_size() > config.vocab_size {
+        // Added tokens that no text uses are common: texts that do are refused one by one.
+        if tokenizer.vocab_size() > config.vocab_size
+            && tokenizer.beyond(config.vocab_size).iter().any(|(_, token)| !tokenizer.is_added(token))
+        {
             return Err(Error::Data(format!(
                 "{source}: the tokenizer has ids up to {}, config.json says vocab_size {}; they are of different models",
                 tokenizer.vocab_size() - 1,
@@ -217,7 +232,39 @@ impl Backbone {
 
     /// Cut texts into windows, as [`Tokenizer::encode_windows`](crate::text::Tokenizer::encode_windows) does.
     pub fn encode_windows(&self, texts: &[String], max_length: Option<usize>) -> Result<Windows> {
-        self.tokenizer.encode_windows(texts, self.checked_length(max_length)?.tokens)
+        let windows = self.tokenizer.encode_windows(texts, self.checked_length(max_length)?.tokens)?;
+        let of_window = |window| windows.texts.get(windows.encodings.items(window).start);
+        self.check_ids(&windows.encodings, |window| {
+            of_window(window).map_or_else(String::new, |t| format!("text {t}"))
+        })?;
+        Ok(windows)
+    }
+
+    /// See that the embedding has a row for each id; `name` is what to call a text.
+    pub(crate) fn check_ids(&self, encodings: &Encodings, name: impl Fn(usize) -> String) -> Result<()> {
+        let rows = self.config.vocab_size;
+        for text in 0..encodings.len() {
+            if let Some(&id) = encodings.ids(text).iter().find(|&&id| id as usize >= rows) {
+                let token = self.tokenizer.text_of(id).unwrap_or_default();
+                return Err(Error::Data(format!(
+                    "{} has the token {token:?} with id {id}, the model has vocab_size {rows}: no vector for it",
+                    name(text)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of the token with a role, which has a row in the embedding.
+    pub(crate) fn token(&self, role: Role) -> Result<Option<u32>> {
+        let id = self.tokenizer.with_role(role, &self.side_files, &self.config.raw)?;
+        match id.filter(|&id| id as usize >= self.config.vocab_size) {
+            Some(id) => Err(Error::Data(format!(
+                "the tokenizer's {role:?} token has the id {id}, the model has vocab_size {}: no vector for it",
+                self.config.vocab_size
+            ))),
+            None => Ok(id),
+        }
     }
 
     fn checked_length(&self, max_length: Option<usize>) -> Result<Limit> {
@@ -237,24 +284,20 @@ impl Backbone {
         let (limit, segments) = (self.checked_length(max_length)?, self.config.embedding.segments);
         let encodings = self.tokenizer.encode(texts, pairs, limit.tokens)?.limited_by(limit.source);
         for text in 0..encodings.len() {
-            let id = encodings.ids(text).iter().find(|&&id| id as usize >= self.config.vocab_size);
             let segment = encodings.segments(text).iter().find(|&&s| segments > 0 && usize::from(s) >= segments);
-            if id.is_some() || segment.is_some() || encodings.ids(text).is_empty() {
-                let what = match (id, segment) {
-                    (Some(id), _) => {
-                        format!("has the token id {id}, the model has vocab_size {}", self.config.vocab_size)
-                    }
-                    (_, Some(s)) => {
-                        format!("has the segment {s}, the model has type_vocab_size {segments}")
-                    }
-                    _ => {
-                        "has no tokens, and the tokenizer adds none; give it a post-processor or leave empty texts out"
-                            .into()
-                    }
-                };
-                return Err(Error::Data(format!("text {text} {what}")));
+            if let Some(segment) = segment {
+                let message =
+                    format!("text {text} has the segment {segment}, the model has type_vocab_size {segments}");
+                return Err(Error::Data(message));
+            }
+            if encodings.ids(text).is_empty() {
+                return Err(Error::Data(format!(
+                    "text {text} has no tokens, and the tokenizer adds none; give it a post-processor or leave empty texts \
+                     out"
+                )));
             }
         }
+        self.check_ids(&encodings, |text| format!("text {text}"))?;
         Ok(encodings)
     }
 

@@ -9,7 +9,8 @@ use candle_core::{DType, Tensor};
 use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
-use super::pickle::{View, state_dict};
+use super::pickle::state_dict;
+use super::pickle_object::View;
 use crate::compute::{MappedFile, tensor};
 use crate::error::{Error, Result};
 
@@ -75,7 +76,8 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
         };
         if let Some(dtype) = view.dtype {
             let width = dtype.size_in_bytes();
-            let bytes = view.values().and_then(|n| n.checked_mul(width)).filter(|&n| n <= storage.len());
+            // An expanded tensor has more values than its storage; all tensors together are bounded below.
+            let bytes = view.values().and_then(|n| n.checked_mul(width));
             let reach = view.reach().and_then(|n| n.checked_mul(width)).filter(|&n| n <= storage.len());
             let (Some(bytes), Some(_)) = (bytes, reach) else {
                 return Err(format!(
@@ -92,7 +94,10 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
         }
     }
     if total > MAX_SHARING * map.len() {
-        return Err(format!("its tensors claim {total} bytes, the file has {}", map.len()));
+        return Err(format!(
+            "its tensors claim {total} bytes, the file has {}. If some were expanded, save each as tensor.contiguous()",
+            map.len()
+        ));
     }
     Ok(tensors)
 }

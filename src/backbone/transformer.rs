@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::{Layer, Sequences};
-use super::config::Config;
+use super::config::{Config, LearnedPositions};
 use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
@@ -159,10 +159,31 @@ pub(crate) fn depth(name: &str, config: &Config) -> usize {
     group.map_or(n + 1, |group| ((group + 1) * n).div_ceil(config.layer_groups))
 }
 
+impl LearnedPositions {
+    /// The row of each token of a batch.
+    fn rows_of(&self, batch: &PackedBatch) -> Arc<[u32]> {
+        let first = self.first as u32;
+        if first == 0 {
+            return batch.positions.clone();
+        }
+        let mut rows: Vec<u32> = batch.positions.iter().map(|position| position + first).collect();
+        if let Some(padding) = self.padding.filter(|padding| batch.ids.contains(padding)) {
+            for sequence in batch.cu_seqlens.windows(2) {
+                let mut passed = 0;
+                for token in sequence[0] as usize..sequence[1] as usize {
+                    let is_padding = batch.ids[token] == padding;
+                    rows[token] = if is_padding { first - 1 } else { rows[token] - passed };
+                    passed += u32::from(is_padding);
+                }
+            }
+        }
+        rows.into()
+    }
+}
+
 struct Embeddings {
     word: Value,
-    /// The table, and its row for the first position.
-    position: Option<(Value, usize)>,
+    position: Option<(Value, LearnedPositions)>,
     segment: Option<Value>,
     /// `[1, D]`
     mask: Option<Value>,
@@ -207,9 +228,7 @@ impl Embeddings {
     fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
         let (names, options) = (&config.family.names, &config.embedding);
         let table = |name: &str| params.value(&format!("{name}.weight")).cloned();
-        let position = |positions: super::config::LearnedPositions| {
-            Ok::<_, crate::error::Error>((table(names.position_embeddings)?, positions.first))
-        };
+        let position = |positions| Ok::<_, Error>((table(names.position_embeddings)?, positions));
         Ok(Self {
             word: table(names.word_embeddings)?,
             position: options.positions.map(position).transpose()?,
@@ -223,9 +242,8 @@ impl Embeddings {
 
     fn forward(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<Value> {
         let mut tables = vec![(&self.word, batch.ids.clone())];
-        if let Some((table, first)) = &self.position {
-            let rows = batch.positions.iter().map(|position| position + *first as u32);
-            tables.push((table, if *first == 0 { batch.positions.clone() } else { rows.collect() }));
+        if let Some((table, positions)) = &self.position {
+            tables.push((table, positions.rows_of(batch)));
         }
         tables.extend(self.segment.iter().map(|table| (table, batch.segments.clone())));
         let mut x = embedding_sum(&tables)?; // [T, E]

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor};
 
 use super::family::Names;
+use super::finite;
+use super::misplaced::no_weights;
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
+use crate::compute::{all_finite, in_pool, values};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::rng::Key;
@@ -30,6 +33,17 @@ pub struct LoadReport {
     pub ignored: Vec<String>,
     /// Tensors stored in another type and converted to f32.
     pub converted: Vec<String>,
+    /// Parameters that hold NaN or infinite values.
+    pub not_finite: Vec<String>,
+    /// What a wrapper had put before the name of every tensor, as `module.`; it was taken off.
+    pub prefix: String,
+}
+
+impl LoadReport {
+    /// Of the same checkpoint's model after training: each parameter has a value of its own.
+    pub(crate) fn trained(&self) -> Self {
+        Self { missing: Vec::new(), not_finite: Vec::new(), ..self.clone() }
+    }
 }
 
 enum Source {
@@ -50,10 +64,7 @@ impl Checkpoint {
     /// Open the weights in `dir`.
     pub fn open(dir: &Path) -> Result<Self> {
         let Some(name) = WEIGHT_FILES.iter().find(|name| dir.join(name).is_file()) else {
-            return Err(Error::NotFound {
-                path: dir.join(WEIGHT_FILES[0]),
-                hint: format!("; a model directory holds one of {}, or one GGUF file", WEIGHT_FILES.join(", ")),
-            });
+            return Err(no_weights(dir, &WEIGHT_FILES));
         };
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
@@ -86,9 +97,11 @@ impl Checkpoint {
         may_be_ignored: impl Fn(&str) -> bool,
         key: Key,
     ) -> Result<(Parameters, LoadReport)> {
-        let mut report = LoadReport::default();
+        let (wrapper, wrapped) = self.wrapper(names);
+        let prefix = if wrapped == self.stored.len() { wrapper } else { "" };
+        let mut report = LoadReport { prefix: prefix.to_string(), ..LoadReport::default() };
         let mut problems = Vec::new();
-        let entries = self.canonical(names)?;
+        let entries = self.canonical(names, prefix)?;
         for spec in specs {
             match entries.get(&spec.name) {
                 Some((shape, _)) if *shape != spec.shape => {
@@ -110,8 +123,18 @@ impl Checkpoint {
             }
         }
         if !problems.is_empty() {
+            let others = self.stored.iter().map(|(name, _)| name).filter(|name| !name.starts_with(wrapper));
+            let others: Vec<String> = others.cloned().collect();
+            let hint = if wrapped > 0 && !others.is_empty() {
+                format!(
+                    "{wrapped} names begin with {wrapper:?}, which is taken off only where all do; others: {}",
+                    finite::shorten(&others)
+                )
+            } else {
+                "Check that weights and configuration are of the same model".into()
+            };
             return Err(Error::Weights(format!(
-                "{}: {} tensors do not fit config.json:\n{}\nCheck that weights and configuration are of the same model.",
+                "{}: {} tensors do not fit config.json:\n{}\n{hint}.",
                 self.files,
                 problems.len(),
                 shorten(&problems)
@@ -129,16 +152,33 @@ impl Checkpoint {
                 Some((_, stored)) => self.read(stored, &spec.name, &mut report)?,
                 None => initialise(spec, key)?,
             };
+            let finite = values(&tensor).map(|values| in_pool(|| all_finite(&values)))?;
+            report.not_finite.extend((!finite).then(|| spec.name.clone()));
             params.insert(&spec.name, tensor);
         }
         Ok((params, report))
     }
 
+    /// What stands before the name of every tensor where the model was wrapped when it was saved: `module.` of
+    /// `DataParallel`, `_orig_mod.` of `torch.compile`, both, or what another library calls the model. Empty where nothing
+    /// does; the second is how many names have it.
+    fn wrapper(&self, names: &Names) -> (&str, usize) {
+        let word = format!("{}.weight", names.word_embeddings);
+        let mut found = self.stored.iter().filter_map(|(name, _)| name.strip_suffix(&word));
+        let (Some(before), None) = (found.next(), found.next()) else { return ("", 0) };
+        let wrapper = before.strip_suffix(names.prefix).unwrap_or(before);
+        if !wrapper.ends_with('.') {
+            return ("", 0);
+        }
+        (wrapper, self.stored.iter().filter(|(name, _)| name.starts_with(wrapper)).count())
+    }
+
     /// Shape and stored name by the name in a checkpoint without head, norms without their oldest spelling.
-    fn canonical(&self, names: &Names) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
+    fn canonical(&self, names: &Names, wrapper: &str) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
         let mut entries = BTreeMap::new();
         for (name, shape) in &self.stored {
-            let canonical = name.strip_prefix(names.prefix).unwrap_or(name);
+            let name_inside = name.strip_prefix(wrapper).unwrap_or(name);
+            let canonical = name_inside.strip_prefix(names.prefix).unwrap_or(name_inside);
             let canonical =
                 canonical.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
             if entries.insert(canonical.clone(), (shape.clone(), name.clone())).is_some() {

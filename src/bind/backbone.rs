@@ -196,6 +196,11 @@ impl PyBackbone {
         self.0.config.attention.relative.is_some()
     }
 
+    /// What whoever opens it should be told.
+    fn notes(&self) -> Vec<String> {
+        self.0.notes()
+    }
+
     fn load_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         convert::load_report(py, &self.0.report)
     }

@@ -76,6 +76,8 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
     dict.set_item("missing", &report.missing)?;
     dict.set_item("ignored", &report.ignored)?;
     dict.set_item("converted", &report.converted)?;
+    dict.set_item("not_finite", &report.not_finite)?;
+    dict.set_item("prefix", &report.prefix)?;
     Ok(dict)
 }
 
@@ -118,6 +120,11 @@ struct Report {
     missing: Vec<String>,
     ignored: Vec<String>,
     converted: Vec<String>,
+    /// Pickles of version 1 have neither.
+    #[pyo3(default)]
+    not_finite: Vec<String>,
+    #[pyo3(default)]
+    prefix: String,
 }
 
 impl State {
@@ -126,8 +133,8 @@ impl State {
         let tensors = candle_core::safetensors::load_buffer(&self.weights, &Device::Cpu)
             .map_err(|e| Error::Weights(format!("unpickling: {e}")))?;
         let params: Parameters = tensors.into_iter().collect();
-        let Report { loaded, missing, ignored, converted } = self.report;
-        let report = LoadReport { loaded, missing, ignored, converted };
+        let Report { loaded, missing, ignored, converted, not_finite, prefix } = self.report;
+        let report = LoadReport { loaded, missing, ignored, converted, not_finite, prefix };
         let files = SideFiles(self.files);
         let config = Config::of_directory(&self.config, &files)?;
         let specs = Backbone::specs(&config);

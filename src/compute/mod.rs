@@ -3,6 +3,7 @@
 mod access;
 mod available;
 mod bf16;
+mod finite;
 pub(crate) mod math;
 mod memory;
 mod parallel;
@@ -13,6 +14,7 @@ pub(crate) use access::{rows_and_columns, tensor, uninit};
 pub use available::available_memory;
 pub use bf16::Storing;
 pub(crate) use bf16::{Buffer, Elements, Operand, SharedBuffer, bf16_bits, operand};
+pub use finite::all_finite;
 pub use memory::{Allocator, MappedFile, release};
 pub use parallel::{CHUNK, MOST_THREADS, add, for_chunks, in_pool, num_threads, set_num_threads};
 pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};

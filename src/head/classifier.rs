@@ -5,10 +5,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::layers::Head;
-use super::saving;
 use super::task_head::TaskHead;
+use super::{padding, saving};
 use crate::backbone::{
-    Backbone, Config, HeadOptions, LoadReport, Mode, Parameters, Pooling, Spec, Task, collect_rows, same_values,
+    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, collect_rows, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ impl Classifier {
     pub fn new(backbone: &Backbone, all: &Parameters, task: Task) -> Self {
         let in_backbone = |name: &str| backbone.params.get(name).is_ok();
         // What the checkpoint lacked has been trained since.
-        let report = LoadReport { missing: Vec::new(), ..(*backbone.report).clone() };
+        let report = backbone.report.trained();
         Self {
             backbone: backbone.with_params(all.filter(in_backbone), report),
             head: all.filter(|name| !in_backbone(name)),
@@ -99,7 +99,7 @@ impl Classifier {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
             head.forward(&Pooling::join(&self.options().pooling, &hidden, batch)?, mode)
         };
-        collect_rows(encodings, batch_tokens, self.n_outputs()?, &forward, progress)
+        collect_rows(encodings, batch_tokens, (self.n_outputs()?, &params), &forward, progress)
     }
 
     /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight
@@ -115,9 +115,14 @@ impl Classifier {
         if labels.len() != self.n_outputs()? {
             return Err(Error::Value(format!("got {} labels for {} outputs", labels.len(), self.n_outputs()?)));
         }
-        let config = self.config(labels, multi_label);
+        let mut config = self.config(labels, multi_label);
+        let (mut backbone, head) = (self.backbone.clone(), &self.head);
+        if let Some((id, token)) = padding::token(&backbone)? {
+            config.insert("pad_token_id".into(), id.into());
+            backbone.side_files = padding::name_in(&backbone.side_files, &token)?.into();
+        }
+        let backbone = &backbone;
         let same = |written: &Path| self.is_same(&Self::load(written)?.0);
-        let (backbone, head) = (&self.backbone, &self.head);
         let written = saving::Written { backbone, head, config: &config, metadata, max_shard_bytes };
         saving::save(dir, &written, None, same)
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::language_model::LanguageModel;
 use super::sampling::Sampling;
-use crate::backbone::Cache;
+use crate::backbone::{Cache, check_finite};
 use crate::batch::PackedBatch;
 use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
@@ -59,6 +59,7 @@ pub fn generate(
         )));
     }
     let encodings = backbone.tokenizer.encode(prompts, None, usize::MAX)?;
+    backbone.check_ids(&encodings, |prompt| format!("prompt {prompt}"))?;
     let (most, mut texts) = (backbone.config.max_length, vec![String::new(); prompts.len()]);
     for i in 0..prompts.len() {
         let n = encodings.ids(i).len();
@@ -85,6 +86,7 @@ pub fn generate(
         }
         let logits = in_pool(|| network.next_logits(&batch, &cache))?;
         let mut logits = values(logits.tensor())?.to_vec();
+        check_finite(&logits, &model.params())?;
         let mut going = Vec::with_capacity(writing.len());
         for (i, logits) in logits.chunks_exact_mut(config.vocab_size).enumerate() {
             let text = &mut writing[i];
@@ -151,7 +153,7 @@ fn cut<'a>(text: &'a str, stop: &[String], last: bool) -> (&'a str, bool) {
 /// Tokens that end a text.
 fn ends(model: &LanguageModel) -> Result<Vec<u32>> {
     let backbone = &model.backbone;
-    let role = backbone.tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw)?;
+    let role = backbone.token(Role::End)?;
     let named = backbone.config.raw.get("eos_token_id");
     let all = named.and_then(serde_json::Value::as_array).into_iter().flatten().chain(named);
     let ids = all.filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok());

@@ -10,7 +10,7 @@ use super::layers::Head;
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Cached, Config, Context, LoadReport, Memory, Mode, Parameters, Remember, Spec, Transformer,
+    Backbone, Cache, Cached, Config, Context, Memory, Mode, Parameters, Remember, Spec, Transformer, check_finite,
     initialise, same_values,
 };
 use crate::batch::PackedBatch;
@@ -80,7 +80,7 @@ impl LanguageModel {
     #[must_use]
     pub fn with_params(&self, all: &Parameters) -> Self {
         let in_head = |name: &str| self.head.get(name).is_ok();
-        let report = LoadReport { missing: Vec::new(), ..(*self.backbone.report).clone() };
+        let report = self.backbone.report.trained();
         Self::of(self.backbone.with_params(all.filter(|n| !in_head(n)), report), all.filter(in_head))
     }
 
@@ -118,6 +118,7 @@ impl LanguageModel {
         let (rows, network) = (batch.last_tokens(), self.network(precision)?);
         let logits = in_pool(|| network.logits(&batch, &Context::default(), Some(rows)))?;
         let logits = values(logits.tensor())?;
+        check_finite(&logits, &self.params())?;
         Ok(logits.chunks_exact(self.backbone.config.vocab_size).map(|row| likeliest(row, n)).collect())
     }
 

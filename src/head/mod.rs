@@ -4,6 +4,7 @@ mod classifier;
 mod generation;
 mod language_model;
 mod layers;
+mod padding;
 mod replaced_detector;
 mod sampling;
 mod saving;

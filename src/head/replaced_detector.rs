@@ -9,8 +9,7 @@ use super::language_model::{LanguageBatch, LanguageLoss, LanguageModel, Language
 use super::saving;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Config, Context, Init, Linear, LoadReport, Map, Mode, Parameters, Spec, Transformer, initialise,
-    same_values,
+    Backbone, Config, Context, Init, Linear, Map, Mode, Parameters, Spec, Transformer, initialise, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::values;
@@ -129,7 +128,7 @@ impl ReplacedDetector {
     /// The same models with other values of their parameters.
     #[must_use]
     pub fn with_params(&self, all: &Parameters) -> Self {
-        let report = LoadReport { missing: Vec::new(), ..(*self.backbone.report).clone() };
+        let report = self.backbone.report.trained();
         let in_head = |name: &str| self.head.get(name).is_ok();
         let own = |name: &str| !name.starts_with(GENERATOR) && !in_head(name);
         Self {

@@ -47,7 +47,8 @@ vectorised! {
             Activation::Gelu => map_in_place(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Activation::GeluTanh => map_in_place(x, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
             Activation::Silu => map_in_place(x, |x| x * sigmoid(x)),
-            Activation::Relu => map_in_place(x, |x| x.max(0.0)),
+            // A NaN stays one, which `max` would not keep.
+            Activation::Relu => map_in_place(x, |x| if x < 0.0 { 0.0 } else { x }),
             Activation::Tanh => map_in_place(x, tanh),
         }
     }

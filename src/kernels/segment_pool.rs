@@ -91,7 +91,8 @@ vectorised! {
                     y.copy_from_slice(first);
                 }
                 for row in rows {
-                    y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y { x } else { *y });
+                    // A NaN stays one: none is larger than it.
+                    y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y });
                 }
             }
         }
@@ -144,6 +145,27 @@ impl Op for SegmentPool {
                 spread(self.reduction, &x[start..start + dx.len()], &y[at.clone()], &dy[at], dx, add);
             });
         });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::activation::Activation;
+
+    #[test]
+    fn max_and_relu_when_a_value_is_nan_keep_it() -> Result<()> {
+        for place in 0..3 {
+            let mut rows = [1.0, 2.0, 3.0];
+            rows[place] = f32::NAN;
+            let x = Value::constant(tensor(rows.to_vec(), (3, 1))?);
+            let y = segment_pool(&x, Arc::from([0, 3]), Reduction::Max)?;
+            assert!(values(y.tensor())?[0].is_nan());
+        }
+        let mut x = [f32::NAN, -1.0, 2.0];
+        Activation::Relu.forward(&mut x);
+        assert!(x[0].is_nan() && x[1..] == [0.0, 2.0]);
         Ok(())
     }
 }

@@ -33,6 +33,8 @@ pub enum LanguageObjective {
 /// Makes batches of sequences.
 pub struct Collator {
     frame: Frame,
+    /// Ids of special tokens, sorted: a text may have them too.
+    special: Vec<u32>,
     how: How,
 }
 
@@ -63,6 +65,7 @@ impl LanguageObjective {
                 config.class("Model").trim_end_matches("Model")
             )));
         }
+        let special = tokenizer.special_ids();
         let how = match self {
             Self::Causal { .. } => How::Causal,
             Self::Permutation { .. } => How::Permutation,
@@ -72,13 +75,15 @@ impl LanguageObjective {
                     Self::Replaced { rate, weight } if *weight > 0.0 && weight.is_finite() => (rate, &Unit::Token),
                     _ => return Err(Error::Value("weight: expected a positive number".into())),
                 };
-                let mask = tokenizer.with_role(Role::Mask, &backbone.side_files, &config.raw)?;
+                let mask = backbone.token(Role::Mask)?;
                 let mask = mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))?;
-                let special = tokenizer.special_ids();
-                How::Masked(MaskedLM::new(*rate, *unit, mask, tokenizer.vocab_size(), &special)?)
+                // Added tokens may have ids that the model has no rows for.
+                let vocab_size = tokenizer.vocab_size().min(config.vocab_size);
+                let known = special.partition_point(|&id| (id as usize) < vocab_size);
+                How::Masked(MaskedLM::new(*rate, *unit, mask, vocab_size, &special[..known])?)
             }
         };
-        Ok(Collator { frame: tokenizer.frame()?, how })
+        Ok(Collator { frame: tokenizer.frame()?, special, how })
     }
 }
 
@@ -116,7 +121,7 @@ impl Collator {
             let framed = before.iter().copied().chain(own).chain(after.iter().copied());
             let (mut ids, segments): (Vec<u32>, Vec<u8>) = framed.unzip();
             let is_special: Vec<bool> = std::iter::repeat_n(true, before.len())
-                .chain(std::iter::repeat_n(false, sequence.ids.len()))
+                .chain(sequence.ids.iter().map(|id| self.special.binary_search(id).is_ok()))
                 .chain(std::iter::repeat_n(true, after.len()))
                 .collect();
             match &self.how {

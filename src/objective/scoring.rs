@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::causal::next_tokens;
-use crate::backbone::{Backbone, Context, Prediction};
+use crate::backbone::{Backbone, Context, Prediction, check_finite};
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
@@ -35,16 +35,16 @@ impl Hiding {
 }
 
 fn mask_of(backbone: &Backbone) -> Result<u32> {
-    let mask = backbone.tokenizer.with_role(Role::Mask, &backbone.side_files, &backbone.config.raw)?;
-    mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))
+    backbone.token(Role::Mask)?.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))
 }
 
 /// The position in a text that is asked for.
 type Question = (usize, usize);
 
-/// The logarithm of the probability of each token of each text, special tokens included but none where nothing can be said of
-/// it. A causal model says it from what came before, which leaves out a first token; the others from all other tokens, one
-/// pass for each (Salazar et al. 2020). `progress` gets the number of tokens done and may stop the work.
+/// The logarithm of the probability of each token of each text, none where nothing can be said of it. A causal model says it
+/// from what came before, which leaves out a first token; the others from all other tokens, one pass for each (Salazar et al.
+/// 2020), which leaves out special tokens wherever they stand, but not the one that stands for an unknown word. `progress` gets
+/// the number of tokens done and may stop the work.
 pub fn token_scores(
     model: &LanguageModel,
     encodings: &Encodings,
@@ -58,15 +58,19 @@ pub fn token_scores(
     let lengths = encodings.lengths();
     let mut scores: Vec<Vec<Option<f32>>> = lengths.iter().map(|&n| vec![None; n]).collect();
     let own = |text: usize| frame.before.len()..(lengths[text] - frame.after.len().min(lengths[text]));
+    let mut special = model.backbone.tokenizer.special_ids();
+    special.retain(|id| Some(*id) != model.backbone.tokenizer.unknown_id());
+    let is_asked = |&(text, token): &Question| special.binary_search(&encodings.ids(text)[token]).is_err();
     let questions: Vec<Question> = match hiding {
         Hiding::Causal => (0..lengths.len()).map(|text| (text, 0)).collect(),
-        _ => (0..lengths.len()).flat_map(|text| own(text).map(move |token| (text, token))).collect(),
+        _ => (0..lengths.len()).flat_map(|text| own(text).map(move |token| (text, token))).filter(is_asked).collect(),
     };
     let mut done = 0;
     for batch in in_order_of_length(&questions.iter().map(|q| lengths[q.0]).collect::<Vec<_>>(), batch_tokens) {
         let asked: Vec<Question> = batch.iter().map(|&i| questions[i]).collect();
         let batch = ask(encodings, &asked, &hiding)?;
         let losses = in_pool(|| network.losses(&batch))?;
+        check_finite(&losses.iter().copied().flatten().collect::<Vec<f32>>(), &model.params())?;
         match hiding {
             Hiding::Causal => {
                 let mut losses = losses.into_iter();
@@ -120,6 +124,7 @@ pub fn fill_masks(
     let network = model.network(precision)?;
     let logits = in_pool(|| network.logits(&packed, &context, Some(rows)))?;
     let logits = values(logits.tensor())?;
+    check_finite(&logits, &model.params())?;
     let rows = logits.chunks_exact(model.backbone.config.vocab_size);
     Ok(rows.map(|row| crate::head::likeliest(row, top)).collect())
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::trainable::Trainable;
 use crate::autograd;
 use crate::compute::simd::vectorised;
-use crate::compute::{CHUNK, values};
+use crate::compute::{CHUNK, all_finite, values};
 use crate::error::Result;
 
 /// One buffer with the gradient of each trainable parameter, in their order.
@@ -58,10 +58,6 @@ impl Gradients {
 /// True if every value is finite.
 pub fn is_finite(tensor: &Tensor) -> Result<bool> {
     Ok(all_finite(&values(tensor)?))
-}
-
-fn all_finite(values: &[f32]) -> bool {
-    values.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|x| x.is_finite()))
 }
 
 vectorised! {

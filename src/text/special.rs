@@ -1,6 +1,6 @@
 //! Special tokens: those around a text, and those that have a part to play.
 
-use tokenizers::Encoding;
+use tokenizers::{Encoding, Model};
 
 use super::settings::Settings;
 use super::side_files::SideFiles;
@@ -14,6 +14,8 @@ pub enum Role {
     Mask,
     /// Ends a document.
     End,
+    /// Fills shorter texts of a batch up: nothing here does, other libraries do.
+    Pad,
 }
 
 /// What stands around a single text, as ids and segments.
@@ -66,6 +68,31 @@ impl Tokenizer {
         ids
     }
 
+    /// The token that stands for what the vocabulary lacks: what the model makes of a character that nothing uses.
+    pub fn unknown_id(&self) -> Option<u32> {
+        let tokens = self.inner.get_model().tokenize("\u{10ffff}").ok()?;
+        let [token] = &tokens[..] else { return None };
+        self.special_ids().binary_search(&token.id).ok().map(|_| token.id)
+    }
+
+    /// The text of a token.
+    pub fn text_of(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// Tokens with ids from `rows` on, in their order.
+    pub fn beyond(&self, rows: usize) -> Vec<(u32, String)> {
+        let all = self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token));
+        let mut beyond: Vec<(u32, String)> = all.filter(|(id, _)| *id as usize >= rows).collect();
+        beyond.sort_unstable();
+        beyond
+    }
+
+    /// True of a token that is beside the model's own vocabulary.
+    pub fn is_added(&self, token: &str) -> bool {
+        self.inner.get_model().token_to_id(token).is_none()
+    }
+
     /// The token with a role: the one that the files beside the tokenizer name, else that of `config.json`, else a special
     /// token of a common name.
     pub fn with_role(
@@ -77,6 +104,7 @@ impl Tokenizer {
         let (key, common): (&str, &[&str]) = match role {
             Role::Mask => ("mask_token", &["[MASK]", "<mask>"]),
             Role::End => ("eos_token", &["<|endoftext|>", "</s>", "<|im_end|>", "<eop>", "[SEP]"]),
+            Role::Pad => ("pad_token", &["<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>"]),
         };
         let settings = Settings::read(files, None)?;
         let named = settings.token(key).and_then(|token| self.inner.token_to_id(token));

@@ -33,7 +33,7 @@ impl<'a> Inputs<'a> {
             Pooling::join(&config.head(options.task).pooling, &hidden, batch)
         };
         let d = config.hidden_size * config.head(options.task).pooling.len();
-        let rows = collect_rows(encodings, options.batch_tokens, d, &forward, progress)?;
+        let rows = collect_rows(encodings, options.batch_tokens, (d, params), &forward, progress)?;
         let features = Tensor::from_vec(rows, (encodings.n_items(), d), &candle_core::Device::Cpu)?;
         Ok(Self::Features(Value::constant(features), encodings))
     }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::plan::Plan;
 use super::strategy::Strategy;
 use crate::autograd::Value;
-use crate::backbone::Parameters;
+use crate::backbone::{Parameters, damaged};
 use crate::compute::{in_pool, overwrite, release, values};
 use crate::error::{Error, Result};
 use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
@@ -40,6 +40,15 @@ impl<'a> Optimisation<'a> {
         total_steps: usize,
     ) -> Result<(Self, Parameters)> {
         let trainable = plan.trainable(params)?;
+        let mut names = Vec::new();
+        for p in &trainable {
+            if !in_pool(|| is_finite(&p.tensor))? {
+                names.push(p.name.clone());
+            }
+        }
+        if !names.is_empty() {
+            return Err(damaged("this model cannot be trained", &names));
+        }
         // Weights mapped from a file were read to be copied, and are not needed in memory any more.
         release();
         let gradients = Gradients::new(&trainable);

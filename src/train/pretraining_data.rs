@@ -36,13 +36,17 @@ impl Data {
         collator: &Collator,
         options: &PretrainOptions,
     ) -> Result<Self> {
-        let tokenizer = &backbone.tokenizer;
-        if corpus.vocab_size() > backbone.config.vocab_size {
-            return Err(Error::Data(format!(
-                "the corpus has ids of {} tokens, the model {}; it was made with another tokenizer",
-                corpus.vocab_size(),
-                backbone.config.vocab_size
-            )));
+        let vocab_size = backbone.config.vocab_size;
+        // The tokenizer may have added tokens beyond the model's, which no text has as a rule.
+        if corpus.vocab_size() > vocab_size {
+            let is_beyond = |&stored: &u32| token(stored).0 as usize >= vocab_size;
+            if let Some(document) = documents.clone().find(|&document| corpus.document(document).iter().any(is_beyond))
+            {
+                return Err(Error::Data(format!(
+                    "document {document} of the corpus has an id that the model has no row for (vocab_size {vocab_size}): an \
+                     added token, or the corpus was made with another tokenizer"
+                )));
+            }
         }
         let (most, special) = (backbone.config.max_length, collator.n_special());
         if options.max_length > most || options.max_length <= special + 1 {
@@ -50,7 +54,7 @@ impl Data {
             return Err(Error::Value(message));
         }
         let room = options.max_length - special;
-        let end = || tokenizer.with_role(Role::End, &backbone.side_files, &backbone.config.raw);
+        let end = || backbone.token(Role::End);
         let (blocks, end) = match options.objective {
             LanguageObjective::Causal { stream: true } => {
                 let separator = end()?.ok_or_else(|| {

@@ -10,6 +10,7 @@ from conftest import BAD, FAST, GOOD, WORDS
 from saved_for_transformers import keep
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from weight_files import weights_in
 
 BERT = {
     "vocab_size": len(WORDS),
@@ -156,20 +157,6 @@ SMALL = {
     "mistral": BERT_LIKE | {"num_key_value_heads": 2},
     "xlnet": {"d_model": 96, "n_layer": 2, "n_head": 4, "d_inner": 200},
 }
-
-
-def weights_in(path: Path) -> dict[str, np.ndarray]:
-    """Read a safetensors file of float32."""
-    content = path.read_bytes()
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    header.pop("__metadata__", None)
-
-    def tensor(entry: dict[str, list[int]]) -> np.ndarray:
-        first, end = entry["data_offsets"]
-        return np.frombuffer(content[start + first : start + end], np.float32).reshape(entry["shape"])
-
-    return {name: tensor(entry) for name, entry in header.items()}
 
 
 def test_family_by_its_name_begins_as_its_authors_published(family, tokenizer_dir, tmp_path):

@@ -207,6 +207,23 @@ def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokeni
         model.perplexity([])
 
 
+@pytest.mark.parametrize("family", ["bert", "xlnet"])
+def test_special_tokens_in_a_text_have_no_score_but_those_of_unknown_words(family, tokenizer_dir):
+    model = model_of(family, tokenizer_dir)
+    text = "the film [SEP] was zebra [PAD] and [MASK] old"
+    ids, (scores,) = model.backbone.tokenizer.encode([text])[0], model.score([text])
+    assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 0, 4, 3]
+    assert model.perplexity([text]) == pytest.approx(np.exp(-scores[~np.isnan(scores)].astype(np.float64).mean()))
+    with pytest.raises(ValueError, match="special ones aside"):
+        model.perplexity(["[SEP] [MASK]"])
+    assert len(model.fill_mask(text)) == 1
+
+
+def test_a_causal_model_scores_all_but_the_first_token(tokenizer_dir):
+    (scores,) = model_of("gpt2", tokenizer_dir).score(["the film [SEP] was"])
+    assert np.isnan(scores).tolist() == [True] + [False] * 5
+
+
 def test_fill_mask_gives_the_likeliest_tokens_of_each_mask(tokenizer_dir, corpus):
     model = model_of("bert", tokenizer_dir, epochs=10).fit(corpus)
     word = corpus[0].split()[1]

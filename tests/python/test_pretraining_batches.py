@@ -51,6 +51,27 @@ def test_batches_are_those_of_the_run_and_hold_every_document_once_an_epoch(mode
     assert sum(len(batch["ids"]) for step in steps for batch in step) == model.history_.rows[-1]["tokens"]
 
 
+# DataCollatorForLanguageModeling of transformers 4.57.6 and 5.24.0 leaves the same tokens out, "[UNK]" among them.
+MARKED = ["the film [SEP] was good [PAD] and [MASK] old", "[SEP] a plot zebra [SEP] [CLS]", "[SEP] [SEP] [MASK]"]
+
+
+@pytest.mark.parametrize(
+    ("family", "objective"),
+    [
+        *(("bert", ws.MaskedLM(rate=0.6, unit=unit)) for unit in ("token", "word", "span")),
+        ("electra", ws.ReplacedTokenDetection(rate=0.9)),
+        ("xlnet", ws.PermutationLM(memory=0)),
+    ],
+)
+def test_special_tokens_in_a_text_are_never_to_be_said(family, objective, tokenizer_dir):
+    model = ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST | {"epochs": 20})
+    run = prepare(model._inner, model._settings(), MARKED, None, "text", "stop")
+    steps = _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options), False)
+    labels = np.concatenate([batch["labels"] for step in steps for batch in step])
+    ordinary = [id for id in model.backbone.tokenizer.encode(["the film was good and old a plot"])[0] if id > 4]
+    assert set(labels.tolist()) == set(ordinary)
+
+
 def test_labels_are_what_the_rows_are_to_say(model):
     for batch in (batch for step in batches(model) for batch in step):
         starts = batch["cu_seqlens"]

@@ -11,6 +11,7 @@ in tokens if that is below the model's, and what warmstart makes of each text:
 - "hidden" of a backbone, the mean of the last hidden states;
 - "tags" of a token classifier, the logits of each word; every word must be one token;
 - "scores" of a language model, the logarithm of each token's probability, null where there is none;
+- "batch" of a classifier, texts that are padded to one batch, whose logits are those of "logits";
 - "losses" of a detector of replaced tokens, each [ids, whether each is replaced, loss], instead of texts.
 
 `WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` and `WARMSTART_SAVED=FOLDER cargo test detector` write
@@ -66,10 +67,13 @@ def token_scores(model, tokenizer, inputs, wanted):
 
 
 def differences(model, tokenizer, expected):
-    """One text at a time: nothing is padded."""
+    """One text at a time: nothing is padded, but a batch that is there to be."""
     for ids, replaced, loss in expected.get("losses", []):
         output = model(input_ids=torch.tensor([ids]), labels=torch.tensor([replaced]))
         yield output.loss - loss
+    if "batch" in expected:
+        inputs = tokenizer(expected["batch"], padding=True, return_tensors="pt", return_token_type_ids=False)
+        yield model(**inputs).logits - torch.tensor(expected["logits"])
     for i, text in enumerate(expected.get("texts", [])):
         inputs, special = encode(model, tokenizer, text, expected)
         if "scores" in expected:

@@ -101,7 +101,7 @@ pub(super) fn encoder(
         embedding: EmbeddingOptions {
             size: hidden_size,
             projected: false,
-            positions: Some(LearnedPositions { rows, first: 0 }),
+            positions: Some(LearnedPositions { rows, first: 0, padding: None }),
             segments: fields.count_or("type_vocab_size", 2)?,
             normed: true,
             dropout,

@@ -55,7 +55,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         embedding: EmbeddingOptions {
             size: hidden_size,
             projected: false,
-            positions: Some(LearnedPositions { rows, first: 0 }),
+            positions: Some(LearnedPositions { rows, first: 0, padding: None }),
             segments: 0,
             normed: true,
             dropout,

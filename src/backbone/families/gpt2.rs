@@ -66,7 +66,7 @@ fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         embedding: EmbeddingOptions {
             size: hidden_size,
             projected: false,
-            positions: Some(LearnedPositions { rows, first: 0 }),
+            positions: Some(LearnedPositions { rows, first: 0, padding: None }),
             segments: 0,
             normed: false,
             dropout: fields.dropout("embd_pdrop", 0.1)?,

@@ -1,5 +1,5 @@
 //! RoBERTa (Liu et al. 2019), and in its layout XLM-R (Conneau et al. 2019) and CamemBERT (Martin et al. 2019): BERT with
-//! positions that count from behind the padding id, and heads of two layers.
+//! positions that count from behind the padding id and pass padding tokens by, and heads of two layers.
 
 use super::bert;
 use crate::backbone::config::{Config, LearnedPositions};
@@ -17,11 +17,12 @@ pub(in crate::backbone) const ROBERTA: Family = Family {
 
 fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = bert::encoder(fields, &ROBERTA, "hidden_act", Activation::Gelu)?;
-    let (rows, first) = (config.max_length, fields.count_or("pad_token_id", 1)?.saturating_add(1));
+    let (rows, padding) = (config.max_length, fields.count_or("pad_token_id", 1)?);
+    let first = padding.saturating_add(1);
     if first >= rows {
         return Err(format!("max_position_embeddings is {rows}, of which positions begin at {first}"));
     }
-    config.embedding.positions = Some(LearnedPositions { rows, first });
+    config.embedding.positions = Some(LearnedPositions { rows, first, padding: u32::try_from(padding).ok() });
     config.max_length = rows - first;
     let dropout = fields.dropout("classifier_dropout", config.embedding.dropout)?;
     let dense = |name, activation| Some(Dense { name, size: config.hidden_size, activation, bias: true });

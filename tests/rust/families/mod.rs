@@ -220,6 +220,25 @@ fn families_when_compared_with_transformers_agree_in_every_layer_and_head() -> O
     Ok(())
 }
 
+/// `padding.safetensors` (tests/reference/make_padding.py), transformers 5.24.0; 4.57.6 gives the same.
+#[test]
+fn padding_ids_when_they_stand_in_a_text_have_no_position() -> Outcome {
+    let recorded = candle_core::safetensors::load(folder().with_file_name("padding.safetensors"), &Device::Cpu)?;
+    for name in ["roberta_a", "roberta_b", "camembert"] {
+        let reference = Reference::open(name)?;
+        let ids: Vec<u32> = recorded[&format!("{name}.ids")].to_vec1::<i64>()?.into_iter().map(|i| i as u32).collect();
+        // Between texts with and without padding ids: each counts by itself.
+        let texts =
+            [vec![7, 9], ids.clone(), vec![8; 3], ids[..5].to_vec()].map(|ids| (ids.clone(), vec![0; ids.len()]));
+        let batch = PackedBatch::collate(&Encodings::from_ids(&texts), vec![0, 1, 2, 3]);
+        let hidden = reference.hidden(&reference.params, &batch, Precision::F32)?;
+        let own = hidden.tensor().narrow(0, 2, ids.len())?;
+        let worst = difference(&own, &recorded[&format!("{name}.hidden")], 0.0)?;
+        assert!(worst <= TOLERANCE, "{name}: off by {worst:e}");
+    }
+    Ok(())
+}
+
 #[test]
 fn families_when_trained_as_classifiers_receive_the_gradients_of_torch() -> Outcome {
     for reference in with_heads()? {

@@ -1,0 +1,61 @@
+//! What whoever opens a model should be told, though it can be used.
+
+use serde_json::Value;
+
+use super::finite::shorten;
+use super::pretrained::Backbone;
+
+impl Backbone {
+    /// Sentences, each a warning: weights that are not finite, a head that is left out, tokens without a row.
+    pub fn notes(&self) -> Vec<String> {
+        // The tokenizer's own notes join here.
+        let notes = [self.not_finite_note(), self.head_note(), self.tokens_note()];
+        notes.into_iter().flatten().map(|note| format!("{}: {note}", self.source)).collect()
+    }
+
+    fn not_finite_note(&self) -> Option<String> {
+        let names = &self.report.not_finite;
+        (!names.is_empty()).then(|| {
+            format!(
+                "NaN or infinite values in {} of {} tensors: {}. What is computed with them is an error",
+                names.len(),
+                self.report.loaded,
+                shorten(names)
+            )
+        })
+    }
+
+    /// Heads of pretraining, and buffers, are what every checkpoint has beside a backbone: nobody asks for them.
+    fn head_note(&self) -> Option<String> {
+        let ignored = &self.report.ignored;
+        if !ignored.iter().any(|name| self.config.is_of_task(name)) {
+            return None;
+        }
+        let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
+        let labels = self.config.raw.get("id2label").and_then(Value::as_object);
+        let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();
+        let classes = if labels.is_empty() { String::new() } else { format!(" (classes {})", shorten(&labels)) };
+        Some(format!(
+            "the checkpoint's head {}{classes} is left out: fit() begins a new one. What an estimator's save() wrote, \
+             load() opens with its head",
+            shorten(&head)
+        ))
+    }
+
+    fn tokens_note(&self) -> Option<String> {
+        let rows = self.config.vocab_size;
+        let beyond = self.tokenizer.beyond(rows);
+        (!beyond.is_empty()).then(|| {
+            let tokens: Vec<String> = beyond.iter().map(|(id, token)| format!("{token:?} ({id})")).collect();
+            format!(
+                "the model has rows for {rows} tokens (vocab_size), its tokenizer has added tokens beyond them: {}. A text \
+                 that has one is refused",
+                shorten(&tokens)
+            )
+        })
+    }
+}
+
+fn label_text(label: &Value) -> String {
+    label.as_str().map_or_else(|| label.to_string(), String::from)
+}

@@ -13,6 +13,7 @@ mod gpt2;
 mod header;
 mod llama;
 mod metadata;
+mod pre_tokenizers;
 mod rope_factors;
 mod sentence_piece;
 mod tokenizer;

@@ -13,6 +13,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 
 _CONFIG = "config.json"
 _INDEX = ".index.json"
+_TEMPLATES = "additional_chat_templates/"
 _TRY_LATER = (408, 429)
 _REPOSITORY = re.compile(r"(?!.*\.gguf$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
 
@@ -96,7 +97,8 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
             f"open one of them: from_pretrained(huggingface_hub.hf_hub_download({repository!r}, {gguf[0]!r}))"
         )
     # The weights come last: where they are whole, so is everything else.
-    small = [_CONFIG, *SIDE_FILES, *([weights] if weights.endswith(_INDEX) else [])]
+    templates = sorted(name for name in listed if name.startswith(_TEMPLATES) and name.endswith(".jinja"))
+    small = [_CONFIG, *SIDE_FILES, *templates, *([weights] if weights.endswith(_INDEX) else [])]
     cached = Path(_cached(repository, revision) or "")
     if cached.name == info.sha and all((cached / name).is_file() for name in small if name in listed):
         return str(cached)

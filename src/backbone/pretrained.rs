@@ -17,7 +17,7 @@ use crate::files::Staged;
 use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
-use crate::text::{Encodings, SIDE_FILES, SideFiles, Tokenizer, Windows};
+use crate::text::{Encodings, GENERATION_CONFIG, SideFiles, Tokenizer, Windows, side_files_in};
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -89,6 +89,12 @@ impl Backbone {
         if let Some(mode) = gguf.pooling()? {
             let pooling = serde_json::json!({"embedding_dimension": config.hidden_size, "pooling_mode": mode});
             side_files.0.insert("1_Pooling/config.json".into(), pooling.to_string().into_bytes());
+        }
+        for (name, template) in gguf.chat_templates()? {
+            side_files.0.insert(name, template.into_bytes());
+        }
+        if let Some(generation) = gguf.generation_config()?.filter(|_| config.is_causal()) {
+            side_files.0.insert(GENERATION_CONFIG.into(), generation.to_string().into_bytes());
         }
         Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
     }
@@ -239,8 +245,8 @@ pub(crate) const METADATA: &str = "warmstart.json";
 
 /// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
-    let fixed = [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat();
-    Ok(fixed.into_iter().map(String::from).chain(shards_in(dir)?).collect())
+    let fixed = [&WEIGHT_FILES[..], &[METADATA]].concat();
+    Ok(fixed.into_iter().map(String::from).chain(side_files_in(dir)?).chain(shards_in(dir)?).collect())
 }
 
 /// `config.json` and the side files.

@@ -11,7 +11,10 @@ use super::errors::to_python;
 use super::guard::run;
 use crate::error::{Error, Result};
 use crate::files::Staged;
-use crate::text::{SIDE_FILES, SideFiles, Tokenizer, TokenizerTrainer};
+use crate::text::{GENERATION_CONFIG, SideFiles, Tokenizer, TokenizerTrainer, side_files_in};
+
+/// Side files that are the model's alone.
+const OF_THE_MODEL: [&str; 2] = ["1_Pooling/config.json", GENERATION_CONFIG];
 
 /// A tokenizer, and the files it is saved as.
 #[pyclass(frozen, name = "Tokenizer", module = "warmstart._core")]
@@ -24,7 +27,7 @@ impl PyTokenizer {
     /// The files, with a `tokenizer.json` made where there is none.
     fn complete(&self) -> Result<SideFiles> {
         let mut files = SideFiles::clone(&self.files);
-        files.0.remove("1_Pooling/config.json");
+        OF_THE_MODEL.iter().for_each(|name| drop(files.0.remove(*name)));
         if !files.0.contains_key("tokenizer.json") {
             files.0.insert("tokenizer.json".into(), self.tokenizer.to_json()?.into_bytes());
         }
@@ -65,9 +68,9 @@ impl PyTokenizer {
             for (name, bytes) in &self.complete()?.0 {
                 staged.write(name, bytes)?;
             }
-            let stale =
-                SIDE_FILES.into_iter().filter(|name| *name != "1_Pooling/config.json").map(String::from).collect();
-            staged.commit(|_| Ok(stale))
+            staged.commit(|dir| {
+                Ok(side_files_in(dir)?.into_iter().filter(|name| !OF_THE_MODEL.contains(&name.as_str())).collect())
+            })
         })
     }
 
@@ -103,7 +106,11 @@ impl TokenizerSource {
     pub fn files(self) -> Result<SideFiles> {
         match self {
             Self::Tokenizer(tokenizer) => tokenizer.get().complete(),
-            Self::Directory(path) if path.is_dir() => SideFiles::read(&path),
+            Self::Directory(path) if path.is_dir() => {
+                let mut files = SideFiles::read(&path)?;
+                files.0.remove(GENERATION_CONFIG);
+                Ok(files)
+            }
             Self::Directory(path) => {
                 Err(Error::NotFound { path, hint: "; expected a directory with a tokenizer".into() })
             }

@@ -9,6 +9,7 @@ mod blocks;
 mod byte_level;
 mod fields;
 mod file;
+mod generation;
 mod gpt2;
 mod header;
 mod llama;

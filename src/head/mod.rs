@@ -7,6 +7,7 @@ mod layers;
 mod replaced_detector;
 mod sampling;
 mod saving;
+mod writing;
 
 pub use classifier::Classifier;
 pub use generation::{Generation, generate};

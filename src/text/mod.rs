@@ -21,7 +21,7 @@ mod words;
 
 pub use encodings::Encodings;
 pub use extend::{Extender, Extension};
-pub use side_files::{SIDE_FILES, SideFiles};
+pub use side_files::{CHAT_TEMPLATE, CHAT_TEMPLATES, GENERATION_CONFIG, SIDE_FILES, SideFiles, side_files_in};
 pub use special::{Frame, Role};
 pub use tokenizer::Tokenizer;
 pub use train::TokenizerTrainer;

@@ -1,5 +1,6 @@
 """Models of the Hugging Face hub: fetched by ``huggingface_hub`` into its own cache, and only the files needed."""
 
+import fnmatch
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 _CONFIG = "config.json"
 _MODULES = "modules.json"
 _INDEX = ".index.json"
+_TEMPLATES = "additional_chat_templates/*.jinja"
 _TRY_LATER = (408, 429)
 _REPOSITORY = re.compile(r"(?!.*\.(gguf|safetensors|bin)$)\w[\w.-]*(/[\w.-]+)?", re.ASCII | re.IGNORECASE)
 
@@ -105,7 +107,8 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
             f"open one of them: from_pretrained(huggingface_hub.hf_hub_download({repository!r}, {gguf[0]!r}))"
         )
     # The weights come last: where they are whole, so is everything else.
-    small = [*modules.small_files(), *([weights] if weights.endswith(_INDEX) else [])]
+    templates = sorted(fnmatch.filter(listed, *modules.of_transformer([_TEMPLATES])))
+    small = [*modules.small_files(), *templates, *([weights] if weights.endswith(_INDEX) else [])]
     cached = Path(_cached(repository, revision) or "")
     if cached.name == info.sha and all((cached / name).is_file() for name in small if name in listed):
         return str(cached)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone, warn_notes
+from warmstart.generation import generation_options
 from warmstart.history import History
 from warmstart.hub import fetched
 from warmstart.memory import MemoryEstimate
@@ -23,8 +24,6 @@ from warmstart.options import (
     as_seed,
     byte_count,
     check_compute,
-    finite,
-    optional_positive_int,
     positive_int,
 )
 from warmstart.pretraining import default_objective, generator_for, prepare
@@ -379,35 +378,41 @@ class LanguageModel:
     def generate(
         self,
         prompts: str | Sequence[str],
-        max_new_tokens: int = 50,
+        max_new_tokens: int | None = None,
         *,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
         stop: str | Sequence[str] | None = None,
         random_state: Any = None,
         stream: Callable[..., object] | None = None,
     ) -> Any:
         """Let a causal model go on with texts.
 
+        A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
+        tokenizer. An argument that is None takes that file's value where it has one, else the default named here;
+        ``"do_sample": false`` there is a temperature of 0.
+
         Parameters
         ----------
         prompts : str or sequence of str
             One or several; what one gives does not depend on the others.
-        max_new_tokens : int
+        max_new_tokens : int, optional
             Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
-            what the model bears.
-        temperature : float
-            What logits are divided by; 0 takes the likeliest token each time.
+            what the model bears. None takes the file's, or its ``max_length`` for prompt and text together, else 50.
+        temperature : float, optional
+            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1.
         top_k : int, optional
-            Draw from so many of the likeliest tokens only.
-        top_p : float
-            Draw from the likeliest tokens that together have this probability (nucleus sampling).
-        repetition_penalty : float
-            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019).
+            Draw from so many of the likeliest tokens only. None takes the file's, else all.
+        top_p : float, optional
+            Draw from the likeliest tokens that together have this probability (nucleus sampling). None takes the
+            file's, else 1.
+        repetition_penalty : float, optional
+            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019). None takes the
+            file's, else 1.
         stop : str or sequence of str, optional
-            Texts that end one; they are not part of what is returned.
+            Texts that end one; they are not part of what is returned. None takes the file's ``stop_strings``.
         random_state : int, RandomState or None
             The seed of what is drawn.
         stream : callable, optional
@@ -423,6 +428,14 @@ class LanguageModel:
         ------
         ValueError
             The model is not causal; a prompt is empty or longer than what the model bears; a parameter is out of range.
+        DataError
+            ``generation_config.json`` cannot be read.
+
+        Warns
+        -----
+        UserWarning
+            ``generation_config.json`` has settings that change texts and are not there, as ``num_beams``; they are
+            named.
 
         Examples
         --------
@@ -431,25 +444,20 @@ class LanguageModel:
         True
         """
         single = isinstance(prompts, str)
-        stops = [stop] if isinstance(stop, str) else normalise(stop, "stop")[0] if stop is not None else []
-        if not all(stops):
-            raise ValueError("stop has an empty text, with which every text ends")
-        sampling = {
-            "temperature": finite("temperature", temperature),
-            "top_k": optional_positive_int("top_k", top_k),
-            "top_p": finite("top_p", top_p),
-            "repetition_penalty": finite("repetition_penalty", repetition_penalty),
-        }
-        options = {
-            "max_new_tokens": positive_int("max_new_tokens", max_new_tokens),
-            "sampling": sampling,
-            "stop": stops,
-            "seed": as_seed(random_state),
-            "precision": self.precision,
-        }
+        model = self._asked()
+        options = generation_options(
+            json.loads(model.generation_config or "{}"),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+        )
+        options |= {"seed": as_seed(random_state), "precision": self.precision}
         on_text = (lambda _, piece: stream(piece)) if single and stream is not None else stream
         texts, _ = normalise([prompts] if single else prompts, "prompts")
-        found = self._asked().generate(texts, json.dumps(options), on_text)
+        found = model.generate(texts, json.dumps(options), on_text)
         return found[0] if single else found
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:

@@ -23,7 +23,7 @@ use crate::files::Staged;
 use crate::gguf::{self, Gguf};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
-use crate::text::{Encodings, Limit, Role, SIDE_FILES, SideFiles, Tokenizer, Windows};
+use crate::text::{Encodings, GENERATION_CONFIG, Limit, Role, SideFiles, Tokenizer, Windows, side_files_in};
 
 /// A pretrained transformer with its tokenizer. Immutable; cloning shares everything.
 #[derive(Clone)]
@@ -138,6 +138,12 @@ impl Backbone {
             Error::Value(message) => Error::Value(format!("{}: {message}", path.display())),
             other => other,
         })?;
+        for (name, template) in gguf.chat_templates()? {
+            side_files.0.insert(name, template.into_bytes());
+        }
+        if let Some(generation) = gguf.generation_config()?.filter(|_| config.is_causal()) {
+            side_files.0.insert(GENERATION_CONFIG.into(), generation.to_string().into_bytes());
+        }
         Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
     }
 
@@ -170,7 +176,7 @@ impl Backbone {
 
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
     pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
-        let side_files = side_files.of_tokenizer();
+        let side_files = Tokenizer::from_files(&side_files, Some(config.model_type()))?.files_among(&side_files)?;
         let key = Key::new(seed, Stream::Init);
         let specs = Self::specs(&config);
         check_memory(specs.iter())?;
@@ -353,14 +359,15 @@ pub(crate) const METADATA: &str = "warmstart.json";
 
 /// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
-    let fixed = [&WEIGHT_FILES[..], &SIDE_FILES[..], &[METADATA]].concat();
+    let fixed = [&WEIGHT_FILES[..], &[METADATA]].concat();
     // A list of modules that cannot be read is replaced like any other file.
     let modules = SideFiles::read(dir).and_then(|files| files.modules()).unwrap_or_default().unwrap_or_default();
     let of_modules = modules
         .iter()
         .filter(|module| !module.path.is_empty())
         .flat_map(|module| ["config.json", WEIGHT_FILES[0], WEIGHT_FILES[2]].map(|name| module.file(name)));
-    Ok(fixed.into_iter().map(String::from).chain(of_modules).chain(shards_in(dir)?).collect())
+    let found = side_files_in(dir)?.into_iter().chain(of_modules).chain(shards_in(dir)?);
+    Ok(fixed.into_iter().map(String::from).chain(found).collect())
 }
 
 /// `config.json`, the side files, and the affine maps of sentence vectors, which have folders of their own.

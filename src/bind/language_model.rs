@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::head::{Generation, LanguageModel, ReplacedDetector, generate};
 use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
+use crate::text::GENERATION_CONFIG;
 
 /// A backbone with the head of its language model.
 #[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
@@ -77,6 +78,16 @@ impl PyLanguageModel {
             serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))?;
         let mut stream = PyStream(on_text);
         run(py, || generate(&self.0, &prompts, &options, &mut |prompt, text| stream.hand_on(prompt, text)))
+    }
+
+    /// The contents of its `generation_config.json`, if it has one.
+    #[getter]
+    fn generation_config(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        run(py, || match self.0.backbone.side_files.json(GENERATION_CONFIG)? {
+            None => Ok(None),
+            Some(config) if config.is_object() => Ok(Some(config.to_string())),
+            Some(_) => Err(Error::Data(format!("{GENERATION_CONFIG}: expected a JSON object"))),
+        })
     }
 
     #[getter]

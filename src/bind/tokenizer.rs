@@ -11,7 +11,7 @@ use super::errors::to_python;
 use super::guard::run;
 use crate::error::{Error, Result};
 use crate::files::Staged;
-use crate::text::{SIDE_FILES, SideFiles, Tokenizer, TokenizerTrainer};
+use crate::text::{SideFiles, Tokenizer, TokenizerTrainer, side_files_in};
 
 /// A tokenizer, and the files it is saved as.
 #[pyclass(frozen, name = "Tokenizer", module = "warmstart._core")]
@@ -23,12 +23,7 @@ pub struct PyTokenizer {
 impl PyTokenizer {
     /// The files, with a `tokenizer.json` made where there is none.
     fn complete(&self) -> Result<SideFiles> {
-        let mut files = SideFiles::clone(&self.files);
-        files.0.remove("1_Pooling/config.json");
-        if !files.0.contains_key("tokenizer.json") {
-            files.0.insert("tokenizer.json".into(), self.tokenizer.to_json()?.into_bytes());
-        }
-        Ok(files)
+        self.tokenizer.files_among(&self.files)
     }
 }
 
@@ -65,9 +60,11 @@ impl PyTokenizer {
             for (name, bytes) in &self.complete()?.0 {
                 staged.write(name, bytes)?;
             }
-            let stale =
-                SIDE_FILES.into_iter().filter(|name| *name != "1_Pooling/config.json").map(String::from).collect();
-            staged.commit(|_| Ok(stale))
+            staged.commit(|dir| {
+                // What says something of a model's vectors and texts stays.
+                let all = side_files_in(dir)?.into_iter().map(|name| (name, Vec::new())).collect();
+                Ok(SideFiles(all).of_tokenizer().0.into_keys().collect())
+            })
         })
     }
 

@@ -12,7 +12,7 @@ use super::fields::Fields;
 use super::header::{Checked, Header, Stored};
 use super::metadata::Metadata;
 use super::values::{Order, Placed};
-use super::{rope_factors, tokenizer};
+use super::{generation, rope_factors, tokenizer};
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
@@ -103,6 +103,16 @@ impl Gguf {
             Some(3) => Ok(Some("lasttoken")),
             Some(other) => Err(bad(format!("{key} is {other}; supported: 0 none, 1 mean, 2 cls, 3 last"))),
         }
+    }
+
+    /// Chat templates by the names of the files that hold them in a Hugging Face directory.
+    pub fn chat_templates(&self) -> Result<Vec<(String, String)>> {
+        generation::chat_templates(&self.metadata).map_err(|e| Error::Data(format!("{}: {e}", self.path.display())))
+    }
+
+    /// What a `generation_config.json` would hold, where the file says more than which token ends a text.
+    pub fn generation_config(&self) -> Result<Option<Value>> {
+        generation::config(&self.metadata).map_err(|e| Error::Data(format!("{}: {e}", self.path.display())))
     }
 
     /// The tokenizer that the metadata describes.

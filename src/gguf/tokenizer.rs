@@ -10,8 +10,11 @@ use super::{byte_level, sentence_piece, word_piece};
 
 /// Types of tokens (`tokenizer.ggml.token_type`).
 const UNKNOWN: f64 = 2.0;
-const CONTROL: f64 = 3.0;
+pub(super) const CONTROL: f64 = 3.0;
 const USER_DEFINED: f64 = 4.0;
+
+/// So spelled in the format.
+pub(super) const SEPARATOR: &str = "seperator";
 
 /// Bytes of all tokens that are kept whole in a text: ten times the most there are in any model. The automaton that finds
 /// them takes a hundred times as much.
@@ -34,10 +37,10 @@ pub(super) fn build(metadata: &Metadata, file: &[u8], architecture: &str) -> Che
     let vocabulary = Vocabulary { metadata, file, tokens };
     match model {
         "gpt2" => {
-            let (tokenizer, begins) = byte_level::build(&vocabulary, architecture)?;
-            vocabulary.finish(tokenizer, begins)
+            let (tokenizer, splitting) = byte_level::build(&vocabulary, architecture)?;
+            vocabulary.finish(tokenizer, splitting.begins, splitting.separates)
         }
-        "llama" => vocabulary.finish(sentence_piece::build(&vocabulary)?, true),
+        "llama" => vocabulary.finish(sentence_piece::build(&vocabulary)?, true, false),
         "bert" => word_piece::build(&vocabulary),
         other => Err(format!("tokenizer.ggml.model is {other:?}; supported: gpt2, llama, bert")),
     }
@@ -75,9 +78,9 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// Special and user-defined tokens are kept whole in the text; the first and last token are added where they are asked
-    /// for, or where they are by default.
-    fn finish(&self, mut tokenizer: Tokenizer, begins: bool) -> Checked<Tokenizer> {
+    /// Special and user-defined tokens are kept whole in the text; the first and last token, and the one between the texts of
+    /// a pair, are added where they are asked for, or where they are by default.
+    fn finish(&self, mut tokenizer: Tokenizer, begins: bool, separates: bool) -> Checked<Tokenizer> {
         let failed = |e: tokenizers::Error| format!("tokenizer: {e}");
         let kinds = self.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
         let of_kind = |wanted: &[f64], special: bool| -> Vec<AddedToken> {
@@ -102,27 +105,35 @@ impl<'a> Vocabulary<'a> {
         };
         let first = token(asks("tokenizer.ggml.add_bos_token", begins && self.special("bos")?.is_some())?, "bos")?;
         let last = token(asks("tokenizer.ggml.add_eos_token", false)?, "eos")?;
-        if let Some(template) = template(first, last)? {
+        let between =
+            token(asks("tokenizer.ggml.add_sep_token", separates && self.special(SEPARATOR)?.is_some())?, SEPARATOR)?;
+        if let Some(template) = template(first, between, last)? {
             tokenizer.with_post_processor(Some(template));
         }
         Ok(tokenizer)
     }
 }
 
-/// Every text, also each of a pair, between these tokens; all in segment 0.
-fn template(first: Option<(&str, u32)>, last: Option<(&str, u32)>) -> Checked<Option<PostProcessorWrapper>> {
-    let specials: Vec<(String, u32)> = first.into_iter().chain(last).map(|(t, id)| (t.to_string(), id)).collect();
+/// Every text between its first and last token; of a pair each, or with a separator the second without the first token, as
+/// RoBERTa's; all in segment 0.
+fn template(
+    first: Option<(&str, u32)>,
+    between: Option<(&str, u32)>,
+    last: Option<(&str, u32)>,
+) -> Checked<Option<PostProcessorWrapper>> {
+    let specials: Vec<(String, u32)> =
+        [first, between, last].into_iter().flatten().map(|(t, id)| (t.to_string(), id)).collect();
     if specials.is_empty() {
         return Ok(None);
     }
-    let around = |text: &str| -> Vec<String> {
+    let around = |before: Option<(&str, u32)>, text: &str| -> Vec<String> {
         let special = |token: Option<(&str, u32)>| token.map(|(token, _)| format!("{token}:0"));
-        special(first).into_iter().chain([format!("{text}:0")]).chain(special(last)).collect()
+        special(before).into_iter().chain([format!("{text}:0")]).chain(special(last)).collect()
     };
     let failed = |e: String| format!("tokenizer: {e}");
     let mut builder = TemplateProcessing::builder();
-    builder.try_single(around("$A")).map_err(failed)?;
-    builder.try_pair([around("$A"), around("$B")].concat()).map_err(failed)?;
+    builder.try_single(around(first, "$A")).map_err(failed)?;
+    builder.try_pair([around(first, "$A"), around(between.or(first), "$B")].concat()).map_err(failed)?;
     let template = builder.special_tokens(specials).build().map_err(|e| format!("tokenizer: {e}"))?;
     Ok(Some(PostProcessorWrapper::Template(template)))
 }

@@ -9,6 +9,7 @@ mod replaced_detector;
 mod sampling;
 mod saving;
 mod task_head;
+mod writing;
 
 pub use classifier::Classifier;
 pub use generation::{Generation, generate};

@@ -23,7 +23,10 @@ mod words;
 pub use encodings::Encodings;
 pub use extend::{Extender, Extension};
 pub use modules::Module;
-pub use side_files::{MODULES, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SIDE_FILES, SideFiles};
+pub use side_files::{
+    CHAT_TEMPLATE, CHAT_TEMPLATES, GENERATION_CONFIG, MODULES, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SIDE_FILES,
+    SideFiles, side_files_in,
+};
 pub use special::{Frame, Role};
 pub use tokenizer::{Limit, Tokenizer};
 pub use train::TokenizerTrainer;

@@ -1,4 +1,5 @@
-//! The small files beside a model's weights that travel with it: tokenizer, and what sentence-transformers makes of it.
+//! The small files beside a model's weights that travel with it: tokenizer, chat templates, how texts are generated, and what
+//! sentence-transformers makes of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ const OLD_SENTENCE_CONFIGS: [&str; 6] = [
 const OF_DIRECTORY: [&str; 3] = [MODULES, SENTENCE_TRANSFORMERS, "1_Pooling/config.json"];
 
 /// Their names, but for those in the folders of modules.
-pub const SIDE_FILES: [&str; 20] = [
+pub const SIDE_FILES: [&str; 22] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -39,6 +40,8 @@ pub const SIDE_FILES: [&str; 20] = [
     "spiece.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
+    CHAT_TEMPLATE,
+    GENERATION_CONFIG,
     "1_Pooling/config.json",
     MODULES,
     SENTENCE_TRANSFORMERS,
@@ -50,6 +53,37 @@ pub const SIDE_FILES: [&str; 20] = [
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 ];
+
+/// The chat template, as transformers 4.57 and later write it.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
+
+/// Where templates of other names lie, each as `NAME.jinja`.
+pub const CHAT_TEMPLATES: &str = "additional_chat_templates";
+
+/// Which tokens end a text, and how tokens are drawn. It is the model's, not the tokenizer's.
+pub const GENERATION_CONFIG: &str = "generation_config.json";
+
+fn is_template(name: &str) -> bool {
+    name.strip_prefix(CHAT_TEMPLATES).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The side files that are in a directory itself.
+pub fn side_files_in(dir: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> =
+        SIDE_FILES.into_iter().filter(|name| dir.join(name).is_file()).map(String::from).collect();
+    let templates = dir.join(CHAT_TEMPLATES);
+    if templates.is_dir() {
+        for entry in std::fs::read_dir(&templates).map_err(|e| Error::io(&templates, e))? {
+            let entry = entry.map_err(|e| Error::io(&templates, e))?;
+            if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".jinja"))
+                && entry.path().is_file()
+            {
+                names.push(format!("{CHAT_TEMPLATES}/{name}"));
+            }
+        }
+    }
+    Ok(names)
+}
 
 /// Those that hold a SentencePiece model.
 pub(super) const SENTENCE_PIECE_FILES: [&str; 3] = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
@@ -66,7 +100,13 @@ impl SideFiles {
         let modules = files.modules()?.unwrap_or_default();
         let folder = modules.first().map_or("", |transformer| &transformer.path);
         let of_transformer: Vec<&str> = SIDE_FILES.into_iter().filter(|name| !OF_DIRECTORY.contains(name)).collect();
-        files.add(&dir.join(folder), &of_transformer)?;
+        let transformer = dir.join(folder);
+        files.add(&transformer, &of_transformer)?;
+        let templates = side_files_in(&transformer)?;
+        files.add(
+            &transformer,
+            &templates.iter().map(String::as_str).filter(|name| is_template(name)).collect::<Vec<_>>(),
+        )?;
         for module in modules.iter().skip(1) {
             files.add(dir, &[&module.file("config.json")])?;
         }
@@ -77,7 +117,7 @@ impl SideFiles {
         }
         // The modules of a cross-encoder make scores of pairs, no vectors.
         if files.json(SENTENCE_TRANSFORMERS)?.is_some_and(|config| config["model_type"] == "CrossEncoder") {
-            return Ok(files.of_tokenizer());
+            OF_DIRECTORY.iter().chain(&[SENTENCE_CONFIG]).for_each(|name| drop(files.0.remove(*name)));
         }
         Ok(files)
     }
@@ -107,14 +147,13 @@ impl SideFiles {
         self
     }
 
-    /// Those of the tokenizer alone, for another model.
+    /// Those of the tokenizer alone, without what they say of a model's vectors and texts.
     #[must_use]
     pub fn of_tokenizer(mut self) -> Self {
         let modules = self.modules().unwrap_or_default().unwrap_or_default();
         let of_modules: Vec<String> = modules.iter().map(|module| module.file("config.json")).collect();
-        self.0.retain(|name, _| {
-            !OF_DIRECTORY.contains(&name.as_str()) && name != SENTENCE_CONFIG && !of_modules.contains(name)
-        });
+        let of_model = [&OF_DIRECTORY[..], &[SENTENCE_CONFIG, GENERATION_CONFIG]].concat();
+        self.0.retain(|name, _| !of_model.contains(&name.as_str()) && !of_modules.contains(name));
         self
     }
 

@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 /// Values of `model_max_length` from here on mean "no limit".
 const NO_LIMIT: u64 = 1_000_000;
 
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
 /// Texts to tokens.
 pub struct Tokenizer {
     /// Without padding and truncation, whatever its file says.
@@ -70,6 +72,22 @@ impl Tokenizer {
             tokenizer.lower_case()?;
         }
         Ok(tokenizer)
+    }
+
+    /// The files of this tokenizer alone, among those of a model: what sentence-transformers does with texts becomes its own.
+    pub fn files_among(&self, files: &SideFiles) -> Result<SideFiles> {
+        let mut own = files.clone().of_tokenizer();
+        let of_sentences = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
+        let of_sentences = of_sentences.unwrap_or_default();
+        if of_sentences["do_lower_case"] == true || !own.0.contains_key("tokenizer.json") {
+            own.0.insert("tokenizer.json".into(), self.to_json()?.into_bytes());
+        }
+        if let Some(tokens) = of_sentences["max_seq_length"].as_u64() {
+            let mut config = own.json(TOKENIZER_CONFIG)?.unwrap_or_else(|| serde_json::json!({}));
+            config["model_max_length"] = tokens.into();
+            own.0.insert(TOKENIZER_CONFIG.into(), config.to_string().into_bytes());
+        }
+        Ok(own)
     }
 
     /// Lower the case of texts before anything else, as sentence-transformers 6.2 does it.

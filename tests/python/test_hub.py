@@ -122,7 +122,8 @@ def snapshot(found: dict[str, Any]) -> set[str]:
 
 def test_fetch_when_first_then_gets_what_is_needed_and_when_again_then_nothing(hub, connect, backbone, model):
     extra = ("README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "model.fp16.safetensors")
-    beside = dict.fromkeys(set(_core.SIDE_FILES) - set(model), b"{}")
+    templates = ["additional_chat_templates/tools.jinja", "additional_chat_templates/rag.jinja"]
+    beside = dict.fromkeys({*_core.SIDE_FILES, *templates} - set(model), b"{}")
     beside["modules.json"] = (REFERENCE / "sentence" / "turned" / "modules.json").read_bytes()
     hub.add("org/name", {**model, **beside, **dict.fromkeys(extra, b"not needed")})
     client = connect()

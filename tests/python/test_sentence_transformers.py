@@ -1,6 +1,7 @@
 """Directories of sentence-transformers: vectors as `encode` of 6.2.0 gives them, settings obeyed or refused."""
 
 import json
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -170,6 +171,11 @@ def test_a_new_model_takes_the_tokenizer_alone():
     made = ws.Backbone.from_config("bert", SENTENCE / "dense", random_state=0, **small)
     assert made.embed(["a film"]).shape == (1, 12)
     assert made.max_length == 20
+    lower = ws.Backbone.from_config("bert", opened("v2_lower").tokenizer, random_state=0, **small)
+    assert (lower.max_length, lower.max_length_source) == (12, "model_max_length of tokenizer_config.json")
+    again = pickle.loads(pickle.dumps(opened("v2_lower").tokenizer))
+    expected = opened("v2_lower").tokenizer.encode(TEXTS)
+    assert lower.tokenizer.encode(TEXTS) == again.encode(TEXTS) == expected != opened("turned").tokenizer.encode(TEXTS)
 
 
 def test_a_directory_saved_over_another_has_nothing_of_it(tmp_path):

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use warmstart::backbone::{Backbone, Config, Pooling};
 use warmstart::gguf::Gguf;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn reference(name: &str) -> PathBuf {
+pub fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
@@ -111,19 +111,19 @@ fn backbone_when_opened_from_a_gguf_file_is_that_of_the_directory() -> Outcome {
 
 /// A GGUF file, entry by entry.
 #[derive(Clone)]
-struct Builder {
+pub struct Builder {
     version: u32,
     metadata: Vec<Vec<u8>>,
     tensors: Vec<Vec<u8>>,
     data: usize,
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub fn text(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
 impl Builder {
-    fn gpt2() -> Self {
+    pub fn gpt2() -> Self {
         let mut file = Self { version: 3, metadata: Vec::new(), tensors: Vec::new(), data: 4096 };
         file = file.value("general.architecture", 8, &text("gpt2"));
         for key in ["block_count", "context_length", "embedding_length", "attention.head_count"] {
@@ -133,19 +133,19 @@ impl Builder {
         file.tensor("token_embd.weight", &[4, 5], 0, 0)
     }
 
-    fn value(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
+    pub fn value(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
         self.metadata.push([&text(key), &kind.to_le_bytes()[..], value].concat());
         self
     }
 
-    fn tensor(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
+    pub fn tensor(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
         let dims_bytes: Vec<u8> = dims.iter().flat_map(|dim| dim.to_le_bytes()).collect();
         let rank = (dims.len() as u32).to_le_bytes();
         self.tensors.push([&text(name)[..], &rank, &dims_bytes, &kind.to_le_bytes(), &offset.to_le_bytes()].concat());
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let counts = [self.tensors.len() as u64, self.metadata.len() as u64].map(u64::to_le_bytes).concat();
         let header = [&b"GGUF"[..], &self.version.to_le_bytes(), &counts].concat();
         [header, self.metadata.concat(), self.tensors.concat(), vec![0; self.data]].concat()

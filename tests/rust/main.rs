@@ -9,6 +9,7 @@ mod corpus;
 mod detector;
 mod families;
 mod gguf;
+mod gguf_tokenizers;
 mod kernels;
 mod layout;
 mod linear;

@@ -1,0 +1,126 @@
+"""How `LanguageModel.generate` goes on with a text: its arguments, else the model's ``generation_config.json``."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from warmstart.options import finite, flag, optional_positive_int
+from warmstart.texts import normalise
+
+FILE = "generation_config.json"
+MAX_NEW_TOKENS = 50
+"""What is written where neither the caller nor the file says how much."""
+
+_OBEYED = {
+    *(
+        "do_sample",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "max_new_tokens",
+        "max_length",
+        "stop_strings",
+    ),
+    "eos_token_id",
+}
+_WITHOUT_EFFECT = {
+    # Of the file, and of what is returned beside the text.
+    *("transformers_version", "return_dict_in_generate", "return_legacy_cache", "bos_token_id", "pad_token_id"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "decoder_start_token_id"),
+    # Of speed.
+    *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "low_memory", "prefill_chunk_size"),
+    *("compile_config", "disable_compile", "continuous_batching_config", "is_assistant", "num_assistant_tokens"),
+    *("num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens"),
+    *("max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "use_mtp"),
+    # Of beams alone, which are named by their number.
+    *("early_stopping", "length_penalty", "diversity_penalty"),
+    # Of logits that are no numbers, which are an error here; and of those that only their order and ratios matter of.
+    *("remove_invalid_values", "renormalize_logits"),
+}
+_NEUTRAL = {
+    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences"), 1),
+    **dict.fromkeys(("typical_p", "encoder_repetition_penalty", "guidance_scale"), 1),
+    **dict.fromkeys(("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
+    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p", "penalty_alpha", "xtc_probability", "mirostat"), 0),
+}
+"""Values with which a setting that is not there changes nothing."""
+
+
+def generation_options(
+    config: Mapping[str, Any],
+    *,
+    max_new_tokens: int | None,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    repetition_penalty: float | None,
+    stop: str | Sequence[str] | None,
+) -> dict[str, Any]:
+    """Return what the generation takes: the arguments, what `config` says where they are None, else the defaults.
+
+    Parameters
+    ----------
+    config : mapping
+        The contents of a ``generation_config.json``.
+    max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop
+        As `LanguageModel.generate` takes them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value is out of its range; the name says whether it is that of an argument or of the file.
+
+    Warns
+    -----
+    UserWarning
+        The file has settings that change texts and are not there; they are named.
+    """
+    _warn_of_others(config)
+
+    def from_file(name: str, given: Any, default: Any) -> tuple[str, Any]:
+        found = config.get(name)
+        if given is not None:
+            return name, given
+        return (name, default) if found is None else (f"{FILE}: {name}", found)
+
+    name, limit = from_file("max_new_tokens", max_new_tokens, None)
+    tokens = optional_positive_int(name, limit)
+    length = optional_positive_int(*from_file("max_length", None, None)) if tokens is None else None
+    # 0 is how transformers spells "all tokens" in a file.
+    whole = top_k is None and config.get("top_k") == 0
+    is_greedy = not flag(*from_file("do_sample", None, True))
+    name, ends = from_file("stop_strings", stop, [])
+    name = "stop" if stop is not None else name
+    stops = [ends] if isinstance(ends, str) else normalise(ends, name)[0]
+    if not all(stops):
+        raise ValueError(f"{name} has an empty text, with which every text ends")
+    return {
+        "max_new_tokens": tokens if length is not None else tokens or MAX_NEW_TOKENS,
+        "max_length": length,
+        "sampling": {
+            "temperature": 0.0
+            if is_greedy and temperature is None
+            else finite(*from_file("temperature", temperature, 1.0)),
+            "top_k": None if whole else optional_positive_int(*from_file("top_k", top_k, None)),
+            "top_p": finite(*from_file("top_p", top_p, 1.0)),
+            "repetition_penalty": finite(*from_file("repetition_penalty", repetition_penalty, 1.0)),
+        },
+        "stop": stops,
+    }
+
+
+def _warn_of_others(config: Mapping[str, Any]) -> None:
+    """Warn of settings that change texts and that `generate` does not have."""
+    others = {
+        name: value
+        for name, value in config.items()
+        if name not in _OBEYED | _WITHOUT_EFFECT and not name.startswith("_") and value != _NEUTRAL.get(name) and value
+    }
+    if others:
+        listed = ", ".join(f"{name}={value!r}" for name, value in sorted(others.items()))
+        warnings.warn(
+            f"{FILE} asks for {listed:.500}, which generate does not have: the texts are made without",
+            UserWarning,
+            stacklevel=4,
+        )

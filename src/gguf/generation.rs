@@ -1,0 +1,59 @@
+//! What the metadata says of generating texts: chat templates, tokens that end a text, how tokens are drawn.
+
+use serde_json::{Map, Value, json};
+
+use super::header::Checked;
+use super::metadata::{Metadata, show};
+use crate::text::{CHAT_TEMPLATE, CHAT_TEMPLATES};
+
+/// Chat templates by the names of the files that hold them in a Hugging Face directory.
+pub(super) fn chat_templates(metadata: &Metadata) -> Checked<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    if let Some(template) = metadata.text("tokenizer.chat_template")? {
+        files.push((CHAT_TEMPLATE.to_string(), template.to_string()));
+    }
+    for key in metadata.keys() {
+        let Some(name) = key.strip_prefix("tokenizer.chat_template.") else { continue };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || !name.chars().all(is_plain) {
+            return Err(format!("has the chat template {name:?}; expected a name of letters, digits, _ and -"));
+        }
+        if let Some(template) = metadata.text(key)? {
+            files.push((format!("{CHAT_TEMPLATES}/{name}.jinja"), template.to_string()));
+        }
+    }
+    Ok(files)
+}
+
+/// The fields of a `generation_config.json`: none where there is one token that ends a text, or none, and nothing on how
+/// tokens are drawn.
+pub(super) fn config(metadata: &Metadata) -> Checked<Option<Value>> {
+    let mut config = Map::new();
+    let mut ends = Vec::new();
+    // The end of a text, of a turn, of a message.
+    for key in ["eos", "eot", "eom"] {
+        let id = metadata.count(&format!("tokenizer.ggml.{key}_token_id"))?;
+        ends.extend(id.filter(|id| !ends.contains(id)));
+    }
+    if ends.len() > 1 {
+        config.insert("eos_token_id".into(), json!(ends));
+    }
+    for key in metadata.keys() {
+        let Some(name) = key.strip_prefix("general.sampling.") else { continue };
+        let name = match name {
+            "temp" => "temperature",
+            "penalty_repeat" => "repetition_penalty",
+            name => name,
+        };
+        let value = match metadata.get(key) {
+            Some(super::metadata::Value::Integer(n)) => i64::try_from(*n).map(Value::from).unwrap_or(Value::Null),
+            Some(super::metadata::Value::Float(x)) => json!(x),
+            Some(super::metadata::Value::Bool(flag)) => json!(flag),
+            Some(other) => json!(show(other)),
+            None => Value::Null,
+        };
+        config.entry("do_sample").or_insert(json!(true));
+        config.insert(name.into(), value);
+    }
+    Ok(Some(config).filter(|config| !config.is_empty()).map(Value::Object))
+}

@@ -48,6 +48,12 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             There is nothing to save yet.
         OSError
             The directory cannot be written; an older save there survives.
+
+        Notes
+        -----
+        Of a decoder the files name a padding token, with which transformers runs it in batches: the tokenizer's own, or
+        as is custom the one that ends a text. A text that ends with that token itself transformers classifies by the
+        token before.
         """
         from warmstart.saving import save_classifier
 

@@ -94,7 +94,7 @@ pub fn collect_rows(
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
         let out = values(out.tensor())?;
-        check_finite(&out, params)?;
+        check_finite(&out, || params.clone())?;
         let items = batch.examples.iter().flat_map(|&example| encodings.items(example));
         for (item, row) in items.zip(out.chunks_exact(columns.max(1))) {
             rows[item * columns..][..columns].copy_from_slice(row);

@@ -21,15 +21,15 @@ impl Parameters {
     }
 }
 
-/// See that `computed`, which was computed from `params`, is finite.
+/// See that `computed`, which was computed from the parameters that `params` gives, is finite.
 ///
 /// # Errors
 /// `Error::Weights` that names the tensors at fault, if there are any.
-pub fn check_finite(computed: &[f32], params: &Parameters) -> Result<()> {
-    if all_finite(computed) {
+pub fn check_finite(computed: &[f32], params: impl FnOnce() -> Parameters) -> Result<()> {
+    if in_pool(|| all_finite(computed)) {
         return Ok(());
     }
-    Err(damaged("what was computed is not finite", &params.not_finite()?))
+    Err(damaged("what was computed is not finite", &params().not_finite()?))
 }
 
 /// The error for what went wrong with weights of which the tensors `names` are not finite; perhaps none.

@@ -32,7 +32,9 @@ impl Backbone {
             return None;
         }
         let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
-        let labels = self.config.raw.get("id2label").and_then(Value::as_object);
+        // Spans of answers have no classes, whatever the configuration says.
+        let has_classes = head.iter().any(|name| !name.starts_with("qa_outputs."));
+        let labels = self.config.raw.get("id2label").filter(|_| has_classes).and_then(Value::as_object);
         let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();
         let classes = if labels.is_empty() { String::new() } else { format!(" (classes {})", shorten(&labels)) };
         Some(format!(

@@ -76,7 +76,7 @@ pub fn generate(
         }
         let logits = in_pool(|| network.next_logits(&batch, &cache))?;
         let mut logits = values(logits.tensor())?.to_vec();
-        check_finite(&logits, &model.params())?;
+        check_finite(&logits, || model.params())?;
         let mut going = Vec::with_capacity(writing.len());
         for (i, logits) in logits.chunks_exact_mut(config.vocab_size).enumerate() {
             let text = &mut writing[i];

@@ -118,7 +118,7 @@ impl LanguageModel {
         let (rows, network) = (batch.last_tokens(), self.network(precision)?);
         let logits = in_pool(|| network.logits(&batch, &Context::default(), Some(rows)))?;
         let logits = values(logits.tensor())?;
-        check_finite(&logits, &self.params())?;
+        check_finite(&logits, || self.params())?;
         Ok(logits.chunks_exact(self.backbone.config.vocab_size).map(|row| likeliest(row, n)).collect())
     }
 

@@ -70,7 +70,7 @@ pub fn token_scores(
         let asked: Vec<Question> = batch.iter().map(|&i| questions[i]).collect();
         let batch = ask(encodings, &asked, &hiding)?;
         let losses = in_pool(|| network.losses(&batch))?;
-        check_finite(&losses.iter().copied().flatten().collect::<Vec<f32>>(), &model.params())?;
+        check_finite(&losses.iter().copied().flatten().collect::<Vec<f32>>(), || model.params())?;
         match hiding {
             Hiding::Causal => {
                 let mut losses = losses.into_iter();
@@ -124,7 +124,7 @@ pub fn fill_masks(
     let network = model.network(precision)?;
     let logits = in_pool(|| network.logits(&packed, &context, Some(rows)))?;
     let logits = values(logits.tensor())?;
-    check_finite(&logits, &model.params())?;
+    check_finite(&logits, || model.params())?;
     let rows = logits.chunks_exact(model.backbone.config.vocab_size);
     Ok(rows.map(|row| crate::head::likeliest(row, top)).collect())
 }

@@ -29,10 +29,12 @@ def saved(family: str, tokenizer: Any, directory: Path, **fields: Any) -> tuple[
     clf.save(directory)
     again = ws.load(directory)
     np.testing.assert_array_equal(again.predict_proba(TEXTS), clf.predict_proba(TEXTS))
-    keep(f"padded-{family}", clf.save, lambda: {"batch": TEXTS, "logits": clf._logits(TEXTS).tolist(), "texts": TEXTS})
     config, settings = (
         json.loads((directory / name).read_text(encoding="utf-8")) for name in ("config.json", "tokenizer_config.json")
     )
+    if "pad_token" in settings:
+        name = f"padded-{family}-{settings['pad_token'].strip('<|[]>')}"
+        keep(name, clf.save, lambda: {"batch": TEXTS, "texts": TEXTS, "logits": clf._logits(TEXTS).tolist()})
     return config, settings
 
 

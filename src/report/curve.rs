@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, exact};
+use super::exact;
+use super::record::Record;
 
 /// Points of a curve at most.
 const MOST: usize = 1000;

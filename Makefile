@@ -2,15 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRANSFORMERS := .venv-transformers
+# What `make check-transformers` saves.
+SAVED := target/saved-for-transformers
 # For how long damaged files of each of some forty formats are opened: with two cores two minutes in all.
 HOSTILE_SECONDS ?= 6
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint test-rust test-python bench bench-kernels format clean
+.PHONY: help build demo test lint test-rust test-python test-machine check-transformers bench bench-kernels format clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 $(VENV)/.made: requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +22,11 @@ $(VENV)/.made: requirements.txt
 
 $(VENV)/.dev: $(VENV)/.made requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(TRANSFORMERS)/.made: tests/reference/requirements.txt
+	$(PYTHON) -m venv $(TRANSFORMERS)
+	$(TRANSFORMERS)/bin/pip install --quiet --disable-pip-version-check -r tests/reference/requirements.txt
 	touch $@
 
 $(VENV)/.built: $(VENV)/.made $(SOURCES)
@@ -51,6 +59,15 @@ test-rust:  ## Rust tests; those of the kernels with each set of instructions th
 test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
 	$(BIN)/python -m pytest
 
+test-machine: $(VENV)/.dev build  ## Estimates of memory beside what this machine measures; not a part of `make test`
+	$(BIN)/python -m pytest -m machine tests/python
+
+check-transformers: $(VENV)/.dev build $(TRANSFORMERS)/.made  ## What transformers makes of saved models of every family and head (makes .venv-transformers, 6 GB)
+	rm -rf $(SAVED)
+	WARMSTART_SAVED="$(CURDIR)/$(SAVED)" $(BIN)/python -m pytest tests/python/test_families.py
+	WARMSTART_SAVED="$(CURDIR)/$(SAVED)" cargo test --release --locked --no-default-features -- detector
+	$(TRANSFORMERS)/bin/python tests/reference/check_saved.py $(SAVED)
+
 bench: build  ## Speed and memory beside torch, transformers, sentence-transformers and ONNX Runtime (makes .venv-bench, 6 GB)
 	$(BIN)/python -m bench.run
 
@@ -63,4 +80,4 @@ format: $(VENV)/.dev  ## Format all sources
 	$(BIN)/ruff check --fix python tests bench
 
 clean:  ## Remove what was built
-	rm -rf target dist $(VENV) .venv-bench .assets demo-output
+	rm -rf target dist $(VENV) .venv-bench $(TRANSFORMERS) .assets demo-output

@@ -278,7 +278,9 @@ class Classifier:
         holding the best (else the last good) weights; the model is None when there are none.
 
         The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score,
-        stopped_early, batch_tokens, trainable_parameters, parameters``.
+        stopped_early, batch_tokens, trainable_parameters, parameters``, and under ``history`` the ``rows``, records of
+        each evaluation with ``eval_loss`` and ``score``, or of each epoch, and the ``curve``, at most 1000 steps with
+        ``step, epoch, loss``.
         """
     @staticmethod
     def estimate_memory(backbone: Backbone, train: Encodings, eval: Encodings | None, options: str) -> dict[str, int]:
@@ -391,7 +393,8 @@ def pretrain(
 ) -> tuple[LanguageModel | ReplacedDetector | None, dict[str, Any], BaseException | None]:
     """Train a model, which stays as it is: the trained one, of the same class; facts; what stopped the run.
 
-    Corpora come with the first of their documents and the one behind the last; ``options`` is JSON.
+    Corpora come with the first of their documents and the one behind the last; ``options`` is JSON. The facts are those
+    of `Classifier.fit`, and ``was_finished``: a checkpoint held the whole run already.
     """
 
 def pretraining_memory(

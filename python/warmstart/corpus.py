@@ -9,13 +9,13 @@ from typing import Any
 
 from warmstart import _core
 from warmstart._core import DataError
+from warmstart.digests import Digests
 from warmstart.progress import TokenBar
 from warmstart.texts import _caller_level
 from warmstart.tokenizer import Tokenizer, batches
 
 _FORMAT = b"warmstart corpus 1"
 _SUFFIXES = (".txt", ".jsonl", ".json", ".parquet")
-_READ_BYTES = 1 << 22
 _ROWS = 1024
 _BAR_DELAY_S = 1.0
 
@@ -32,8 +32,9 @@ def open_corpus(
     """Tokenise texts or files once, and open what the cache holds of them from then on.
 
     The cache knows a corpus by its content, its tokenizer and how it is read: files may move, and a changed one is
-    tokenised anew. Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a
-    row of a parquet file are read whole.
+    tokenised anew. A file whose path, size, inode and times are those of the last time is not read to find that out.
+    Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a row of a parquet
+    file are read whole.
 
     Parameters
     ----------
@@ -76,12 +77,14 @@ def open_corpus(
         )
     if on_error not in ("stop", "skip"):
         raise ValueError(f'on_error is {on_error!r}; expected "stop" or "skip"')
-    directory = _cache(cache_dir)
+    base = _cache(cache_dir)
+    directory = base / "corpora"
     key = hashlib.sha256(_FORMAT)
     _update(key, tokenizer._inner.to_json().encode())
     files = _files(source)
     if files is not None:
-        return _of_files(files, tokenizer, directory, key, text_field, on_error, verbose)
+        digests = Digests(base / "digests")
+        return _of_files(files, tokenizer, directory, digests, key, text_field, on_error, verbose)
     return _of_texts(_Texts(source), tokenizer, directory, key, verbose)
 
 
@@ -93,7 +96,7 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
         base = Path(environment["WARMSTART_CACHE"])
     else:
         base = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "warmstart"
-    return base.expanduser() / "corpora"
+    return base.expanduser()
 
 
 def _update(key: Any, content: bytes) -> None:
@@ -193,6 +196,7 @@ def _of_files(
     files: list[Path],
     tokenizer: Tokenizer,
     directory: Path,
+    digests: Digests,
     key: Any,
     text_field: str,
     on_error: str,
@@ -200,19 +204,11 @@ def _of_files(
 ) -> _core.Corpus:
     total = sum(path.stat().st_size for path in files)
     before = [_state(path) for path in files]
-    with TokenBar(total, "reading", verbose, _BAR_DELAY_S, unit="B") as bar:
-        done = 0
-        for path in files:
-            is_plain = path.suffix.lower() == ".txt"
-            for part in (path.suffix.lower(), "" if is_plain else text_field, on_error):
-                _update(key, part.encode())
-            content = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(_READ_BYTES):
-                    content.update(block)
-                    done += len(block)
-                    bar.move_to(done)
-            _update(key, content.digest())
+    for path, content in zip(files, _digests(files, digests, verbose), strict=True):
+        is_plain = path.suffix.lower() == ".txt"
+        for part in (path.suffix.lower(), "" if is_plain else text_field, on_error):
+            _update(key, part.encode())
+        _update(key, content)
     found = _cached(directory / _name(key))
     if found is not None:
         return found
@@ -235,6 +231,21 @@ def _of_files(
         message = f"{skipped} {'line was' if skipped == 1 else 'lines were'} left out; the first: {first}"
         warnings.warn(message, UserWarning, stacklevel=_caller_level())
     return corpus
+
+
+def _digests(files: list[Path], digests: Digests, verbose: bool) -> list[bytes]:
+    """Return what the files contain; those that did not change are not read."""
+    known = [digests.recall(path) for path in files]
+    total = sum(path.stat().st_size for path, digest in zip(files, known, strict=True) if digest is None)
+    with TokenBar(total, "reading", verbose, _BAR_DELAY_S, unit="B") as bar:
+        done = 0
+
+        def on_read(n: int) -> None:
+            nonlocal done
+            done += n
+            bar.move_to(done)
+
+        return [digest or digests.compute(path, on_read) for path, digest in zip(files, known, strict=True)]
 
 
 def _state(path: Path) -> tuple[int, int]:

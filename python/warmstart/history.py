@@ -6,7 +6,6 @@ from warmstart.tables import format_cell, html_table, text_table
 
 _COLUMNS = ("step", "epoch", "loss", "eval_loss", "score", "learning_rate", "grad_norm", "tokens", "elapsed_s")
 _FORMATS = {"epoch": ".3f", "learning_rate": ".2e", "grad_norm": ".3f", "elapsed_s": ",.1f"}
-_MAX_STEPS = 1000
 
 
 class History:
@@ -19,7 +18,7 @@ class History:
         the row before), ``eval_loss``, the metric under its own name, ``learning_rate, grad_norm, tokens, elapsed_s``.
         ``pandas.DataFrame(history.rows)`` takes them as they are.
     steps : list of dict
-        A sample of at most 1000 steps with ``step, epoch, loss``, for the curve. It is not saved.
+        At most 1000 steps with ``step, epoch, loss``, evenly spaced, for the curve. They are not saved.
     metric : str
         Name of the metric that chose the best weights.
     best_step : int or None
@@ -32,11 +31,17 @@ class History:
         self.best_step = best_step
         self.steps: list[dict[str, Any]] = []
 
-    def add_step(self, record: dict[str, Any]) -> None:
-        """Keep a step for the curve, thinning out where there are too many."""
-        self.steps.append({key: record[key] for key in ("step", "epoch", "loss")})
-        if len(self.steps) > _MAX_STEPS:
-            self.steps = self.steps[1::2]
+    @classmethod
+    def of_run(cls, told: dict[str, list[dict[str, Any]]], metric: str, best_step: int | None) -> "History":
+        """Return what a run of the core has told: its ``rows`` and ``curve``."""
+        rows = told["rows"]
+        for row in rows:
+            score = row.pop("score", None)
+            if score is not None and metric != "loss":
+                row[metric] = score
+        history = cls(rows, metric, best_step)
+        history.steps = told["curve"]
+        return history
 
     @property
     def columns(self) -> list[str]:

@@ -69,7 +69,8 @@ class LanguageModel:
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     checkpoint_dir : str or path, optional
         Where to keep the state of the run. A run that begins with the same weights and settings as the one whose
-        checkpoint is there goes on from it, and ends with the weights it would have had; another is refused.
+        checkpoint is there goes on from it, and ends with the weights and the history it would have had; of a finished
+        run that is all there is to do. Another run is refused, and so is one of an older version, which is named.
     checkpoint_every : int, optional
         Optimiser steps between checkpoints; None writes one at the end alone.
     cache_dir : str or path, optional
@@ -80,7 +81,7 @@ class LanguageModel:
     Attributes
     ----------
     history_ : History
-        A row for each evaluation, after `fit`.
+        A row for each evaluation, after `fit`, those before a checkpoint among them.
     random_state_ : int
         The seed, after `fit`.
 
@@ -244,9 +245,10 @@ class LanguageModel:
         if self.verbose:
             print(needed.line(), file=sys.stderr)
         if isinstance(self._inner, _core.ReplacedDetector):
-            monitor = FitMonitor("loss", lambda _, loss: -loss, self.verbose)
+            metric, scorer = "loss", lambda _, loss: -loss
         else:
-            monitor = FitMonitor("perplexity", lambda _, loss: float(np.exp(min(loss, 80.0))), self.verbose)
+            metric, scorer = "perplexity", lambda _, loss: float(np.exp(min(loss, 80.0)))
+        monitor = FitMonitor(metric, scorer, self.verbose)
         try:
             model, facts, stopped = run.fit(monitor)
         finally:
@@ -254,8 +256,13 @@ class LanguageModel:
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
         self._inner = model
-        monitor.history.best_step = facts["best_step"]
-        self.history_: History = monitor.history
+        if facts["was_finished"] and self.verbose:
+            print(
+                f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "
+                "trained. To train on, begin from this model with another checkpoint_dir",
+                file=sys.stderr,
+            )
+        self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
         self.random_state_ = self._seed
         self.n_iter_ = facts["steps"]
         if stopped is not None:

@@ -1,4 +1,4 @@
-"""`FitMonitor`: what a training run of the core calls back into; it scores, keeps the history and moves the bar."""
+"""`FitMonitor`: what a training run of the core calls back into; it scores and moves the bar."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.history import History
 from warmstart.progress import TokenBar
 
 Scorer = Callable[[NDArray[np.float32], float], float]
@@ -26,7 +25,6 @@ class FitMonitor:
 
     Attributes
     ----------
-    history : History
     best_logits : ndarray of float32, shape (N, C), or None
         Evaluation logits of the best score so far.
     best_step : int or None
@@ -34,10 +32,10 @@ class FitMonitor:
     """
 
     def __init__(self, metric: str, scorer: Scorer, verbose: bool) -> None:
-        self.history = History([], metric)
         self.best_logits: NDArray[np.float32] | None = None
         self.best_step: int | None = None
         self._best = (-np.inf, -np.inf)
+        self._metric = metric
         self._scorer = scorer
         self._epochs = 1
         self._verbose = verbose
@@ -50,27 +48,21 @@ class FitMonitor:
         self._bar = TokenBar(facts["total_tokens"], f"epoch 1/{self._epochs}", self._verbose, already_done=done)
 
     def on_step(self, record: dict[str, Any]) -> None:
-        """Keep the step for the curve and move the bar."""
-        self.history.add_step(record)
+        """Move the bar."""
         self._show(record)
 
     def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
-        """Score the evaluation texts and add a row."""
+        """Score the evaluation texts and show it."""
         score = self._scorer(logits, record["eval_loss"])
-        row = dict(record)
-        if self.history.metric != "loss":
-            row[self.history.metric] = score
-        self.history.rows.append(row)
         # The core's rule: of equal scores the one with the smaller loss.
         if (score, -record["eval_loss"]) > self._best:
             self._best = (score, -record["eval_loss"])
             self.best_step, self.best_logits = record["step"], logits
-        self._show(row)
+        self._show(record if self._metric == "loss" else {**record, self._metric: score})
         return score
 
     def on_epoch(self, record: dict[str, Any]) -> None:
-        """Add a row."""
-        self.history.rows.append(dict(record))
+        """Show the mean loss."""
         self._show(record)
 
     def close(self) -> None:
@@ -81,7 +73,7 @@ class FitMonitor:
     def _show(self, record: dict[str, Any]) -> None:
         if self._bar is None:
             return
-        shown = {key: f"{record[key]:.4f}" for key in ("loss", "eval_loss", self.history.metric) if key in record}
+        shown = {key: f"{record[key]:.4f}" for key in ("loss", "eval_loss", self._metric) if key in record}
         epoch = min(self._epochs, int(np.ceil(record["epoch"])) or 1)
         self._bar.describe(f"epoch {epoch}/{self._epochs}")
         self._bar.move_to(record["tokens"], **shown)

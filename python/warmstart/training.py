@@ -160,7 +160,7 @@ def execute(
         monitor.close()
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
-    monitor.history.best_step = facts["best_step"]
+    history = History.of_run(facts.pop("history"), metric, facts["best_step"])
     classes = run.classes
     try:
         report = _report(model, facts, stopped, run, monitor, judge)
@@ -170,7 +170,7 @@ def execute(
             stopped or error,
         )
     max_length = data.encodings.max_length
-    return Trained(model, classes, monitor.history, report, options["seed"], facts["steps"], max_length), stopped
+    return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length), stopped
 
 
 def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:

@@ -3,11 +3,11 @@
 use candle_core::{Device, Tensor};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::backbone::{Backbone, Config, LoadReport, Parameters};
 use crate::error::{Error, Result};
-use crate::report::{Facts, Record, Summary};
+use crate::report::{Facts, Point, Record, Row, Summary};
 use crate::text::SideFiles;
 use crate::train::MemoryEstimate;
 
@@ -41,6 +41,38 @@ pub fn record<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyDi
     Ok(dict)
 }
 
+fn row<'py>(py: Python<'py>, row: &Row) -> PyResult<Bound<'py, PyDict>> {
+    let dict = record(py, &row.record)?;
+    if let Some(found) = &row.evaluation {
+        dict.set_item("eval_loss", found.loss)?;
+        dict.set_item("score", found.score)?;
+    }
+    Ok(dict)
+}
+
+fn point<'py>(py: Python<'py>, point: &Point) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("step", point.step)?;
+    dict.set_item("epoch", point.epoch)?;
+    dict.set_item("loss", point.loss)?;
+    Ok(dict)
+}
+
+fn list<'py, T>(
+    py: Python<'py>,
+    all: &[T],
+    of_one: impl Fn(Python<'py>, &T) -> PyResult<Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, all.iter().map(|one| of_one(py, one)).collect::<PyResult<Vec<_>>>()?)
+}
+
+fn history<'py>(py: Python<'py>, summary: &Summary) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("rows", list(py, &summary.rows, row)?)?;
+    dict.set_item("curve", list(py, &summary.curve.0, point)?)?;
+    Ok(dict)
+}
+
 pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("steps", summary.last.step)?;
@@ -50,6 +82,7 @@ pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResu
     dict.set_item("best_step", summary.best_step)?;
     dict.set_item("best_score", summary.best_score)?;
     dict.set_item("stopped_early", summary.stopped_early)?;
+    dict.set_item("history", history(py, summary)?)?;
     dict.set_item("batch_tokens", facts.batch_tokens)?;
     dict.set_item("trainable_parameters", facts.trainable_parameters)?;
     dict.set_item("parameters", facts.parameters)?;

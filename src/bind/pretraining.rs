@@ -67,7 +67,9 @@ where
     let outcome = run(py, || train::pretrain(model, train, eval, options, &mut monitor))?;
     let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
     let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
-    (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+    let facts = convert::summary(py, &outcome.summary, &outcome.facts)?;
+    facts.set_item("was_finished", outcome.was_finished)?;
+    (model, facts, stopped).into_pyobject(py)
 }
 
 /// What [`pretrain`] takes at its peak, in bytes.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::causal::next_tokens;
 use super::masked::{MaskedLM, Unit};
@@ -15,7 +15,7 @@ use crate::rng::Key;
 use crate::text::{Encodings, Frame, Role};
 
 /// What a language model learns from.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LanguageObjective {
     /// Each token from those before it. A stream is all documents one after another, else they do not see each other.

@@ -18,7 +18,7 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::rng::Key;
@@ -29,7 +29,7 @@ const SPAN_ENDS: f64 = 0.2;
 const LONGEST: i32 = 10;
 
 /// What is chosen together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     Token,

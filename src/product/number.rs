@@ -1,14 +1,14 @@
 //! What the operands of a product are rounded to, and how they lie in a 32-bit unit.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compute::Storing;
 use crate::compute::simd::{Level, level};
 use crate::error::{Error, Result};
 
 /// The precision of a product's operands; sums are f32 always.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Precision {
     #[default]
     F32,

@@ -1,5 +1,5 @@
 //! Where a pretraining run stands, in one file: the parameters that learn, the optimiser's moments, what the next batch
-//! remembers of the one before, and what was counted.
+//! remembers of the one before, what was counted, and the history so far: a row for each evaluation, a bounded curve.
 //!
 //! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
 //! on from here does what it would have done, bit for bit.
@@ -21,6 +21,7 @@ use crate::backbone::{Config, Memory, Parameters, write_safetensors};
 use crate::compute::{MappedFile, Values, in_pool, values};
 use crate::error::{Error, Result};
 use crate::files::Staged;
+use crate::report::{Curve, Evaluation, Record, Row, exact};
 use crate::rng::{Key, Stream};
 
 const FILE: &str = "checkpoint.safetensors";
@@ -30,25 +31,66 @@ const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
 /// `[L, M, D]`
 const MEMORY: &str = "memory";
 
-/// What a run has counted.
+/// Of the file's layout, and of what a run does from there on.
+const FORMAT_VERSION: u32 = 2;
+
+/// Which format a checkpoint has, and who wrote it. The first format said neither, and only warmstart 0.1.0 wrote it.
+#[derive(Serialize, Deserialize)]
+struct Version {
+    #[serde(default = "first_format")]
+    format_version: u32,
+    #[serde(default = "first_writer")]
+    warmstart_version: String,
+}
+
+fn first_format() -> u32 {
+    1
+}
+
+fn first_writer() -> String {
+    "0.1.0".into()
+}
+
+impl Version {
+    fn current() -> Self {
+        Self { format_version: FORMAT_VERSION, warmstart_version: env!("CARGO_PKG_VERSION").into() }
+    }
+}
+
+/// Where a run stands, and what it has told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Progress {
     pub step: usize,
     pub tokens: usize,
-    pub elapsed_s: f64,
-    /// Of the losses since the last evaluation.
+    /// Of the losses since the last row.
+    #[serde(with = "exact")]
     pub loss_sum: f64,
     pub losses: usize,
-    pub best_loss: Option<f64>,
-    pub best_score: Option<f64>,
-    pub best_step: Option<usize>,
-    pub since_best: usize,
     /// Of the optimiser, which takes none where nothing is asked.
     pub updates: usize,
+    pub last: Record,
+    pub rows: Vec<Row>,
+    pub curve: Curve,
+}
+
+impl Progress {
+    /// The evaluation with the smallest loss, of equal ones the first.
+    pub fn best(&self) -> Option<(&Record, &Evaluation)> {
+        let evaluated = self.rows.iter().filter_map(|row| Some((&row.record, row.evaluation.as_ref()?)));
+        evaluated.min_by(|(_, a), (_, b)| a.loss.total_cmp(&b.loss))
+    }
+
+    /// Evaluations since the best one.
+    pub fn since_best(&self) -> usize {
+        let best = self.best().map_or(0, |(record, _)| record.step);
+        self.rows.iter().filter(|row| row.evaluation.is_some() && row.record.step > best).count()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct State {
+    #[serde(flatten)]
+    version: Version,
     identity: Value,
     progress: Progress,
     /// Where the memory of each sequence begins, and the end, if anything is remembered.
@@ -74,14 +116,14 @@ pub(super) fn identity(
         "model": model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
         "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
         "strategy": options.strategy,
-        "objective": format!("{:?}", options.objective),
+        "objective": options.objective,
         "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),
         "max_steps": options.max_steps,
         "batch_tokens": options.batch_tokens,
         "accumulation_steps": options.accumulation_steps,
         "max_length": options.max_length,
         "random_state": options.seed,
-        "precision": format!("{:?}", options.precision),
+        "precision": options.precision,
     }))
 }
 
@@ -106,11 +148,11 @@ pub(super) fn write(
     (progress, memory): (&Progress, Option<&Memory>),
     optimisation: &Optimisation,
 ) -> Result<()> {
-    let updates = optimisation.optimiser.steps() as usize;
     let memory = memory.filter(|memory| memory.cu_seqlens.last() > Some(&0));
     let state = State {
+        version: Version::current(),
         identity: identity.clone(),
-        progress: Progress { updates, ..progress.clone() },
+        progress: progress.clone(),
         memory: memory.map(|memory| memory.cu_seqlens.to_vec()),
     };
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
@@ -192,9 +234,20 @@ pub(super) fn read(
         };
         Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
     };
-    let State { identity: found, progress, memory: starts } =
-        serde_json::from_slice(view(STATE)?.data()).map_err(|e| bad(format!("its state cannot be read: {e}")))?;
-    if let Some(difference) = difference(&found, identity) {
+    let unreadable = |e: serde_json::Error| bad(format!("its state cannot be read: {e}"));
+    let state = view(STATE)?.data();
+    let Version { format_version, warmstart_version } = serde_json::from_slice(state).map_err(unreadable)?;
+    if format_version != FORMAT_VERSION {
+        return Err(bad(format!(
+            "was written by warmstart {warmstart_version} in checkpoint format {format_version}, and this is warmstart {}, \
+             which goes on from format {FORMAT_VERSION}; finish the run with that version, or give another checkpoint_dir",
+            Version::current().warmstart_version
+        )));
+    }
+    let State { identity: found, progress, memory: starts, .. } = serde_json::from_slice(state).map_err(unreadable)?;
+    // Numbers that were written and read are held against such: reading may give the one beside.
+    let now = serde_json::to_vec(identity).and_then(|bytes| serde_json::from_slice(&bytes)).map_err(unreadable)?;
+    if let Some(difference) = difference(&found, &now) {
         return Err(bad(format!(
             "is of a run with another {difference}. To go on, begin as that run did; else give another checkpoint_dir, \
              or remove it"

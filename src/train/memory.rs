@@ -9,7 +9,7 @@ use crate::backbone::{Backbone, Config, Task};
 use crate::error::Result;
 use crate::product::Precision;
 
-/// Blocks below the allocator's large ones, and pages between blocks: measured, not derived.
+/// Blocks below the allocator's large ones, and pages between blocks: measured, not derived (`make test-machine`).
 pub(super) const SLACK: usize = 16 << 20;
 
 /// Bytes at the peak, by what holds them.

@@ -14,7 +14,7 @@ use crate::backbone::{Memory, Mode, Parameters};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::objective::Collator;
-use crate::report::{Facts, Record, Summary};
+use crate::report::{Evaluation, Facts, Record, Row, Summary};
 use crate::rng::{Key, Stream};
 
 /// What came of a run.
@@ -23,6 +23,8 @@ pub struct Pretrained<M> {
     pub model: Option<M>,
     pub summary: Summary,
     pub facts: Facts,
+    /// True if a checkpoint held the whole run already, and nothing was left to train.
+    pub was_finished: bool,
     /// What stopped the run, if it did not end by itself.
     pub stopped: Option<Error>,
 }
@@ -81,8 +83,7 @@ pub fn pretrain<M: Learner>(
     monitor.on_start(&facts)?;
     model.forget_networks();
     let network = model.network(&learning, options.precision)?;
-    let began = progress.elapsed_s;
-    let last = Record { step: progress.step, tokens: progress.tokens, elapsed_s: began, ..Record::default() };
+    let before_s = progress.last.elapsed_s;
     let mut run = Run {
         params: &params,
         model,
@@ -97,18 +98,19 @@ pub fn pretrain<M: Learner>(
         memory,
         identity,
         started: Instant::now(),
-        before_s: began,
+        before_s,
         paused_s: 0.0,
         kept: None,
-        summary: Summary { last, ..Summary::default() },
+        stopped_early: false,
+        was_finished: false,
     };
     let trained = run.train(monitor).and_then(|()| match run.optimisation.optimiser.steps() {
         0 => Err(nothing_asked("the corpus")),
         _ => Ok(()),
     });
-    let stopped = trained.err();
+    let (stopped, was_finished) = (trained.err(), run.was_finished);
     let (params, summary) = run.finish(stopped.as_ref());
-    Ok(Pretrained { model: params.map(|params| model.with_params(&params)), summary, facts, stopped })
+    Ok(Pretrained { model: params.map(|params| model.with_params(&params)), summary, facts, was_finished, stopped })
 }
 
 fn nothing_asked(of: &str) -> Error {
@@ -136,15 +138,17 @@ struct Run<'a, M: Learner> {
     paused_s: f64,
     /// The weights of the last evaluation, in case the next steps go wrong.
     kept: Option<Snapshot>,
-    summary: Summary,
+    stopped_early: bool,
+    was_finished: bool,
 }
 
 impl<M: Learner> Run<'_, M> {
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         let total = self.optimisation.schedule.total_steps;
         let (data, epochs, mut first_of_epoch) = (self.data, self.epochs, 0);
-        if self.is_out_of_patience() {
-            self.summary.stopped_early = true;
+        let (is_complete, is_stopped) = (self.progress.step == total, self.is_out_of_patience());
+        if is_complete || is_stopped {
+            (self.was_finished, self.stopped_early) = (true, !is_complete);
             return Ok(());
         }
         for (epoch, &n_steps) in epochs.iter().enumerate() {
@@ -156,8 +160,8 @@ impl<M: Learner> Run<'_, M> {
                 let mut record = self.step(&groups)?;
                 record.epoch = epoch as f64 + (i + 1) as f64 / n_steps as f64;
                 record.elapsed_s = self.before_s + self.started.elapsed().as_secs_f64() - self.paused_s;
-                self.progress.elapsed_s = record.elapsed_s;
-                self.summary.last = record.clone();
+                self.progress.last = record.clone();
+                self.progress.curve.add(&record);
                 monitor.on_step(&record)?;
                 let (step, last, end_of_epoch) = (record.step, record.step == total, i + 1 == n_steps);
                 let due = self.options.eval_every.map_or(end_of_epoch, |n| step.is_multiple_of(n)) || last;
@@ -171,7 +175,7 @@ impl<M: Learner> Run<'_, M> {
                     self.checkpoint()?;
                 }
                 if stop {
-                    self.summary.stopped_early = !last;
+                    self.stopped_early = !last;
                     return Ok(());
                 }
             }
@@ -181,7 +185,7 @@ impl<M: Learner> Run<'_, M> {
     }
 
     fn is_out_of_patience(&self) -> bool {
-        self.options.patience.is_some_and(|patience| self.progress.since_best >= patience)
+        self.options.patience.is_some_and(|patience| self.progress.since_best() >= patience)
     }
 
     /// One optimiser step over the batches of a group.
@@ -212,7 +216,7 @@ impl<M: Learner> Run<'_, M> {
             // Sequences too short to ask anything of them: there is nothing to learn, but they may be remembered.
             in_pool(|| (0..groups.len()).try_for_each(|i| pass(i).map(drop)))?;
             self.memory = memory;
-            return Ok(Record { step: step + 1, tokens, ..self.summary.last.clone() });
+            return Ok(Record { step: step + 1, tokens, ..self.progress.last.clone() });
         }
         let stepped = self.optimisation.step(step, groups, pass)?;
         self.memory = memory;
@@ -231,11 +235,12 @@ impl<M: Learner> Run<'_, M> {
     /// Evaluate; without anything to evaluate on, see that the weights are good.
     fn evaluate(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
         self.optimisation.check_weights(self.progress.step)?;
-        let mean =
-            Record { loss: self.progress.loss_sum / self.progress.losses.max(1) as f64, ..self.summary.last.clone() };
+        let loss = self.progress.loss_sum / self.progress.losses.max(1) as f64;
+        let record = Record { loss, ..self.progress.last.clone() };
         (self.progress.loss_sum, self.progress.losses) = (0.0, 0);
         let Some(eval) = &self.eval else {
-            monitor.on_epoch(&mean)?;
+            monitor.on_epoch(&record)?;
+            self.progress.rows.push(Row { record, evaluation: None });
             return self.keep();
         };
         let current = self.optimisation.current(self.params);
@@ -253,15 +258,8 @@ impl<M: Learner> Run<'_, M> {
         if !loss.is_finite() {
             return Err(not_finite("evaluation loss", loss, self.progress.step, 0, &[]));
         }
-        let score = monitor.on_evaluate(&[], &mean, loss)?;
-        if self.progress.best_loss.is_none_or(|best| loss < best) {
-            self.progress.best_loss = Some(loss);
-            self.progress.best_score = Some(score);
-            self.progress.best_step = Some(self.progress.step);
-            self.progress.since_best = 0;
-        } else {
-            self.progress.since_best += 1;
-        }
+        let score = monitor.on_evaluate(&[], &record, loss)?;
+        self.progress.rows.push(Row { record, evaluation: Some(Evaluation { loss, score }) });
         self.keep()
     }
 
@@ -277,6 +275,7 @@ impl<M: Learner> Run<'_, M> {
     fn checkpoint(&mut self) -> Result<()> {
         let Some(directory) = &self.options.checkpoint_dir else { return Ok(()) };
         let began = Instant::now();
+        self.progress.updates = self.optimisation.optimiser.steps() as usize;
         checkpoint::write(directory, &self.identity, (&self.progress, self.memory.as_ref()), &self.optimisation)?;
         self.paused_s += began.elapsed().as_secs_f64();
         Ok(())
@@ -291,7 +290,16 @@ impl<M: Learner> Run<'_, M> {
             _ if doubtful || self.progress.step == 0 => None,
             _ => Some(self.optimisation.current(self.params)),
         };
-        let Progress { best_loss, best_score, best_step, .. } = self.progress;
-        (params, Summary { best_step, best_score, best_loss, ..self.summary })
+        let best = self.progress.best();
+        let summary = Summary {
+            best_step: best.map(|(record, _)| record.step),
+            best_score: best.map(|(_, found)| found.score),
+            best_loss: best.map(|(_, found)| found.loss),
+            stopped_early: self.stopped_early,
+            last: self.progress.last,
+            rows: self.progress.rows,
+            curve: self.progress.curve,
+        };
+        (params, summary)
     }
 }

@@ -17,7 +17,7 @@ use crate::batch::in_order_of_length;
 use crate::compute::{in_pool, values};
 use crate::error::{Error, Result};
 use crate::objective::{Classification, Labels};
-use crate::report::{Record, Summary};
+use crate::report::{Evaluation, Record, Row, Summary};
 use crate::rng::{Key, Stream};
 
 pub(super) struct Run<'a> {
@@ -87,6 +87,7 @@ impl<'a> Run<'a> {
                 record.elapsed_s = self.started.elapsed().saturating_sub(self.evaluating).as_secs_f64();
                 let step = record.step;
                 self.summary.last = record.clone();
+                self.summary.curve.add(&record);
                 monitor.on_step(&record)?;
                 let (last, end_of_epoch) = (step == total, i + 1 == n_steps);
                 match eval {
@@ -100,7 +101,9 @@ impl<'a> Run<'a> {
                     None if end_of_epoch || last => {
                         self.check_weights()?;
                         self.check_loss(inputs, labels, &groups[0])?;
-                        monitor.on_epoch(&self.mean_record())?;
+                        let record = self.mean_record();
+                        monitor.on_epoch(&record)?;
+                        self.summary.rows.push(Row { record, evaluation: None });
                         if !last {
                             self.keep()?;
                         }
@@ -187,7 +190,9 @@ impl<'a> Run<'a> {
         if !loss.is_finite() {
             return Err(not_finite("evaluation loss", loss, self.summary.last.step, 0, &[]));
         }
-        let score = monitor.on_evaluate(&logits, &self.mean_record(), loss)?;
+        let record = self.mean_record();
+        let score = monitor.on_evaluate(&logits, &record, loss)?;
+        self.summary.rows.push(Row { record, evaluation: Some(Evaluation { loss, score }) });
         self.evaluating += began.elapsed();
         if self.is_best(score, loss) {
             self.summary.best_score = Some(score);

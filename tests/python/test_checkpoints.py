@@ -1,14 +1,18 @@
 """Pretraining that goes on from a checkpoint: as if it had not stopped, and not from another run's."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import warmstart as ws
 from test_families import tiny
-from test_language_model import FAST, OBJECTIVES, losses, model_of, remembered, weights
+from test_language_model import FAST, OBJECTIVES, model_of, remembered, weights
 from warmstart.monitor import FitMonitor
 
 pytestmark = pytest.mark.usefixtures("corpora")
+
+V1 = Path(__file__).parents[1] / "reference" / "saved_v1"
 
 
 @pytest.fixture(params=OBJECTIVES)
@@ -17,15 +21,30 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 def stop_at(monkeypatch, step: int) -> None:
-    """Let a run be interrupted when it evaluates at this step."""
-    on_evaluate = FitMonitor.on_evaluate
+    """Let a run be interrupted when it makes a row of its history at this step."""
+    on_evaluate, on_epoch = FitMonitor.on_evaluate, FitMonitor.on_epoch
 
-    def interrupted(self, logits, record):
+    def interrupt(record):
         if record["step"] == step:
             raise KeyboardInterrupt
-        return on_evaluate(self, logits, record)
 
-    monkeypatch.setattr(FitMonitor, "on_evaluate", interrupted)
+    monkeypatch.setattr(FitMonitor, "on_evaluate", lambda *args: (interrupt(args[2]), on_evaluate(*args))[1])
+    monkeypatch.setattr(FitMonitor, "on_epoch", lambda *args: (interrupt(args[1]), on_epoch(*args))[1])
+
+
+def history(model: ws.LanguageModel) -> dict:
+    """All of it but times."""
+    found = model.history_
+    rows = [{key: value for key, value in row.items() if key != "elapsed_s"} for row in found.rows]
+    return {"rows": rows, "steps": found.steps, "best_step": found.best_step, "metric": found.metric}
+
+
+def interrupted(monkeypatch, model: ws.LanguageModel, corpus, step: int, **fit_params) -> None:
+    """Fit until Ctrl-C at an evaluation or the end of an epoch, of which there is one at this step."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(corpus, **fit_params)
 
 
 def test_run_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
@@ -34,21 +53,32 @@ def test_run_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
     params = {"epochs": 2, "eval_every": 1, "accumulation_steps": 2}
     whole = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 4}
-    with monkeypatch.context() as patch:
-        stop_at(patch, 7)
-        stopped = model_of(family, tokenizer_dir, **params)
-        with pytest.raises(KeyboardInterrupt):
-            stopped.fit(corpus, eval_set=0.2)
-        assert stopped.n_iter_ == 7  # what was learnt so far is kept
+    stopped = model_of(family, tokenizer_dir, **params)
+    interrupted(monkeypatch, stopped, corpus, 7, eval_set=0.2)
+    assert stopped.n_iter_ == 7  # what was learnt so far is kept
     (tmp_path / "run" / ".warmstart-killed").mkdir()  # as a process leaves it that is killed while it writes
     done: list[int] = []
     monkeypatch.setattr(FitMonitor, "on_start", lambda _, facts: done.append(facts["tokens_done"]))
     resumed = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     assert done == [whole.history_.rows[3]["tokens"]]
-    assert resumed.history_.rows[0]["step"] == 5
-    assert losses(resumed) == losses(whole)[4:]
-    assert [row["loss"] for row in resumed.history_.rows] == [row["loss"] for row in whole.history_.rows][4:]
+    assert history(resumed) == history(whole)
     assert weights(resumed) == weights(whole)
+
+
+@pytest.mark.parametrize("held_out", [None, 0.2])
+def test_history_goes_on_from_a_checkpoint_between_two_rows(held_out, tokenizer_dir, corpus, tmp_path, monkeypatch):
+    """The mean loss of the row after it is of steps before and after, to the last bit."""
+    params = {"epochs": 2, "eval_every": 5}
+    whole = model_of("bert", tokenizer_dir, **params).fit(corpus, eval_set=held_out)
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 7}
+    interrupted(monkeypatch, model_of("bert", tokenizer_dir, **params), corpus, 10, eval_set=held_out)
+    resumed = model_of("bert", tokenizer_dir, **params).fit(corpus, eval_set=held_out)
+    assert history(resumed) == history(whole)
+    assert [point["step"] for point in resumed.history_.steps] == list(range(1, whole.n_iter_ + 1))
+    assert [row["step"] for row in resumed.history_.rows][:3] == [5, 10, 15]
+    times = [row["elapsed_s"] for row in resumed.history_.rows]
+    assert times == sorted(times)
+    assert len(resumed.history_.plot()) == (1 if held_out is None else 2)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +158,28 @@ def test_second_call_with_a_finished_checkpoint_says_so(tokenizer_dir, corpus, t
     assert weights(model.fit(corpus)) != before
 
 
+def test_finished_run_that_is_fitted_again_gives_its_model_and_history_and_says_so(
+    family, tokenizer_dir, corpus, tmp_path, capsys
+):
+    params = {"max_steps": 5, "eval_every": 2, "checkpoint_dir": tmp_path / "run"}
+    first = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    file = tmp_path / "run" / "checkpoint.safetensors"
+    before = file.read_bytes()
+    again = model_of(family, tokenizer_dir, verbose=True, **params)
+    capsys.readouterr()
+    assert again.fit(corpus, eval_set=0.2) is again
+    said = capsys.readouterr().err
+    assert "run: this run was finished already, after step 5; nothing was trained" in said
+    assert (history(again), again.n_iter_) == (history(first), 5)
+    assert again.history_.rows == first.history_.rows  # times too
+    assert repr(again.history_) == repr(first.history_)
+    assert weights(again) == weights(first)
+    assert file.read_bytes() == before
+    quiet = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    assert capsys.readouterr().err == ""
+    assert history(quiet) == history(first)
+
+
 def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
     params = {
         "epochs": 50,
@@ -139,8 +191,7 @@ def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
     first = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     assert first.n_iter_ < 50
     again = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
-    assert (again.n_iter_, again.history_.rows) == (first.n_iter_, [])
-    assert again.history_.best_step == first.history_.best_step
+    assert (again.n_iter_, history(again)) == (first.n_iter_, history(first))
     assert weights(again) == weights(first)
 
 
@@ -151,3 +202,52 @@ def test_checkpoint_holds_what_the_next_step_remembers(tokenizer_dir, corpus, tm
     assert (layers, width) == (2, 24)
     # All four sequences go on, each with the last 16 of three times 14 tokens.
     assert tokens == 4 * 16
+
+
+def state(file: Path) -> dict:
+    """What a checkpoint has beside its tensors."""
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    first, behind = json.loads(content[8 : 8 + size])["state"]["data_offsets"]
+    return json.loads(content[8 + size + first : 8 + size + behind])
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_checkpoint_says_what_it_is_of_in_the_names_of_parameters(precision, family, tokenizer_dir, corpus, tmp_path):
+    model_of(family, tokenizer_dir, max_steps=1, checkpoint_dir=tmp_path, precision=precision).fit(corpus)
+    found = state(tmp_path / "checkpoint.safetensors")
+    assert (found["format_version"], found["warmstart_version"]) == (2, ws.__version__)
+    assert found["identity"]["objective"] == OBJECTIVES[family].to_dict()
+    assert found["identity"]["precision"] == precision
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint_finished"])
+def test_checkpoint_of_version_1_is_refused_by_version_and_stays_as_it_is(name, tmp_path):
+    """Begun as its run was: `tests/reference/make_saved_v1.py`."""
+    shutil.copytree(V1 / name, tmp_path / "run")
+    (file,) = (tmp_path / "run").iterdir()
+    before = file.read_bytes()
+    assert "format_version" not in state(file)
+    backbone = ws.Backbone.from_pretrained(V1 / "masked")
+    strategy = ws.FullFineTuning(learning_rate=1e-2, layer_decay=0.9, schedule="cosine", label_smoothing=0.1)
+    settings = {"max_steps": 6, "batch_tokens": 96, "max_length": 20, "eval_every": 2, "checkpoint_every": 2}
+    model = ws.LanguageModel(backbone, checkpoint_dir=tmp_path / "run", **FAST | settings | {"strategy": strategy})
+    with pytest.raises(
+        ws.TrainingError,
+        match=r"checkpoint\.safetensors: was written by warmstart 0\.1\.0 in checkpoint format 1, and this is "
+        r"warmstart \S+, which goes on from format 2; finish the run with that version, or give another checkpoint_dir",
+    ):
+        model.fit(V1 / "corpus.txt", eval_set=["the film was very good"])
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [file.name]
+    assert file.read_bytes() == before
+
+
+def test_checkpoint_of_a_later_version_is_refused_by_version(tokenizer_dir, corpus, tmp_path):
+    params = {"max_steps": 2, "checkpoint_dir": tmp_path}
+    model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+    file = tmp_path / "checkpoint.safetensors"
+    content = file.read_bytes()
+    assert content.count(b'"format_version":2') == 1
+    file.write_bytes(content.replace(b'"format_version":2', b'"format_version":3'))
+    with pytest.raises(ws.TrainingError, match=r"by warmstart \S+ in checkpoint format 3, .* goes on from format 2"):
+        model_of("gpt2", tokenizer_dir, **params).fit(corpus)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import warmstart as ws
 from warmstart.history import History
 
 ROWS = [
@@ -60,14 +61,14 @@ def test_plot_without_evaluation_draws_the_loss_alone(make, texts, labels):
     assert len(make().fit(texts, labels).history_.plot()) == 1
 
 
-def test_steps_are_thinned_out():
-    history = History([], "accuracy")
-    for step in range(1, 5001):
-        history.add_step({"step": step, "epoch": step / 100, "loss": 1.0, "tokens": 5})
-    assert len(history.steps) <= 1000
-    kept = [s["step"] for s in history.steps]
-    assert kept == sorted(kept)
-    assert kept[-1] == 5000
+@pytest.mark.parametrize("texts_of_step", [1, 16])
+def test_curve_has_evenly_spaced_steps_and_not_too_many(make, texts, labels, texts_of_step):
+    """Every step where there are few; of more than a thousand every second, and so on."""
+    batch_tokens, epochs = (1, 150) if texts_of_step == 1 else (4096, 3)
+    history = make(strategy=ws.LinearProbing(), batch_tokens=batch_tokens, epochs=epochs).fit(texts, labels).history_
+    steps, last = [point["step"] for point in history.steps], history.rows[-1]["step"]
+    assert steps == list(range(4, 2401, 4) if texts_of_step == 1 else (1, 2, 3))
+    assert (last, history.steps[-1]["epoch"]) == (steps[-1], float(epochs))
 
 
 def test_without_matplotlib_plot_says_what_to_install(monkeypatch):

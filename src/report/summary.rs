@@ -1,0 +1,17 @@
+//! What is known after the last step.
+
+use super::curve::Curve;
+use super::record::{Record, Row};
+
+/// A whole run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    pub last: Record,
+    pub rows: Vec<Row>,
+    pub curve: Curve,
+    pub best_step: Option<usize>,
+    pub best_score: Option<f64>,
+    /// Breaks ties of the score.
+    pub best_loss: Option<f64>,
+    pub stopped_early: bool,
+}

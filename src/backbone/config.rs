@@ -283,6 +283,11 @@ impl Config {
             || names.buffers.iter().any(|end| name.ends_with(end))
     }
 
+    /// True if it matters to which segment a token belongs.
+    pub fn takes_segments(&self) -> bool {
+        self.embedding.segments > 1 || self.attention.relative.is_some()
+    }
+
     /// True if a token sees those before it alone.
     pub fn is_causal(&self) -> bool {
         self.layers.iter().all(|layer| layer.span.after == 0)

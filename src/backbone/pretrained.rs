@@ -84,8 +84,8 @@ impl Backbone {
                 Error::Value(message) => Error::Value(format!("{}: {message}", path.display())),
                 other => other,
             })?;
-        let tokenizer = gguf.tokenizer()?.to_string(false).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        let mut side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
+        let model_type = config.raw.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let mut side_files = SideFiles::of_tokenizer(gguf.tokenizer()?, model_type)?;
         if let Some(mode) = gguf.pooling()? {
             let pooling = serde_json::json!({"embedding_dimension": config.hidden_size, "pooling_mode": mode});
             side_files.0.insert("1_Pooling/config.json".into(), pooling.to_string().into_bytes());
@@ -146,6 +146,20 @@ impl Backbone {
             source,
             encoder: Cached::default(),
         })
+    }
+
+    /// What a user should know of how the files were read.
+    pub fn notes(&self) -> Vec<String> {
+        self.tokenizer.notes()
+    }
+
+    /// The same model, whose byte-level tokenizer puts a space before a text that begins with none, as before every other
+    /// word; tokenizers of other kinds stay.
+    pub fn with_prefix_space(&self) -> Result<Self> {
+        let Some(files) = self.side_files.with_prefix_space(&self.tokenizer)? else { return Ok(self.clone()) };
+        let model_type = self.config.raw.get("model_type").and_then(serde_json::Value::as_str);
+        let tokenizer = Arc::new(Tokenizer::from_files(&files, model_type)?);
+        Ok(Self { tokenizer, side_files: Arc::new(files), ..self.clone() })
     }
 
     /// The longest input in tokens: what positions exist for, or less if the tokenizer says so.
@@ -254,11 +268,9 @@ pub(crate) fn stage_common(
     config.remove("dtype");
     let text = serde_json::to_vec_pretty(&config).map_err(|e| Error::Value(format!("config.json: {e}")))?;
     staged.write("config.json", &text)?;
-    for (name, bytes) in &backbone.side_files.0 {
+    let files = backbone.tokenizer.saved_files(&backbone.side_files, Some(backbone.config.takes_segments()))?;
+    for (name, bytes) in &files.0 {
         staged.write(name, bytes)?;
-    }
-    if !backbone.side_files.0.contains_key("tokenizer.json") {
-        staged.write("tokenizer.json", backbone.tokenizer.to_json()?.as_bytes())?;
     }
     Ok(())
 }

@@ -21,13 +21,10 @@ pub struct PyTokenizer {
 }
 
 impl PyTokenizer {
-    /// The files, with a `tokenizer.json` made where there is none.
+    /// The files that it is saved as.
     fn complete(&self) -> Result<SideFiles> {
-        let mut files = SideFiles::clone(&self.files);
+        let mut files = self.tokenizer.saved_files(&self.files, None)?;
         files.0.remove("1_Pooling/config.json");
-        if !files.0.contains_key("tokenizer.json") {
-            files.0.insert("tokenizer.json".into(), self.tokenizer.to_json()?.into_bytes());
-        }
         Ok(files)
     }
 }

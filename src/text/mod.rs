@@ -1,11 +1,14 @@
 //! Texts to tokens: load a tokenizer, encode in parallel, keep character offsets.
 
+mod beside;
 mod byte_bpe;
 mod charsmap;
+mod classes;
 mod encodings;
 mod extend;
 mod llama;
 mod proto;
+mod saved;
 mod sentence_piece;
 pub(crate) mod settings;
 mod side_files;

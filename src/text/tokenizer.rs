@@ -3,14 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::prelude::*;
+use tokenizers::models::ModelWrapper;
 use tokenizers::tokenizer::pre_tokenizer::PreTokenizedString;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
 use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer};
 
+use super::classes::Class;
 use super::encodings::{Encoded, Encodings};
 use super::settings::Settings;
 use super::side_files::{SENTENCE_PIECE_FILES, SideFiles};
-use super::{byte_bpe, charsmap, sentence_piece, word_piece};
+use super::{beside, byte_bpe, charsmap, sentence_piece, word_piece};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
@@ -22,6 +24,15 @@ pub struct Tokenizer {
     /// Without padding and truncation, whatever its file says.
     pub(super) inner: tokenizers::Tokenizer,
     max_length: Option<usize>,
+    /// The end at which a text is cut.
+    cut_at: TruncationDirection,
+    /// False if the files say that models are not given the segments.
+    gives_segments: bool,
+    /// Whose it is; None where no file says so.
+    pub(super) class: Option<&'static Class>,
+    /// True if it is not what its `tokenizer.json` says by itself.
+    pub(super) is_changed: bool,
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
@@ -30,11 +41,22 @@ impl Tokenizer {
     /// `config.json`: it names the family where no `tokenizer_class` does.
     pub fn from_files(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
         let settings = Settings::read(files, model_type)?;
+        let cut_at = settings.cut_at()?;
         let max_length = settings.max_length().filter(|&n| n < NO_LIMIT).map(|n| n as usize);
+        let gives_segments = settings.gives_segments().unwrap_or(true);
         let file = |name: &str| files.0.get(name).map(Vec::as_slice);
         let sentence_piece = SENTENCE_PIECE_FILES.iter().find_map(|name| Some((name, file(name)?)));
+        // Formats other than tokenizer.json say more precisely which classes they know.
+        let class = match Class::of(&settings) {
+            Err(unknown) if files.0.contains_key("tokenizer.json") => return Err(unknown),
+            class => class.unwrap_or_default(),
+        };
+        let (mut is_changed, mut notes) = (false, Vec::new());
         let inner = if let Some(json) = file("tokenizer.json") {
-            parse_json(json)?
+            let mut inner = parse_json(json)?;
+            notes.extend(beside::not_done(&inner, &settings, class, sentence_piece.is_some()));
+            is_changed = beside::apply(&mut inner, settings, class, sentence_piece.is_some())?;
+            inner
         } else if let Some(vocab) = file("vocab.txt") {
             word_piece::build(vocab, settings)?
         } else if let (Some(vocab), Some(merges)) = (file("vocab.json"), file("merges.txt")) {
@@ -48,13 +70,47 @@ impl Tokenizer {
                 SENTENCE_PIECE_FILES.join(", ")
             )));
         };
-        Self::new(inner, max_length)
+        let mut tokenizer = Self::new(inner, class)?;
+        tokenizer.is_changed |= is_changed;
+        tokenizer.notes.extend(notes);
+        Ok(Self { max_length, gives_segments, cut_at: cut_at.unwrap_or(tokenizer.cut_at), ..tokenizer })
     }
 
-    pub(super) fn new(mut inner: tokenizers::Tokenizer, max_length: Option<usize>) -> Result<Self> {
+    /// Without what makes texts longer, shorter or different from call to call.
+    pub(super) fn new(mut inner: tokenizers::Tokenizer, class: Option<&'static Class>) -> Result<Self> {
+        let mut notes = Vec::new();
+        let cut_at = inner.get_truncation().map_or(TruncationDirection::Right, |truncation| truncation.direction);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        Ok(Self { inner, max_length })
+        let mut is_changed = false;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && let Some(dropout) = model.dropout
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+            is_changed = true;
+            if dropout > 0.0 {
+                notes.push(format!(
+                    "tokenizer.json: dropout={dropout} would cut the same text into other tokens at every call; it is \
+                     switched off, here and in what is saved"
+                ));
+            }
+        }
+        Ok(Self { inner, max_length: None, cut_at, gives_segments: true, class, is_changed, notes })
+    }
+
+    /// True if version 1, which took a `tokenizer.json` as it stands, read the same files as the same tokenizer.
+    pub(super) fn reads_as_version_1(&self) -> bool {
+        !self.is_changed
+            && self.gives_segments
+            && self.cut_at == TruncationDirection::Right
+            && !self.inner.get_encode_special_tokens()
+    }
+
+    /// What a user should know of how the files were read.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// The longest input in tokens that the tokenizer's configuration names.
@@ -101,7 +157,7 @@ impl Tokenizer {
             let encoded = catch_unwind(AssertUnwindSafe(|| self.encode_one(&texts[i], pair, room)));
             let encoded = encoded.map_err(|_| failed(&"the parts of the tokenizer contradict each other"))?;
             let (encoding, truncated) = encoded.map_err(|e| failed(&e))?;
-            compact(&encoding, truncated)
+            self.compact(&encoding, truncated)
                 .ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
@@ -115,7 +171,7 @@ impl Tokenizer {
         let first = self.tokens(text, 0, limit)?;
         let second = pair.map(|pair| self.tokens(pair, 1, limit)).transpose()?;
         let truncated = first.len() + second.as_ref().map_or(0, Encoding::len) > room;
-        let params = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let params = TruncationParams { max_length: room, direction: self.cut_at, ..TruncationParams::default() };
         let (mut first, mut second) = truncate_encodings(first, second, &params)?;
         first.take_overflowing();
         if let Some(second) = &mut second {
@@ -131,7 +187,7 @@ impl Tokenizer {
 
     fn tokens(&self, text: &str, segment: u32, limit: usize) -> tokenizers::Result<Encoding> {
         let mut words = self.words(text)?;
-        let limit = Some((limit, TruncationDirection::Right));
+        let limit = Some((limit, self.cut_at));
         self.inner.get_model().tokenize_in_pretokenized(&mut words, limit)?;
         words.into_encoding(None, segment, OffsetType::Char)
     }
@@ -144,6 +200,20 @@ impl Tokenizer {
             pre_tokenizer.pre_tokenize(&mut words)?;
         }
         Ok(words)
+    }
+
+    /// None if a segment does not fit.
+    fn compact(&self, encoding: &Encoding, truncated: bool) -> Option<Encoded> {
+        let offsets = encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect();
+        Some(Encoded { ids: encoding.get_ids().to_vec(), segments: self.segments(encoding)?, offsets, truncated })
+    }
+
+    /// None if one does not fit.
+    pub(super) fn segments(&self, encoding: &Encoding) -> Option<Vec<u8>> {
+        if !self.gives_segments {
+            return Some(vec![0; encoding.len()]);
+        }
+        encoding.get_type_ids().iter().map(|&segment| u8::try_from(segment).ok()).collect()
     }
 
     /// Texts of ids, in parallel.
@@ -167,14 +237,4 @@ pub(super) fn parse_json(json: &[u8]) -> Result<tokenizers::Tokenizer> {
         Ok(parsed) => parsed.map_err(|e| unreadable(&e)),
         Err(_) => Err(unreadable(&"its parts contradict each other")),
     }
-}
-
-/// None if a segment does not fit.
-fn compact(encoding: &Encoding, truncated: bool) -> Option<Encoded> {
-    Some(Encoded {
-        ids: encoding.get_ids().to_vec(),
-        segments: encoding.get_type_ids().iter().map(|&s| u8::try_from(s).ok()).collect::<Option<_>>()?,
-        offsets: encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect(),
-        truncated,
-    })
 }

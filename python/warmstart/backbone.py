@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from warmstart.options import (
 from warmstart.progress import TokenBar
 from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
-from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.texts import Texts, caller_level, encode, warn_truncated
 from warmstart.tokenizer import Tokenizer, batches
 
 POOLINGS = ("auto", "mean", "cls", "last", "max")
@@ -99,14 +100,20 @@ class Backbone:
         Warns
         -----
         UserWarning
-            The hub cannot be reached, and the copy in the cache is taken.
+            The hub cannot be reached, and the copy in the cache is taken; or a file says what is read otherwise, as
+            ``dropout`` in a ``tokenizer.json``, which is switched off.
 
         Notes
         -----
+        The files beside a ``tokenizer.json`` are obeyed as transformers 4.57 obeys them: ``tokenizer_config.json``,
+        ``special_tokens_map.json`` and ``added_tokens.json``. Without the first, ``tokenizer.json`` is taken as it stands.
+
         Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
         in their place, as saving does, rather than change one.
         """
-        return cls(_core.Backbone.from_pretrained(fetched(path, revision, token, verbose)))
+        inner = _core.Backbone.from_pretrained(fetched(path, revision, token, verbose))
+        warnings_of(inner)
+        return cls(inner)
 
     @classmethod
     def from_config(
@@ -146,7 +153,9 @@ class Backbone:
         """
         source = tokenizer._inner if isinstance(tokenizer, Tokenizer) else os.fspath(tokenizer)
         text = json.dumps(_configuration(config) | fields) if fields or _is_name(config) else _text(config)
-        return cls(_core.Backbone.from_config(text, source, as_seed(random_state)))
+        inner = _core.Backbone.from_config(text, source, as_seed(random_state))
+        warnings_of(inner)
+        return cls(inner)
 
     def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `from_pretrained` and transformers read; an older one is replaced whole.
@@ -403,3 +412,9 @@ def require_backbone(value: Any) -> Backbone:
         else "Backbone.from_pretrained(path)"
     )
     raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; open one with {hint}")
+
+
+def warnings_of(inner: _core.Backbone) -> None:
+    """Warn of what a user should know of how the files of a model were read."""
+    for note in inner.notes():
+        warnings.warn(note, UserWarning, stacklevel=caller_level())

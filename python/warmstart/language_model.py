@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, require_backbone, warnings_of
 from warmstart.history import History
 from warmstart.hub import fetched
 from warmstart.memory import MemoryEstimate
@@ -167,7 +167,9 @@ class LanguageModel:
             The checkpoint has no such head; ``LanguageModel(Backbone.from_pretrained(path))`` begins a new one.
         """
         place = fetched(path, revision, token, params.get("verbose", True))
-        return cls(_core.LanguageModel.from_pretrained(place), objective, **params)
+        inner = _core.LanguageModel.from_pretrained(place)
+        warnings_of(inner.backbone)
+        return cls(inner, objective, **params)
 
     @property
     def backbone(self) -> Backbone:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from warmstart import _core
-from warmstart.backbone import Backbone
+from warmstart.backbone import Backbone, warnings_of
 from warmstart.classifier import TextClassifier
 from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
@@ -98,6 +98,7 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
     inner, _ = kind.load(os.fspath(directory))
+    warnings_of(inner.backbone)
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     if history is not None:
         model.history_, model.random_state_ = History(**history), seed
@@ -155,6 +156,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.Classifier.load(os.fspath(directory))
+    warnings_of(model.backbone)
     if model.n_outputs != len(classes):
         raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")
     try:

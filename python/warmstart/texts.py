@@ -147,10 +147,10 @@ def warn_truncated(*encodings: _core.Encodings) -> None:
         total = sum(map(len, encodings))
         are, were = ("is", "was") if cut == 1 else ("are", "were")
         message = f"{cut} of {total} texts {are} longer than {encodings[0].max_length} tokens and {were} cut"
-        warnings.warn(message, UserWarning, stacklevel=_caller_level())
+        warnings.warn(message, UserWarning, stacklevel=caller_level())
 
 
-def _caller_level() -> int:
+def caller_level() -> int:
     """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("warmstart", "sklearn"):

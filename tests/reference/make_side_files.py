@@ -188,7 +188,6 @@ CASES = [
     ("bert", {"/truncation": {"direction": "Left", "max_length": 5, "strategy": "LongestFirst", "stride": 0}}, config(**BERT)),
     ("bert", {"/truncation": {"direction": "Left", "max_length": 5, "strategy": "OnlyFirst", "stride": 0}},
      config(**BERT, truncation_side="right")),
-    ("gpt2", {"/model/dropout": 1.0}, config(tokenizer_class="GPT2Tokenizer")),
     ("roberta", {}, config(tokenizer_class="RobertaTokenizer", truncation_side="left")),
     # What else stands in the files.
     ("bert", {}, config(**BERT, split_special_tokens=True)),

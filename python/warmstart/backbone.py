@@ -106,7 +106,8 @@ class Backbone:
         Notes
         -----
         The files beside a ``tokenizer.json`` are obeyed as transformers 4.57 obeys them: ``tokenizer_config.json``,
-        ``special_tokens_map.json`` and ``added_tokens.json``. Without the first, ``tokenizer.json`` is taken as it stands.
+        ``special_tokens_map.json`` and ``added_tokens.json``. Without the first, ``tokenizer.json`` is taken as it
+        stands.
 
         Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
         in their place, as saving does, rather than change one.

@@ -108,7 +108,12 @@ impl Backbone {
             Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
             other => other,
         })?;
-        Ok((config, SideFiles::read(dir)?))
+        let side_files = SideFiles::read(dir)?;
+        let side_files = match config.raw.get("tokenizer_class").and_then(serde_json::Value::as_str) {
+            Some(class) => side_files.with_class(class)?,
+            None => side_files,
+        };
+        Ok((config, side_files))
     }
 
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.

@@ -34,10 +34,14 @@ impl Tokenizer {
                 }
             }
         }
-        let takes_segments = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));
-        if let Some(takes_segments) = takes_segments {
-            let inputs = if takes_segments { &INPUTS[..] } else { &[INPUTS[0], INPUTS[2]] };
+        let declared = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));
+        if let Some(declared) = declared {
+            let inputs = if declared { &INPUTS[..] } else { &[INPUTS[0], INPUTS[2]] };
             config.entry("model_input_names").or_insert(json!(inputs));
+        }
+        // Models without segments fail at them, or take them for tokens.
+        if let (Some(false), Some(Value::Array(inputs))) = (takes_segments, config.get_mut("model_input_names")) {
+            inputs.retain(|input| input != INPUTS[1]);
         }
         if read.as_ref() != Some(&config) {
             saved.0.insert(CONFIG.into(), pretty(CONFIG, &config.into())?);

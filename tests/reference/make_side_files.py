@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Record what AutoTokenizer gives where other files lie beside a `tokenizer.json`.
 
 Run by hand; the outputs are committed, so the tests need none of these packages:

@@ -176,6 +176,8 @@ class Backbone:
         """``config`` is the text of a config.json, ``tokenizer`` a tokenizer or a directory that holds one."""
     def extend_vocabulary(self, batches: Iterable[Sequence[str]], n_tokens: int | None) -> Backbone:
         """``batches`` hold the tokens, or with ``n_tokens`` the texts of a corpus to choose words from."""
+    def with_prefix_space(self) -> Backbone:
+        """Whose byte-level tokenizer puts a space before the first word, too; others stay."""
     @property
     def tokenizer(self) -> Tokenizer: ...
     def save_pretrained(self, path: str, max_shard_bytes: int) -> None: ...

@@ -26,7 +26,7 @@ from warmstart.options import (
 from warmstart.progress import TokenBar
 from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
-from warmstart.texts import Texts, _caller_level, encode, warn_truncated
+from warmstart.texts import Texts, caller_level, encode, warn_truncated
 from warmstart.tokenizer import Tokenizer, batches
 
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
@@ -112,12 +112,18 @@ class Backbone:
         UserWarning
             The hub cannot be reached, and the copy in the cache is taken. Weights are NaN or infinite: they are named.
             The checkpoint has a head of a task, which is left out; heads of pretraining are left out without a word.
-            The tokenizer has added tokens that the model has no rows for.
+            The tokenizer has added tokens that the model has no rows for. A file says what is read otherwise, as
+            ``dropout`` in a ``tokenizer.json``, which is switched off.
 
         Notes
         -----
+        The files beside a ``tokenizer.json`` are obeyed as transformers 4.57 obeys them: ``tokenizer_config.json``,
+        ``special_tokens_map.json`` and ``added_tokens.json``. Without the first, ``tokenizer.json`` is taken as it
+        stands.
+
         Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
-        in their place, as saving does, rather than change one. Every weight is looked at once, to see that it is finite.
+        in their place, as saving does, rather than change one. Every weight is looked at once, to see whether it is
+        finite.
         """
         inner = _core.Backbone.from_pretrained(fetched(path, revision, token, verbose))
         warn_notes(inner)
@@ -161,7 +167,9 @@ class Backbone:
         """
         source = tokenizer._inner if isinstance(tokenizer, Tokenizer) else os.fspath(tokenizer)
         text = json.dumps(_configuration(config) | fields) if fields or _is_name(config) else _text(config)
-        return cls(_core.Backbone.from_config(text, source, as_seed(random_state)))
+        inner = _core.Backbone.from_config(text, source, as_seed(random_state))
+        warn_notes(inner)
+        return cls(inner)
 
     def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `from_pretrained` and transformers read; an older one is replaced whole.
@@ -437,7 +445,7 @@ def warn_notes(backbone: _core.Backbone) -> None:
         As it was opened.
     """
     for note in backbone.notes():
-        warnings.warn(note, UserWarning, stacklevel=_caller_level())
+        warnings.warn(note, UserWarning, stacklevel=caller_level())
 
 
 def _is_name(config: Any) -> bool:

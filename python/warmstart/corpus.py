@@ -11,7 +11,7 @@ from warmstart import _core
 from warmstart._core import DataError
 from warmstart.digests import Digests
 from warmstart.progress import TokenBar
-from warmstart.texts import _caller_level
+from warmstart.texts import caller_level
 from warmstart.tokenizer import Tokenizer, batches
 
 _FORMAT = b"warmstart corpus 1"
@@ -229,7 +229,7 @@ def _of_files(
         writer.close()
     if skipped:
         message = f"{skipped} {'line was' if skipped == 1 else 'lines were'} left out; the first: {first}"
-        warnings.warn(message, UserWarning, stacklevel=_caller_level())
+        warnings.warn(message, UserWarning, stacklevel=caller_level())
     return corpus
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
-from warmstart.texts import Texts, _caller_level, normalise, to_list
+from warmstart.texts import Texts, caller_level, normalise, to_list
 
 NO_ROW = -1
 
@@ -127,7 +127,7 @@ class Windows:
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
-                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=_caller_level())
+                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=caller_level())
         self._warn_dropped(tags, name)
         return tags
 
@@ -146,7 +146,7 @@ class Windows:
                 f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
                 f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; no model learns or predicts them",
                 UserWarning,
-                stacklevel=_caller_level(),
+                stacklevel=caller_level(),
             )
 
     def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:

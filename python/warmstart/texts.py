@@ -158,10 +158,10 @@ def warn_truncated(*encodings: _core.Encodings) -> None:
         message = f"{cut} of {total} texts {are} longer than {encodings[0].max_length} tokens and {were} cut"
         if source:
             message += f"; the limit is {source}, and max_length=... sets another"
-        warnings.warn(message, UserWarning, stacklevel=_caller_level())
+        warnings.warn(message, UserWarning, stacklevel=caller_level())
 
 
-def _caller_level() -> int:
+def caller_level() -> int:
     """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("warmstart", "sklearn"):

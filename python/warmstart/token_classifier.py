@@ -263,7 +263,8 @@ class TokenClassifier(TrainedEstimator):
 
     def _prepare(self, texts: Texts, labels: Any, eval_set: Any) -> "_Run":
         params = self.get_params(deep=False)
-        backbone = require_backbone(self.backbone)
+        # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
+        backbone = Backbone(require_backbone(self.backbone)._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"

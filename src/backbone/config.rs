@@ -332,6 +332,11 @@ impl Config {
         is_in(name, TASK_HEADS) || is_in(name, BEFORE_HEADS)
     }
 
+    /// True if it matters to which segment a token belongs.
+    pub fn takes_segments(&self) -> bool {
+        self.embedding.segments > 1 || self.attention.relative.is_some()
+    }
+
     /// True if a token sees those before it alone.
     pub fn is_causal(&self) -> bool {
         self.layers.iter().all(|layer| layer.span.after == 0)

@@ -8,9 +8,8 @@ use super::pretrained::Backbone;
 impl Backbone {
     /// Sentences, each a warning: weights that are not finite, a head that is left out, tokens without a row.
     pub fn notes(&self) -> Vec<String> {
-        // The tokenizer's own notes join here.
-        let notes = [self.not_finite_note(), self.head_note(), self.tokens_note()];
-        notes.into_iter().flatten().map(|note| format!("{}: {note}", self.source)).collect()
+        let own = [self.not_finite_note(), self.head_note(), self.tokens_note()];
+        own.into_iter().flatten().chain(self.tokenizer.notes()).map(|note| format!("{}: {note}", self.source)).collect()
     }
 
     fn not_finite_note(&self) -> Option<String> {

@@ -127,8 +127,8 @@ impl Backbone {
     /// What a GGUF file holds, as a model directory would.
     fn read_gguf(path: &Path) -> Result<(Config, SideFiles, Checkpoint)> {
         let gguf = Gguf::open(path)?;
-        let tokenizer = gguf.tokenizer()?.to_string(false).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        let mut side_files = SideFiles([("tokenizer.json".to_string(), tokenizer.into_bytes())].into());
+        let model_type = gguf.config().get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let mut side_files = SideFiles::of_tokenizer(gguf.tokenizer()?, model_type)?;
         if let Some(mode) = gguf.pooling()? {
             let pooling = serde_json::json!({"pooling_mode": mode});
             side_files.0.insert("1_Pooling/config.json".into(), pooling.to_string().into_bytes());
@@ -171,6 +171,10 @@ impl Backbone {
         if let Some(modules) = &config.sentence {
             modules.write(&mut files, config.hidden_size)?;
         }
+        let files = match config.raw.get("tokenizer_class").and_then(serde_json::Value::as_str) {
+            Some(class) => files.with_class(class)?,
+            None => files,
+        };
         Ok((config, files))
     }
 
@@ -223,6 +227,15 @@ impl Backbone {
             source,
             encoder: Cached::default(),
         })
+    }
+
+    /// The same model, whose byte-level tokenizer puts a space before a text that begins with none, as before every other
+    /// word; tokenizers of other kinds stay.
+    pub fn with_prefix_space(&self) -> Result<Self> {
+        let Some(files) = self.side_files.with_prefix_space(&self.tokenizer)? else { return Ok(self.clone()) };
+        let model_type = self.config.raw.get("model_type").and_then(serde_json::Value::as_str);
+        let tokenizer = Arc::new(Tokenizer::from_files(&files, model_type)?);
+        Ok(Self { tokenizer, side_files: Arc::new(files), ..self.clone() })
     }
 
     /// The longest input in tokens: what positions exist for, or less if the files beside the model say so.
@@ -381,11 +394,9 @@ pub(crate) fn stage_common(
     config.remove("dtype");
     let text = serde_json::to_vec_pretty(&config).map_err(|e| Error::Value(format!("config.json: {e}")))?;
     staged.write("config.json", &text)?;
-    for (name, bytes) in &backbone.side_files.0 {
+    let files = backbone.tokenizer.saved_files(&backbone.side_files, Some(backbone.config.takes_segments()))?;
+    for (name, bytes) in &files.0 {
         staged.write(name, bytes)?;
-    }
-    if !backbone.side_files.0.contains_key("tokenizer.json") {
-        staged.write("tokenizer.json", backbone.tokenizer.to_json()?.as_bytes())?;
     }
     for dense in backbone.config.sentence.iter().flat_map(|modules| &modules.dense) {
         let before = format!("{}.", dense.folder);

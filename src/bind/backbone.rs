@@ -201,6 +201,11 @@ impl PyBackbone {
         self.0.notes()
     }
 
+    /// Whose byte-level tokenizer puts a space before the first word, too.
+    fn with_prefix_space(&self, py: Python<'_>) -> PyResult<Self> {
+        run(py, || self.0.with_prefix_space()).map(Self)
+    }
+
     fn load_report<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         convert::load_report(py, &self.0.report)
     }

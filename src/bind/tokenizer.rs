@@ -21,7 +21,7 @@ pub struct PyTokenizer {
 }
 
 impl PyTokenizer {
-    /// The files, with a `tokenizer.json` made where there is none.
+    /// The files that it is saved as.
     fn complete(&self) -> Result<SideFiles> {
         self.tokenizer.files_among(&self.files)
     }
@@ -63,7 +63,7 @@ impl PyTokenizer {
             staged.commit(|dir| {
                 // What says something of a model's vectors and texts stays.
                 let all = side_files_in(dir)?.into_iter().map(|name| (name, Vec::new())).collect();
-                Ok(SideFiles(all).of_tokenizer().0.into_keys().collect())
+                Ok(SideFiles(all).without_model().0.into_keys().collect())
             })
         })
     }

@@ -78,6 +78,12 @@ pub(super) fn load(
         if format_version(&path)? < 2 { Ok(files.without_modules()) } else { Ok(files) }
     })?;
     let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+    let side_files = match serde_json::from_str::<Value>(&metadata) {
+        Ok(metadata) if metadata["format_version"] == 1 => {
+            side_files.of_version_1(config.raw.get("model_type").and_then(Value::as_str))?
+        }
+        _ => side_files,
+    };
     let own = head_specs(&config);
     let specs = [Backbone::specs_of_transformer(&config), own.clone()].concat();
     let none = |_: &str| false;

@@ -6,12 +6,14 @@ use std::collections::HashMap;
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
+use super::classes;
 use super::settings::Settings;
 use super::template::bos_eos;
 use crate::error::{Error, Result};
@@ -91,29 +93,13 @@ pub(super) fn assemble(model: BPE, family: Family, mut settings: Settings) -> Re
     } else {
         tokenizer.with_pre_tokenizer(Some(ByteLevel::new(add_prefix_space, true, true)));
     }
-    let defaults: &[(&str, Option<&str>)] = match family {
-        Family::Gpt2 => &[
-            ("bos_token", Some("<|endoftext|>")),
-            ("eos_token", Some("<|endoftext|>")),
-            ("unk_token", Some("<|endoftext|>")),
-        ],
-        Family::Qwen2 => &[
-            ("eos_token", Some("<|endoftext|>")),
-            ("unk_token", Some("<|endoftext|>")),
-            ("pad_token", Some("<|endoftext|>")),
-        ],
-        Family::Roberta => &[
-            ("bos_token", Some("<s>")),
-            ("eos_token", Some("</s>")),
-            ("unk_token", Some("<unk>")),
-            ("sep_token", Some("</s>")),
-            ("pad_token", Some("<pad>")),
-            ("cls_token", Some("<s>")),
-            ("mask_token", Some("<mask>")),
-        ],
+    let defaults = match family {
+        Family::Gpt2 => classes::GPT2,
+        Family::Qwen2 => classes::QWEN2,
+        Family::Roberta => classes::ROBERTA,
     };
     for (key, token) in defaults {
-        settings.default_token(key, *token);
+        settings.default_token(key, Some(token));
     }
     settings.add_tokens(&mut tokenizer)?;
     if family == Family::Roberta {
@@ -123,7 +109,16 @@ pub(super) fn assemble(model: BPE, family: Family, mut settings: Settings) -> Re
             .add_prefix_space(add_prefix_space);
         tokenizer.with_post_processor(Some(processing));
     } else {
-        bos_eos(&mut tokenizer, &settings)?;
+        bos_eos(&mut tokenizer, &settings, false)?;
     }
     Ok(tokenizer)
+}
+
+/// Whether a space is put before a text that begins with none; true if the tokenizer is a byte-level one that can tell.
+pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool) -> bool {
+    // Within a sequence a space would be put before each of its words.
+    let Some(PreTokenizerWrapper::ByteLevel(bytes)) = tokenizer.get_pre_tokenizer() else { return false };
+    let bytes = bytes.add_prefix_space(add_prefix_space);
+    tokenizer.with_pre_tokenizer(Some(bytes));
+    true
 }

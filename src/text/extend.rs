@@ -100,12 +100,8 @@ fn single_word(tokenizer: &Tokenizer, token: &str) -> Result<Option<String>> {
 
 impl<'a> Draft<'a> {
     fn new(tokenizer: &'a Tokenizer, files: &SideFiles) -> Result<Self> {
-        let json = match files.json("tokenizer.json")? {
-            Some(json) => json,
-            None => {
-                serde_json::from_str(&tokenizer.to_json()?).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?
-            }
-        };
+        let files = tokenizer.saved_files(files, None)?;
+        let json = files.json("tokenizer.json")?.unwrap_or_default();
         let known = tokenizer.inner.get_vocab(true).into_keys().collect();
         let next_id = tokenizer.vocab_size() as u32;
         Ok(Self { tokenizer, json, next_id, rows: Vec::new(), merges: HashMap::new(), known, made: HashMap::new() })
@@ -259,7 +255,7 @@ impl<'a> Draft<'a> {
         {
             return Err(Error::Data(format!("extend_vocabulary: the token {text:?} would not keep its id {id}")));
         }
-        let mut files = files.clone();
+        let mut files = self.tokenizer.saved_files(files, None)?;
         let vocabularies = ["vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"];
         for name in vocabularies.iter().chain(&SENTENCE_PIECE_FILES) {
             files.0.remove(*name);

@@ -7,9 +7,11 @@ use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::Replace;
+use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
+use super::classes::LLAMA;
 use super::settings::Settings;
 use super::template::bos_eos;
 use crate::error::{Error, Result};
@@ -24,7 +26,6 @@ pub(super) fn is_named(settings: &Settings) -> bool {
 
 /// The tokenizer around its model, as `LlamaTokenizer`.
 pub(super) fn assemble(model: BPE, mut settings: Settings) -> Result<Tokenizer> {
-    let bad = |e: tokenizers::Error| Error::Data(format!("tokenizer: {e}"));
     let add_prefix_space = settings.flag("add_prefix_space", true);
     let scheme = match (add_prefix_space, settings.flag("legacy", false)) {
         (false, _) => PrependScheme::Never,
@@ -33,16 +34,49 @@ pub(super) fn assemble(model: BPE, mut settings: Settings) -> Result<Tokenizer> 
     };
     let mut tokenizer = Tokenizer::new(model);
     tokenizer.with_pre_tokenizer(Some(Metaspace::new('▁', scheme, false)));
+    tokenizer.with_decoder(Some(decoder(add_prefix_space)?));
+    for (key, token) in LLAMA {
+        settings.default_token(key, Some(token));
+    }
+    settings.add_tokens(&mut tokenizer)?;
+    bos_eos(&mut tokenizer, &settings, false)?;
+    Ok(tokenizer)
+}
+
+fn decoder(add_prefix_space: bool) -> Result<Sequence> {
     let mut decoders: Vec<DecoderWrapper> =
         vec![Replace::new("▁", " ").map_err(bad)?.into(), ByteFallback::default().into(), Fuse::default().into()];
     if add_prefix_space {
         decoders.push(Strip::new(' ', 1, 0).into());
     }
-    tokenizer.with_decoder(Some(Sequence::new(decoders)));
-    for (key, token) in [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")] {
-        settings.default_token(key, Some(token));
+    Ok(Sequence::new(decoders))
+}
+
+/// Whether a text begins with a space that it does not have. A legacy tokenizer puts one before each piece of text between
+/// special tokens; None leaves what a `tokenizer.json` does. Where its words are cut in another way, nothing changes.
+pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool, legacy: Option<bool>) -> Result<()> {
+    let legacy = match (tokenizer.get_pre_tokenizer(), tokenizer.get_normalizer()) {
+        (None, Some(NormalizerWrapper::Sequence(_))) => legacy.unwrap_or(true),
+        (Some(PreTokenizerWrapper::Metaspace(_)), None) => legacy.unwrap_or(false),
+        _ => return Ok(()),
+    };
+    if legacy {
+        let mut normalizers: Vec<NormalizerWrapper> = vec![Replace::new(" ", "▁").map_err(bad)?.into()];
+        if add_prefix_space {
+            normalizers.insert(0, Prepend::new("▁".into()).into());
+        }
+        tokenizer.with_normalizer(Some(Normalizers::new(normalizers))).map_err(bad)?;
+        tokenizer.with_pre_tokenizer(None::<PreTokenizerWrapper>);
+    } else {
+        let scheme = if add_prefix_space { PrependScheme::First } else { PrependScheme::Never };
+        tokenizer.with_normalizer(None::<NormalizerWrapper>).map_err(bad)?;
+        tokenizer.with_pre_tokenizer(Some(Metaspace::new('▁', scheme, false)));
     }
-    settings.add_tokens(&mut tokenizer)?;
-    bos_eos(&mut tokenizer, &settings)?;
-    Ok(tokenizer)
+    tokenizer.with_decoder(Some(decoder(add_prefix_space)?));
+    Ok(())
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn bad(e: tokenizers::Error) -> Error {
+    Error::Data(format!("tokenizer: {e}"))
 }

@@ -1,12 +1,15 @@
 //! Texts to tokens: load a tokenizer, encode in parallel, keep character offsets.
 
+mod beside;
 mod byte_bpe;
 mod charsmap;
+mod classes;
 mod encodings;
 mod extend;
 mod llama;
 mod modules;
 mod proto;
+mod saved;
 mod sentence_piece;
 pub(crate) mod settings;
 mod side_files;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::side_files::SideFiles;
@@ -15,9 +16,13 @@ pub(super) const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The parsed files.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Settings {
     config: Map<String, Value>,
+    /// True if there is a `tokenizer_config.json`.
+    is_configured: bool,
+    /// True if it lists the added tokens itself.
+    lists_added: bool,
     /// By id.
     added: BTreeMap<u32, AddedToken>,
     extra: Vec<AddedToken>,
@@ -36,6 +41,7 @@ impl Settings {
         };
         let mut config = object("tokenizer_config.json")?;
         let mut added = BTreeMap::new();
+        let lists_added = config.get("added_tokens_decoder").is_some_and(Value::is_object);
         if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
             for (id, token) in decoder {
                 let (Ok(id), Some(token)) = (id.parse(), parse(token, false)) else {
@@ -44,7 +50,15 @@ impl Settings {
                 added.insert(id, token);
             }
         } else {
-            config.extend(object("special_tokens_map.json")?);
+            for (key, value) in object("special_tokens_map.json")? {
+                match (config.get_mut(&key), value) {
+                    // Those of both files.
+                    (Some(Value::Array(all)), Value::Array(more)) => {
+                        all.extend(more.into_iter().filter(|token| !all.contains(token)).collect::<Vec<_>>());
+                    }
+                    (_, value) => drop(config.insert(key, value)),
+                }
+            }
             let specials: Vec<String> = names(&config).map(|token| token.content).collect();
             for (content, id) in object("added_tokens.json")? {
                 let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -53,7 +67,9 @@ impl Settings {
                 added.insert(id, AddedToken::from(content, special));
             }
         }
-        Ok(Self { config, added, extra: Vec::new(), model_type: model_type.map(str::to_string) })
+        let is_configured = files.0.contains_key("tokenizer_config.json");
+        let model_type = model_type.map(str::to_string);
+        Ok(Self { config, is_configured, lists_added, added, extra: Vec::new(), model_type })
     }
 
     /// Those of a tokenizer that begins with this `tokenizer_config.json`.
@@ -61,11 +77,40 @@ impl Settings {
         Self { config: config.as_object().cloned().unwrap_or_default(), ..Self::default() }
     }
 
-    /// The class named, without "Fast"; None where it says nothing of the family.
-    pub fn class(&self) -> Option<&str> {
+    /// Those of a model of this type, of which no file says anything.
+    pub fn of_model(model_type: &str) -> Self {
+        Self { model_type: Some(model_type.to_string()), ..Self::default() }
+    }
+
+    /// The class named, without "Fast".
+    pub fn named_class(&self) -> Option<&str> {
         let class = self.config.get("tokenizer_class")?.as_str()?;
-        let class = class.strip_suffix("Fast").unwrap_or(class);
-        Some(class).filter(|class| !["PreTrainedTokenizer", "TokenizersBackend"].contains(class))
+        Some(class.strip_suffix("Fast").unwrap_or(class))
+    }
+
+    /// The class named; None where it says nothing of the family.
+    pub fn class(&self) -> Option<&str> {
+        self.named_class().filter(|class| !["PreTrainedTokenizer", "TokenizersBackend"].contains(class))
+    }
+
+    /// True if there is a `tokenizer_config.json`.
+    pub fn is_configured(&self) -> bool {
+        self.is_configured
+    }
+
+    /// The same, as if there were one that says nothing.
+    pub fn as_configured(&self) -> Self {
+        Self { is_configured: true, ..self.clone() }
+    }
+
+    /// What the configuration says under a key.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.config.get(key)
+    }
+
+    /// Added tokens by id, and true if `tokenizer_config.json` lists them itself.
+    pub fn added(&self) -> (&BTreeMap<u32, AddedToken>, bool) {
+        (&self.added, self.lists_added)
     }
 
     /// `model_type` of the model.
@@ -83,9 +128,28 @@ impl Settings {
         self.option(key).unwrap_or(default)
     }
 
-    /// The longest input in tokens.
+    /// The longest input in tokens; older files call it `max_len`.
     pub fn max_length(&self) -> Option<u64> {
-        self.config.get("model_max_length").and_then(Value::as_u64)
+        let length = self.config.get("model_max_length").filter(|length| !length.is_null());
+        length.or_else(|| self.config.get("max_len")).and_then(Value::as_u64)
+    }
+
+    /// The end at which a text is cut, if the configuration says one.
+    pub fn cut_at(&self) -> Result<Option<TruncationDirection>> {
+        match self.config.get("truncation_side").map(|side| (side, side.as_str())) {
+            None | Some((Value::Null, _)) => Ok(None),
+            Some((_, Some("right"))) => Ok(Some(TruncationDirection::Right)),
+            Some((_, Some("left"))) => Ok(Some(TruncationDirection::Left)),
+            Some((side, _)) => Err(Error::Data(format!(
+                "tokenizer_config.json: truncation_side is {side}; expected \"right\" or \"left\""
+            ))),
+        }
+    }
+
+    /// Whether models are given the segments, if the configuration lists what they are given.
+    pub fn gives_segments(&self) -> Option<bool> {
+        let inputs = self.config.get("model_input_names")?.as_array()?;
+        Some(inputs.iter().any(|name| name == "token_type_ids"))
     }
 
     /// Give a special token its default where the files do not name it.
@@ -145,6 +209,11 @@ impl Settings {
             token.special |= named.contains(&token.content.as_str());
         }
         tokenizer.add_tokens(tokens).map_err(bad)?;
+        self.check_ids(tokenizer)
+    }
+
+    /// Added tokens with an id must have it.
+    pub fn check_ids(&self, tokenizer: &Tokenizer) -> Result<()> {
         for (&id, token) in &self.added {
             let got = tokenizer.token_to_id(&token.content);
             if got != Some(id) {
@@ -162,16 +231,25 @@ impl Settings {
 /// Named special tokens, then the extra ones.
 fn names(config: &Map<String, Value>) -> impl Iterator<Item = AddedToken> + '_ {
     let extra =
-        ["additional_special_tokens", "extra_special_tokens"].iter().filter_map(|key| config.get(*key)?.as_array());
-    NAMED.iter().filter_map(|key| config.get(*key)).chain(extra.flatten()).filter_map(|token| parse(token, true))
+        ["additional_special_tokens", "extra_special_tokens"].iter().filter_map(|key| config.get(*key)).flat_map(list);
+    NAMED.iter().filter_map(|key| config.get(*key)).chain(extra).filter_map(|token| parse(token, true))
+}
+
+/// Tokens written as a list, or by names of their own.
+pub(super) fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(tokens) => tokens.iter().collect(),
+        Value::Object(tokens) => tokens.values().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A token is written as its text, or as an object with a `content`.
-fn text(value: &Value) -> Option<&str> {
+pub(super) fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
-fn parse(value: &Value, special: bool) -> Option<AddedToken> {
+pub(super) fn parse(value: &Value, special: bool) -> Option<AddedToken> {
     let flag = |key: &str, default: bool| value.get(key).and_then(Value::as_bool).unwrap_or(default);
     let special = flag("special", special);
     let token = AddedToken::from(text(value)?, special).normalized(flag("normalized", !special));

@@ -149,7 +149,7 @@ impl SideFiles {
 
     /// Those of the tokenizer alone, without what they say of a model's vectors and texts.
     #[must_use]
-    pub fn of_tokenizer(mut self) -> Self {
+    pub fn without_model(mut self) -> Self {
         let modules = self.modules().unwrap_or_default().unwrap_or_default();
         let of_modules: Vec<String> = modules.iter().map(|module| module.file("config.json")).collect();
         let of_model = [&OF_DIRECTORY[..], &[SENTENCE_CONFIG, GENERATION_CONFIG]].concat();
@@ -161,5 +161,17 @@ impl SideFiles {
     pub fn json(&self, name: &str) -> Result<Option<serde_json::Value>> {
         let Some(bytes) = self.0.get(name) else { return Ok(None) };
         serde_json::from_slice(bytes).map(Some).map_err(|e| Error::Data(format!("{name}: not valid JSON: {e}")))
+    }
+
+    /// With this class of tokenizer where `tokenizer_config.json` names none, as `config.json` may.
+    pub fn with_class(mut self, class: &str) -> Result<Self> {
+        let name = "tokenizer_config.json";
+        let mut config = self.json(name)?.unwrap_or_else(|| serde_json::json!({}));
+        if config.is_object() && config["tokenizer_class"].is_null() {
+            config["tokenizer_class"] = class.into();
+            let bytes = serde_json::to_vec_pretty(&config).map_err(|e| Error::Data(format!("{name}: {e}")))?;
+            self.0.insert(name.into(), bytes);
+        }
+        Ok(self)
     }
 }

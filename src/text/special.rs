@@ -49,14 +49,12 @@ impl Tokenizer {
         let Some((first, last)) = own.zip(special.iter().rposition(|&special| special == 0)) else {
             return Err(failed(&"gives no token for the letter a"));
         };
-        let token = |i: usize| {
-            let segment = u8::try_from(encoding.get_type_ids()[i]).map_err(|_| failed(&"gives segments above 255"))?;
-            Ok((encoding.get_ids()[i], segment))
-        };
+        let segments = self.segments(&encoding).ok_or_else(|| failed(&"gives segments above 255"))?;
+        let token = |i: usize| (encoding.get_ids()[i], segments[i]);
         Ok(Frame {
-            before: (0..first).map(token).collect::<Result<_>>()?,
-            after: (last + 1..special.len()).map(token).collect::<Result<_>>()?,
-            segment: token(first)?.1,
+            before: (0..first).map(token).collect(),
+            after: (last + 1..special.len()).map(token).collect(),
+            segment: segments[first],
         })
     }
 

@@ -34,17 +34,19 @@ pub(super) fn template(tokenizer: &mut Tokenizer, settings: &Settings, single: &
     Ok(())
 }
 
-/// The template of decoders: a beginning and an end where the settings ask for them.
-pub(super) fn bos_eos(tokenizer: &mut Tokenizer, settings: &Settings) -> Result<()> {
+/// The template of decoders: a beginning and an end where the settings ask for them; `bos` is what they mean for the
+/// beginning where they say nothing.
+pub(super) fn bos_eos(tokenizer: &mut Tokenizer, settings: &Settings, bos: bool) -> Result<()> {
     let around = |sequence: &str, segment: u8| {
-        let shown = |flag: &str, key: &str| {
-            if settings.flag(flag, false) && settings.token(key).is_some() {
+        let shown = |flag: &str, key: &str, default: bool| {
+            if settings.flag(flag, default) && settings.token(key).is_some() {
                 format!(" {key}:{segment} ")
             } else {
                 String::new()
             }
         };
-        format!("{}{sequence}:{segment}{}", shown("add_bos_token", "bos_token"), shown("add_eos_token", "eos_token"))
+        let (bos, eos) = (shown("add_bos_token", "bos_token", bos), shown("add_eos_token", "eos_token", false));
+        format!("{bos}{sequence}:{segment}{eos}")
     };
     let single = around("$A", 0);
     template(tokenizer, settings, &single, &format!("{single} {}", around("$B", 1)))

@@ -3,20 +3,28 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::prelude::*;
-use tokenizers::normalizers::{self, Lowercase};
+use tokenizers::models::ModelWrapper;
+use tokenizers::normalizers::{self, Lowercase, NormalizerWrapper};
 use tokenizers::tokenizer::pre_tokenizer::PreTokenizedString;
 use tokenizers::utils::truncation::{TruncationDirection, TruncationParams, truncate_encodings};
 use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer};
 
+use super::classes::Class;
 use super::encodings::{Encoded, Encodings};
 use super::settings::Settings;
 use super::side_files::{SENTENCE_CONFIG, SENTENCE_PIECE_FILES, SideFiles};
-use super::{byte_bpe, charsmap, sentence_piece, word_piece};
+use super::{beside, byte_bpe, charsmap, sentence_piece, word_piece};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
 /// Values of `model_max_length` from here on mean "no limit".
 const NO_LIMIT: u64 = 1_000_000;
+
+/// What sentence-transformers does with texts; null in a directory that it did not write.
+fn sentence_config(files: &SideFiles) -> Result<serde_json::Value> {
+    let config = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
+    Ok(config.unwrap_or_default())
+}
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
@@ -25,6 +33,15 @@ pub struct Tokenizer {
     /// Without padding and truncation, whatever its file says.
     pub(super) inner: tokenizers::Tokenizer,
     max_length: Option<Limit>,
+    /// The end at which a text is cut.
+    cut_at: TruncationDirection,
+    /// False if the files say that models are not given the segments.
+    gives_segments: bool,
+    /// Whose it is; None where no file says so.
+    pub(super) class: Option<&'static Class>,
+    /// True if it is not what its `tokenizer.json` says by itself.
+    pub(super) is_changed: bool,
+    notes: Vec<String>,
 }
 
 /// The longest input in tokens, and what says so.
@@ -40,8 +57,9 @@ impl Tokenizer {
     /// `config.json`: it names the family where no `tokenizer_class` does.
     pub fn from_files(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
         let settings = Settings::read(files, model_type)?;
-        let of_sentences = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
-        let of_sentences = of_sentences.unwrap_or_default();
+        let cut_at = settings.cut_at()?;
+        let gives_segments = settings.gives_segments().unwrap_or(true);
+        let of_sentences = sentence_config(files)?;
         // As sentence-transformers 6.2 does: its own limit counts more than the tokenizer's.
         let limits = [
             (of_sentences["max_seq_length"].as_u64(), "max_seq_length of sentence_bert_config.json"),
@@ -52,8 +70,17 @@ impl Tokenizer {
         let max_length = said.map(|(tokens, source)| Limit { tokens: tokens as usize, source });
         let file = |name: &str| files.0.get(name).map(Vec::as_slice);
         let sentence_piece = SENTENCE_PIECE_FILES.iter().find_map(|name| Some((name, file(name)?)));
+        // Formats other than tokenizer.json say more precisely which classes they know.
+        let class = match Class::of(&settings) {
+            Err(unknown) if files.0.contains_key("tokenizer.json") => return Err(unknown),
+            class => class.unwrap_or_default(),
+        };
+        let (mut is_changed, mut notes) = (false, Vec::new());
         let inner = if let Some(json) = file("tokenizer.json") {
-            parse_json(json)?
+            let mut inner = parse_json(json)?;
+            notes.extend(beside::not_done(&inner, &settings, class, sentence_piece.is_some()));
+            is_changed = beside::apply(&mut inner, settings, class, sentence_piece.is_some())?;
+            inner
         } else if let Some(vocab) = file("vocab.txt") {
             word_piece::build(vocab, settings)?
         } else if let (Some(vocab), Some(merges)) = (file("vocab.json"), file("merges.txt")) {
@@ -67,22 +94,19 @@ impl Tokenizer {
                 SENTENCE_PIECE_FILES.join(", ")
             )));
         };
-        let mut tokenizer = Self::new(inner, max_length)?;
+        let mut tokenizer = Self::new(inner, class)?;
+        tokenizer.is_changed |= is_changed;
+        tokenizer.notes.extend(notes);
         if of_sentences["do_lower_case"] == true {
             tokenizer.lower_case()?;
         }
-        Ok(tokenizer)
+        Ok(Self { max_length, gives_segments, cut_at: cut_at.unwrap_or(tokenizer.cut_at), ..tokenizer })
     }
 
     /// The files of this tokenizer alone, among those of a model: what sentence-transformers does with texts becomes its own.
     pub fn files_among(&self, files: &SideFiles) -> Result<SideFiles> {
-        let mut own = files.clone().of_tokenizer();
-        let of_sentences = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
-        let of_sentences = of_sentences.unwrap_or_default();
-        if of_sentences["do_lower_case"] == true || !own.0.contains_key("tokenizer.json") {
-            own.0.insert("tokenizer.json".into(), self.to_json()?.into_bytes());
-        }
-        if let Some(tokens) = of_sentences["max_seq_length"].as_u64() {
+        let mut own = self.saved_files(files, None)?.without_model();
+        if let Some(tokens) = sentence_config(files)?["max_seq_length"].as_u64() {
             let mut config = own.json(TOKENIZER_CONFIG)?.unwrap_or_else(|| serde_json::json!({}));
             config["model_max_length"] = tokens.into();
             own.0.insert(TOKENIZER_CONFIG.into(), config.to_string().into_bytes());
@@ -93,15 +117,54 @@ impl Tokenizer {
     /// Lower the case of texts before anything else, as sentence-transformers 6.2 does it.
     fn lower_case(&mut self) -> Result<()> {
         let old = self.inner.get_normalizer().cloned();
+        let first = match &old {
+            Some(NormalizerWrapper::Sequence(all)) => all.as_ref().first(),
+            alone => alone.as_ref(),
+        };
+        if matches!(first, Some(NormalizerWrapper::Lowercase(_))) {
+            return Ok(());
+        }
         let all = [Some(Lowercase.into()), old].into_iter().flatten().collect();
         let failed = |e| Error::Data(format!("tokenizer: {e}"));
+        self.is_changed = true;
         self.inner.with_normalizer(Some(normalizers::Sequence::new(all))).map_err(failed).map(drop)
     }
 
-    pub(super) fn new(mut inner: tokenizers::Tokenizer, max_length: Option<Limit>) -> Result<Self> {
+    /// Without what makes texts longer, shorter or different from call to call.
+    pub(super) fn new(mut inner: tokenizers::Tokenizer, class: Option<&'static Class>) -> Result<Self> {
+        let mut notes = Vec::new();
+        let cut_at = inner.get_truncation().map_or(TruncationDirection::Right, |truncation| truncation.direction);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| Error::Data(format!("tokenizer: {e}")))?;
-        Ok(Self { inner, max_length })
+        let mut is_changed = false;
+        if let ModelWrapper::BPE(model) = inner.get_model()
+            && let Some(dropout) = model.dropout
+        {
+            let mut model = model.clone();
+            model.dropout = None;
+            inner.with_model(model);
+            is_changed = true;
+            if dropout > 0.0 {
+                notes.push(format!(
+                    "tokenizer.json: dropout={dropout} would cut the same text into other tokens at every call; it is \
+                     switched off, here and in what is saved"
+                ));
+            }
+        }
+        Ok(Self { inner, max_length: None, cut_at, gives_segments: true, class, is_changed, notes })
+    }
+
+    /// True if version 1, which took a `tokenizer.json` as it stands, read the same files as the same tokenizer.
+    pub(super) fn reads_as_version_1(&self) -> bool {
+        !self.is_changed
+            && self.gives_segments
+            && self.cut_at == TruncationDirection::Right
+            && !self.inner.get_encode_special_tokens()
+    }
+
+    /// What a user should know of how the files were read.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
     }
 
     /// The longest input that its configuration names.
@@ -148,7 +211,7 @@ impl Tokenizer {
             let encoded = catch_unwind(AssertUnwindSafe(|| self.encode_one(&texts[i], pair, room)));
             let encoded = encoded.map_err(|_| failed(&"the parts of the tokenizer contradict each other"))?;
             let (encoding, truncated) = encoded.map_err(|e| failed(&e))?;
-            compact(&encoding, truncated)
+            self.compact(&encoding, truncated)
                 .ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
@@ -162,7 +225,7 @@ impl Tokenizer {
         let first = self.tokens(text, 0, limit)?;
         let second = pair.map(|pair| self.tokens(pair, 1, limit)).transpose()?;
         let truncated = first.len() + second.as_ref().map_or(0, Encoding::len) > room;
-        let params = TruncationParams { max_length: room, ..TruncationParams::default() };
+        let params = TruncationParams { max_length: room, direction: self.cut_at, ..TruncationParams::default() };
         let (mut first, mut second) = truncate_encodings(first, second, &params)?;
         first.take_overflowing();
         if let Some(second) = &mut second {
@@ -178,7 +241,7 @@ impl Tokenizer {
 
     fn tokens(&self, text: &str, segment: u32, limit: usize) -> tokenizers::Result<Encoding> {
         let mut words = self.words(text)?;
-        let limit = Some((limit, TruncationDirection::Right));
+        let limit = Some((limit, self.cut_at));
         self.inner.get_model().tokenize_in_pretokenized(&mut words, limit)?;
         words.into_encoding(None, segment, OffsetType::Char)
     }
@@ -191,6 +254,20 @@ impl Tokenizer {
             pre_tokenizer.pre_tokenize(&mut words)?;
         }
         Ok(words)
+    }
+
+    /// None if a segment does not fit.
+    fn compact(&self, encoding: &Encoding, truncated: bool) -> Option<Encoded> {
+        let offsets = encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect();
+        Some(Encoded { ids: encoding.get_ids().to_vec(), segments: self.segments(encoding)?, offsets, truncated })
+    }
+
+    /// None if one does not fit.
+    pub(super) fn segments(&self, encoding: &Encoding) -> Option<Vec<u8>> {
+        if !self.gives_segments {
+            return Some(vec![0; encoding.len()]);
+        }
+        encoding.get_type_ids().iter().map(|&segment| u8::try_from(segment).ok()).collect()
     }
 
     /// Texts of ids, in parallel.
@@ -214,14 +291,4 @@ pub(super) fn parse_json(json: &[u8]) -> Result<tokenizers::Tokenizer> {
         Ok(parsed) => parsed.map_err(|e| unreadable(&e)),
         Err(_) => Err(unreadable(&"its parts contradict each other")),
     }
-}
-
-/// None if a segment does not fit.
-fn compact(encoding: &Encoding, truncated: bool) -> Option<Encoded> {
-    Some(Encoded {
-        ids: encoding.get_ids().to_vec(),
-        segments: encoding.get_type_ids().iter().map(|&s| u8::try_from(s).ok()).collect::<Option<_>>()?,
-        offsets: encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect(),
-        truncated,
-    })
 }

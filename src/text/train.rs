@@ -13,6 +13,7 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::byte_bpe;
+use super::classes::Class;
 use super::settings::Settings;
 use super::side_files::SideFiles;
 use super::tokenizer::Tokenizer;
@@ -136,8 +137,8 @@ impl TokenizerTrainer {
         };
         let tokenizer = Self::assemble(self.kind, &self.config, model)?;
         let config = serde_json::to_vec_pretty(&self.config).map_err(|e| Error::Data(e.to_string()))?;
-        let files = [("tokenizer.json", tokenizer.to_json()?.into_bytes()), ("tokenizer_config.json", config)];
-        Ok((tokenizer, SideFiles(files.map(|(name, bytes)| (name.to_string(), bytes)).into())))
+        let files = tokenizer.saved_files(&SideFiles([("tokenizer_config.json".to_string(), config)].into()), None)?;
+        Ok((tokenizer, files))
     }
 
     fn assemble(kind: Kind, config: &Value, model: Model) -> Result<Tokenizer> {
@@ -148,7 +149,7 @@ impl TokenizerTrainer {
             (Kind::Unigram(family), Model::Unigram(model)) => unigram::assemble(model, None, family, settings)?,
             _ => return Err(Error::Data("a model of another kind".into())),
         };
-        Tokenizer::new(inner, None)
+        Tokenizer::new(inner, Class::of(&Settings::of_config(config))?)
     }
 
     /// Words with the characters that are frequent enough; where one is not, the word falls apart.

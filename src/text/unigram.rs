@@ -7,6 +7,7 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::pre_tokenizers::sequence::Sequence as Splits;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 
+use super::classes;
 use super::settings::Settings;
 use super::template::template;
 use crate::error::{Error, Result};
@@ -60,21 +61,12 @@ impl Family {
     }
 
     /// Special tokens that the files need not name.
-    fn defaults(self) -> [(&'static str, &'static str); 7] {
-        let [bos, eos, sep, cls, mask] = match self {
-            Self::XlNet => ["<s>", "</s>", "<sep>", "<cls>", "<mask>"],
-            Self::Albert => ["[CLS]", "[SEP]", "[SEP]", "[CLS]", "[MASK]"],
-            Self::XlmRoberta | Self::Camembert => ["<s>", "</s>", "</s>", "<s>", "<mask>"],
-        };
-        [
-            ("bos_token", bos),
-            ("eos_token", eos),
-            ("unk_token", "<unk>"),
-            ("sep_token", sep),
-            ("pad_token", "<pad>"),
-            ("cls_token", cls),
-            ("mask_token", mask),
-        ]
+    fn defaults(self) -> classes::Tokens {
+        match self {
+            Self::XlNet => classes::XLNET,
+            Self::Albert => classes::ALBERT,
+            Self::XlmRoberta | Self::Camembert => classes::ROBERTA,
+        }
     }
 
     /// The vocabulary as the models count it: fairseq's put special tokens before SentencePiece's and the mask last.

@@ -10,16 +10,9 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 
+use super::classes::BERT;
 use super::settings::Settings;
 use crate::error::{Error, Result};
-
-const DEFAULTS: [(&str, &str); 5] = [
-    ("unk_token", "[UNK]"),
-    ("cls_token", "[CLS]"),
-    ("sep_token", "[SEP]"),
-    ("pad_token", "[PAD]"),
-    ("mask_token", "[MASK]"),
-];
 
 /// Build the tokenizer from the contents of `vocab.txt`.
 pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
@@ -34,7 +27,7 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
     }
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
-    for (key, default) in DEFAULTS {
+    for &(key, default) in BERT {
         settings.default_token(key, Some(default));
     }
     for key in ["unk_token", "cls_token", "sep_token"] {
@@ -58,7 +51,7 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
 
 /// The tokenizer around its model.
 pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Tokenizer> {
-    for (key, default) in DEFAULTS {
+    for &(key, default) in BERT {
         settings.default_token(key, Some(default));
     }
     let mut tokenizer = Tokenizer::new(model);

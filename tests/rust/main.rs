@@ -18,6 +18,7 @@ mod ops;
 mod parity;
 mod precision;
 mod relative_attention;
+mod side_files;
 mod text;
 mod tokenizers;
 mod training;

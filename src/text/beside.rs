@@ -1,0 +1,197 @@
+//! What the files beside a `tokenizer.json` change in it, as transformers 4.57 does (`PreTrainedTokenizerFast.__init__`
+//! and the classes below it). docs/tokenizers.md lists where 5.x does otherwise.
+
+use serde_json::{Value, json};
+use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::{AddedToken, Tokenizer};
+
+use super::classes::{Class, Named, Rule};
+use super::settings::{NAMED, Settings, list, parse, text};
+use super::template::bos_eos;
+use super::{byte_bpe, llama};
+use crate::error::{Error, Result};
+
+/// Change a tokenizer that was read from a `tokenizer.json`; true if anything did. `has_model` says whether a
+/// SentencePiece model lies beside it, too. Without a `tokenizer_config.json` nothing is assumed of the class.
+pub(super) fn apply(
+    tokenizer: &mut Tokenizer,
+    mut settings: Settings,
+    class: Option<&Class>,
+    has_model: bool,
+) -> Result<bool> {
+    let before = parts(tokenizer)?;
+    let class = class.filter(|_| settings.is_configured());
+    add_tokens(tokenizer, &settings, class)?;
+    tokenizer.set_encode_special_tokens(settings.flag("split_special_tokens", false));
+    for (key, token) in class.map_or(&[][..], |class| class.tokens) {
+        settings.default_token(key, Some(token));
+    }
+    let rule = class.map_or(Rule::Nothing, |class| class.rule);
+    // transformers means false where nothing is said; Llama's class says null then, which changes nothing.
+    let prefix = match (settings.value("add_prefix_space"), rule) {
+        (None, Rule::Template { bos: true }) => None,
+        (None, _) => settings.is_configured().then_some(false),
+        (Some(said), _) => said.as_bool(),
+    };
+    if let Some(prefix) = prefix {
+        byte_bpe::set_prefix_space(tokenizer, prefix);
+        if rule == (Rule::Template { bos: true }) {
+            let legacy = settings.option("legacy").or(has_model.then_some(true));
+            llama::set_prefix_space(tokenizer, prefix, legacy)?;
+        }
+    }
+    match rule {
+        Rule::Nothing => {}
+        Rule::Bert => set_normalizer(tokenizer, &settings)?,
+        Rule::Roberta => set_offsets(tokenizer, &settings),
+        Rule::Template { bos } => bos_eos(tokenizer, &settings, bos)?,
+    }
+    Ok(parts(tokenizer)? != before)
+}
+
+/// What transformers would do to a `tokenizer.json` without a `tokenizer_config.json`, from the type of the model alone,
+/// and is not done here.
+pub(super) fn not_done(
+    tokenizer: &Tokenizer,
+    settings: &Settings,
+    class: Option<&Class>,
+    has_model: bool,
+) -> Option<String> {
+    let class = class.filter(|_| !settings.is_configured())?;
+    let (mut here, mut there) = (tokenizer.clone(), tokenizer.clone());
+    apply(&mut here, settings.clone(), None, has_model).ok()?;
+    apply(&mut there, settings.as_configured(), Some(class), has_model).ok()?;
+    let name = class.names[0];
+    (parts(&here).ok()? != parts(&there).ok()?).then(|| {
+        format!(
+            "tokenizer.json is taken as it stands, since no tokenizer_config.json lies beside it; transformers reads it as \
+             {name} then, which changes its casing, spaces or special tokens; for the same there, write \
+             {{\"tokenizer_class\": \"{name}\"}} into a tokenizer_config.json, else \"PreTrainedTokenizerFast\""
+        )
+    })
+}
+
+/// All that [`apply`] can change.
+fn parts(tokenizer: &Tokenizer) -> Result<(Value, Vec<(u32, AddedToken)>)> {
+    let parts = json!([
+        tokenizer.get_normalizer(),
+        tokenizer.get_pre_tokenizer(),
+        tokenizer.get_post_processor(),
+        tokenizer.get_decoder()
+    ]);
+    let mut added: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
+    added.sort_by_key(|(id, _)| *id);
+    Ok((parts, added))
+}
+
+/// Added tokens by their ids, then the special tokens that are none of them.
+fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Class>) -> Result<()> {
+    let own = tokenizer.get_added_tokens_decoder();
+    let (added, listed) = settings.added();
+    let mut tokens: Vec<AddedToken> = Vec::new();
+    for (id, token) in added {
+        // Without a list of its own, tokenizer_config.json leaves tokenizer.json the last word on its tokens.
+        let known = if listed { own.values().any(|t| t == token) } else { own.contains_key(id) };
+        if !known {
+            tokens.push(token.clone());
+        }
+    }
+    // Where a special token is named by its text, what else the files say of it counts.
+    let described = |content: &str| {
+        let found = if listed {
+            added.values().find(|t| t.content == content)
+        } else {
+            own.values().find(|t| t.content == content)
+        };
+        found.cloned()
+    };
+    let specials = specials(settings, class, &described);
+    for (token, by_text) in &specials {
+        let known = if *by_text {
+            own.values().chain(&tokens).any(|t| t.content == token.content)
+        } else {
+            tokens.contains(token)
+        };
+        if !known {
+            tokens.push(token.clone());
+        }
+    }
+    for token in &mut tokens {
+        token.special |= specials.iter().any(|(special, _)| special.content == token.content);
+    }
+    tokenizer.add_tokens(tokens).map_err(|e| Error::Data(format!("special tokens: {e}")))?;
+    settings.check_ids(tokenizer)
+}
+
+/// The special tokens, each once, and whether only its text is known.
+fn specials(
+    settings: &Settings,
+    class: Option<&Class>,
+    described: &dyn Fn(&str) -> Option<AddedToken>,
+) -> Vec<(AddedToken, bool)> {
+    let by_text = |content: &str| (AddedToken::from(content, true), true);
+    let of_class = |key: &str, content: &str| match class.map_or(Named::Text, |class| class.named) {
+        Named::StripsMask { normalized } if key == "mask_token" => {
+            (AddedToken::from(content, true).lstrip(true).normalized(normalized), false)
+        }
+        Named::Verbatim => (AddedToken::from(content, true), false),
+        _ => by_text(content),
+    };
+    let mut all: Vec<(AddedToken, bool)> = Vec::new();
+    for key in NAMED {
+        let default = class.and_then(|class| class.tokens.iter().find(|(k, _)| *k == key));
+        let token = match settings.value(key) {
+            None => default.map(|(_, content)| of_class(key, content)),
+            Some(said) => text(said).and_then(|content| match (described(content), said) {
+                (Some(token), _) => Some((token, false)),
+                (None, Value::String(_)) => Some(of_class(key, content)),
+                (None, _) => parse(said, true).map(|token| (token, false)),
+            }),
+        };
+        all.extend(token);
+    }
+    match settings.value("additional_special_tokens") {
+        None => all.extend(class.map_or(&[][..], |class| class.additional).iter().map(|content| by_text(content))),
+        Some(said) => all.extend(list(said).into_iter().filter_map(further)),
+    }
+    all.extend(settings.value("extra_special_tokens").map_or_else(Vec::new, list).into_iter().filter_map(further));
+    let mut once: Vec<(AddedToken, bool)> = Vec::new();
+    for token in all {
+        if !once.iter().any(|(t, _)| t.content == token.0.content) {
+            once.push(token);
+        }
+    }
+    once
+}
+
+fn further(said: &Value) -> Option<(AddedToken, bool)> {
+    parse(said, true).map(|token| (token, said.is_string()))
+}
+
+fn set_normalizer(tokenizer: &mut Tokenizer, settings: &Settings) -> Result<()> {
+    // One of another kind has no such options.
+    if let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() {
+        let normalizer = BertNormalizer::new(
+            normalizer.clean_text,
+            settings.flag("tokenize_chinese_chars", true),
+            settings.option("strip_accents"),
+            settings.flag("do_lower_case", true),
+        );
+        tokenizer.with_normalizer(Some(normalizer)).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?;
+    }
+    Ok(())
+}
+
+fn set_offsets(tokenizer: &mut Tokenizer, settings: &Settings) {
+    let (trim, prefix) = (settings.flag("trim_offsets", true), settings.flag("add_prefix_space", false));
+    match tokenizer.get_post_processor().cloned() {
+        Some(PostProcessorWrapper::Roberta(processing)) => {
+            tokenizer.with_post_processor(Some(processing.trim_offsets(trim).add_prefix_space(prefix)));
+        }
+        Some(PostProcessorWrapper::ByteLevel(processing)) => {
+            tokenizer.with_post_processor(Some(processing.trim_offsets(trim).add_prefix_space(prefix)));
+        }
+        _ => {}
+    }
+}

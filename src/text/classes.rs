@@ -1,0 +1,199 @@
+//! The tokenizer classes of transformers: special tokens that their files need not name, and what each of them changes in
+//! a `tokenizer.json`. As in transformers 4.57.
+
+use super::settings::Settings;
+use crate::error::{Error, Result};
+
+/// Keys and texts of special tokens.
+pub(super) type Tokens = &'static [(&'static str, &'static str)];
+
+pub(super) const BERT: Tokens = &[
+    ("unk_token", "[UNK]"),
+    ("cls_token", "[CLS]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("mask_token", "[MASK]"),
+];
+pub(super) const GPT2: Tokens =
+    &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")];
+pub(super) const QWEN2: Tokens =
+    &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")];
+/// Of XLM-RoBERTa and CamemBERT too.
+pub(super) const ROBERTA: Tokens = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
+pub(super) const XLNET: Tokens = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "<sep>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<cls>"),
+    ("mask_token", "<mask>"),
+];
+pub(super) const ALBERT: Tokens = &[
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "<unk>"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
+pub(super) const LLAMA: Tokens = &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")];
+const GEMMA: Tokens = &[("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")];
+
+/// What a class changes in a `tokenizer.json`, beside its tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Rule {
+    Nothing,
+    /// The normaliser follows `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`.
+    Bert,
+    /// The post-processor follows `trim_offsets` and `add_prefix_space`.
+    Roberta,
+    /// The post-processor follows `add_bos_token`, which is true where nothing is said or not, and `add_eos_token`.
+    Template {
+        bos: bool,
+    },
+}
+
+/// What a token is that is named by its text alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Named {
+    /// As it is in `tokenizer.json`.
+    Text,
+    /// The mask takes the space before it.
+    StripsMask { normalized: bool },
+    /// As it is written, whatever `tokenizer.json` says.
+    Verbatim,
+}
+
+/// A class, or several that differ in nothing.
+#[derive(Debug)]
+pub(super) struct Class {
+    /// Without "Fast"; the first one stands for all.
+    pub names: &'static [&'static str],
+    /// `model_type` of the models whose class it is where none is named.
+    model_types: &'static [&'static str],
+    pub tokens: Tokens,
+    pub additional: &'static [&'static str],
+    pub named: Named,
+    pub rule: Rule,
+    /// Whether models are given the segments.
+    pub segments: bool,
+}
+
+const PLAIN: Class = Class {
+    names: &[],
+    model_types: &[],
+    tokens: &[],
+    additional: &[],
+    named: Named::Text,
+    rule: Rule::Nothing,
+    segments: false,
+};
+
+const CLASSES: &[Class] = &[
+    Class {
+        names: &[
+            "BertTokenizer",
+            "ElectraTokenizer",
+            "ConvBertTokenizer",
+            "FunnelTokenizer",
+            "LayoutLMTokenizer",
+            "LxmertTokenizer",
+            "MobileBertTokenizer",
+            "SqueezeBertTokenizer",
+        ],
+        model_types: &["bert", "electra"],
+        tokens: BERT,
+        rule: Rule::Bert,
+        segments: true,
+        ..PLAIN
+    },
+    Class { names: &["DistilBertTokenizer"], model_types: &["distilbert"], tokens: BERT, rule: Rule::Bert, ..PLAIN },
+    Class { names: &["GPT2Tokenizer", "CodeGenTokenizer"], model_types: &["gpt2"], tokens: GPT2, ..PLAIN },
+    Class {
+        names: &["RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer"],
+        model_types: &["roberta"],
+        tokens: ROBERTA,
+        named: Named::StripsMask { normalized: false },
+        rule: Rule::Roberta,
+        ..PLAIN
+    },
+    Class {
+        names: &["Qwen2Tokenizer"],
+        model_types: &["qwen2", "qwen3"],
+        tokens: QWEN2,
+        named: Named::Verbatim,
+        ..PLAIN
+    },
+    Class {
+        names: &["XLNetTokenizer"],
+        model_types: &["xlnet"],
+        tokens: XLNET,
+        additional: &["<eop>", "<eod>"],
+        named: Named::StripsMask { normalized: true },
+        segments: true,
+        ..PLAIN
+    },
+    Class {
+        names: &["AlbertTokenizer"],
+        model_types: &["albert"],
+        tokens: ALBERT,
+        named: Named::StripsMask { normalized: false },
+        segments: true,
+        ..PLAIN
+    },
+    Class {
+        names: &["XLMRobertaTokenizer"],
+        model_types: &["xlm-roberta"],
+        tokens: ROBERTA,
+        named: Named::StripsMask { normalized: true },
+        ..PLAIN
+    },
+    Class {
+        names: &["CamembertTokenizer"],
+        model_types: &["camembert"],
+        tokens: ROBERTA,
+        additional: &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
+        named: Named::StripsMask { normalized: false },
+        ..PLAIN
+    },
+    Class {
+        names: &["LlamaTokenizer", "CodeLlamaTokenizer"],
+        model_types: &["llama", "mistral"],
+        tokens: LLAMA,
+        rule: Rule::Template { bos: true },
+        ..PLAIN
+    },
+    Class { names: &["GemmaTokenizer"], tokens: GEMMA, rule: Rule::Template { bos: true }, ..PLAIN },
+    Class { names: &["GPTNeoXTokenizer"], tokens: GPT2, rule: Rule::Template { bos: false }, ..PLAIN },
+    // Takes tokenizer.json as it stands, with whatever the files beside it add.
+    Class { names: &["PreTrainedTokenizer", "TokenizersBackend"], model_types: &["modernbert"], ..PLAIN },
+];
+
+impl Class {
+    /// The class that the settings name, or that of the model's type; None where nothing says whose tokenizer it is.
+    pub fn of(settings: &Settings) -> Result<Option<&'static Self>> {
+        let Some(named) = settings.named_class() else {
+            let has_type = |class: &&Self| class.model_types.iter().any(|t| Some(*t) == settings.model_type());
+            return Ok(CLASSES.iter().find(has_type));
+        };
+        let known = CLASSES.iter().find(|class| class.names.contains(&named));
+        known.map(Some).ok_or_else(|| {
+            Error::Data(format!(
+                "tokenizer_config.json: tokenizer_class is {named}, and what it would change in tokenizer.json is not \
+                 known; supported: {}. Save the tokenizer with transformers as PreTrainedTokenizerFast, or name that \
+                 class if tokenizer.json alone says everything.",
+                CLASSES.iter().flat_map(|class| class.names).copied().collect::<Vec<_>>().join(", ")
+            ))
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! The files that a tokenizer is saved as: whoever reads them, transformers too, gets this tokenizer.
+
+use serde_json::{Map, Value, json};
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+
+use super::classes::{Class, Rule};
+use super::settings::{NAMED, Settings, text};
+use super::side_files::SideFiles;
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+const CONFIG: &str = "tokenizer_config.json";
+const JSON: &str = "tokenizer.json";
+
+impl Tokenizer {
+    /// The files to save, made from those that it was read from: with a `tokenizer.json` that holds what the files beside it
+    /// changed, and a `tokenizer_config.json` that says what would be assumed otherwise. `takes_segments` is whether the model
+    /// takes segments, if a model is saved with it.
+    pub fn saved_files(&self, files: &SideFiles, takes_segments: Option<bool>) -> Result<SideFiles> {
+        let mut saved = files.clone();
+        let has_json = files.0.contains_key(JSON);
+        if !has_json || self.is_changed {
+            saved.0.insert(JSON.into(), self.full_json(files)?);
+        }
+        let read = config_of(files)?;
+        let mut config = read.clone().unwrap_or_default();
+        match (has_json, &read) {
+            (false, _) => self.say_all(&mut config, &named_beside(files)?),
+            (true, None) => config = self.as_it_stands(&named_beside(files)?),
+            (true, Some(_)) => {
+                if let Some(class) = self.class {
+                    config.entry("tokenizer_class").or_insert(class.names[0].into());
+                }
+            }
+        }
+        let declared = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));
+        if let Some(declared) = declared {
+            let inputs = if declared { &INPUTS[..] } else { &[INPUTS[0], INPUTS[2]] };
+            config.entry("model_input_names").or_insert(json!(inputs));
+        }
+        // Models without segments fail at them, or take them for tokens.
+        if let (Some(false), Some(Value::Array(inputs))) = (takes_segments, config.get_mut("model_input_names")) {
+            inputs.retain(|input| input != INPUTS[1]);
+        }
+        if read.as_ref() != Some(&config) {
+            saved.0.insert(CONFIG.into(), pretty(CONFIG, &config.into())?);
+        }
+        Ok(saved)
+    }
+
+    /// With the padding and truncation of the file that it was read from, which are not used here.
+    fn full_json(&self, files: &SideFiles) -> Result<Vec<u8>> {
+        let bad = |e: serde_json::Error| Error::Data(format!("{JSON}: {e}"));
+        let Some(read) = files.json(JSON)? else { return Ok(self.to_json()?.into_bytes()) };
+        let mut json: Value = serde_json::from_str(&self.to_json()?).map_err(bad)?;
+        for part in ["padding", "truncation"] {
+            json[part] = read[part].clone();
+        }
+        pretty(JSON, &json)
+    }
+
+    /// Make a configuration say what its class would assume.
+    fn say_all(&self, config: &mut Map<String, Value>, named: &Map<String, Value>) {
+        let Some(class) = self.class else { return };
+        config.entry("tokenizer_class").or_insert(class.names[0].into());
+        for &(key, token) in class.tokens {
+            if !named.contains_key(key) {
+                let known = self.inner.token_to_id(token).is_some();
+                config.entry(key).or_insert(if known { token.into() } else { Value::Null });
+            }
+        }
+        if !class.additional.is_empty() {
+            config.entry("additional_special_tokens").or_insert(json!([]));
+        }
+        match (class.rule, self.inner.get_normalizer()) {
+            (Rule::Bert, Some(NormalizerWrapper::BertNormalizer(normalizer))) => {
+                config.insert("do_lower_case".into(), normalizer.lowercase.into());
+                config.insert("strip_accents".into(), normalizer.strip_accents.into());
+                config.insert("tokenize_chinese_chars".into(), normalizer.handle_chinese_chars.into());
+            }
+            (Rule::Template { .. }, _) => {
+                for key in ["add_bos_token", "add_eos_token"] {
+                    config.entry(key).or_insert(false.into());
+                }
+                // It would have the tokenizer built anew from the SentencePiece model.
+                config.remove("add_prefix_space");
+            }
+            _ => {}
+        }
+        if let Some(Value::Object(added)) = config.get_mut("added_tokens_decoder") {
+            // Taken for the whole of the added tokens.
+            for (id, token) in self.inner.get_added_tokens_decoder() {
+                added.insert(id.to_string(), json!(token));
+            }
+        }
+    }
+
+    /// A configuration under which transformers takes `tokenizer.json` as it stands.
+    pub(super) fn as_it_stands(&self, named: &Map<String, Value>) -> Map<String, Value> {
+        let mut config = Map::from_iter([("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast"))]);
+        if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = self.inner.get_pre_tokenizer() {
+            config.insert("add_prefix_space".into(), bytes.add_prefix_space.into());
+        }
+        let added = self.inner.get_added_tokens_decoder();
+        for &(key, token) in self.class.map_or(&[][..], |class: &Class| class.tokens) {
+            if !named.contains_key(key) && added.values().any(|added| added.special && added.content == token) {
+                config.insert(key.into(), token.into());
+            }
+        }
+        config
+    }
+}
+
+const INPUTS: [&str; 3] = ["input_ids", "token_type_ids", "attention_mask"];
+
+impl SideFiles {
+    /// Those of a tokenizer that came from no such files, for a model of this type.
+    pub fn of_tokenizer(tokenizer: tokenizers::Tokenizer, model_type: &str) -> Result<Self> {
+        let class = Class::of(&Settings::of_model(model_type))?;
+        let tokenizer = Tokenizer::new(tokenizer, class)?;
+        let config = tokenizer.as_it_stands(&Map::new());
+        let files = [(JSON, tokenizer.to_json()?.into_bytes()), (CONFIG, pretty(CONFIG, &config.into())?)];
+        Ok(Self(files.map(|(name, bytes)| (name.to_string(), bytes)).into()))
+    }
+
+    /// Files under which a tokenizer is read as version 1 read it, which took a `tokenizer.json` as it stands.
+    pub fn of_version_1(self, model_type: Option<&str>) -> Result<Self> {
+        let Some(json) = self.0.get(JSON).cloned() else { return Ok(self) };
+        if Tokenizer::from_files(&self, model_type).is_ok_and(|tokenizer| tokenizer.reads_as_version_1()) {
+            return Ok(self);
+        }
+        let alone = Tokenizer::from_files(&Self([(JSON.to_string(), json)].into()), model_type)?;
+        let (mut named, mut files) = (named_beside(&self)?, self);
+        let read = config_of(&files)?.unwrap_or_default();
+        named.extend(read.clone().into_iter().filter(|(key, _)| !named.contains_key(key)).collect::<Vec<_>>());
+        let mut config = alone.as_it_stands(&Map::new());
+        config.insert("truncation_side".into(), "right".into());
+        let added = alone.inner.get_added_tokens_decoder();
+        for key in NAMED {
+            let token = named.get(key).and_then(text);
+            if let Some(token) = token.filter(|token| added.values().any(|added| added.content == **token)) {
+                config.insert(key.into(), token.into());
+            }
+        }
+        config.extend(read.get("model_max_length").map(|length| ("model_max_length".to_string(), length.clone())));
+        for name in ["special_tokens_map.json", "added_tokens.json"] {
+            files.0.remove(name);
+        }
+        files.0.insert(CONFIG.into(), pretty(CONFIG, &config.into())?);
+        Ok(files)
+    }
+
+    /// With a space before a text that begins with none, where the tokenizer is a byte-level one; None if it is not, or
+    /// does so already.
+    pub fn with_prefix_space(&self, tokenizer: &Tokenizer) -> Result<Option<Self>> {
+        match tokenizer.inner.get_pre_tokenizer() {
+            Some(PreTokenizerWrapper::ByteLevel(bytes)) if !bytes.add_prefix_space => {}
+            _ => return Ok(None),
+        }
+        let mut files = tokenizer.saved_files(self, None)?;
+        let mut config = config_of(&files)?.unwrap_or_default();
+        config.insert("add_prefix_space".into(), true.into());
+        files.0.insert(CONFIG.into(), pretty(CONFIG, &config.into())?);
+        Ok(Some(files))
+    }
+}
+
+fn config_of(files: &SideFiles) -> Result<Option<Map<String, Value>>> {
+    Ok(files.json(CONFIG)?.and_then(|config| config.as_object().cloned()))
+}
+
+/// What `special_tokens_map.json` says, which counts more than `tokenizer_config.json`.
+fn named_beside(files: &SideFiles) -> Result<Map<String, Value>> {
+    let named = files.json("special_tokens_map.json")?.and_then(|named| named.as_object().cloned());
+    Ok(named.unwrap_or_default())
+}
+
+fn pretty(name: &str, value: &Value) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|e| Error::Data(format!("{name}: {e}")))
+}

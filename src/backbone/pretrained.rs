@@ -180,7 +180,10 @@ impl Backbone {
 
     /// A new model of this configuration, initialised as published: normal weights, zero biases, unit norms.
     pub fn from_config(config: Config, side_files: SideFiles, seed: u64) -> Result<Self> {
-        let side_files = Tokenizer::from_files(&side_files, Some(config.model_type()))?.files_among(&side_files)?;
+        let side_files = match side_files.modules()? {
+            Some(_) => Tokenizer::from_files(&side_files, Some(config.model_type()))?.files_among(&side_files)?,
+            None => side_files.without_model(),
+        };
         let key = Key::new(seed, Stream::Init);
         let specs = Self::specs(&config);
         check_memory(specs.iter())?;

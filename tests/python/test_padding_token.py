@@ -75,4 +75,4 @@ def test_a_saved_encoder_keeps_its_configuration(backbone, fitted, tmp_path):
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
     assert config["pad_token_id"] == backbone.config["pad_token_id"]
     settings = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text(encoding="utf-8"))
-    assert "pad_token" not in settings
+    assert settings["pad_token"] == "[PAD]"

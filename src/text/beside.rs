@@ -1,7 +1,7 @@
 //! What the files beside a `tokenizer.json` change in it, as transformers 4.57 does (`PreTrainedTokenizerFast.__init__`
 //! and the classes below it). docs/tokenizers.md lists where 5.x does otherwise.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer};
@@ -74,12 +74,13 @@ pub(super) fn not_done(
 
 /// All that [`apply`] can change.
 fn parts(tokenizer: &Tokenizer) -> Result<(Value, Vec<(u32, AddedToken)>)> {
-    let parts = json!([
+    let parts = (
         tokenizer.get_normalizer(),
         tokenizer.get_pre_tokenizer(),
         tokenizer.get_post_processor(),
-        tokenizer.get_decoder()
-    ]);
+        tokenizer.get_decoder(),
+    );
+    let parts = serde_json::to_value(parts).map_err(|e| Error::Data(format!("tokenizer.json: {e}")))?;
     let mut added: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
     added.sort_by_key(|(id, _)| *id);
     Ok((parts, added))

@@ -114,11 +114,11 @@ pub(super) fn assemble(model: BPE, family: Family, mut settings: Settings) -> Re
     Ok(tokenizer)
 }
 
-/// Whether a space is put before a text that begins with none; true if the tokenizer is a byte-level one that can tell.
-pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool) -> bool {
+/// Whether a space is put before a text that begins with none; tokenizers that are no byte-level ones stay.
+pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool) {
     // Within a sequence a space would be put before each of its words.
-    let Some(PreTokenizerWrapper::ByteLevel(bytes)) = tokenizer.get_pre_tokenizer() else { return false };
-    let bytes = bytes.add_prefix_space(add_prefix_space);
-    tokenizer.with_pre_tokenizer(Some(bytes));
-    true
+    if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = tokenizer.get_pre_tokenizer() {
+        let bytes = bytes.add_prefix_space(add_prefix_space);
+        tokenizer.with_pre_tokenizer(Some(bytes));
+    }
 }

@@ -178,6 +178,16 @@ fn is_in(name: &str, modules: &[&str]) -> bool {
     modules.iter().any(|module| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// True of a tensor of the last map of a head that was trained for a task.
+pub(super) fn is_of_task(name: &str) -> bool {
+    is_in(name, TASK_HEADS)
+}
+
+/// True of any tensor of such a head.
+pub(super) fn is_of_head(name: &str) -> bool {
+    is_in(name, TASK_HEADS) || is_in(name, BEFORE_HEADS)
+}
+
 /// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
 pub(super) const MAX_LAYERS: usize = 1 << 10;
 
@@ -317,19 +327,9 @@ impl Config {
     /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.
     pub(crate) fn is_left_out(&self, name: &str) -> bool {
         self.is_pooler(name)
-            || self.is_of_head(name)
+            || is_of_head(name)
             || is_in(name, PRETRAINING_HEADS)
             || self.family.names.buffers.iter().any(|end| name.ends_with(end))
-    }
-
-    /// True of a tensor of the last map of a head that was trained for a task.
-    pub(super) fn is_of_task(&self, name: &str) -> bool {
-        is_in(name, TASK_HEADS)
-    }
-
-    /// True of any tensor of such a head.
-    pub(super) fn is_of_head(&self, name: &str) -> bool {
-        is_in(name, TASK_HEADS) || is_in(name, BEFORE_HEADS)
     }
 
     /// True if it matters to which segment a token belongs.

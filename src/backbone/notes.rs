@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::config::{is_of_head, is_of_task};
 use super::finite::shorten;
 use super::pretrained::Backbone;
 
@@ -27,10 +28,10 @@ impl Backbone {
     /// Heads of pretraining, and buffers, are what every checkpoint has beside a backbone: nobody asks for them.
     fn head_note(&self) -> Option<String> {
         let ignored = &self.report.ignored;
-        if !ignored.iter().any(|name| self.config.is_of_task(name)) {
+        if !ignored.iter().any(|name| is_of_task(name)) {
             return None;
         }
-        let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
+        let head: Vec<String> = ignored.iter().filter(|name| is_of_head(name)).cloned().collect();
         // Spans of answers have no classes, whatever the configuration says.
         let has_classes = head.iter().any(|name| !name.starts_with("qa_outputs."));
         let labels = self.config.raw.get("id2label").filter(|_| has_classes).and_then(Value::as_object);

@@ -204,7 +204,9 @@ impl<'a> Machine<'a> {
         let Some(Object::Dict(dict)) = self.stack.last() else { return Err("sets entries of what is no dict".into()) };
         let (pairs, []) = items.as_chunks() else { return Err("has a key without a value".into()) };
         let mut dict = dict.borrow_mut();
-        pairs.iter().for_each(|[key, value]| dict.add(key, value));
+        for [key, value] in pairs {
+            dict.add(key, value);
+        }
         Ok(())
     }
 

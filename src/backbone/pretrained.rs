@@ -267,9 +267,9 @@ impl Backbone {
         let rows = self.config.vocab_size;
         for text in 0..encodings.len() {
             if let Some(&id) = encodings.ids(text).iter().find(|&&id| id as usize >= rows) {
-                let token = self.tokenizer.text_of(id).unwrap_or_default();
+                let token = self.tokenizer.text_of(id).map_or_else(String::new, |token| format!(" ({token:?})"));
                 return Err(Error::Data(format!(
-                    "{} has the token {token:?} with id {id}, the model has vocab_size {rows}: no vector for it",
+                    "{} has the token id {id}{token}, the model has vocab_size {rows}: no row for it",
                     name(text)
                 )));
             }
@@ -282,7 +282,7 @@ impl Backbone {
         let id = self.tokenizer.with_role(role, &self.side_files, &self.config.raw)?;
         match id.filter(|&id| id as usize >= self.config.vocab_size) {
             Some(id) => Err(Error::Data(format!(
-                "the tokenizer's {role:?} token has the id {id}, the model has vocab_size {}: no vector for it",
+                "the tokenizer's {role:?} token has the id {id}, the model has vocab_size {}: no row for it",
                 self.config.vocab_size
             ))),
             None => Ok(id),

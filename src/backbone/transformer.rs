@@ -169,11 +169,11 @@ impl LearnedPositions {
         let mut rows: Vec<u32> = batch.positions.iter().map(|position| position + first).collect();
         if let Some(padding) = self.padding.filter(|padding| batch.ids.contains(padding)) {
             for sequence in batch.cu_seqlens.windows(2) {
+                let tokens = sequence[0] as usize..sequence[1] as usize;
                 let mut passed = 0;
-                for token in sequence[0] as usize..sequence[1] as usize {
-                    let is_padding = batch.ids[token] == padding;
-                    rows[token] = if is_padding { first - 1 } else { rows[token] - passed };
-                    passed += u32::from(is_padding);
+                for (row, &id) in rows[tokens.clone()].iter_mut().zip(&batch.ids[tokens]) {
+                    *row = if id == padding { first - 1 } else { *row - passed };
+                    passed += u32::from(id == padding);
                 }
             }
         }

@@ -49,5 +49,5 @@ pub(crate) use sentence::SentenceMaps;
 pub(crate) use shards::stage_weights;
 pub use transformer::Transformer;
 pub(crate) use transformer::depth;
-pub(crate) use weights::write_safetensors;
 pub use weights::{Checkpoint, LoadReport, WEIGHT_FILES};
+pub(crate) use weights::{second_bias, write_safetensors};

@@ -101,7 +101,12 @@ impl Checkpoint {
         let prefix = if wrapped == self.stored.len() { wrapper } else { "" };
         let mut report = LoadReport { prefix: prefix.to_string(), ..LoadReport::default() };
         let mut problems = Vec::new();
-        let entries = self.canonical(names, prefix)?;
+        let mut entries = self.canonical(names, prefix)?;
+        for (name, second) in specs.iter().filter_map(|spec| Some((&spec.name, second_bias(&spec.name)?))) {
+            if let Some(bias) = entries.remove(&second) {
+                entries.entry(name.clone()).or_insert(bias);
+            }
+        }
         for spec in specs {
             match entries.get(&spec.name) {
                 Some((shape, _)) if *shape != spec.shape => {
@@ -214,6 +219,12 @@ impl Checkpoint {
         }
         Ok(tensor)
     }
+}
+
+/// The other name of the bias of a last map that is not tied: transformers 4 has one parameter with both names and writes this
+/// one, transformers 5 has a second parameter that it never uses.
+pub(crate) fn second_bias(name: &str) -> Option<String> {
+    Some(format!("{}.bias", name.strip_suffix(".decoder.bias")?))
 }
 
 fn shorten(problems: &[String]) -> String {

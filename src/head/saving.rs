@@ -5,7 +5,9 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde_json::{Map, Value};
 
-use crate::backbone::{Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, stage_common, stage_weights};
+use crate::backbone::{
+    Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, second_bias, stage_common, stage_weights,
+};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::rng::{Key, Stream};
@@ -47,6 +49,8 @@ pub(super) fn save(
     let of_transformer = backbone.params.iter().filter(|(name, _)| !backbone.config.is_of_sentence(name));
     let mut tensors: Vec<(String, Tensor)> = of_transformer.map(named).collect();
     tensors.extend(head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    // Under both names it is what either version of transformers takes.
+    tensors.extend(head.iter().filter_map(|(name, tensor)| Some((second_bias(name)?, tensor.clone()))));
     stage_weights(&mut staged, tensors, max_shard_bytes)?;
     if !same(staged.directory())? {
         return Err(Error::Weights(format!(

@@ -11,8 +11,16 @@ import warmstart as ws
 from warmstart import _core, digests
 from warmstart.corpus import open_corpus
 
-opened: list[str] = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+times_opened: dict[str, int] = {}
+"""Of the files that a test asks for."""
+
+
+def on_event(event, args):
+    if event == "open" and (name := str(args[0])) in times_opened:
+        times_opened[name] += 1
+
+
+sys.addaudithook(on_event)  # sees every file that Python opens, however it does
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +47,10 @@ def read(path, tmp_path, tokenizer):
     """Open the corpus: its text, and how often Python opened the file."""
 
     def read(source=path):
-        opened.clear()
+        times_opened.clear()
+        times_opened[str(source)] = 0
         corpus = open_corpus(source, tokenizer, cache_dir=tmp_path)
-        return tokenizer.decode([corpus.ids(0).tolist()])[0], opened.count(str(source))
+        return tokenizer.decode([corpus.ids(0).tolist()])[0], times_opened[str(source)]
 
     return read
 

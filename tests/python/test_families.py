@@ -1,6 +1,7 @@
 """Every family of models: embed, extract features, fine-tune, save, load; what a configuration may not hold."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,7 @@ UNTIED = ("bert", "roberta", "distilbert", "electra", "albert", "xlnet", "modern
 
 
 @pytest.mark.parametrize("family", UNTIED)
-def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, tmp_path):
+def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, corpus, tmp_path):
     backbone = tiny(family, tokenizer_dir, tie_word_embeddings=False)
     first, second = (ws.LanguageModel(backbone, random_state=seed, verbose=False) for seed in (0, 1))
     tied = ws.LanguageModel(tiny(family, tokenizer_dir, tie_word_embeddings=True), random_state=0, verbose=False)
@@ -268,12 +269,63 @@ def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, 
     texts = ["the film was good", "a dull plot"]
     assert first.perplexity(texts) != second.perplexity(texts)
     first.precision = "f32"
+    # Biases begin at 0, where nobody would miss them.
+    first.max_steps, first.strategy, first.cache_dir = 2, ws.FullFineTuning(learning_rate=0.1), tmp_path
+    first.fit(corpus)
     first.save(tmp_path / "saved")
     saved = ws.LanguageModel.from_pretrained(tmp_path / "saved", precision="f32", verbose=False)
     scores = first.score(texts)
     np.testing.assert_array_equal(np.concatenate(saved.score(texts)), np.concatenate(scores))
     said = [[None if np.isnan(p) else float(p) for p in own] for own in scores]
     keep(f"{family}/untied", first.save, lambda: {"texts": texts, "scores": said})
+
+
+def with_tensors(path: Path, change) -> None:
+    """Write a .safetensors file anew with other tensors: bytes, type and shape by name."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
+    tensors = {
+        name: (data[slice(*info["data_offsets"])], info["dtype"], info["shape"])
+        for name, info in header.items()
+        if name != "__metadata__"
+    }
+    change(tensors)
+    header, end = {}, 0
+    for name, (values, dtype, shape) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(values)]}
+        end += len(values)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(values for values, _, _ in tensors.values()))
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [("bert", "cls.predictions."), ("roberta", "lm_head."), ("albert", "predictions.")]
+)
+def test_bias_of_an_output_layer_that_is_not_tied_is_found_under_either_name(family, head, tokenizer_dir, tmp_path):
+    """transformers 4.57.6 writes `bias` alone; 5.24.0 `decoder.bias`, and beside it a `bias` that it never uses."""
+    model = ws.LanguageModel(tiny(family, tokenizer_dir, tie_word_embeddings=False), random_state=0, verbose=False)
+    model.save(tmp_path)
+    file, other, own = tmp_path / "model.safetensors", f"{head}bias", f"{head}decoder.bias"
+    plain, bias = model.score(["the film was good"])[0], np.linspace(-1, 1, len(WORDS), dtype=np.float32)
+
+    def read(change):
+        with_tensors(file, change)
+        return ws.LanguageModel.from_pretrained(tmp_path, verbose=False).score(["the film was good"])[0]
+
+    def as_version_5(tensors):
+        assert tensors[other] == tensors[own]  # as we write it, both take it
+        tensors[own] = (bias.tobytes(), *tensors[own][1:])
+        tensors[other] = (bytes(bias.nbytes), *tensors[own][1:])
+
+    def as_version_4(tensors):
+        tensors[other] = tensors.pop(own)
+
+    found = [read(as_version_5), read(as_version_4)]
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0] - plain)[1:-1].max() > 0.1
+    ws.LanguageModel.from_pretrained(tmp_path, verbose=False).save(tmp_path)
+    np.testing.assert_array_equal(ws.load(tmp_path).score(["the film was good"])[0], found[0])
 
 
 def test_unknown_architecture_names_what_is_supported(tokenizer_dir):

@@ -27,7 +27,7 @@ impl PyTokenizer {
     /// The files, with a `tokenizer.json` made where there is none.
     fn complete(&self) -> Result<SideFiles> {
         let mut files = SideFiles::clone(&self.files);
-        OF_THE_MODEL.iter().for_each(|name| drop(files.0.remove(*name)));
+        files.0.retain(|name, _| !OF_THE_MODEL.contains(&name.as_str()));
         if !files.0.contains_key("tokenizer.json") {
             files.0.insert("tokenizer.json".into(), self.tokenizer.to_json()?.into_bytes());
         }

@@ -356,8 +356,8 @@ class LanguageModel:
     def generate(self, prompts: Sequence[str], options: str, on_text: Callable[[int, str], object] | None) -> list[str]:
         """What each prompt goes on with; ``options`` is JSON, ``on_text`` gets the number of a prompt and new text."""
     @property
-    def generation_config(self) -> str | None:
-        """The contents of its ``generation_config.json``, if it has one."""
+    def generation_config(self) -> tuple[str, str]:
+        """The file that says how it generates texts, and its contents: generation_config.json, else config.json."""
     @property
     def backbone(self) -> Backbone: ...
     @property

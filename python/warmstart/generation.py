@@ -1,4 +1,4 @@
-"""How `LanguageModel.generate` goes on with a text: its arguments, else the model's ``generation_config.json``."""
+"""How `LanguageModel.generate` goes on with a text: its arguments, else what the model's files say."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,22 +7,12 @@ from typing import Any
 from warmstart.options import finite, flag, optional_positive_int
 from warmstart.texts import normalise
 
-FILE = "generation_config.json"
 MAX_NEW_TOKENS = 50
 """What is written where neither the caller nor the file says how much."""
 
 _OBEYED = {
-    *(
-        "do_sample",
-        "temperature",
-        "top_k",
-        "top_p",
-        "repetition_penalty",
-        "max_new_tokens",
-        "max_length",
-        "stop_strings",
-    ),
-    "eos_token_id",
+    *("do_sample", "temperature", "top_k", "top_p", "repetition_penalty"),
+    *("max_new_tokens", "max_length", "stop_strings", "eos_token_id"),
 }
 _WITHOUT_EFFECT = {
     # Of the file, and of what is returned beside the text.
@@ -35,7 +25,7 @@ _WITHOUT_EFFECT = {
     *("max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "use_mtp"),
     # Of beams alone, which are named by their number.
     *("early_stopping", "length_penalty", "diversity_penalty"),
-    # Of logits that are no numbers, which are an error here; and of those that only their order and ratios matter of.
+    # Of logits that are not finite, which are an error here; of a constant that leaves probabilities as they are.
     *("remove_invalid_values", "renormalize_logits"),
 }
 _NEUTRAL = {
@@ -45,10 +35,18 @@ _NEUTRAL = {
     **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p", "penalty_alpha", "xtc_probability", "mirostat"), 0),
 }
 """Values with which a setting that is not there changes nothing."""
+_OF_A_CONFIG = {
+    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id")),
+    **dict.fromkeys(("forced_eos_token_id", "exponential_decay_length_penalty")),
+    **{"do_sample": False, "temperature": 1, "top_k": 50, "top_p": 1, "repetition_penalty": 1, "max_length": 20},
+    **_NEUTRAL,
+}
+"""What a ``config.json`` may say where no other file does; with the defaults that old versions wrote out."""
 
 
 def generation_options(
     config: Mapping[str, Any],
+    file: str = "generation_config.json",
     *,
     max_new_tokens: int | None,
     temperature: float | None,
@@ -62,7 +60,9 @@ def generation_options(
     Parameters
     ----------
     config : mapping
-        The contents of a ``generation_config.json``.
+        The contents of `file`.
+    file : {"generation_config.json", "config.json"}
+        What to call it in a message. Of a ``config.json`` counts what differs from transformers' defaults.
     max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop
         As `LanguageModel.generate` takes them.
 
@@ -76,13 +76,17 @@ def generation_options(
     UserWarning
         The file has settings that change texts and are not there; they are named.
     """
-    _warn_of_others(config)
+    if file == "config.json":
+        config = {
+            name: config[name] for name in _OF_A_CONFIG if config.get(name, _OF_A_CONFIG[name]) != _OF_A_CONFIG[name]
+        }
+    _warn_of_others(config, file)
 
     def from_file(name: str, given: Any, default: Any) -> tuple[str, Any]:
         found = config.get(name)
         if given is not None:
             return name, given
-        return (name, default) if found is None else (f"{FILE}: {name}", found)
+        return (name, default) if found is None else (f"{file}: {name}", found)
 
     name, limit = from_file("max_new_tokens", max_new_tokens, None)
     tokens = optional_positive_int(name, limit)
@@ -110,7 +114,7 @@ def generation_options(
     }
 
 
-def _warn_of_others(config: Mapping[str, Any]) -> None:
+def _warn_of_others(config: Mapping[str, Any], file: str) -> None:
     """Warn of settings that change texts and that `generate` does not have."""
     others = {
         name: value
@@ -120,7 +124,7 @@ def _warn_of_others(config: Mapping[str, Any]) -> None:
     if others:
         listed = ", ".join(f"{name}={value!r}" for name, value in sorted(others.items()))
         warnings.warn(
-            f"{FILE} asks for {listed:.500}, which generate does not have: the texts are made without",
+            f"{file} asks for {listed:.500}, which generate does not have: the texts are made without",
             UserWarning,
             stacklevel=4,
         )

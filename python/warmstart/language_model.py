@@ -398,8 +398,8 @@ class LanguageModel:
         """Let a causal model go on with texts.
 
         A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
-        tokenizer. An argument that is None takes that file's value where it has one, else the default named here;
-        ``"do_sample": false`` there is a temperature of 0.
+        tokenizer. An argument that is None takes the value of that file, or where there is none of ``config.json``,
+        else the default named here; ``"do_sample": false`` in ``generation_config.json`` is a temperature of 0.
 
         Parameters
         ----------
@@ -441,8 +441,7 @@ class LanguageModel:
         Warns
         -----
         UserWarning
-            ``generation_config.json`` has settings that change texts and are not there, as ``num_beams``; they are
-            named.
+            The file has settings that change texts and are not there, as ``num_beams``; they are named.
 
         Examples
         --------
@@ -452,8 +451,10 @@ class LanguageModel:
         """
         single = isinstance(prompts, str)
         model = self._asked()
+        file, config = model.generation_config
         options = generation_options(
-            json.loads(model.generation_config or "{}"),
+            json.loads(config),
+            file,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             top_k=top_k,

@@ -80,12 +80,12 @@ impl PyLanguageModel {
         run(py, || generate(&self.0, &prompts, &options, &mut |prompt, text| stream.hand_on(prompt, text)))
     }
 
-    /// The contents of its `generation_config.json`, if it has one.
+    /// The file that says how it generates texts, and its contents: `generation_config.json`, else `config.json`.
     #[getter]
-    fn generation_config(&self, py: Python<'_>) -> PyResult<Option<String>> {
+    fn generation_config(&self, py: Python<'_>) -> PyResult<(&'static str, String)> {
         run(py, || match self.0.backbone.side_files.json(GENERATION_CONFIG)? {
-            None => Ok(None),
-            Some(config) if config.is_object() => Ok(Some(config.to_string())),
+            None => Ok(("config.json", serde_json::Value::Object(self.0.backbone.config.raw.clone()).to_string())),
+            Some(config) if config.is_object() => Ok((GENERATION_CONFIG, config.to_string())),
             Some(_) => Err(Error::Data(format!("{GENERATION_CONFIG}: expected a JSON object"))),
         })
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::header::Checked;
-use super::metadata::{Metadata, show};
+use super::metadata::{Metadata, Value as Entry, show};
 use crate::text::{CHAT_TEMPLATE, CHAT_TEMPLATES};
 
 /// Chat templates by the names of the files that hold them in a Hugging Face directory.
@@ -46,9 +46,10 @@ pub(super) fn config(metadata: &Metadata) -> Checked<Option<Value>> {
             name => name,
         };
         let value = match metadata.get(key) {
-            Some(super::metadata::Value::Integer(n)) => i64::try_from(*n).map(Value::from).unwrap_or(Value::Null),
-            Some(super::metadata::Value::Float(x)) => json!(x),
-            Some(super::metadata::Value::Bool(flag)) => json!(flag),
+            // All of them, as 0 is.
+            Some(Entry::Integer(..0)) if name == "top_k" => json!(0),
+            Some(Entry::Integer(n)) => json!(i64::try_from(*n).unwrap_or_default()),
+            Some(Entry::Float(x)) => json!(x),
             Some(other) => json!(show(other)),
             None => Value::Null,
         };

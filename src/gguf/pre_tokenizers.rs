@@ -12,10 +12,17 @@ pub(super) struct Splitting {
     pub composes: bool,
     /// A piece that is a token is taken whole, whatever its merges.
     pub ignores_merges: bool,
-    /// The text begins with a token of its own where the file does not say.
-    pub begins: bool,
-    /// Two separators stand between the texts of a pair.
-    pub separates: bool,
+    pub around: Around,
+}
+
+/// What stands around texts where the file does not say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Around {
+    Nothing,
+    /// A token that begins each.
+    First,
+    /// Between the texts of a pair a separator.
+    Between,
 }
 
 impl Splitting {
@@ -68,7 +75,7 @@ const DIGIT: &str = r"\p{N}";
 const THREE_DIGITS: &str = r"\p{N}{1,3}";
 
 const PLAIN: Splitting =
-    Splitting { names: &[], patterns: &[], composes: false, ignores_merges: false, begins: false, separates: false };
+    Splitting { names: &[], patterns: &[], composes: false, ignores_merges: false, around: Around::Nothing };
 
 const ALL: [Splitting; 17] = [
     Splitting {
@@ -76,7 +83,7 @@ const ALL: [Splitting; 17] = [
         patterns: &[GPT2],
         ..PLAIN
     },
-    Splitting { names: &["roberta-bpe"], patterns: &[GPT2], separates: true, ..PLAIN },
+    Splitting { names: &["roberta-bpe"], patterns: &[GPT2], around: Around::Between, ..PLAIN },
     Splitting {
         names: &["smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b"],
         patterns: &[DIGIT, GPT2],
@@ -86,7 +93,7 @@ const ALL: [Splitting; 17] = [
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "midm-2.0"],
         patterns: &[LLAMA3],
         ignores_merges: true,
-        begins: true,
+        around: Around::First,
         ..PLAIN
     },
     Splitting { names: &["smaug-bpe", "dbrx", "glm4", "chatglm-bpe"], patterns: &[LLAMA3], ..PLAIN },
@@ -96,7 +103,7 @@ const ALL: [Splitting; 17] = [
     Splitting { names: &["ufakzeka"], patterns: &[UFAKZEKA], ..PLAIN },
     Splitting { names: &["seed-coder"], patterns: &[SEED_CODER], ..PLAIN },
     Splitting { names: &["minicpm5"], patterns: &[THREE_DIGITS, MINICPM5], ignores_merges: true, ..PLAIN },
-    Splitting { names: &["tekken"], patterns: &[TEKKEN], ignores_merges: true, begins: true, ..PLAIN },
+    Splitting { names: &["tekken"], patterns: &[TEKKEN], ignores_merges: true, around: Around::First, ..PLAIN },
     Splitting { names: &["gpt-4o", "llama4", "kanana2"], patterns: &[GPT4O], ..PLAIN },
     Splitting {
         names: &["deepseek-llm"],

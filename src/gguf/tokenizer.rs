@@ -6,6 +6,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::header::Checked;
 use super::metadata::Metadata;
+use super::pre_tokenizers::Around;
 use super::{byte_level, sentence_piece, word_piece};
 
 /// Types of tokens (`tokenizer.ggml.token_type`).
@@ -38,9 +39,9 @@ pub(super) fn build(metadata: &Metadata, file: &[u8], architecture: &str) -> Che
     match model {
         "gpt2" => {
             let (tokenizer, splitting) = byte_level::build(&vocabulary, architecture)?;
-            vocabulary.finish(tokenizer, splitting.begins, splitting.separates)
+            vocabulary.finish(tokenizer, splitting.around)
         }
-        "llama" => vocabulary.finish(sentence_piece::build(&vocabulary)?, true, false),
+        "llama" => vocabulary.finish(sentence_piece::build(&vocabulary)?, Around::First),
         "bert" => word_piece::build(&vocabulary),
         other => Err(format!("tokenizer.ggml.model is {other:?}; supported: gpt2, llama, bert")),
     }
@@ -80,7 +81,7 @@ impl<'a> Vocabulary<'a> {
 
     /// Special and user-defined tokens are kept whole in the text; the first and last token, and the one between the texts of
     /// a pair, are added where they are asked for, or where they are by default.
-    fn finish(&self, mut tokenizer: Tokenizer, begins: bool, separates: bool) -> Checked<Tokenizer> {
+    fn finish(&self, mut tokenizer: Tokenizer, default: Around) -> Checked<Tokenizer> {
         let failed = |e: tokenizers::Error| format!("tokenizer: {e}");
         let kinds = self.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
         let of_kind = |wanted: &[f64], special: bool| -> Vec<AddedToken> {
@@ -103,10 +104,15 @@ impl<'a> Vocabulary<'a> {
             }
             self.special(key)?.map(Some).ok_or_else(|| format!("asks for a {key} token, but has none"))
         };
-        let first = token(asks("tokenizer.ggml.add_bos_token", begins && self.special("bos")?.is_some())?, "bos")?;
+        let first = token(
+            asks("tokenizer.ggml.add_bos_token", default == Around::First && self.special("bos")?.is_some())?,
+            "bos",
+        )?;
         let last = token(asks("tokenizer.ggml.add_eos_token", false)?, "eos")?;
-        let between =
-            token(asks("tokenizer.ggml.add_sep_token", separates && self.special(SEPARATOR)?.is_some())?, SEPARATOR)?;
+        let between = token(
+            asks("tokenizer.ggml.add_sep_token", default == Around::Between && self.special(SEPARATOR)?.is_some())?,
+            SEPARATOR,
+        )?;
         if let Some(template) = template(first, between, last)? {
             tokenizer.with_post_processor(Some(template));
         }

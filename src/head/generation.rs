@@ -121,20 +121,21 @@ fn next_batch(writing: &[Writing]) -> PackedBatch {
 /// Tokens that end a text: those of `generation_config.json`, else of `config.json` and the tokenizer's own.
 fn ends(model: &LanguageModel) -> Result<Vec<u32>> {
     let backbone = &model.backbone;
-    let of = |file: &str, value: Option<&Value>| -> Result<Vec<u32>> {
-        let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(Vec::new()) };
+    let of = |file: &str, value: Option<&Value>| -> Result<Option<Vec<u32>>> {
+        let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
         let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let ids: Option<Vec<u32>> = all.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect();
-        ids.ok_or_else(|| {
+        let ids: Option<Vec<i64>> = all.iter().map(Value::as_i64).collect();
+        let ids = ids.ok_or_else(|| {
             Error::Data(format!("{file}: eos_token_id is {value}; expected the id of a token, or a list of them"))
-        })
+        })?;
+        // Some files say -1 for none.
+        Ok(Some(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect()))
     };
     let generation = backbone.side_files.json(GENERATION_CONFIG)?;
-    let named = of(GENERATION_CONFIG, generation.as_ref().and_then(|config| config.get("eos_token_id")))?;
-    if !named.is_empty() {
+    if let Some(named) = of(GENERATION_CONFIG, generation.as_ref().and_then(|config| config.get("eos_token_id")))? {
         return Ok(named);
     }
     let role = backbone.token(Role::End)?;
     let named = of("config.json", backbone.config.raw.get("eos_token_id"))?;
-    Ok(named.into_iter().chain(role).collect())
+    Ok(named.into_iter().flatten().chain(role).collect())
 }

@@ -75,8 +75,9 @@ pub fn side_files_in(dir: &Path) -> Result<Vec<String>> {
     if templates.is_dir() {
         for entry in std::fs::read_dir(&templates).map_err(|e| Error::io(&templates, e))? {
             let entry = entry.map_err(|e| Error::io(&templates, e))?;
-            if let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".jinja"))
-                && entry.path().is_file()
+            let (path, name) = (entry.path(), entry.file_name());
+            if let Some(name) = name.to_str().filter(|_| path.extension().is_some_and(|e| e == "jinja"))
+                && path.is_file()
             {
                 names.push(format!("{CHAT_TEMPLATES}/{name}"));
             }

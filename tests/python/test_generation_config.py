@@ -101,6 +101,16 @@ def test_settings_that_change_nothing_pass_and_others_are_named_in_a_warning():
         options(harmless | others)
 
 
+def test_config_json_says_how_where_no_other_file_does():
+    # Both transformers 4.57.6 and 5.24.0 make their GenerationConfig of it; old ones wrote the defaults out.
+    wrote_out = {"do_sample": False, "temperature": 1.0, "top_k": 50, "max_length": 20, "num_beams": 1, "n_layer": 2}
+    assert generation_options(wrote_out, "config.json", **NONE) == generation_options({}, **NONE)
+    asked = {"do_sample": True, "temperature": 0.5, "top_k": 7, "max_length": 30, "n_layer": 2}
+    assert generation_options(asked, "config.json", **NONE) == generation_options(asked | {"n_layer": None}, **NONE)
+    with pytest.warns(UserWarning, match="^config.json asks for num_beams=2, which generate does not have"):
+        generation_options({"num_beams": 2}, "config.json", **NONE)
+
+
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
@@ -110,7 +120,11 @@ def test_settings_that_change_nothing_pass_and_others_are_named_in_a_warning():
         ({"max_new_tokens": 0}, ValueError, "generation_config.json: max_new_tokens must be at least 1"),
         ({"stop_strings": ""}, ValueError, "generation_config.json: stop_strings has an empty text"),
         ({"eos_token_id": "</s>"}, ws.DataError, 'generation_config.json: eos_token_id is "</s>"; expected the id'),
-        ({"eos_token_id": [1, -2]}, ws.DataError, r"generation_config.json: eos_token_id is \[1,-2\]; expected the id"),
+        (
+            {"eos_token_id": [1, 2.5]},
+            ws.DataError,
+            r"generation_config.json: eos_token_id is \[1,2.5\]; expected the id",
+        ),
         ("[1]", ws.DataError, "generation_config.json: expected a JSON object"),
         ("{", ws.DataError, "generation_config.json: not valid JSON"),
     ],
@@ -134,7 +148,8 @@ def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_lengt
     for ends in (ids[last], [ids[last]], [ids[-1], ids[last]]):
         model = opened(directory, {"eos_token_id": ends})
         assert model.generate(prompt, max_new_tokens=8, **asked).split() == words[:last]
-    assert opened(directory, {"eos_token_id": None}).generate(prompt, max_new_tokens=8, **asked) == text
+    for nothing in (None, -1, []):
+        assert opened(directory, {"eos_token_id": nothing}).generate(prompt, max_new_tokens=8, **asked) == text
     greedy = {"do_sample": False, "repetition_penalty": 2.0, "max_new_tokens": 3}
     assert opened(directory, greedy).generate(prompt).split() == words[:3]
     n_prompt = len(plain.backbone.tokenizer.encode([prompt])[0])

@@ -315,6 +315,21 @@ def test_generation_streams_what_it_returns_and_ends_at_stop_texts(writer, corpu
         writer.generate(corpus[0], max_new_tokens=8, temperature=0, stream=stop)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_generation_hands_on_whole_characters_and_stops_at_none_that_is_unfinished(name):
+    # Untrained, they write bytes that are no characters, and characters of several tokens.
+    path = Path(__file__).parents[1] / "reference" / "gguf" / f"{name}.gguf"
+    model = ws.LanguageModel.from_pretrained(path, precision="f32", verbose=False)
+    broken = 0
+    for seed in range(40):
+        pieces: list[str] = []
+        text = model.generate("the cat", 12, random_state=seed, stream=pieces.append)
+        assert "".join(pieces) == text
+        assert model.generate("the cat", 12, random_state=seed, stop="\ufffd") == text.split("\ufffd")[0]
+        broken += "\ufffd" in text
+    assert broken > 10
+
+
 def test_generation_refuses_what_it_cannot_do(writer, tokenizer_dir, corpus):
     with pytest.raises(ValueError, match="prompt 1 has 42 tokens; the model bears 40"):
         writer.generate(["a", " ".join(["film"] * 40)])

@@ -7,7 +7,7 @@ TRANSFORMERS := .venv-transformers
 SAVED := target/saved-for-transformers
 # For how long damaged files of each of some forty formats are opened: with two cores two minutes in all.
 HOSTILE_SECONDS ?= 6
-SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md
+SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test lint test-rust test-python test-machine check-transformers bench bench-kernels format clean

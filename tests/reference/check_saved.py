@@ -129,11 +129,13 @@ def main(folders):
     wrong = [str(folder) for folder in saved if not check(folder)]
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
     print(f"{versions}: {len(saved)} directories, {len(wrong)} wrong")
-    sys.exit("\n".join(wrong))
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     main(sys.argv[1:])

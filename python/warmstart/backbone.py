@@ -122,8 +122,7 @@ class Backbone:
         stands.
 
         Weights in float32 are not copied: ``.safetensors`` files stay mapped while the backbone lives. Put a new file
-        in their place, as saving does, rather than change one. Every weight is looked at once, to see whether it is
-        finite.
+        in their place, as saving does, rather than change one. Every weight is read once, to see that it is finite.
         """
         inner = _core.Backbone.from_pretrained(fetched(path, revision, token, verbose))
         warn_notes(inner)

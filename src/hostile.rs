@@ -336,7 +336,9 @@ fn tokenizers_of_every_kind_when_they_are_changed_are_refused_or_read() -> Outco
 
 #[test]
 fn files_beside_a_tokenizer_json_when_they_are_changed_are_refused_or_read() -> Outcome {
-    for (name, class) in [("bert", "BertTokenizer"), ("roberta", "RobertaTokenizer"), ("llama", "LlamaTokenizer")] {
+    for (name, class, n) in
+        [("bert", "BertTokenizer", 87), ("roberta", "RobertaTokenizer", 500), ("llama", "LlamaTokenizer", 520)]
+    {
         let config = serde_json::json!({"tokenizer_class": class, "do_lower_case": false, "strip_accents": true,
             "add_prefix_space": false, "add_eos_token": true, "mask_token": {"content": "<m>", "lstrip": true},
             "additional_special_tokens": ["<x>", ""], "truncation_side": "left", "model_max_length": 9});
@@ -344,7 +346,7 @@ fn files_beside_a_tokenizer_json_when_they_are_changed_are_refused_or_read() -> 
             ("tokenizer.json", std::fs::read(reference("side_files").join(name).with_extension("json"))?),
             ("tokenizer_config.json", serde_json::to_vec(&config)?),
             ("special_tokens_map.json", br#"{"pad_token": "<p>", "eos_token": "</s>"}"#.to_vec()),
-            ("added_tokens.json", br#"{"the": 5, "<m>": 90}"#.to_vec()),
+            ("added_tokens.json", format!(r#"{{"<m>": {n}}}"#).into_bytes()),
         ];
         let beside = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
         try_changes(&files, &beside, |dir| open_tokenizer(dir, name))?;

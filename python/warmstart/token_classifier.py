@@ -33,7 +33,8 @@ class TokenClassifier(TrainedEstimator):
     """Find entities: tag the words of texts with BIO tags.
 
     A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.
-    Words of lists are joined by spaces, and entities are told by their characters in that text.
+    Words of lists are joined by spaces, and entities are told by their characters in that text. Byte-level tokenizers,
+    as GPT-2's and RoBERTa's, put a space before the first word, too, and those of what is saved do.
 
     Parameters
     ----------

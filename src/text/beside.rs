@@ -7,7 +7,7 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::classes::{Class, Named, Rule};
-use super::settings::{NAMED, Settings, list, parse, text};
+use super::settings::{NAMED, Settings, checked, list, parse, text};
 use super::template::bos_eos;
 use super::{byte_bpe, llama};
 use crate::error::{Error, Result};
@@ -121,7 +121,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
     for token in &mut tokens {
         token.special |= specials.iter().any(|(special, _)| special.content == token.content);
     }
-    tokenizer.add_tokens(tokens).map_err(|e| Error::Data(format!("special tokens: {e}")))?;
+    tokenizer.add_tokens(checked(tokens)?).map_err(|e| Error::Data(format!("special tokens: {e}")))?;
     settings.check_ids(tokenizer)
 }
 

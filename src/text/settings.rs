@@ -208,7 +208,7 @@ impl Settings {
         for token in &mut tokens {
             token.special |= named.contains(&token.content.as_str());
         }
-        tokenizer.add_tokens(tokens).map_err(bad)?;
+        tokenizer.add_tokens(checked(tokens)?).map_err(bad)?;
         self.check_ids(tokenizer)
     }
 
@@ -225,6 +225,15 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+/// Tokens, if none is longer than any real one: what finds them in texts takes a hundred times their length.
+pub(super) fn checked(tokens: Vec<AddedToken>) -> Result<Vec<AddedToken>> {
+    const LONGEST: usize = 1024;
+    match tokens.iter().map(|token| token.content.len()).find(|n| *n > LONGEST) {
+        Some(n) => Err(Error::Data(format!("a special or added token has {n} bytes; at most {LONGEST}"))),
+        None => Ok(tokens),
     }
 }
 

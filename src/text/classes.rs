@@ -47,6 +47,13 @@ pub(super) const ALBERT: Tokens = &[
     ("mask_token", "[MASK]"),
 ];
 pub(super) const LLAMA: Tokens = &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")];
+const HERBERT: Tokens = &[
+    ("unk_token", "<unk>"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
 const GEMMA: Tokens = &[("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")];
 
 /// What a class changes in a `tokenizer.json`, beside its tokens.
@@ -117,6 +124,8 @@ const CLASSES: &[Class] = &[
         segments: true,
         ..PLAIN
     },
+    // A BERT with byte-pair encoding.
+    Class { names: &["HerbertTokenizer"], tokens: HERBERT, segments: true, ..PLAIN },
     Class { names: &["DistilBertTokenizer"], model_types: &["distilbert"], tokens: BERT, rule: Rule::Bert, ..PLAIN },
     Class { names: &["GPT2Tokenizer", "CodeGenTokenizer"], model_types: &["gpt2"], tokens: GPT2, ..PLAIN },
     Class {

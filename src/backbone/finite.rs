@@ -1,7 +1,7 @@
 //! Numbers computed from weights: what to say where they are not finite.
 
 use super::parameters::Parameters;
-use crate::compute::{all_finite, in_pool, values};
+use crate::compute::{all_finite, values};
 use crate::error::{Error, Result};
 
 /// Names in one message.
@@ -13,7 +13,7 @@ impl Parameters {
         let mut names = Vec::new();
         for (name, tensor) in self.iter() {
             let values = values(tensor)?;
-            if !in_pool(|| all_finite(&values)) {
+            if !all_finite(&values) {
                 names.push(name.to_string());
             }
         }
@@ -26,7 +26,7 @@ impl Parameters {
 /// # Errors
 /// `Error::Weights` that names the tensors at fault, if there are any.
 pub fn check_finite(computed: &[f32], params: impl FnOnce() -> Parameters) -> Result<()> {
-    if in_pool(|| all_finite(computed)) {
+    if all_finite(computed) {
         return Ok(());
     }
     Err(damaged("what was computed is not finite", &params().not_finite()?))

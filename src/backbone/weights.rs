@@ -13,7 +13,7 @@ use super::misplaced::no_weights;
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
-use crate::compute::{all_finite, in_pool, values};
+use crate::compute::{all_finite, values};
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::rng::Key;
@@ -157,7 +157,7 @@ impl Checkpoint {
                 Some((_, stored)) => self.read(stored, &spec.name, &mut report)?,
                 None => initialise(spec, key)?,
             };
-            let finite = values(&tensor).map(|values| in_pool(|| all_finite(&values)))?;
+            let finite = values(&tensor).map(|values| all_finite(&values))?;
             report.not_finite.extend((!finite).then(|| spec.name.clone()));
             params.insert(&spec.name, tensor);
         }

@@ -3,12 +3,15 @@
 use rayon::prelude::*;
 
 use super::math;
-use super::parallel::CHUNK;
+use super::parallel::{CHUNK, in_pool};
 use super::simd::vectorised;
 
-/// True if every value is finite. One pass, in parallel.
+/// True if every value is finite. One pass, of many values in parallel.
 pub fn all_finite(values: &[f32]) -> bool {
-    values.par_chunks(CHUNK).all(is_finite)
+    if values.len() <= CHUNK {
+        return is_finite(values);
+    }
+    in_pool(|| values.par_chunks(CHUNK).all(is_finite))
 }
 
 vectorised! {

@@ -42,7 +42,7 @@ impl<'a> Optimisation<'a> {
         let trainable = plan.trainable(params)?;
         let mut names = Vec::new();
         for p in &trainable {
-            if !in_pool(|| is_finite(&p.tensor))? {
+            if !is_finite(&p.tensor)? {
                 names.push(p.name.clone());
             }
         }
@@ -115,7 +115,7 @@ impl<'a> Optimisation<'a> {
     /// The last update may have been the one that overflowed: the loss would tell only a step later.
     pub fn check_weights(&self, step: usize) -> Result<()> {
         for p in &self.trainable {
-            if !in_pool(|| is_finite(&p.tensor))? {
+            if !is_finite(&p.tensor)? {
                 return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, step, 0, &[]));
             }
         }

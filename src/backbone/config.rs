@@ -213,7 +213,7 @@ impl Config {
         };
         let config = Self::configure(family, model_type, &raw).map_err(bad)?;
         let has_pooler = config.classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
-        Ok(Self { raw, has_pooler, ..config })
+        Ok(Self { has_pooler, raw, ..config })
     }
 
     /// Parse the text of a `config.json`, and what the files beside it say of sentence vectors.

@@ -132,8 +132,12 @@ pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> 
     dict.set_item("weights", PyBytes::new(py, &bytes))?;
     dict.set_item("source", &backbone.source)?;
     dict.set_item("report", load_report(py, &backbone.report)?)?;
+    dict.set_item("format_version", FORMAT_VERSION)?;
     Ok(dict)
 }
+
+/// The format of pickles. Those of version 1 do not name it; their tokenizers are read as that version read them.
+pub const FORMAT_VERSION: u64 = 2;
 
 /// What [`state`] holds, read.
 #[derive(FromPyObject)]
@@ -144,6 +148,8 @@ pub struct State {
     weights: Vec<u8>,
     source: String,
     report: Report,
+    #[pyo3(default)]
+    format_version: u64,
 }
 
 #[derive(FromPyObject)]
@@ -168,7 +174,11 @@ impl State {
         let params: Parameters = tensors.into_iter().collect();
         let Report { loaded, missing, ignored, converted, not_finite, prefix } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted, not_finite, prefix };
-        let files = SideFiles(self.files);
+        let mut files = SideFiles(self.files);
+        if self.format_version < FORMAT_VERSION {
+            files = files
+                .of_version_1(Config::parse(&self.config)?.raw.get("model_type").and_then(|name| name.as_str()))?;
+        }
         let config = Config::of_directory(&self.config, &files)?;
         let specs = Backbone::specs(&config);
         let in_backbone = |name: &str| specs.iter().any(|spec| spec.name == name);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::convert;
 use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
@@ -68,23 +69,26 @@ impl PyTokenizer {
         })
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>,))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>, u64))> {
         let files = PyDict::new(py);
         for (name, content) in &self.complete().map_err(to_python)?.0 {
             files.set_item(name, PyBytes::new(py, content))?;
         }
-        Ok((py.import("warmstart._core")?.getattr("_tokenizer_from_files")?, (files,)))
+        Ok((py.import("warmstart._core")?.getattr("_tokenizer_from_files")?, (files, convert::FORMAT_VERSION)))
     }
 }
 
-/// Undo the pickling of a `Tokenizer`.
+/// Undo the pickling of a `Tokenizer`; version 1 did not name its format.
 #[pyfunction]
+#[pyo3(signature = (files, format_version = 1))]
 pub fn _tokenizer_from_files(
     py: Python<'_>,
     files: std::collections::BTreeMap<String, Vec<u8>>,
+    format_version: u64,
 ) -> PyResult<PyTokenizer> {
     run(py, || {
         let files = SideFiles(files);
+        let files = if format_version < convert::FORMAT_VERSION { files.of_version_1(None)? } else { files };
         Ok(PyTokenizer { tokenizer: Arc::new(Tokenizer::from_files(&files, None)?), files: Arc::new(files) })
     })
 }

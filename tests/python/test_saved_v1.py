@@ -2,12 +2,14 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warmstart import _core
 
 V1 = Path(__file__).parents[1] / "reference" / "saved_v1"
 EXPECTED = json.loads((V1 / "expected.json").read_text(encoding="utf-8"))
@@ -91,3 +93,18 @@ def test_pickles_of_version_1_are_read(answers):
         np.testing.assert_array_equal(now[name], then["backbone"], strict=True)
     assert said["detector"] == EXPECTED["detector"]
     assert said["strategy"].startswith("FullFineTuning(learning_rate=0.01, layer_decay=0.9")
+
+
+def test_pickles_of_version_1_read_their_tokenizer_as_version_1_did():
+    # Version 1 took a tokenizer.json as it stands; today the file beside it counts.
+    restore, (state,) = pickle.loads((V1 / "backbone.pickle").read_bytes())._inner.__reduce__()
+    contradicting = json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": False}).encode()
+    files = {**state["files"], "tokenizer_config.json": contradicting}
+    of_version_1 = {key: value for key, value in state.items() if key != "format_version"} | {"files": files}
+    lower, cased = [[2, 5, 7, 3]], [[2, 5, 1, 3]]
+    for opened, ids in ((of_version_1, lower), (of_version_1 | {"format_version": 2}, cased)):
+        encodings = restore(opened).encode(["the FILM"], None, None)
+        assert [encodings.ids(0).tolist()] == ids
+    for version, ids in (((), lower), ((2,), cased)):
+        encodings = _core._tokenizer_from_files(files, *version).encode(["the FILM"], None, None)
+        assert [encodings.ids(0).tolist()] == ids

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::{SideFiles, Tokenizer, TokenizerTrainer, side_files_in};
 
+/// What unpickles a tokenizer, and what it gets: the files, and the version of their format.
+type Pickled<'py> = (Bound<'py, PyAny>, (Bound<'py, PyDict>, u64));
+
 /// A tokenizer, and the files it is saved as.
 #[pyclass(frozen, name = "Tokenizer", module = "warmstart._core")]
 pub struct PyTokenizer {
@@ -69,7 +72,7 @@ impl PyTokenizer {
         })
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyDict>, u64))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Pickled<'py>> {
         let files = PyDict::new(py);
         for (name, content) in &self.complete().map_err(to_python)?.0 {
             files.set_item(name, PyBytes::new(py, content))?;

@@ -47,7 +47,7 @@ fn answer(tokenizer: &Tokenizer, recorded: &Value) -> Result<Value, Box<dyn std:
     let cut = tokenizer.encode(&texts[..1], None, 5)?;
     let pair_cut = tokenizer.encode(&pair[..1], Some(&[pair[1].repeat(2)]), 6)?;
     Ok(json!({
-        "max_length": tokenizer.max_length(),
+        "max_length": tokenizer.max_length().map(|limit| limit.tokens),
         "cut": [cut.ids(0), pair_cut.ids(0)],
         "vocab_size": tokenizer.vocab_size(),
         "ids": ids,

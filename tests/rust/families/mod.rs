@@ -132,7 +132,7 @@ impl Reference {
 
     fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
         let options = &self.config.classifier;
-        let pooled = options.pooling.apply(&self.hidden(params, batch, precision)?, batch)?;
+        let pooled = options.pooling[0].apply(&self.hidden(params, batch, precision)?, batch)?;
         Head::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
     }
 

@@ -325,7 +325,7 @@ fn side_by_side_when_widths_differ_agrees_forward_and_backward() -> Outcome {
     check(
         "side by side",
         &parts,
-        |a| side_by_side(a),
+        side_by_side,
         |v| {
             (0..7)
                 .flat_map(|row| [(0, 1), (1, 5), (2, 3)].map(|(i, d)| v[i][row * d..][..d].to_vec()))

@@ -322,17 +322,9 @@ fn segment_pool_when_lengths_are_odd_agrees_forward_and_backward() -> Outcome {
 #[test]
 fn side_by_side_when_widths_differ_agrees_forward_and_backward() -> Outcome {
     let parts = [random(1, &[7, 1])?, random(2, &[7, 5])?, random(3, &[7, 3])?];
-    check(
-        "side by side",
-        &parts,
-        side_by_side,
-        |v| {
-            (0..7)
-                .flat_map(|row| [(0, 1), (1, 5), (2, 3)].map(|(i, d)| v[i][row * d..][..d].to_vec()))
-                .flatten()
-                .collect()
-        },
-    )?;
+    check("side by side", &parts, side_by_side, |v| {
+        (0..7).flat_map(|row| [(0, 1), (1, 5), (2, 3)].map(|(i, d)| v[i][row * d..][..d].to_vec())).flatten().collect()
+    })?;
     assert!(side_by_side(&[]).is_err());
     Ok(())
 }

@@ -32,6 +32,16 @@ impl Tokenizer {
                 if let Some(class) = self.class {
                     config.entry("tokenizer_class").or_insert(class.names[0].into());
                 }
+                // The name that transformers 5 has for it, which 4.57 does not know.
+                if config.get("tokenizer_class").is_some_and(|class| class == "TokenizersBackend") {
+                    for (key, value) in self.as_it_stands(&config) {
+                        if key == "tokenizer_class" {
+                            config.insert(key, value);
+                        } else {
+                            config.entry(key).or_insert(value);
+                        }
+                    }
+                }
             }
         }
         let declared = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));

@@ -71,9 +71,28 @@ pub(super) struct Progress {
     pub last: Record,
     pub rows: Vec<Row>,
     pub curve: Curve,
+    /// What the rows were evaluated on, as [`of_documents`] names it.
+    pub evaluated_on: Option<Value>,
 }
 
 impl Progress {
+    /// Go on with evaluations on these documents.
+    ///
+    /// # Errors
+    /// `Error::Training` if the rows so far are of others: their losses would not be comparable.
+    pub fn evaluate_on(&mut self, directory: &Path, documents: &Documents) -> Result<()> {
+        let now = of_documents(documents);
+        if let Some(difference) = self.evaluated_on.as_ref().and_then(|then| difference(then, &now)) {
+            return Err(Error::Training(format!(
+                "{}: is of a run with another eval_set: {difference}. To go on, evaluate as that run did; else give another \
+                 checkpoint_dir, or remove it",
+                directory.join(FILE).display()
+            )));
+        }
+        self.evaluated_on = Some(now);
+        Ok(())
+    }
+
     /// The evaluation with the smallest loss, of equal ones the first.
     pub fn best(&self) -> Option<(&Record, &Evaluation)> {
         let evaluated = self.rows.iter().filter_map(|row| Some((&row.record, row.evaluation.as_ref()?)));
@@ -97,13 +116,14 @@ struct State {
     memory: Option<Vec<u32>>,
 }
 
+/// What texts a run is given.
+fn of_documents((corpus, documents): &Documents) -> Value {
+    json!({"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents})
+}
+
 /// What must be the same for a run to go on: the model it begins with, data and options, but for where and how often it is
 /// saved and evaluated.
-pub(super) fn identity(
-    model: &impl Learner,
-    (corpus, documents): &Documents,
-    options: &PretrainOptions,
-) -> Result<Value> {
+pub(super) fn identity(model: &impl Learner, documents: &Documents, options: &PretrainOptions) -> Result<Value> {
     let raw = |config: &Config| {
         let mut raw = config.raw.clone();
         for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
@@ -114,7 +134,7 @@ pub(super) fn identity(
     Ok(json!({
         "starting weights": fingerprint(&model.params())?,
         "model": model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
-        "corpus": {"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents},
+        "corpus": of_documents(documents),
         "strategy": options.strategy,
         "objective": options.objective,
         "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),

@@ -37,6 +37,7 @@ pub fn pretrain<M: Learner>(
     options: &PretrainOptions,
     monitor: &mut dyn Monitor,
 ) -> Result<Pretrained<M>> {
+    let held_out = eval.clone();
     let Setup { strategy, collator, train, eval } = Setup::new(model.backbone(), documents.clone(), eval, options)?;
     let params = model.params();
     let plan = Plan::of_learner(&strategy, model, &options.objective);
@@ -79,6 +80,9 @@ pub fn pretrain<M: Learner>(
     {
         (progress, memory) = found;
         facts.tokens_done = progress.tokens;
+    }
+    if let Some((directory, held_out)) = options.checkpoint_dir.as_ref().zip(held_out.as_ref()) {
+        progress.evaluate_on(directory, held_out)?;
     }
     monitor.on_start(&facts)?;
     model.forget_networks();

@@ -251,3 +251,14 @@ def test_checkpoint_of_a_later_version_is_refused_by_version(tokenizer_dir, corp
     file.write_bytes(content.replace(b'"format_version":2', b'"format_version":3'))
     with pytest.raises(ws.TrainingError, match=r"by warmstart \S+ in checkpoint format 3, .* goes on from format 2"):
         model_of("gpt2", tokenizer_dir, **params).fit(corpus)
+
+
+def test_run_does_not_go_on_with_another_eval_set(tokenizer_dir, corpus, tmp_path, monkeypatch):
+    params = {"max_steps": 8, "eval_every": 2, "checkpoint_every": 2, "checkpoint_dir": tmp_path / "run"}
+    interrupted(monkeypatch, model_of("bert", tokenizer_dir, **params), corpus, 6, eval_set=corpus[:4])
+    before = (tmp_path / "run" / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(ws.TrainingError, match=r"is of a run with another eval_set: .* now "):
+        model_of("bert", tokenizer_dir, **params).fit(corpus, eval_set=corpus[4:9])
+    assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
+    resumed = model_of("bert", tokenizer_dir, **params).fit(corpus, eval_set=corpus[:4])
+    assert [row["step"] for row in resumed.history_.rows] == [2, 4, 6, 8]

@@ -310,3 +310,17 @@ def test_trained_tokenizers_declare_segments(kind, family, tmp_path):
     train(kind, family).save(tmp_path / "t")
     config = json.loads((tmp_path / "t" / "tokenizer_config.json").read_text())
     assert config["model_input_names"] == ["input_ids", "token_type_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize(("base", "space"), [("bert", None), ("gpt2", False), ("gpt2", True)])
+def test_the_class_that_only_transformers_5_has_is_saved_under_its_older_name(base, space, tmp_path):
+    # 4.57.6 refuses to open "TokenizersBackend"; 5.24.0 takes both names for one class.
+    byte_level = {"pre_tokenizer": {"add_prefix_space": space}} if space is not None else {}
+    given = directory_of(base, tmp_path / "given", byte_level, tokenizer_class="TokenizersBackend", pad_token="x")
+    sizes = {"vocab_size": 600, "hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
+    tokenizer = ws.Backbone.from_config("bert", given, random_state=0, **sizes).tokenizer
+    tokenizer.save(tmp_path / "saved")
+    said = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert (said["tokenizer_class"], said["pad_token"]) == ("PreTrainedTokenizerFast", "x")
+    again = ws.Backbone.from_config("bert", tmp_path / "saved", random_state=0, **sizes).tokenizer
+    assert again.encode(["the cat", "a"]) == tokenizer.encode(["the cat", "a"])

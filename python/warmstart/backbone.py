@@ -276,8 +276,8 @@ class Backbone:
         """Turn texts into vectors.
 
         Of a sentence-transformers directory, ``layers=-1`` with ``pooling="auto"`` gives the vectors of
-        ``SentenceTransformer.encode``: its prompt, its poolings, its dense layers, its norm. Anything else gives hidden
-        states, pooled and no more.
+        ``SentenceTransformer.encode``: its prompt, its poolings, its dense layers, its norm. Anything else, a list as
+        ``layers=[-1]`` too, gives hidden states, pooled and no more.
 
         Parameters
         ----------
@@ -344,7 +344,8 @@ class Backbone:
     def resolve_vectors(self, layers: int | Sequence[int], pooling: str | Sequence[str]) -> "Vectors":
         """Turn `layers` and `pooling` as `embed` takes them into what the core takes."""
         indices, how = self.resolve_layers(layers), self.resolve_pooling(pooling)
-        is_of_directory = isinstance(pooling, str) and pooling == "auto" and indices == [self.n_layers]
+        are_single = isinstance(pooling, str) and not isinstance(layers, Sequence | np.ndarray)
+        is_of_directory = are_single and pooling == "auto" and indices == [self.n_layers]
         return Vectors(None if is_of_directory else indices, how)
 
     def resolve_layers(self, layers: int | Sequence[int]) -> list[int]:
@@ -366,12 +367,13 @@ class Backbone:
         """Return the ways to pool; "auto" becomes what the model directory says."""
         if isinstance(pooling, str) and pooling == "auto":
             return self._inner.default_pooling
-        several = [pooling] if isinstance(pooling, str) or not isinstance(pooling, Sequence) else pooling
-        if not several:
+        if isinstance(pooling, str) or not isinstance(pooling, Sequence | np.ndarray):
+            return [one_of("pooling", pooling, ("auto", *POOLINGS))]
+        if not len(pooling):
             raise ValueError('pooling is empty; name at least one, as in pooling="mean"')
-        return [
-            one_of("pooling", each, ("auto", *POOLINGS) if several is not pooling else POOLINGS) for each in several
-        ]
+        if "auto" in pooling:
+            raise ValueError('pooling holds "auto", which stands alone, as in pooling="auto"')
+        return [one_of("pooling", each, POOLINGS) for each in pooling]
 
     def __repr__(self) -> str:
         inner = self._inner

@@ -92,6 +92,9 @@ class LanguageModel:
     True
     """
 
+    _limit: int | None = None
+    """Where texts that are scored are cut; None where the backbone says."""
+
     def __init__(
         self,
         backbone: Backbone | _core.LanguageModel | _core.ReplacedDetector,
@@ -320,7 +323,7 @@ class LanguageModel:
             A probability is not a number; the tensors at fault are named.
         """
         model = self._asked()
-        encodings = encode(model.backbone, texts, None)
+        encodings = encode(model.backbone, texts, self._limit)
         warn_truncated(encodings)
         with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
             return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
@@ -368,7 +371,7 @@ class LanguageModel:
         """
         model = self._asked()
         single, top = isinstance(texts, str), positive_int("top_k", top_k)
-        encodings = encode(model.backbone, [texts] if single else texts, None)
+        encodings = encode(model.backbone, [texts] if single else texts, self._limit)
         warn_truncated(encodings)
         tokenizer = self.backbone.tokenizer
 

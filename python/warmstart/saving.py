@@ -83,7 +83,7 @@ def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
         "estimator": type(model).__name__,
-        **_resolved(model._inner.backbone, model.max_length, model._inner.backbone.default_pooling),
+        **_resolved(model._inner.backbone, model._limit, model._inner.backbone.default_pooling),
         "params": {"max_length": model.max_length},
         "objective": model.objective.to_dict(),
         "random_state": model._seed,
@@ -99,6 +99,29 @@ def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[st
         "pooling": pooling,
         "normalize": backbone.normalizes,
     }
+
+
+def _check_resolved(
+    directory: Path, metadata: dict[str, Any], backbone: _core.Backbone, pooling: list[str]
+) -> int | None:
+    """Return where texts are cut, as it was resolved when the estimator was saved; None in files of version 1.
+
+    Raises
+    ------
+    WarmstartError
+        The files beside ``warmstart.json`` say something else of the vectors than it does.
+    """
+    try:
+        max_length = optional_positive_int("max_length", metadata["max_length"])
+        said = {"pooling": metadata["pooling"], "normalize": metadata["normalize"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(directory, f"{type(error).__name__}: {error}") from error
+    if max_length is not None and max_length > backbone.max_positions:
+        raise _damaged(directory, f"max_length is {max_length}, the model has {backbone.max_positions} positions")
+    if metadata["format_version"] > 1 and said != {"pooling": pooling, "normalize": backbone.normalizes}:
+        found = f"pooling {pooling} and normalize {backbone.normalizes}"
+        raise _damaged(directory, f"it says {said}, but the files beside it make {found}")
+    return max_length
 
 
 def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +146,7 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     inner, _ = kind.load(os.fspath(directory))
     warn_notes(inner.backbone)
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
+    model._limit = _check_resolved(directory, metadata, inner.backbone, inner.backbone.default_pooling)
     if history is not None:
         model.history_, model.random_state_ = History(**history), seed
     return model
@@ -181,7 +205,6 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
         random_state, n_iter = int(metadata["random_state"]), int(metadata["n_iter"])
-        max_length = optional_positive_int("max_length", metadata["max_length"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.Classifier.load(os.fspath(directory))
@@ -192,8 +215,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         estimator = ESTIMATORS[metadata["estimator"]](Backbone(model.backbone), **params)
     except TypeError as error:
         raise _damaged(directory, str(error)) from error
-    if metadata["pooling"] is not None and metadata["pooling"] != model.pooling:
-        raise _damaged(directory, f"pooling is {metadata['pooling']}, but the head takes {model.pooling}")
+    max_length = _check_resolved(directory, metadata, model.backbone, model.pooling)
     estimator._keep(Trained(model, classes, history, report, random_state, n_iter, max_length))
     return estimator
 
@@ -211,8 +233,9 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _damaged(directory, str(error)) from error
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("format_version"), int):
-        raise _damaged(directory, "it has no format_version")
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise _damaged(directory, f"its format_version is {version!r}")
     if metadata["format_version"] > FORMAT_VERSION:
         raise _core.WarmstartError(
             f"{file} has format version {metadata['format_version']}, written by warmstart "

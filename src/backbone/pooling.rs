@@ -88,8 +88,11 @@ impl Pooling {
     ) -> std::result::Result<Vec<Self>, String> {
         use serde_json::Value as Json;
         let fields = config.as_object().ok_or("expected an object")?;
-        for key in fields.keys().filter(|key| key.starts_with("pooling_mode_")) {
-            if !FLAGS.contains(&key.as_str()) && fields[key] != Json::Bool(false) {
+        for (key, value) in fields.iter().filter(|(key, _)| key.starts_with("pooling_mode_")) {
+            if !value.is_boolean() {
+                return Err(format!("{key} is {value}; expected true or false"));
+            }
+            if !FLAGS.contains(&key.as_str()) && *value != Json::Bool(false) {
                 return Err(format!("{key} is not supported"));
             }
         }
@@ -106,6 +109,7 @@ impl Pooling {
                 .ok_or_else(|| format!("pooling_mode is {name}; supported: {}", known.join(", ")))
         };
         let asked = match fields.get("pooling_mode") {
+            Some(Json::Array(names)) if names.is_empty() => return Err("pooling_mode is an empty list".into()),
             Some(Json::Array(names)) => names.iter().map(by_name).collect::<std::result::Result<Vec<_>, _>>()?,
             Some(name) => vec![by_name(name)?],
             None => {

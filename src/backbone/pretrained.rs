@@ -149,21 +149,18 @@ impl Backbone {
 
     /// Configuration and side files of a model directory.
     pub fn read_directory(dir: &Path) -> Result<(Config, SideFiles)> {
-        Self::read_directory_with(dir, Ok)
-    }
-
-    /// The same, of the files that `choose` makes of those that are there.
-    pub(crate) fn read_directory_with(
-        dir: &Path,
-        choose: impl FnOnce(SideFiles) -> Result<SideFiles>,
-    ) -> Result<(Config, SideFiles)> {
         let path = SideFiles::transformer_directory(dir)?.join("config.json");
         if !path.is_file() {
             return Err(not_a_model(dir));
         }
         let text = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8(text).map_err(|e| Error::Value(format!("{}: not UTF-8: {e}", path.display())))?;
-        let mut files = choose(SideFiles::read(dir)?)?;
+        let mut files = SideFiles::read(dir)?;
+        if is_of_version_1(dir) {
+            // It did not know of modules: a list of them is an older model's, which it left there.
+            let model_type = Config::parse(&text)?.model_type().to_string();
+            files = files.without_modules().of_version_1(Some(&model_type))?;
+        }
         let config = Config::of_directory(&text, &files).map_err(|e| match e {
             Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
             other => other,
@@ -368,6 +365,13 @@ impl Backbone {
         }
         staged.commit(replaced_files)
     }
+}
+
+/// True if an estimator of format version 1 was saved in a directory.
+fn is_of_version_1(dir: &Path) -> bool {
+    let metadata = std::fs::read(dir.join(METADATA)).ok();
+    let json = metadata.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    json.is_some_and(|json| json["format_version"] == 1)
 }
 
 /// What `save` of an estimator writes beside the Hugging Face files.

@@ -167,7 +167,11 @@ impl Dense {
             let known: Vec<&str> = ACTIVATIONS.iter().map(|(known, _)| *known).collect();
             return Err(bad(format!("activation_function is {class:?}; supported: {}", known.join(", "))));
         };
-        let bias = config.get("bias").and_then(Value::as_bool).unwrap_or(true);
+        let bias = match config.get("bias") {
+            None => true,
+            Some(Value::Bool(bias)) => *bias,
+            Some(other) => return Err(bad(format!("bias is {other}; expected true or false"))),
+        };
         Ok(Self { folder: path.to_string(), inputs, outputs, bias, activation: *activation })
     }
 

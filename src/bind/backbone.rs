@@ -152,6 +152,12 @@ impl PyBackbone {
         self.0.max_length()
     }
 
+    /// The longest input that there are positions for.
+    #[getter]
+    fn max_positions(&self) -> usize {
+        self.0.config.max_length
+    }
+
     #[getter]
     fn max_length_source(&self) -> &'static str {
         self.0.limit().source

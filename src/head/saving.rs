@@ -77,17 +77,8 @@ pub(super) fn load(
     if dir.is_dir() && !path.is_file() {
         return Err(Error::NotFound { path, hint: hint.into() });
     }
-    let (config, side_files) = Backbone::read_directory_with(dir, |files| {
-        // Version 1 did not know of modules; a list of them in its directory is an older model's, which it left there.
-        if format_version(&path)? < 2 { Ok(files.without_modules()) } else { Ok(files) }
-    })?;
+    let (config, side_files) = Backbone::read_directory(dir)?;
     let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let side_files = match serde_json::from_str::<Value>(&metadata) {
-        Ok(metadata) if metadata["format_version"] == 1 => {
-            side_files.of_version_1(config.raw.get("model_type").and_then(Value::as_str))?
-        }
-        _ => side_files,
-    };
     let own = head_specs(&config);
     let specs = [Backbone::specs_of_transformer(&config), own.clone()].concat();
     let none = |_: &str| false;
@@ -98,11 +89,4 @@ pub(super) fn load(
     let source = dir.display().to_string();
     let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, source)?;
     Ok((backbone, params.filter(in_head), metadata))
-}
-
-/// The version of the format that metadata say they have; 1 where they cannot be read, which is said where they are used.
-fn format_version(metadata: &Path) -> Result<u64> {
-    let bytes = std::fs::read(metadata).map_err(|e| Error::io(metadata, e))?;
-    let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    Ok(json.get("format_version").and_then(Value::as_u64).unwrap_or(1))
 }

@@ -90,7 +90,7 @@ def test_other_layers_and_poolings_are_raw():
     for name in NORMALIZED:
         backbone = opened(name)
         assert np.abs(np.linalg.norm(embed(backbone), axis=1) - 1).max() < 1e-6
-        for raw in (embed(backbone, layers=-2), embed(backbone, pooling="mean"), embed(backbone, layers=[-1, -1])):
+        for raw in (embed(backbone, layers=-2), embed(backbone, pooling="mean"), embed(backbone, layers=[-1])):
             assert raw.shape[1] % 8 == 0
             assert np.abs(np.linalg.norm(raw, axis=1) - 1).max() > 0.1
 
@@ -114,8 +114,11 @@ def test_poolings_in_a_list_stand_side_by_side():
     both = embed(backbone, layers=[1, 2], pooling=["max", "mean"])
     each = [embed(backbone, layers=layer, pooling=pooling) for layer in (1, 2) for pooling in ("max", "mean")]
     np.testing.assert_array_equal(both, np.hstack(each))
+    np.testing.assert_array_equal(embed(backbone, pooling=np.array(["max", "mean"])), both[:, 16:])
     with pytest.raises(ValueError, match="pooling is empty"):
         backbone.embed(TEXTS, pooling=[])
+    with pytest.raises(ValueError, match='"auto", which stands alone'):
+        backbone.embed(TEXTS, pooling=["auto", "mean"])
 
 
 @pytest.mark.parametrize("strategy", [ws.FullFineTuning(learning_rate=1e-2), ws.LinearProbing(learning_rate=1e-2)])
@@ -202,6 +205,13 @@ def retyped(kind):
         ("2_Dense/config.json", lambda c: c | {"activation_function": "torch.nn.ELU"}, 'is "torch.nn.ELU"; supported'),
         ("2_Dense/config.json", lambda c: c | {"module_input_name": "token_embeddings"}, "module_input_name is"),
         ("1_Pooling/config.json", lambda c: c | {"embedding_dimension": 9}, "vectors of 9 values, the model has 8"),
+        ("2_Dense/config.json", lambda c: c | {"bias": 0}, "bias is 0; expected true or false"),
+        (
+            "1_Pooling/config.json",
+            lambda c: {"pooling_mode_cls_token": 1},
+            "pooling_mode_cls_token is 1; expected true",
+        ),
+        ("1_Pooling/config.json", lambda c: {"pooling_mode": []}, "pooling_mode is an empty list"),
         ("1_Pooling/config.json", lambda c: c | {"pooling_mode": "min"}, 'pooling_mode is "min"; supported: cls, max'),
         ("sentence_bert_config.json", lambda c: c | {"query_expansion": {"n": 1}}, "query_expansion is"),
         ("sentence_bert_config.json", lambda c: c | {"transformer_task": "fill-mask"}, "transformer_task is"),
@@ -260,3 +270,61 @@ def test_a_list_of_modules_that_version_1_left_beside_its_files_counts_for_nothi
     texts = TEXTS[:4]
     assert after.backbone_.max_length == before.backbone_.max_length == 20
     assert after.predict_proba(texts).tolist() == before.predict_proba(texts).tolist()
+
+
+def test_what_was_resolved_at_saving_counts_or_is_refused(tmp_path):
+    model = ws.LanguageModel(opened("v2_lower"), random_state=0, verbose=False, precision="f32")
+    model.save(tmp_path / "model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        scores = model.score(TEXTS)
+    limit = tmp_path / "model" / "sentence_bert_config.json"
+    limit.write_text('{"max_seq_length": 5, "do_lower_case": true}', encoding="utf-8")
+    again = ws.load(tmp_path / "model")
+    again.precision = "f32"
+    assert again.backbone.max_length == 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for own, other in zip(again.score(TEXTS), scores, strict=True):
+            np.testing.assert_array_equal(own, other)
+    modules = json.loads((tmp_path / "model" / "modules.json").read_text(encoding="utf-8"))
+    (tmp_path / "model" / "modules.json").write_text(json.dumps(modules[:-1]), encoding="utf-8")
+    with pytest.raises(ws.WarmstartError, match=r"'normalize': True}, but the files beside it make .* normalize False"):
+        ws.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"normalize": "banana"}, "'normalize': 'banana'"),
+        ({"max_length": 1000000}, "max_length is 1000000, the model has 24 positions"),
+        ({"max_length": "5"}, "TypeError: max_length must be a positive integer"),
+        ({"format_version": 0}, "its format_version is 0"),
+        ({"format_version": True}, "its format_version is True"),
+        ("pooling", "KeyError: 'pooling'"),
+    ],
+)
+def test_damaged_facts_are_refused_by_name(changes, message, tmp_path):
+    clf = ws.TextClassifier(opened("turned"), max_steps=1, random_state=0, verbose=False).fit(TEXTS[:4], LABELS[:4])
+    clf.save(tmp_path / "clf")
+    file = tmp_path / "clf" / "warmstart.json"
+    metadata = json.loads(file.read_text(encoding="utf-8"))
+    if isinstance(changes, str):
+        del metadata[changes]
+    else:
+        metadata |= changes
+    file.write_text(json.dumps(metadata), encoding="utf-8")
+    with pytest.raises(ws.WarmstartError, match=message):
+        ws.load(tmp_path / "clf")
+
+
+def test_a_backbone_of_an_estimator_of_version_1_is_opened_as_it_was(tmp_path):
+    # Version 1 took a tokenizer.json as it stands; in other directories the file beside it counts.
+    shutil.copytree(Path(__file__).parents[1] / "reference" / "saved_v1" / "full", tmp_path / "old")
+    contradicting = '{"tokenizer_class": "BertTokenizer", "do_lower_case": false}'
+    (tmp_path / "old" / "tokenizer_config.json").write_text(contradicting, encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        backbone = ws.Backbone.from_pretrained(tmp_path / "old")
+    loaded = ws.load(tmp_path / "old").backbone_
+    assert backbone.tokenizer.encode(["the FILM"]) == loaded.tokenizer.encode(["the FILM"]) == [[2, 5, 7, 3]]

@@ -88,7 +88,10 @@ class Windows:
         return cls(plain, encodings, spans, owners, units, rows, are_words)
 
     def read(self, labels: Any, name: str = "labels") -> list[list[str]]:
-        """Return the tags of every text's units.
+        """Return the tags of every text's units, as far as a model can give them.
+
+        No model tags a word without tokens: an entity loses those at its ends, and one of such words alone is no
+        entity. What is returned is what is left, for training and scores alike.
 
         Parameters
         ----------
@@ -128,23 +131,26 @@ class Windows:
         ):
             if n:
                 warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=caller_level())
-        self._warn_dropped(tags, name)
-        return tags
+        readable = [
+            self._unit_tags(text, self._row_tags(text, own)) if NO_ROW in self.rows[text] else own
+            for text, own in enumerate(tags)
+        ]
+        self._warn_dropped(tags, readable, name)
+        return readable
 
-    def _warn_dropped(self, tags: list[list[str]], name: str) -> None:
+    def _warn_dropped(self, tags: list[list[str]], readable: list[list[str]], name: str) -> None:
         dropped = [
             (text, unit)
-            for text, own in enumerate(tags)
-            if NO_ROW in self.rows[text]
-            for unit, back in enumerate(self._unit_tags(text, self._row_tags(text, own)))
-            if self.rows[text][unit] == NO_ROW and back != own[unit]
+            for text, row_of in enumerate(self.rows)
+            for unit in np.flatnonzero(row_of == NO_ROW).tolist()
+            if readable[text][unit] != tags[text][unit]
         ]
         if dropped:
             text, unit = dropped[0]
             word = self.texts[text][slice(*self.units[text][unit])]
             warnings.warn(
                 f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
-                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; no model learns or predicts them",
+                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; entities are learnt and scored without those words",
                 UserWarning,
                 stacklevel=caller_level(),
             )

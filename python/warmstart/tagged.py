@@ -107,7 +107,7 @@ class Windows:
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word, and are widened to whole ones; or they have no word of their own,
+            Entities do not begin and end with a word, and are moved to whole ones; or they have no word of their own,
             and are left out; or tags are on words that give no tokens, and not within an entity.
         """
         items = to_list(labels, name)
@@ -126,7 +126,7 @@ class Windows:
                 moved, lost = moved + n_moved, lost + n_lost
                 tags.append(to_tags(spans, len(self.units[i])))
         for n, what in (
-            (moved, "do not begin and end with a word; they are widened to whole words"),
+            (moved, "do not begin and end with a word; they are moved to whole words"),
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
@@ -163,7 +163,7 @@ class Windows:
         return [check_tag(tag, f"{where}[{j}]") for j, tag in enumerate(tags)]
 
     def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int, int]:
-        """Return spans of units, how many entities were widened to them, and how many left out."""
+        """Return spans of units, how many entities were moved to them, and how many left out."""
         units, whole = self.units[text], self.texts[text]
         spans, moved, lost, last_end, taken = [], 0, 0, 0, 0
         for start, end, label in sorted(_entity(entity, f"{where}[{j}]") for j, entity in enumerate(entities)):

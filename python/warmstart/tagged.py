@@ -117,7 +117,7 @@ class Windows:
         for i, item in enumerate(items):
             where = f"{name}[{i}]"
             own = to_list(item, where)
-            if own and isinstance(own[0], str | int | np.integer):
+            if self._are_tags(own, i):
                 tags.append(self._read_tags(own, i, where))
             elif self.are_words and len(own) != len(self.units[i]) and not own:
                 tags.append(to_tags([], len(self.units[i])))
@@ -154,6 +154,13 @@ class Windows:
                 UserWarning,
                 stacklevel=caller_level(),
             )
+
+    def _are_tags(self, own: list[Any], text: int) -> bool:
+        """Tell tags from entities, wrong ones too: None for every word is a wrong tag."""
+        if own and isinstance(own[0], str | int | np.integer):
+            return True
+        one_each = self.are_words and len(own) == len(self.units[text])
+        return one_each and not any(isinstance(item, tuple | list | Mapping | Entity) for item in own)
 
     def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
         if not self.are_words:

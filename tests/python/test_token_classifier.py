@@ -185,6 +185,16 @@ def test_entities_without_a_word_of_their_own_are_left_out_and_told(backbone):
         ([["good", "bad"]], [[1, 0]], TypeError, r"labels\[0\]\[0\] is 1; tags are str.*names\[tag\] for tag in tags"),
         ([["good", "bad"]], [np.array([1, 0])], TypeError, r"labels\[0\]\[0\] is 1; tags are str"),
         ([["good", "bad"]], [["O", 0]], TypeError, r"labels\[0\]\[1\] is 0; tags are str.*feature.names"),
+        ([["good", "bad"]], [[None, "O"]], TypeError, r"labels\[0\]\[0\] is None \(NoneType\); tags are str"),
+        ([["good", "bad"]], [[1.0, 0.0]], TypeError, r"labels\[0\]\[0\] is 1.0 \(float\); tags are str"),
+        ([["good", "bad"]], [np.array([1.0, 0.0])], TypeError, r"labels\[0\]\[0\] is 1.0 \(float\); tags are str"),
+        (
+            [["good", "bad"]],
+            [[None, (0, 4, "x")]],
+            TypeError,
+            r"labels\[0\]\[0\] is None; expected \(start, end, label",
+        ),
+        (["good"], [[None]], TypeError, r"labels\[0\]\[0\] is None; expected \(start, end, label"),
         ([""], [[]], ValueError, "no words"),
     ],
 )

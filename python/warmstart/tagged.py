@@ -150,7 +150,8 @@ class Windows:
             word = self.texts[text][slice(*self.units[text][unit])]
             warnings.warn(
                 f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
-                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; entities are learnt and scored without those words",
+                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; entities are learnt and scored without "
+                "those words",
                 UserWarning,
                 stacklevel=caller_level(),
             )

@@ -84,6 +84,8 @@ class LanguageModel:
         A row for each evaluation, after `fit`, those before a checkpoint among them.
     random_state_ : int
         The seed, after `fit`.
+    n_iter_ : int
+        Optimiser steps done, after `fit`.
 
     Examples
     --------

@@ -55,11 +55,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         "classes": trained.classes.to_json(),
         "random_state": trained.random_state,
         "n_iter": trained.n_iter,
-        "history": {
-            "rows": trained.history.rows,
-            "metric": trained.history.metric,
-            "best_step": trained.history.best_step,
-        },
+        "history": _history_to_json(trained.history),
         "report": trained.report.to_dict(),
     }
     labels = [str(label) for label in trained.classes.values.tolist()]
@@ -87,9 +83,14 @@ def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -
         "params": {"max_length": model.max_length},
         "objective": model.objective.to_dict(),
         "random_state": model._seed,
-        "history": None if history is None else {"rows": history.rows, "metric": history.metric},
+        "n_iter": getattr(model, "n_iter_", None),
+        "history": None if history is None else _history_to_json(history),
     }
     model._inner.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
+
+
+def _history_to_json(history: History) -> dict[str, Any]:
+    return {"rows": history.rows, "metric": history.metric, "best_step": history.best_step}
 
 
 def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[str]) -> dict[str, Any]:
@@ -105,10 +106,10 @@ def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata of version 1 as of today.
 
     It cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without modules
-    is read today, which is how the core reads such files.
+    is read today, which is how the core reads such files. Of language models it did not keep the number of steps.
     """
     params = metadata.get("params") or {"max_length": metadata.get("max_length")}
-    return {**metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
+    return {"n_iter": None, **metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
 
 
 def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
@@ -116,7 +117,8 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         fields = dict(metadata["objective"])
         objective = OBJECTIVES[fields.pop("kind")](**fields)
         seed, max_length = int(metadata["random_state"]), metadata["params"]["max_length"]
-        history = metadata["history"]
+        history = None if metadata["history"] is None else History(**metadata["history"])
+        n_iter = None if metadata["n_iter"] is None else int(metadata["n_iter"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
@@ -124,7 +126,9 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     warn_notes(inner.backbone)
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     if history is not None:
-        model.history_, model.random_state_ = History(**history), seed
+        model.history_, model.random_state_ = history, seed
+    if n_iter is not None:
+        model.n_iter_ = n_iter
     return model
 
 

@@ -207,10 +207,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{directory}: no such directory; expected one that an estimator's save() wrote")
     file = directory / METADATA_FILE
     if not file.exists():
-        raise _core.WarmstartError(
-            f"{directory} has no {METADATA_FILE}, so no estimator was saved there. To start from a Hugging Face model, "
-            f"use TextClassifier(Backbone.from_pretrained({str(directory)!r})).fit(texts, labels)"
-        )
+        raise _not_saved(directory)
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -227,6 +224,25 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
     return _of_version_1(metadata) if metadata["format_version"] < FORMAT_VERSION else metadata
+
+
+def _not_saved(path: Path) -> _core.WarmstartError:
+    """Say what can be opened instead, where there is something."""
+    place = path.parent if path.is_file() else path
+    if (place / METADATA_FILE).exists():
+        return _core.WarmstartError(
+            f"{path} is a file; give the directory that holds it, in which an estimator was saved: load({str(place)!r})"
+        )
+    what = f"{place} has no {METADATA_FILE}, so no estimator was saved there"
+    if path.is_file():
+        what = f"{path} is a file, and {what}"
+    model, hint = path if path.suffix.lower() == ".gguf" else place, ""
+    if model.suffix.lower() == ".gguf" or (model / "config.json").exists() or any(model.glob("*.gguf")):
+        hint = (
+            f". To start from a pretrained model, use TextClassifier(Backbone.from_pretrained({str(model)!r}))"
+            f".fit(texts, labels)"
+        )
+    return _core.WarmstartError(what + hint)
 
 
 def _damaged(directory: Path, what: str) -> _core.WarmstartError:

@@ -10,6 +10,9 @@ from warmstart.texts import normalise
 MAX_NEW_TOKENS = 50
 """What is written where neither the caller nor the file says how much."""
 
+_SMALLEST, _LARGEST = 2.0**-149, (2 - 2.0**-23) * 2.0**127
+"""The numbers above 0 that float32 has."""
+
 _OBEYED = {
     *("do_sample", "temperature", "top_k", "top_p", "repetition_penalty"),
     *("max_new_tokens", "max_length", "stop_strings", "eos_token_id"),
@@ -105,13 +108,23 @@ def generation_options(
         "sampling": {
             "temperature": 0.0
             if is_greedy and temperature is None
-            else finite(*from_file("temperature", temperature, 1.0)),
+            else _within(*from_file("temperature", temperature, 1.0), 0.0, _LARGEST, "0 or more"),
             "top_k": None if whole else optional_positive_int(*from_file("top_k", top_k, None)),
-            "top_p": finite(*from_file("top_p", top_p, 1.0)),
-            "repetition_penalty": finite(*from_file("repetition_penalty", repetition_penalty, 1.0)),
+            "top_p": _within(*from_file("top_p", top_p, 1.0), _SMALLEST, 1.0, "more than 0 and at most 1"),
+            "repetition_penalty": _within(
+                *from_file("repetition_penalty", repetition_penalty, 1.0), _SMALLEST, _LARGEST, "more than 0"
+            ),
         },
         "stop": stops,
     }
+
+
+def _within(name: str, value: Any, least: float, most: float, expected: str) -> float:
+    """Return a number of this range, which the core checks too, but not knowing whose it is."""
+    number = finite(name, value)
+    if not least <= number <= most:
+        raise ValueError(f"{name}={value}: expected {expected}, as float32")
+    return number
 
 
 def _warn_of_others(config: Mapping[str, Any], file: str) -> None:

@@ -96,7 +96,14 @@ def generation_options(
     length = optional_positive_int(*from_file("max_length", None, None)) if tokens is None else None
     # 0 is how transformers spells "all tokens" in a file.
     whole = top_k is None and config.get("top_k") == 0
-    is_greedy = not flag(*from_file("do_sample", None, True))
+    # An argument that only matters where tokens are drawn asks for that.
+    is_drawn = top_k is not None or top_p is not None
+    is_greedy = not flag(*from_file("do_sample", None, True)) and not is_drawn
+    heat = 0.0
+    if temperature is not None or not is_greedy:
+        heat = _within(*from_file("temperature", temperature, 1.0), 0.0, _LARGEST, "0 or more")
+    if temperature is None and is_drawn:
+        heat = heat or 1.0
     name, ends = from_file("stop_strings", stop, [])
     name = "stop" if stop is not None else name
     stops = [ends] if isinstance(ends, str) else normalise(ends, name)[0]
@@ -106,9 +113,7 @@ def generation_options(
         "max_new_tokens": tokens if length is not None else tokens or MAX_NEW_TOKENS,
         "max_length": length,
         "sampling": {
-            "temperature": 0.0
-            if is_greedy and temperature is None
-            else _within(*from_file("temperature", temperature, 1.0), 0.0, _LARGEST, "0 or more"),
+            "temperature": heat,
             "top_k": None if whole else optional_positive_int(*from_file("top_k", top_k, None)),
             "top_p": _within(*from_file("top_p", top_p, 1.0), _SMALLEST, 1.0, "more than 0 and at most 1"),
             "repetition_penalty": _within(

@@ -58,6 +58,14 @@ def opened(directory: Path, config: Any = None) -> ws.LanguageModel:
         ({"temperature": 0.6, "top_k": 20}, {"temperature": 0.0, "top_k": 5}, {"temperature": 0.0, "top_k": 5}),
         ({"do_sample": False, "temperature": 0.6}, {}, {"temperature": 0.0}),
         ({"do_sample": False}, {"temperature": 0.5}, {"temperature": 0.5}),
+        # Ours: transformers warns that these have no effect where the file says do_sample false.
+        ({"do_sample": False}, {"top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9, "top_k": None}),
+        ({"do_sample": False, "temperature": 0.6}, {"top_k": 50}, {"temperature": 0.6, "top_k": 50}),
+        ({"do_sample": False, "temperature": 0.0}, {"top_k": 50}, {"temperature": 1.0, "top_k": 50}),
+        ({"temperature": 0}, {}, {"temperature": 0.0}),
+        ({"temperature": 0}, {"top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9}),
+        ({"temperature": 0.6}, {"temperature": 0, "top_p": 0.9}, {"temperature": 0.0}),
+        ({"do_sample": False}, {"repetition_penalty": 1.2, "max_new_tokens": 5}, {"temperature": 0.0}),
         ({"do_sample": None, "temperature": None, "top_k": 0}, {}, {"temperature": 1.0, "top_k": None}),
         ({"max_new_tokens": 7, "max_length": 20}, {}, {"max_new_tokens": 7, "max_length": None}),
         ({"max_length": 20}, {}, {"max_new_tokens": None, "max_length": 20}),
@@ -181,6 +189,19 @@ def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_lengt
     assert model.generate(prompt).split() == words[:2]
     with pytest.raises(ValueError, match=f"prompt 0 has {n_prompt + 2} tokens; max_length is {n_prompt + 2} in all"):
         model.generate(f"{prompt} was very")
+
+
+def test_sampling_arguments_count_against_the_file(directory):
+    asked: dict[str, Any] = {"max_new_tokens": 12, "random_state": 3}
+    drawn = opened(directory).generate("the", **asked)
+    likeliest = opened(directory).generate("the", temperature=0, **asked)
+    assert drawn != likeliest
+    greedy = opened(directory, {"do_sample": False})
+    assert greedy.generate("the", **asked) == likeliest
+    assert greedy.generate("the", top_p=1.0, **asked) == drawn
+    one = opened(directory, {"top_k": 1})
+    assert one.generate("the", **asked) == likeliest
+    assert one.generate("the", top_k=10**6, **asked) == drawn
 
 
 def test_files_are_kept_byte_for_byte_by_every_save_and_leave_with_what_they_belonged_to(

@@ -10,6 +10,9 @@ from warmstart.texts import normalise
 MAX_NEW_TOKENS = 50
 """What is written where neither the caller nor the file says how much."""
 
+_SMALLEST, _LARGEST = 2.0**-149, (2 - 2.0**-23) * 2.0**127
+"""The numbers above 0 that float32 has."""
+
 _OBEYED = {
     *("do_sample", "temperature", "top_k", "top_p", "repetition_penalty"),
     *("max_new_tokens", "max_length", "stop_strings", "eos_token_id"),
@@ -93,7 +96,14 @@ def generation_options(
     length = optional_positive_int(*from_file("max_length", None, None)) if tokens is None else None
     # 0 is how transformers spells "all tokens" in a file.
     whole = top_k is None and config.get("top_k") == 0
-    is_greedy = not flag(*from_file("do_sample", None, True))
+    # An argument that only matters where tokens are drawn asks for that.
+    is_drawn = top_k is not None or top_p is not None
+    is_greedy = not flag(*from_file("do_sample", None, True)) and not is_drawn
+    heat = 0.0
+    if temperature is not None or not is_greedy:
+        heat = _within(*from_file("temperature", temperature, 1.0), 0.0, _LARGEST, "0 or more")
+    if temperature is None and is_drawn:
+        heat = heat or 1.0
     name, ends = from_file("stop_strings", stop, [])
     name = "stop" if stop is not None else name
     stops = [ends] if isinstance(ends, str) else normalise(ends, name)[0]
@@ -103,15 +113,23 @@ def generation_options(
         "max_new_tokens": tokens if length is not None else tokens or MAX_NEW_TOKENS,
         "max_length": length,
         "sampling": {
-            "temperature": 0.0
-            if is_greedy and temperature is None
-            else finite(*from_file("temperature", temperature, 1.0)),
+            "temperature": heat,
             "top_k": None if whole else optional_positive_int(*from_file("top_k", top_k, None)),
-            "top_p": finite(*from_file("top_p", top_p, 1.0)),
-            "repetition_penalty": finite(*from_file("repetition_penalty", repetition_penalty, 1.0)),
+            "top_p": _within(*from_file("top_p", top_p, 1.0), _SMALLEST, 1.0, "more than 0 and at most 1"),
+            "repetition_penalty": _within(
+                *from_file("repetition_penalty", repetition_penalty, 1.0), _SMALLEST, _LARGEST, "more than 0"
+            ),
         },
         "stop": stops,
     }
+
+
+def _within(name: str, value: Any, least: float, most: float, expected: str) -> float:
+    """Return a number of this range, which the core checks too, but not knowing whose it is."""
+    number = finite(name, value)
+    if not least <= number <= most:
+        raise ValueError(f"{name}={value}: expected {expected}, as float32")
+    return number
 
 
 def _warn_of_others(config: Mapping[str, Any], file: str) -> None:

@@ -129,16 +129,16 @@ class Classes:
         return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
 
     def _order(self, names: list[Label] | None, name: str) -> list[int]:
-        """Return the column of each class: by name where both have names, else by place."""
+        """Return the column of each class: by name where both have the same, by place where one has numbers or none."""
         known = self.values.tolist()
-        if names is None or known == list(range(len(known))):
-            return list(range(len(known)))
-        if set(names) != set(known):
+        if names is not None and set(map(_kind_and_value, names)) == set(map(_kind_and_value, known)):
+            return [names.index(label) for label in known]
+        if names is not None and not _are_numbered(known) and not _are_numbered(names):
             raise _core.DataError(
                 f"{name} has the columns {_some(names)}, but the classes are {_some(known)}; name its columns so, or "
                 f"pass its values alone, in that order"
             )
-        return [names.index(label) for label in known]
+        return list(range(len(known)))
 
     def _refuse_unknown(self, labels: list[Label], index_of: dict[Label, int], name: str) -> None:
         unknown = list(dict.fromkeys(label for label in labels if label not in index_of))
@@ -187,11 +187,11 @@ def _dense(labels: Any, name: str) -> NDArray[Any]:
 
 
 def _column_names(labels: Any, name: str) -> list[Label] | None:
-    """Return what a table calls its columns; None where it numbers them or is no table."""
+    """Return what a table calls its columns; None where it is no table."""
     # An Arrow table's `columns` are the columns themselves.
     own = getattr(labels, "column_names", None)
     own = own if isinstance(own, list) else getattr(labels, "columns", None)
-    if own is None or list(own) == list(range(len(own))):
+    if own is None:
         return None
     for column in own:
         if not isinstance(column, str | int | np.integer):
@@ -204,6 +204,16 @@ def _column_names(labels: Any, name: str) -> list[Label] | None:
         twice = next(column for column in names if names.count(column) > 1)
         raise ValueError(f"{name} has two columns called {twice!r}; a class has one")
     return names
+
+
+def _are_numbered(labels: list[Label]) -> bool:
+    """Tell whether they are the numbers from 0 on, which stand for places."""
+    return list(map(_kind_and_value, labels)) == [(int, i) for i in range(len(labels))]
+
+
+def _kind_and_value(label: Label) -> tuple[type, Label]:
+    """Return what tells False from 0, which are equal in Python."""
+    return type(label), label
 
 
 def _indicator(labels: Any, n_texts: int, name: str) -> NDArray[np.float32]:

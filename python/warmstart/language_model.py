@@ -84,6 +84,8 @@ class LanguageModel:
         A row for each evaluation, after `fit`, those before a checkpoint among them.
     random_state_ : int
         The seed, after `fit`.
+    n_iter_ : int
+        Optimiser steps done, after `fit`.
 
     Examples
     --------
@@ -402,7 +404,8 @@ class LanguageModel:
 
         A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
         tokenizer. An argument that is None takes the value of that file, or where there is none of ``config.json``,
-        else the default named here; ``"do_sample": false`` in ``generation_config.json`` is a temperature of 0.
+        else the default named here. ``"do_sample": false`` in ``generation_config.json`` is a temperature of 0, unless
+        `temperature`, `top_k` or `top_p` is given.
 
         Parameters
         ----------
@@ -412,9 +415,11 @@ class LanguageModel:
             Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
             what the model bears. None takes the file's, or its ``max_length`` for prompt and text together, else 50.
         temperature : float, optional
-            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1.
+            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1; of a file
+            with 0, beside a `top_k` or `top_p` that is given, 1.
         top_k : int, optional
-            Draw from so many of the likeliest tokens only. None takes the file's, else all.
+            Draw from so many of the likeliest tokens only; a number as large as the vocabulary draws from all. None
+            takes the file's, else all.
         top_p : float, optional
             Draw from the likeliest tokens that together have this probability (nucleus sampling). None takes the
             file's, else 1.

@@ -55,11 +55,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         "classes": trained.classes.to_json(),
         "random_state": trained.random_state,
         "n_iter": trained.n_iter,
-        "history": {
-            "rows": trained.history.rows,
-            "metric": trained.history.metric,
-            "best_step": trained.history.best_step,
-        },
+        "history": _history_to_json(trained.history),
         "report": trained.report.to_dict(),
     }
     labels = [str(label) for label in trained.classes.values.tolist()]
@@ -87,9 +83,14 @@ def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -
         "params": {"max_length": model.max_length},
         "objective": model.objective.to_dict(),
         "random_state": model._seed,
-        "history": None if history is None else {"rows": history.rows, "metric": history.metric},
+        "n_iter": getattr(model, "n_iter_", None),
+        "history": None if history is None else _history_to_json(history),
     }
     model._inner.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
+
+
+def _history_to_json(history: History) -> dict[str, Any]:
+    return {"rows": history.rows, "metric": history.metric, "best_step": history.best_step}
 
 
 def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[str]) -> dict[str, Any]:
@@ -128,10 +129,10 @@ def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata of version 1 as of today.
 
     It cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without modules
-    is read today, which is how the core reads such files.
+    is read today, which is how the core reads such files. Of language models it did not keep the number of steps.
     """
     params = metadata.get("params") or {"max_length": metadata.get("max_length")}
-    return {**metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
+    return {"n_iter": None, **metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
 
 
 def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
@@ -139,7 +140,8 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         fields = dict(metadata["objective"])
         objective = OBJECTIVES[fields.pop("kind")](**fields)
         seed, max_length = int(metadata["random_state"]), metadata["params"]["max_length"]
-        history = metadata["history"]
+        history = None if metadata["history"] is None else History(**metadata["history"])
+        n_iter = None if metadata["n_iter"] is None else int(metadata["n_iter"])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
@@ -148,7 +150,9 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
     model._limit = _check_resolved(directory, metadata, inner.backbone, inner.backbone.default_pooling)
     if history is not None:
-        model.history_, model.random_state_ = History(**history), seed
+        model.history_, model.random_state_ = history, seed
+    if n_iter is not None:
+        model.n_iter_ = n_iter
     return model
 
 
@@ -225,10 +229,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{directory}: no such directory; expected one that an estimator's save() wrote")
     file = directory / METADATA_FILE
     if not file.exists():
-        raise _core.WarmstartError(
-            f"{directory} has no {METADATA_FILE}, so no estimator was saved there. To start from a Hugging Face model, "
-            f"use TextClassifier(Backbone.from_pretrained({str(directory)!r})).fit(texts, labels)"
-        )
+        raise _not_saved(directory)
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -246,6 +247,25 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
     return _of_version_1(metadata) if metadata["format_version"] < FORMAT_VERSION else metadata
+
+
+def _not_saved(path: Path) -> _core.WarmstartError:
+    """Say what can be opened instead, where there is something."""
+    place = path.parent if path.is_file() else path
+    if (place / METADATA_FILE).exists():
+        return _core.WarmstartError(
+            f"{path} is a file; give the directory that holds it, in which an estimator was saved: load({str(place)!r})"
+        )
+    what = f"{place} has no {METADATA_FILE}, so no estimator was saved there"
+    if path.is_file():
+        what = f"{path} is a file, and {what}"
+    model, hint = path if path.suffix.lower() == ".gguf" else place, ""
+    if model.suffix.lower() == ".gguf" or (model / "config.json").exists() or any(model.glob("*.gguf")):
+        hint = (
+            f". To start from a pretrained model, use TextClassifier(Backbone.from_pretrained({str(model)!r}))"
+            f".fit(texts, labels)"
+        )
+    return _core.WarmstartError(what + hint)
 
 
 def _damaged(directory: Path, what: str) -> _core.WarmstartError:

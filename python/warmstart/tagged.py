@@ -88,7 +88,10 @@ class Windows:
         return cls(plain, encodings, spans, owners, units, rows, are_words)
 
     def read(self, labels: Any, name: str = "labels") -> list[list[str]]:
-        """Return the tags of every text's units.
+        """Return the tags of every text's units, as far as a model can give them.
+
+        No model tags a word without tokens: an entity loses those at its ends, and one of such words alone is no
+        entity. What is returned is what is left, for training and scores alike.
 
         Parameters
         ----------
@@ -104,7 +107,7 @@ class Windows:
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word, and are widened to whole ones; or they have no word of their own,
+            Entities do not begin and end with a word, and are moved to whole ones; or they have no word of their own,
             and are left out; or tags are on words that give no tokens, and not within an entity.
         """
         items = to_list(labels, name)
@@ -114,7 +117,7 @@ class Windows:
         for i, item in enumerate(items):
             where = f"{name}[{i}]"
             own = to_list(item, where)
-            if own and isinstance(own[0], str | int | np.integer):
+            if self._are_tags(own, i):
                 tags.append(self._read_tags(own, i, where))
             elif self.are_words and len(own) != len(self.units[i]) and not own:
                 tags.append(to_tags([], len(self.units[i])))
@@ -123,31 +126,42 @@ class Windows:
                 moved, lost = moved + n_moved, lost + n_lost
                 tags.append(to_tags(spans, len(self.units[i])))
         for n, what in (
-            (moved, "do not begin and end with a word; they are widened to whole words"),
+            (moved, "do not begin and end with a word; they are moved to whole words"),
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
                 warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=caller_level())
-        self._warn_dropped(tags, name)
-        return tags
+        readable = [
+            self._unit_tags(text, self._row_tags(text, own)) if NO_ROW in self.rows[text] else own
+            for text, own in enumerate(tags)
+        ]
+        self._warn_dropped(tags, readable, name)
+        return readable
 
-    def _warn_dropped(self, tags: list[list[str]], name: str) -> None:
+    def _warn_dropped(self, tags: list[list[str]], readable: list[list[str]], name: str) -> None:
         dropped = [
             (text, unit)
-            for text, own in enumerate(tags)
-            if NO_ROW in self.rows[text]
-            for unit, back in enumerate(self._unit_tags(text, self._row_tags(text, own)))
-            if self.rows[text][unit] == NO_ROW and back != own[unit]
+            for text, row_of in enumerate(self.rows)
+            for unit in np.flatnonzero(row_of == NO_ROW).tolist()
+            if readable[text][unit] != tags[text][unit]
         ]
         if dropped:
             text, unit = dropped[0]
             word = self.texts[text][slice(*self.units[text][unit])]
             warnings.warn(
                 f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
-                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; no model learns or predicts them",
+                f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; entities are learnt and scored without "
+                "those words",
                 UserWarning,
                 stacklevel=caller_level(),
             )
+
+    def _are_tags(self, own: list[Any], text: int) -> bool:
+        """Tell tags from entities, wrong ones too: None for every word is a wrong tag."""
+        if own and isinstance(own[0], str | int | np.integer):
+            return True
+        one_each = self.are_words and len(own) == len(self.units[text])
+        return one_each and not any(isinstance(item, tuple | list | Mapping | Entity) for item in own)
 
     def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
         if not self.are_words:
@@ -157,7 +171,7 @@ class Windows:
         return [check_tag(tag, f"{where}[{j}]") for j, tag in enumerate(tags)]
 
     def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int, int]:
-        """Return spans of units, how many entities were widened to them, and how many left out."""
+        """Return spans of units, how many entities were moved to them, and how many left out."""
         units, whole = self.units[text], self.texts[text]
         spans, moved, lost, last_end, taken = [], 0, 0, 0, 0
         for start, end, label in sorted(_entity(entity, f"{where}[{j}]") for j, entity in enumerate(entities)):

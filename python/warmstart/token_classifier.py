@@ -218,6 +218,9 @@ class TokenClassifier(TrainedEstimator):
     def score(self, texts: Texts, labels: Any) -> float:
         """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
 
+        Entities count without the words at their ends that the tokenizer makes no token of, which no model tags; a
+        warning tells how many.
+
         Parameters
         ----------
         texts, labels : sequence
@@ -227,7 +230,7 @@ class TokenClassifier(TrainedEstimator):
         return f1(windows.read(labels), windows.unit_tags(self._tags(found)))
 
     def evaluate(self, texts: Texts, labels: Any) -> Report:
-        """Measure the quality on other texts.
+        """Measure the quality on other texts; entities count as in `score`.
 
         Parameters
         ----------

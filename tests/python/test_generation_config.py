@@ -58,6 +58,14 @@ def opened(directory: Path, config: Any = None) -> ws.LanguageModel:
         ({"temperature": 0.6, "top_k": 20}, {"temperature": 0.0, "top_k": 5}, {"temperature": 0.0, "top_k": 5}),
         ({"do_sample": False, "temperature": 0.6}, {}, {"temperature": 0.0}),
         ({"do_sample": False}, {"temperature": 0.5}, {"temperature": 0.5}),
+        # Ours: transformers warns that these have no effect where the file says do_sample false.
+        ({"do_sample": False}, {"top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9, "top_k": None}),
+        ({"do_sample": False, "temperature": 0.6}, {"top_k": 50}, {"temperature": 0.6, "top_k": 50}),
+        ({"do_sample": False, "temperature": 0.0}, {"top_k": 50}, {"temperature": 1.0, "top_k": 50}),
+        ({"temperature": 0}, {}, {"temperature": 0.0}),
+        ({"temperature": 0}, {"top_p": 0.9}, {"temperature": 1.0, "top_p": 0.9}),
+        ({"temperature": 0.6}, {"temperature": 0, "top_p": 0.9}, {"temperature": 0.0}),
+        ({"do_sample": False}, {"repetition_penalty": 1.2, "max_new_tokens": 5}, {"temperature": 0.0}),
         ({"do_sample": None, "temperature": None, "top_k": 0}, {}, {"temperature": 1.0, "top_k": None}),
         ({"max_new_tokens": 7, "max_length": 20}, {}, {"max_new_tokens": 7, "max_length": None}),
         ({"max_length": 20}, {}, {"max_new_tokens": None, "max_length": 20}),
@@ -115,6 +123,16 @@ def test_config_json_says_how_where_no_other_file_does():
     ("config", "error", "message"),
     [
         ({"temperature": "hot"}, TypeError, "generation_config.json: temperature must be a number"),
+        ({"temperature": -1}, ValueError, "^generation_config.json: temperature=-1: expected 0 or more"),
+        (
+            {"temperature": 1e39},
+            ValueError,
+            "^generation_config.json: temperature=1e[+]39: expected 0 or more, as float32",
+        ),
+        ({"top_p": 2}, ValueError, "^generation_config.json: top_p=2: expected more than 0 and at most 1"),
+        ({"top_p": 0.0}, ValueError, "^generation_config.json: top_p=0.0: expected more than 0 and at most 1"),
+        ({"top_p": 1e-50}, ValueError, "^generation_config.json: top_p=.*e-51: expected more than 0 and at most 1"),
+        ({"repetition_penalty": 0}, ValueError, "^generation_config.json: repetition_penalty=0: expected more than 0"),
         ({"top_k": -1}, ValueError, "generation_config.json: top_k must be at least 1"),
         ({"do_sample": 1}, TypeError, "generation_config.json: do_sample must be True or False"),
         ({"max_new_tokens": 0}, ValueError, "generation_config.json: max_new_tokens must be at least 1"),
@@ -134,6 +152,19 @@ def test_file_that_is_wrong_is_refused_by_name_where_it_is_needed(directory, con
     assert model.score(["a film"])  # which needs nothing of it
     with pytest.raises(error, match=message):
         model.generate("a film")
+
+
+@pytest.mark.parametrize("given", [{"temperature": -0.5}, {"top_p": 2}, {"repetition_penalty": 0}])
+def test_argument_out_of_its_range_is_named_as_one(given):
+    ((name, value),) = given.items()
+    for config in ({}, {name: 0.9}):
+        with pytest.raises(ValueError, match=f"^{name}={value}: expected"):
+            options(config, **given)
+    with pytest.raises(ValueError, match=r"^config.json: top_p=2: expected"):
+        generation_options({"top_p": 2}, "config.json", **NONE)
+    bounds = {"temperature": (2 - 2.0**-23) * 2.0**127, "top_p": 2.0**-149, "repetition_penalty": 2.0**-149}
+    found = options({}, **bounds)
+    assert {key: found[key] for key in bounds} == bounds
 
 
 def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_length(directory):
@@ -158,6 +189,19 @@ def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_lengt
     assert model.generate(prompt).split() == words[:2]
     with pytest.raises(ValueError, match=f"prompt 0 has {n_prompt + 2} tokens; max_length is {n_prompt + 2} in all"):
         model.generate(f"{prompt} was very")
+
+
+def test_sampling_arguments_count_against_the_file(directory):
+    asked: dict[str, Any] = {"max_new_tokens": 12, "random_state": 3}
+    drawn = opened(directory).generate("the", **asked)
+    likeliest = opened(directory).generate("the", temperature=0, **asked)
+    assert drawn != likeliest
+    greedy = opened(directory, {"do_sample": False})
+    assert greedy.generate("the", **asked) == likeliest
+    assert greedy.generate("the", top_p=1.0, **asked) == drawn
+    one = opened(directory, {"top_k": 1})
+    assert one.generate("the", **asked) == likeliest
+    assert one.generate("the", top_k=10**6, **asked) == drawn
 
 
 def test_files_are_kept_byte_for_byte_by_every_save_and_leave_with_what_they_belonged_to(

@@ -140,6 +140,38 @@ def test_columns_with_names_are_the_classes_in_their_order():
     np.testing.assert_array_equal(unnamed.encode(labels, 3), matrix)
 
 
+def test_columns_with_numbers_are_matched_by_them_in_any_order():
+    pd = pytest.importorskip("pandas")
+    matrix = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0]])
+    for names in ([0, 1, 2], [2, 0, 1], [7, 3, 5]):
+        table = pd.DataFrame(matrix, columns=names)
+        classes = Classes.learn(table, 3, multi_label=True)
+        assert classes.values.tolist() == names
+        for turned in (table, table[names[::-1]], table[sorted(names)]):
+            np.testing.assert_array_equal(classes.encode(turned, 3), matrix)
+        np.testing.assert_array_equal(classes.encode(matrix, 3), matrix)
+    # Numbers from 0 on are names beside the same numbers only; beside others they are places.
+    named = Classes.learn(pd.DataFrame(matrix, columns=["a", "b", "c"]), 3, multi_label=True)
+    np.testing.assert_array_equal(named.encode(pd.DataFrame(matrix), 3), matrix)
+    numbered = Classes.learn(matrix, 3, multi_label=True)
+    for names in (["a", "b", "c"], [5, 6, 7], [1, 2, 3]):
+        np.testing.assert_array_equal(numbered.encode(pd.DataFrame(matrix, columns=names), 3), matrix)
+
+
+def test_columns_called_false_and_true_are_not_numbers():
+    pd = pytest.importorskip("pandas")
+    matrix = np.array([[1, 0], [1, 0], [0, 1]])
+    table = pd.DataFrame(matrix, columns=[False, True])
+    classes = Classes.learn(table, 3, multi_label=True)
+    assert classes.values.tolist() == [False, True]
+    assert classes.values.dtype == bool
+    np.testing.assert_array_equal(classes.encode(table.iloc[:, ::-1], 3), matrix)
+    np.testing.assert_array_equal(classes.encode(matrix, 3), matrix)
+    np.testing.assert_array_equal(classes.encode(pd.DataFrame(matrix, columns=[0, 1]), 3), matrix)
+    with pytest.raises(ws.DataError, match="labels has the columns 1, 0, but the classes are False, True"):
+        classes.encode(pd.DataFrame(matrix, columns=[1, 0]), 3)
+
+
 @pytest.mark.parametrize(
     ("names", "error", "match"),
     [

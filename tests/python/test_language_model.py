@@ -170,10 +170,13 @@ def test_checkpoint_without_a_head_says_how_to_begin_one(tokenizer_dir, tmp_path
 
 
 def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, corpus, texts, labels, tmp_path):
-    model = model_of(family, tokenizer_dir, max_steps=3).fit(corpus)
+    model = model_of(family, tokenizer_dir, max_steps=3).fit(corpus, eval_set=0.15)
     model.save(tmp_path / "saved")
     read = ws.load(tmp_path / "saved")
     assert isinstance(read, ws.LanguageModel)
+    assert (read.n_iter_, read.history_.best_step) == (model.n_iter_, model.history_.best_step)
+    assert model.n_iter_ == 3
+    assert repr(read.history_) == repr(model.history_)
     assert read.objective == model.objective
     assert weights(read) == weights(model)
     if family != "electra":

@@ -127,6 +127,17 @@ def test_names_of_columns_are_kept_in_their_order(make, data, tmp_path):
     assert again.score(texts, table[["music", "art", "sport"]]) == clf.score(texts, table)
 
 
+def test_columns_with_numbers_are_scored_by_them(make, data):
+    pd = pytest.importorskip("pandas")
+    texts, matrix = data
+    table = pd.DataFrame(matrix)
+    clf = make(multi_label=True, epochs=5).fit(texts, table)
+    assert clf.score(texts, table) == clf.score(texts, table[[2, 0, 1]]) == clf.score(texts, matrix) > 0
+    turned = make(multi_label=True, epochs=5).fit(texts, table[[2, 0, 1]])
+    assert turned.classes_.tolist() == [2, 0, 1]
+    assert turned.score(texts, table) == turned.score(texts, table[[2, 0, 1]]) > 0
+
+
 def test_macro_f1_leaves_out_classes_that_occur_nowhere():
     from warmstart.scores import macro_f1
 

@@ -41,6 +41,7 @@ for name in ("masked", "causal", "permutation"):
     model = ws.load(v1 / name)
     arrays[f"{{name}}.score"] = np.concatenate(model.score(texts))
     said[name] = {{"rows": len(model.history_.rows)}}
+    said[f"of_{{name}}"] = [model.history_.best_step, hasattr(model, "n_iter_")]
 arrays["masked_pickle.score"] = np.concatenate(unpickled("masked").score(texts))
 said["detector"] = {{"rows": len(ws.load(v1 / "detector").history_.rows)}}
 unpickled("detector").generator.score(texts)
@@ -92,6 +93,8 @@ def test_pickles_of_version_1_are_read(answers):
     for name in ("features", "backbone"):
         np.testing.assert_array_equal(now[name], then["backbone"], strict=True)
     assert said["detector"] == EXPECTED["detector"]
+    # Version 1 wrote neither of a language model.
+    assert said["of_masked"] == [None, False]
     assert said["strategy"].startswith("FullFineTuning(learning_rate=0.01, layer_decay=0.9")
 
 

@@ -212,6 +212,28 @@ def test_a_plain_hugging_face_directory_says_what_to_do(backbone, tmp_path):
         ws.load(tmp_path / "plain")
 
 
+def test_a_file_is_told_its_directory(backbone, saved, tmp_path):
+    for name in ("model.safetensors", "config.json", "warmstart.json"):
+        with pytest.raises(ws.WarmstartError, match=f"is a file; .*: {re.escape(f'load({str(saved)!r})')}$"):
+            ws.load(saved / name)
+    plain = tmp_path / "plain"
+    backbone.save_pretrained(plain)
+    with pytest.raises(ws.WarmstartError, match=f"no warmstart.json.*{re.escape(f'from_pretrained({str(plain)!r})')}"):
+        ws.load(plain / "model.safetensors")
+
+
+def test_what_is_no_model_is_not_said_to_be_one(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "adapter_model.safetensors"):
+        with pytest.raises(ws.WarmstartError, match=r"has no warmstart\.json, so no estimator was saved there$"):
+            ws.load(path)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ws.WarmstartError, match=rf"is a file, and .*{re.escape(f'from_pretrained({str(file)!r})')}"):
+        ws.load(file)
+
+
 def change(saved, **fields):
     file = saved / "warmstart.json"
     file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **fields}), encoding="utf-8")

@@ -146,11 +146,16 @@ def test_labels_may_be_members_of_an_enumeration(backbone):
         assert tagger.classes_.tolist() == ["O", "B-praise", "I-praise"]
 
 
-def test_entities_that_cut_words_are_widened_and_told(backbone):
+def test_entities_that_cut_words_are_moved_and_told(backbone):
     windows = Windows.of(backbone._inner, ["the lovely film", "it was"], None)
     with pytest.warns(UserWarning, match="1 entities do not begin and end with a word"):
         tags = windows.read([[(5, 8, "x")], [(0, 2, "y")]])
     assert tags == [["O", "B-x", "O"], ["B-y", "O"]]
+    # A mark that the tokenizer strips belongs to no word at the beginning of a text: the entity loses it.
+    windows = Windows.of(backbone._inner, ["\u0301film"], None)
+    assert windows.spans.tolist() == [[1, 5]]
+    with pytest.warns(UserWarning, match="1 entities do not begin and end with a word; they are moved to whole words"):
+        assert windows.read([[(0, 5, "x")]]) == [["B-x"]]
 
 
 def test_entities_without_a_word_of_their_own_are_left_out_and_told(backbone):
@@ -180,6 +185,16 @@ def test_entities_without_a_word_of_their_own_are_left_out_and_told(backbone):
         ([["good", "bad"]], [[1, 0]], TypeError, r"labels\[0\]\[0\] is 1; tags are str.*names\[tag\] for tag in tags"),
         ([["good", "bad"]], [np.array([1, 0])], TypeError, r"labels\[0\]\[0\] is 1; tags are str"),
         ([["good", "bad"]], [["O", 0]], TypeError, r"labels\[0\]\[1\] is 0; tags are str.*feature.names"),
+        ([["good", "bad"]], [[None, "O"]], TypeError, r"labels\[0\]\[0\] is None \(NoneType\); tags are str"),
+        ([["good", "bad"]], [[1.0, 0.0]], TypeError, r"labels\[0\]\[0\] is 1.0 \(float\); tags are str"),
+        ([["good", "bad"]], [np.array([1.0, 0.0])], TypeError, r"labels\[0\]\[0\] is 1.0 \(float\); tags are str"),
+        (
+            [["good", "bad"]],
+            [[None, (0, 4, "x")]],
+            TypeError,
+            r"labels\[0\]\[0\] is None; expected \(start, end, label",
+        ),
+        (["good"], [[None]], TypeError, r"labels\[0\]\[0\] is None; expected \(start, end, label"),
         ([""], [[]], ValueError, "no words"),
     ],
 )

@@ -72,13 +72,14 @@ def test_no_entity_is_parted_begun_or_ended_by_a_word_without_tokens(backbone, t
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_tags_that_cannot_be_given_back_are_counted(backbone, texts):
+def test_tags_that_cannot_be_given_back_are_dropped_and_counted(backbone, texts):
     words, tags = split(texts)
     windows = Windows.of(backbone._inner, words, None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert windows.read(tags) == tags
-    back = windows.unit_tags(windows.row_tags(tags))
+        back = windows.read(tags)
+    assert [to_spans(own) for own in back] == [kept(*pair) for pair in zip(words, tags, strict=True)]
+    assert windows.row_tags(back) == windows.row_tags(tags)
     lost = [
         (i, j)
         for i, own in enumerate(words)
@@ -94,12 +95,17 @@ def test_tags_that_cannot_be_given_back_are_counted(backbone, texts):
 
 @settings(deadline=None)
 @given(TEXTS)
-def test_scores_are_those_of_the_tags_that_are_predicted(tagger, texts):
+def test_scores_are_those_of_the_tags_that_can_be_predicted(backbone, tagger, texts):
     words, tags = split(texts)
+    said = tagger.predict_tags(words)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = metrics.f1_score(tags, tagger.predict_tags(words), zero_division=0)
+        readable = Windows.of(backbone._inner, words, None).read(tags)
+        found = metrics.f1_score(readable, said, zero_division=0)
         assert tagger.score(words, tags) == pytest.approx(found, abs=1e-12)
+        warnings.simplefilter("error")
+        assert tagger.score(words, readable) == pytest.approx(found, abs=1e-12)
+        assert tagger.score(words, said) == any(map(to_spans, said))
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +132,27 @@ def test_tags_of_a_word_without_tokens(backbone, tags, taught, given_back):
     assert windows.unit_tags(rows) == [given_back.split()]
 
 
+def test_an_entity_at_whose_end_is_a_word_without_tokens_can_score(backbone):
+    words = [["\u200b", "good", "film"], ["bad", "plot", "\u200b"], ["the", "\u200b", "story"]]
+    tags = [["B-a", "I-a", "O"], ["B-b", "I-b", "I-b"], ["O", "B-a", "O"]]
+    given = words * 4, tags * 4
+    settings = FAST | {"epochs": 20}
+    with pytest.warns(UserWarning, match="12 tags of (eval_set )?labels are dropped"):
+        tagger = ws.TokenClassifier(backbone, **settings).fit(*given, eval_set=given)
+    assert tagger.predict_tags(words) == [["O", "B-a", "O"], ["B-b", "I-b", "O"], ["O", "O", "O"]]
+    assert tagger.history_.rows[-1]["f1"] == tagger.report_.entity_f1 == tagger.report_.accuracy == 1
+    with pytest.warns(UserWarning, match="3 tags of labels are dropped"):
+        assert tagger.score(words, tags) == 1
+    with pytest.warns(UserWarning, match="3 tags of labels are dropped"):
+        report = tagger.evaluate(words, tags)
+    assert [(row["label"], row["f1"], row["support"]) for row in report.per_class] == [("a", 1, 1), ("b", 1, 1)]
+
+
 def test_fit_tells_of_tags_that_are_dropped(backbone):
     tags = [["O", "O", "B-a", "I-a", "O"]]
     message = (
         "1 tags of labels are dropped, as their words give no tokens: the first is 'B-a' on word 2 of text 0, "
-        "'\\u200b'; no model learns or predicts them"
+        "'\\u200b'; entities are learnt and scored without those words"
     )
     with pytest.warns(UserWarning, match=re.escape(message)) as caught:
         fitted = ws.TokenClassifier(backbone, **FAST).fit(IN_PARTS, tags)

@@ -9,7 +9,7 @@ use super::cached::Cached;
 use super::config::Config;
 use super::family::Names;
 use super::layers::Map;
-use super::misplaced::not_a_model;
+use super::misplaced::{ADAPTER_FILES, not_a_model};
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::pooling::Pooling;
 use super::sentence::sentence_specs;
@@ -375,7 +375,7 @@ pub(crate) const METADATA: &str = "warmstart.json";
 
 /// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
-    let fixed = [&WEIGHT_FILES[..], &[METADATA]].concat();
+    let fixed = [&WEIGHT_FILES[..], &ADAPTER_FILES, &[METADATA]].concat();
     // A list of modules that cannot be read is replaced like any other file.
     let modules = SideFiles::read(dir).and_then(|files| files.modules()).unwrap_or_default().unwrap_or_default();
     let of_modules = modules

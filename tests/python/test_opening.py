@@ -163,7 +163,41 @@ def test_an_adapter_without_its_model_names_it(backbone, tmp_path, with_config):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     if with_config:
         (tmp_path / "config.json").write_text(json.dumps(backbone.config), encoding="utf-8")
-    with pytest.raises(FileNotFoundError, match=r'a PEFT adapter alone.*"org/base"'):
+    with pytest.raises(FileNotFoundError, match=r'a PEFT adapter .*"org/base", and no model beside it'):
+        ws.Backbone.from_pretrained(tmp_path)
+
+
+# transformers 5.24.0 with peft 0.21.2 applies such an adapter: its vectors are others.
+def test_an_adapter_beside_weights_is_refused_and_goes_when_a_model_is_saved_there(backbone, texts, tmp_path):
+    backbone.save_pretrained(tmp_path)
+    adapter = '{"peft_type": "LORA", "base_model_name_or_path": "org/base"}'
+    (tmp_path / "adapter_config.json").write_text(adapter, encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for open_ in (ws.Backbone.from_pretrained, ws.LanguageModel.from_pretrained):
+        with pytest.raises(ValueError, match=r'also holds a PEFT adapter.*"org/base".*merge_and_unload'):
+            open_(tmp_path)
+    backbone.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(ws.Backbone.from_pretrained(tmp_path).embed(texts), backbone.embed(texts))
+    assert not list(tmp_path.glob("adapter_*"))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (
+            '{"peft_type": "LORA"}',
+            r"a PEFT adapter .*LORA.*, whose base model is not named \(base_model_name_or_path\)",
+        ),
+        ("[1]", r"adapter_config\.json: expected a JSON object, got \[1\]"),
+        ("{", r"adapter_config\.json: not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_adapter_that_does_not_tell_its_base_says_so(backbone, tmp_path, adapter, said, beside):
+    if beside:
+        backbone.save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text(adapter, encoding="utf-8")
+    with pytest.raises(ValueError if beside else FileNotFoundError, match=said):
         ws.Backbone.from_pretrained(tmp_path)
 
 

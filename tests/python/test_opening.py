@@ -99,6 +99,33 @@ def test_a_tagger_and_a_writer_with_weights_that_are_not_finite_say_nothing(toke
             ask()
 
 
+# What hides an infinite value: a tanh, a softmax over classes, a logarithm of a softmax over the vocabulary.
+@pytest.mark.parametrize(("name", "value"), [("pooler.dense.bias", np.inf), ("classifier.bias", -np.inf)])
+def test_infinite_values_that_a_classifier_would_hide_are_named(fitted, texts, labels, tmp_path, name, value):
+    fitted.save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    stored = next(stored for stored in weights_in(file) if stored.endswith(name))
+    write_weights(file, with_one(stored, value)(weights_in(file)))
+    clf = opened_with_warning(ws.load, tmp_path, rf"1 of 41 tensors: {name}\.")
+    for ask in (clf.predict, clf.predict_proba, clf.decision_function):
+        with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
+            ask(texts)
+    with pytest.raises(ws.WeightsError, match=name):
+        clf.score(texts, labels)
+
+
+@pytest.mark.parametrize("name", ["cls.predictions.bias", "cls.predictions.transform.dense.weight"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_values_that_a_language_model_would_hide_are_named(backbone, texts, tmp_path, name, value):
+    ws.LanguageModel(backbone, verbose=False).save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    write_weights(file, with_one(name, value)(weights_in(file)))
+    model = opened_with_warning(ws.LanguageModel.from_pretrained, tmp_path, name)
+    for ask in (model.score, model.perplexity, lambda texts: model.fill_mask(f"[MASK] {texts[0]}")):
+        with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
+            ask(texts)
+
+
 def test_finite_weights_that_are_too_large_are_said_to_be_so(changed, texts):
     name = "embeddings.word_embeddings.weight"
     directory = changed(lambda weights: weights | {name: np.full_like(weights[name], 3e38)})

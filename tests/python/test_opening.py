@@ -114,6 +114,17 @@ def test_infinite_values_that_a_classifier_would_hide_are_named(fitted, texts, l
         clf.score(texts, labels)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_frozen_pooler_that_is_not_finite_is_named_and_one_that_has_no_part_is_not(changed, texts, labels, value):
+    name = "pooler.dense.weight"
+    backbone = opened_with_warning(ws.Backbone.from_pretrained, changed(with_one(name, value)), name)
+    with pytest.raises(ws.WeightsError, match=rf"cannot be trained.*: {name}\."):
+        ws.TextClassifier(backbone, **{**FAST, "strategy": ws.LinearProbing()}).fit(texts, labels)
+    assert np.isfinite(backbone.embed(texts)).all()
+    model = ws.LanguageModel(backbone, strategy=ws.LinearProbing(), max_steps=1, random_state=0, verbose=False)
+    assert np.isfinite(model.fit(texts).perplexity(texts))
+
+
 @pytest.mark.parametrize("name", ["cls.predictions.bias", "cls.predictions.transform.dense.weight"])
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinite_values_that_a_language_model_would_hide_are_named(backbone, texts, tmp_path, name, value):
@@ -124,6 +135,13 @@ def test_infinite_values_that_a_language_model_would_hide_are_named(backbone, te
     for ask in (model.score, model.perplexity, lambda texts: model.fill_mask(f"[MASK] {texts[0]}")):
         with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
             ask(texts)
+
+
+def test_a_frozen_tensor_that_is_not_finite_is_named_before_a_language_model_learns(changed, texts):
+    backbone = opened_with_warning(ws.Backbone.from_pretrained, changed(with_one(DENSE, np.nan)), DENSE)
+    model = ws.LanguageModel(backbone, strategy=ws.LinearProbing(), max_steps=1, random_state=0, verbose=False)
+    with pytest.raises(ws.WeightsError, match=rf"cannot be trained.*: {DENSE}\."):
+        model.fit(texts)
 
 
 def test_finite_weights_that_are_too_large_are_said_to_be_so(changed, texts):

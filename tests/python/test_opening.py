@@ -164,7 +164,7 @@ def test_relu_keeps_what_is_no_number(tokenizer_dir, tmp_path):
 
 def test_a_head_that_is_left_out_is_said_and_an_own_one_is_not(fitted, backbone, tmp_path):
     fitted.save(tmp_path / "classifier")
-    said = r"the checkpoint's head classifier\.bias, classifier\.weight \(classes neg, pos\) is left out"
+    said = r"the checkpoint's head classifier\.bias, classifier\.weight \(classes neg, pos\) is left out; an"
     opened_with_warning(ws.Backbone.from_pretrained, tmp_path / "classifier", said)
     model = ws.LanguageModel(backbone, verbose=False)
     model.save(tmp_path / "language")

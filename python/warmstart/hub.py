@@ -16,6 +16,7 @@ from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version_
 
 _CONFIG = "config.json"
 _MODULES = "modules.json"
+_ADAPTER = "adapter_config.json"  # of an adapter beside the weights, for which opening the directory refuses it
 _INDEX = ".index.json"
 _TEMPLATES = "additional_chat_templates/*.jinja"
 _TRY_LATER = (408, 429)
@@ -131,7 +132,7 @@ class _Modules:
     def small_files(self) -> list[str]:
         """Return the names of all files but weights; not all need be there."""
         of_modules = [f"{folder}/{_CONFIG}" for folder in self.folders]
-        return list(dict.fromkeys([*self.of_transformer([_CONFIG, *SIDE_FILES]), *SIDE_FILES, *of_modules]))
+        return list(dict.fromkeys([*self.of_transformer([_CONFIG, _ADAPTER, *SIDE_FILES]), *SIDE_FILES, *of_modules]))
 
     def weights(self, folder: str, is_there: Callable[[str], bool]) -> str | None:
         """Return the file of a module's own weights."""

@@ -1,6 +1,6 @@
 //! Numbers computed from weights: what to say where they are not finite.
 
-use super::parameters::Parameters;
+use super::parameters::{Parameters, Spec};
 use crate::compute::{all_finite, values};
 use crate::error::{Error, Result};
 
@@ -18,6 +18,19 @@ impl Parameters {
             }
         }
         Ok(names)
+    }
+
+    /// See that those of `specs` are finite. Behind the encoder a tanh, a softmax or a logarithm may make finite numbers of
+    /// infinite ones, so that only the parameters tell.
+    ///
+    /// # Errors
+    /// `Error::Weights` that names those at fault.
+    pub(crate) fn check_finite(&self, specs: &[Spec]) -> Result<()> {
+        let names = self.filter(|name| specs.iter().any(|spec| spec.name == name)).not_finite()?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(damaged("nothing can be computed with this model", &names))
     }
 }
 

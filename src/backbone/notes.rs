@@ -38,8 +38,8 @@ impl Backbone {
         let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();
         let classes = if labels.is_empty() { String::new() } else { format!(" (classes {})", shorten(&labels)) };
         Some(format!(
-            "the checkpoint's head {}{classes} is left out: fit() begins a new one. What an estimator's save() wrote, \
-             load() opens with its head",
+            "the checkpoint's head {}{classes} is left out; an estimator's fit() begins a new one. What an estimator's \
+             save() wrote, load() opens with its head",
             shorten(&head)
         ))
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
+use super::misplaced::ADAPTER_FILES;
 use super::parameters::Parameters;
 use super::pretrained::{Backbone, METADATA};
 use super::shards::{shards_in, stage_weights};
@@ -33,7 +34,7 @@ impl Backbone {
 
 /// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
-    let fixed = [&WEIGHT_FILES[..], &[METADATA]].concat();
+    let fixed = [&WEIGHT_FILES[..], &ADAPTER_FILES, &[METADATA]].concat();
     // A list of modules that cannot be read is replaced like any other file.
     let modules = SideFiles::read(dir).and_then(|files| files.modules()).unwrap_or_default().unwrap_or_default();
     let of_modules = modules

@@ -34,6 +34,7 @@ pub(crate) fn sentence_specs(config: &Config) -> Vec<Spec> {
 impl SentenceMaps {
     /// From parameters; those that are trained receive gradients. Products are of f32: a row is a text, so that they are small.
     pub(crate) fn load(params: &Parameters, config: &Config) -> Result<Self> {
+        params.check_finite(&sentence_specs(config))?;
         let load = |dense: &Dense| Linear::load(params, &map(config, dense), dense.activation, Precision::F32);
         Ok(Self(dense(config).map(load).collect::<Result<_>>()?))
     }

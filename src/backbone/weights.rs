@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 
 use super::family::Names;
 use super::finite;
-use super::misplaced::no_weights;
+use super::misplaced::{no_weights, refuse_adapter};
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
@@ -66,6 +66,7 @@ impl Checkpoint {
         let Some(name) = WEIGHT_FILES.iter().find(|name| dir.join(name).is_file()) else {
             return Err(no_weights(dir, &WEIGHT_FILES));
         };
+        refuse_adapter(dir)?;
         let path = dir.join(name);
         let paths = if name.ends_with(".index.json") { shards(dir, &path)? } else { vec![path.clone()] };
         let (source, stored) = if name.contains("safetensors") {

@@ -128,8 +128,15 @@ fn ends(model: &LanguageModel) -> Result<Vec<u32>> {
         let ids = ids.ok_or_else(|| {
             Error::Data(format!("{file}: eos_token_id is {value}; expected the id of a token, or a list of them"))
         })?;
+        let rows = backbone.config.vocab_size;
         // Some files say -1 for none.
-        Ok(Some(ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect()))
+        let id = |id: i64| match u32::try_from(id) {
+            Ok(id) if (id as usize) < rows => Ok(id),
+            _ => Err(Error::Data(format!(
+                "{file}: eos_token_id has {id}, the model has vocab_size {rows}: no such token; give the id of one it has"
+            ))),
+        };
+        ids.into_iter().filter(|id| *id >= 0).map(id).collect::<Result<_>>().map(Some)
     };
     let generation = backbone.side_files.json(GENERATION_CONFIG)?;
     if let Some(named) = of(GENERATION_CONFIG, generation.as_ref().and_then(|config| config.get("eos_token_id")))? {

@@ -62,6 +62,7 @@ impl Head {
         n_outputs: usize,
         precision: Precision,
     ) -> Result<Self> {
+        params.check_finite(&Self::specs(config, options, n_outputs))?;
         let maps = Maps::of(config, options, n_outputs);
         let linear = |map: &Map, activation| Linear::load(params, map, activation, precision);
         let activation = options.dense.as_ref().map(|dense| dense.activation);

@@ -15,20 +15,11 @@ pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 /// The kind of model that sentence-transformers saved, and its prompts.
 pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 
-/// The names that [`SENTENCE_CONFIG`] had in old versions, in the order in which they are looked for.
-const OLD_SENTENCE_CONFIGS: [&str; 6] = [
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-];
-
 /// Those that lie in the model directory itself, also where the transformer has a folder.
 const OF_DIRECTORY: [&str; 3] = [MODULES, SENTENCE_TRANSFORMERS, "1_Pooling/config.json"];
 
-/// Their names, but for those in the folders of modules.
+/// Their names, but for those in the folders of modules. The last are those that [`SENTENCE_CONFIG`] had in old versions, in
+/// the order in which they are looked for.
 pub const SIDE_FILES: [&str; 22] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -111,7 +102,7 @@ impl SideFiles {
         for module in modules.iter().skip(1) {
             files.add(dir, &[&module.file("config.json")])?;
         }
-        for old in OLD_SENTENCE_CONFIGS {
+        for old in SIDE_FILES.into_iter().skip_while(|name| *name != SENTENCE_CONFIG).skip(1) {
             if let Some(content) = files.0.remove(old) {
                 files.0.entry(SENTENCE_CONFIG.into()).or_insert(content);
             }

@@ -40,12 +40,8 @@ impl<'a> Optimisation<'a> {
         total_steps: usize,
     ) -> Result<(Self, Parameters)> {
         let trainable = plan.trainable(params)?;
-        let mut names = Vec::new();
-        for p in &trainable {
-            if !is_finite(&p.tensor)? {
-                names.push(p.name.clone());
-            }
-        }
+        // Those that stay as they are, too: what is learnt above them would be wrong, and the loss does not always tell.
+        let names = params.filter(|name| plan.is_used(name)).not_finite()?;
         if !names.is_empty() {
             return Err(damaged("this model cannot be trained", &names));
         }

@@ -13,6 +13,8 @@ use crate::optim::Trainable;
 pub struct ParameterPlan {
     pub name: String,
     pub shape: Vec<usize>,
+    /// Nothing is computed with it.
+    pub idle: bool,
     pub trainable: bool,
     /// The peak; 0 if frozen.
     pub learning_rate: f64,
@@ -27,25 +29,37 @@ impl Plan {
     /// Compile `strategy` for a backbone with a classification head.
     pub fn compile(strategy: &Strategy, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
         let config = &backbone.config;
-        let learns = |name: &str| match strategy.method {
-            // Words pass them by.
-            _ if task == Task::Words && (config.is_pooler(name) || config.is_of_sentence(name)) => false,
-            // A head on sentence vectors does so with the pooler.
-            _ if config.is_pooler(name) && config.head(task).is_on_sentence() => false,
-            Method::FullFineTuning => !config.is_of_predictions(name),
-            Method::LinearProbing => Classifier::is_head(name, backbone),
+        let is_idle = |name: &str| {
+            config.is_of_predictions(name)
+                // Words pass them by.
+                || (task == Task::Words && (config.is_pooler(name) || config.is_of_sentence(name)))
+                // A head on sentence vectors does so with the pooler.
+                || (config.is_pooler(name) && config.head(task).is_on_sentence())
         };
-        Self::of(strategy, config, Classifier::specs(backbone, task, n_outputs), learns)
+        let is_head = |name: &str| Classifier::is_head(name, backbone);
+        Self::of(strategy, config, Classifier::specs(backbone, task, n_outputs), is_idle, is_head)
     }
 
-    fn of(strategy: &Strategy, config: &Config, specs: Vec<Spec>, learns: impl Fn(&str) -> bool) -> Self {
+    fn of(
+        strategy: &Strategy,
+        config: &Config,
+        specs: Vec<Spec>,
+        is_idle: impl Fn(&str) -> bool,
+        is_head: impl Fn(&str) -> bool,
+    ) -> Self {
         let top = config.num_hidden_layers + 1;
         let row = |spec: Spec| {
-            let trainable = learns(&spec.name);
+            let idle = is_idle(&spec.name);
+            let trainable = !idle
+                && match strategy.method {
+                    Method::FullFineTuning => true,
+                    Method::LinearProbing => is_head(&spec.name),
+                };
             let below_top = top - depth(&spec.name, config);
             // The weights of norms have one dimension; biases of heads have two.
             let decays = trainable && spec.shape.len() > 1 && !spec.name.ends_with("bias");
             ParameterPlan {
+                idle,
                 trainable,
                 // The topmost layer learns as fast as the head.
                 learning_rate: if trainable {
@@ -66,12 +80,13 @@ impl Plan {
         let (specs, in_head): (Vec<Spec>, Vec<bool>) = model.specs().into_iter().unzip();
         let heads: Vec<String> =
             specs.iter().zip(in_head).filter(|(_, in_head)| *in_head).map(|(spec, _)| spec.name.clone()).collect();
-        let learns = |name: &str| match strategy.method {
-            _ if model.is_idle(name, objective) => false,
-            Method::FullFineTuning => true,
-            Method::LinearProbing => heads.iter().any(|head| head == name),
-        };
-        Self::of(strategy, &model.backbone().config, specs, learns)
+        let is_head = |name: &str| heads.iter().any(|head| head == name);
+        Self::of(strategy, &model.backbone().config, specs, |name| model.is_idle(name, objective), is_head)
+    }
+
+    /// True of a parameter that something is computed with.
+    pub fn is_used(&self, name: &str) -> bool {
+        self.0.iter().any(|p| !p.idle && p.name == name)
     }
 
     /// True if nothing of the encoder learns: its output can be computed once.

@@ -143,6 +143,12 @@ def test_config_json_says_how_where_no_other_file_does():
             ws.DataError,
             r"generation_config.json: eos_token_id is \[1,2.5\]; expected the id",
         ),
+        ({"eos_token_id": 99999999999}, ws.DataError, "eos_token_id has 99999999999, the model has vocab_size 30"),
+        (
+            {"eos_token_id": [-1, 3, 30]},
+            ws.DataError,
+            "generation_config.json: eos_token_id has 30, the model has vocab_size 30",
+        ),
         ("[1]", ws.DataError, "generation_config.json: expected a JSON object"),
         ("{", ws.DataError, "generation_config.json: not valid JSON"),
     ],

@@ -389,3 +389,9 @@ def test_directory_of_sentence_transformers_is_fetched_whole(hub, connect, name)
         if file.suffix != ".json":
             file.unlink()
             assert "not whole in the cache" in client.open("org/name")["message"]
+
+
+def test_adapter_beside_weights_is_refused_as_in_a_directory(hub, connect, model):
+    hub.add("org/name", {**model, "adapter_config.json": b'{"base_model_name_or_path": "org/base"}'})
+    found = connect().open("org/name")
+    assert found["error"] == "ValueError" and "adapter" in found["message"], found

@@ -99,6 +99,51 @@ def test_a_tagger_and_a_writer_with_weights_that_are_not_finite_say_nothing(toke
             ask()
 
 
+# What hides an infinite value: a tanh, a softmax over classes, a logarithm of a softmax over the vocabulary.
+@pytest.mark.parametrize(("name", "value"), [("pooler.dense.bias", np.inf), ("classifier.bias", -np.inf)])
+def test_infinite_values_that_a_classifier_would_hide_are_named(fitted, texts, labels, tmp_path, name, value):
+    fitted.save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    stored = next(stored for stored in weights_in(file) if stored.endswith(name))
+    write_weights(file, with_one(stored, value)(weights_in(file)))
+    clf = opened_with_warning(ws.load, tmp_path, rf"1 of 41 tensors: {name}\.")
+    for ask in (clf.predict, clf.predict_proba, clf.decision_function):
+        with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
+            ask(texts)
+    with pytest.raises(ws.WeightsError, match=name):
+        clf.score(texts, labels)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_frozen_pooler_that_is_not_finite_is_named_and_one_that_has_no_part_is_not(changed, texts, labels, value):
+    name = "pooler.dense.weight"
+    backbone = opened_with_warning(ws.Backbone.from_pretrained, changed(with_one(name, value)), name)
+    with pytest.raises(ws.WeightsError, match=rf"cannot be trained.*: {name}\."):
+        ws.TextClassifier(backbone, **{**FAST, "strategy": ws.LinearProbing()}).fit(texts, labels)
+    assert np.isfinite(backbone.embed(texts)).all()
+    model = ws.LanguageModel(backbone, strategy=ws.LinearProbing(), max_steps=1, random_state=0, verbose=False)
+    assert np.isfinite(model.fit(texts).perplexity(texts))
+
+
+@pytest.mark.parametrize("name", ["cls.predictions.bias", "cls.predictions.transform.dense.weight"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinite_values_that_a_language_model_would_hide_are_named(backbone, texts, tmp_path, name, value):
+    ws.LanguageModel(backbone, verbose=False).save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    write_weights(file, with_one(name, value)(weights_in(file)))
+    model = opened_with_warning(ws.LanguageModel.from_pretrained, tmp_path, name)
+    for ask in (model.score, model.perplexity, lambda texts: model.fill_mask(f"[MASK] {texts[0]}")):
+        with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
+            ask(texts)
+
+
+def test_a_frozen_tensor_that_is_not_finite_is_named_before_a_language_model_learns(changed, texts):
+    backbone = opened_with_warning(ws.Backbone.from_pretrained, changed(with_one(DENSE, np.nan)), DENSE)
+    model = ws.LanguageModel(backbone, strategy=ws.LinearProbing(), max_steps=1, random_state=0, verbose=False)
+    with pytest.raises(ws.WeightsError, match=rf"cannot be trained.*: {DENSE}\."):
+        model.fit(texts)
+
+
 def test_finite_weights_that_are_too_large_are_said_to_be_so(changed, texts):
     name = "embeddings.word_embeddings.weight"
     directory = changed(lambda weights: weights | {name: np.full_like(weights[name], 3e38)})
@@ -119,7 +164,7 @@ def test_relu_keeps_what_is_no_number(tokenizer_dir, tmp_path):
 
 def test_a_head_that_is_left_out_is_said_and_an_own_one_is_not(fitted, backbone, tmp_path):
     fitted.save(tmp_path / "classifier")
-    said = r"the checkpoint's head classifier\.bias, classifier\.weight \(classes neg, pos\) is left out"
+    said = r"the checkpoint's head classifier\.bias, classifier\.weight \(classes neg, pos\) is left out; an"
     opened_with_warning(ws.Backbone.from_pretrained, tmp_path / "classifier", said)
     model = ws.LanguageModel(backbone, verbose=False)
     model.save(tmp_path / "language")
@@ -163,7 +208,41 @@ def test_an_adapter_without_its_model_names_it(backbone, tmp_path, with_config):
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
     if with_config:
         (tmp_path / "config.json").write_text(json.dumps(backbone.config), encoding="utf-8")
-    with pytest.raises(FileNotFoundError, match=r'a PEFT adapter alone.*"org/base"'):
+    with pytest.raises(FileNotFoundError, match=r'a PEFT adapter .*"org/base", and no model beside it'):
+        ws.Backbone.from_pretrained(tmp_path)
+
+
+# transformers 5.24.0 with peft 0.21.2 applies such an adapter: its vectors are others.
+def test_an_adapter_beside_weights_is_refused_and_goes_when_a_model_is_saved_there(backbone, texts, tmp_path):
+    backbone.save_pretrained(tmp_path)
+    adapter = '{"peft_type": "LORA", "base_model_name_or_path": "org/base"}'
+    (tmp_path / "adapter_config.json").write_text(adapter, encoding="utf-8")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    for open_ in (ws.Backbone.from_pretrained, ws.LanguageModel.from_pretrained):
+        with pytest.raises(ValueError, match=r'also holds a PEFT adapter.*"org/base".*merge_and_unload'):
+            open_(tmp_path)
+    backbone.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(ws.Backbone.from_pretrained(tmp_path).embed(texts), backbone.embed(texts))
+    assert not list(tmp_path.glob("adapter_*"))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (
+            '{"peft_type": "LORA"}',
+            r"a PEFT adapter .*LORA.*, whose base model is not named \(base_model_name_or_path\)",
+        ),
+        ("[1]", r"adapter_config\.json: expected a JSON object, got \[1\]"),
+        ("{", r"adapter_config\.json: not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_adapter_that_does_not_tell_its_base_says_so(backbone, tmp_path, adapter, said, beside):
+    if beside:
+        backbone.save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text(adapter, encoding="utf-8")
+    with pytest.raises(ValueError if beside else FileNotFoundError, match=said):
         ws.Backbone.from_pretrained(tmp_path)
 
 

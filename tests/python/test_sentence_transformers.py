@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import warmstart as ws
+from weight_files import weights_in, write_weights
 
 SENTENCE = Path(__file__).parents[1] / "reference" / "sentence"
 TEXTS = json.loads((SENTENCE / "expected.json").read_text(encoding="utf-8"))["texts"]
@@ -227,6 +228,24 @@ def test_settings_that_would_change_the_vectors_are_refused_by_name(file, change
     directory = changed("dense", file, change, tmp_path / "model")
     with pytest.raises(ValueError, match=message):
         ws.Backbone.from_pretrained(directory)
+
+
+def test_an_infinite_weight_of_a_dense_module_is_named(tmp_path):
+    shutil.copytree(SENTENCE / "dense", tmp_path / "dense")
+    folder = next(path for path in sorted((tmp_path / "dense").iterdir()) if path.name.endswith("_Dense"))
+    file = folder / "model.safetensors"
+    weights = weights_in(file)
+    weights["linear.weight"] = weights["linear.weight"].copy()
+    weights["linear.weight"][0, 0] = np.inf
+    write_weights(file, weights)
+    name = f"{folder.name}.linear.weight"
+    with pytest.warns(UserWarning, match=name):
+        backbone = ws.Backbone.from_pretrained(tmp_path / "dense")
+    with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):
+        embed(backbone)
+    with pytest.raises(ws.WeightsError, match=name):
+        ws.TextClassifier(backbone, strategy=ws.LinearProbing(), verbose=False).fit(["a", "b"] * 3, LABELS)
+    assert np.isfinite(embed(backbone, layers=0)).all()
 
 
 def test_a_cross_encoder_is_a_plain_model(tmp_path):

@@ -68,7 +68,10 @@ impl Backbone {
                 Ok(())
             })?;
             let joined = side_by_side(&pooled.into_iter().flatten().collect::<Vec<_>>())?;
-            maps.as_ref().map_or(Ok(joined.clone()), |maps| maps.forward(&joined))
+            let Some(maps) = &maps else { return Ok(joined) };
+            // The maps may make finite numbers of it.
+            check_finite(&values(joined.tensor())?, || self.params.clone())?;
+            maps.forward(&joined)
         };
         let columns = self.vector_size(vectors);
         let mut rows = collect_rows(encodings, batch_tokens, (columns, &self.params), &forward, progress)?;

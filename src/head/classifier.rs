@@ -8,9 +8,10 @@ use super::layers::Head;
 use super::task_head::TaskHead;
 use super::{padding, saving};
 use crate::backbone::{
-    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, collect_rows, same_values,
+    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, check_finite, collect_rows, same_values,
 };
 use crate::batch::PackedBatch;
+use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::text::{Encodings, Tokenizer};
@@ -97,7 +98,10 @@ impl Classifier {
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
-            head.forward(&Pooling::join(&self.options().pooling, &hidden, batch)?, mode)
+            let pooled = Pooling::join(&self.options().pooling, &hidden, batch)?;
+            // The head may make finite numbers of it.
+            check_finite(&values(pooled.tensor())?, || params.clone())?;
+            head.forward(&pooled, mode)
         };
         collect_rows(encodings, batch_tokens, (self.n_outputs()?, &params), &forward, progress)
     }

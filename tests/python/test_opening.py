@@ -100,7 +100,10 @@ def test_a_tagger_and_a_writer_with_weights_that_are_not_finite_say_nothing(toke
 
 
 # What hides an infinite value: a tanh, a softmax over classes, a logarithm of a softmax over the vocabulary.
-@pytest.mark.parametrize(("name", "value"), [("pooler.dense.bias", np.inf), ("classifier.bias", -np.inf)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("pooler.dense.bias", np.inf), ("classifier.bias", -np.inf), ("encoder.layer.1.output.LayerNorm.bias", np.inf)],
+)
 def test_infinite_values_that_a_classifier_would_hide_are_named(fitted, texts, labels, tmp_path, name, value):
     fitted.save(tmp_path)
     file = tmp_path / "model.safetensors"

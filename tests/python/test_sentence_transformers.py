@@ -230,15 +230,21 @@ def test_settings_that_would_change_the_vectors_are_refused_by_name(file, change
         ws.Backbone.from_pretrained(directory)
 
 
-def test_an_infinite_weight_of_a_dense_module_is_named(tmp_path):
+# The module's tanh makes a finite number of it, also where the last hidden states are infinite.
+@pytest.mark.parametrize(
+    ("folder", "tensor", "name"),
+    [
+        ("2_Dense", "linear.weight", "2_Dense.linear.weight"),
+        ("", "encoder.layer.1.output.LayerNorm.bias", "encoder.layer.1.output.LayerNorm.bias"),
+    ],
+)
+def test_an_infinite_value_before_the_activation_of_a_module_is_named(tmp_path, folder, tensor, name):
     shutil.copytree(SENTENCE / "dense", tmp_path / "dense")
-    folder = next(path for path in sorted((tmp_path / "dense").iterdir()) if path.name.endswith("_Dense"))
-    file = folder / "model.safetensors"
+    file = tmp_path / "dense" / folder / "model.safetensors"
     weights = weights_in(file)
-    weights["linear.weight"] = weights["linear.weight"].copy()
-    weights["linear.weight"][0, 0] = np.inf
-    write_weights(file, weights)
-    name = f"{folder.name}.linear.weight"
+    values = weights[tensor].copy()
+    values.flat[0] = np.inf
+    write_weights(file, weights | {tensor: values})
     with pytest.warns(UserWarning, match=name):
         backbone = ws.Backbone.from_pretrained(tmp_path / "dense")
     with pytest.raises(ws.WeightsError, match=rf"1 of the model's tensors: {name}\."):

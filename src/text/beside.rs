@@ -112,7 +112,8 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
         let known = if *by_text {
             own.values().chain(&tokens).any(|t| t.content == token.content)
         } else {
-            tokens.contains(token)
+            // One that tokenizer.json has just so is passed over, even if the list makes another of it.
+            own.values().chain(&tokens).any(|t| t == token)
         };
         if !known {
             tokens.push(token.clone());
@@ -132,11 +133,9 @@ fn specials(
     described: &dyn Fn(&str) -> Option<AddedToken>,
 ) -> Vec<(AddedToken, bool)> {
     let by_text = |content: &str| (AddedToken::from(content, true), true);
-    let of_class = |key: &str, content: &str| match class.map_or(Named::Text, |class| class.named) {
-        Named::StripsMask { normalized } if key == "mask_token" => {
-            (AddedToken::from(content, true).lstrip(true).normalized(normalized), false)
-        }
-        Named::Verbatim => (AddedToken::from(content, true), false),
+    let of_class = |key: &str, content: &str| match class.map_or(Named::AsInJson, |class| class.named) {
+        Named::StripsMask if key == "mask_token" => (AddedToken::from(content, true).lstrip(true), false),
+        Named::StripsNothing => (AddedToken::from(content, true), false),
         _ => by_text(content),
     };
     let mut all: Vec<(AddedToken, bool)> = Vec::new();

@@ -74,11 +74,11 @@ pub(super) enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Named {
     /// As it is in `tokenizer.json`.
-    Text,
-    /// The mask takes the space before it.
-    StripsMask { normalized: bool },
-    /// As it is written, whatever `tokenizer.json` says.
-    Verbatim,
+    AsInJson,
+    /// The mask takes the space before it, whatever `tokenizer.json` says; the others are as they are there.
+    StripsMask,
+    /// None takes the spaces around it, whatever `tokenizer.json` says.
+    StripsNothing,
 }
 
 /// A class, or several that differ in nothing.
@@ -101,7 +101,7 @@ const PLAIN: Class = Class {
     model_types: &[],
     tokens: &[],
     additional: &[],
-    named: Named::Text,
+    named: Named::AsInJson,
     rule: Rule::Nothing,
     segments: false,
 };
@@ -132,7 +132,7 @@ const CLASSES: &[Class] = &[
         names: &["RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer"],
         model_types: &["roberta"],
         tokens: ROBERTA,
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         rule: Rule::Roberta,
         ..PLAIN
     },
@@ -140,7 +140,7 @@ const CLASSES: &[Class] = &[
         names: &["Qwen2Tokenizer"],
         model_types: &["qwen2", "qwen3"],
         tokens: QWEN2,
-        named: Named::Verbatim,
+        named: Named::StripsNothing,
         ..PLAIN
     },
     Class {
@@ -148,7 +148,7 @@ const CLASSES: &[Class] = &[
         model_types: &["xlnet"],
         tokens: XLNET,
         additional: &["<eop>", "<eod>"],
-        named: Named::StripsMask { normalized: true },
+        named: Named::StripsMask,
         segments: true,
         ..PLAIN
     },
@@ -156,7 +156,7 @@ const CLASSES: &[Class] = &[
         names: &["AlbertTokenizer"],
         model_types: &["albert"],
         tokens: ALBERT,
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         segments: true,
         ..PLAIN
     },
@@ -164,7 +164,7 @@ const CLASSES: &[Class] = &[
         names: &["XLMRobertaTokenizer"],
         model_types: &["xlm-roberta"],
         tokens: ROBERTA,
-        named: Named::StripsMask { normalized: true },
+        named: Named::StripsMask,
         ..PLAIN
     },
     Class {
@@ -172,7 +172,7 @@ const CLASSES: &[Class] = &[
         model_types: &["camembert"],
         tokens: ROBERTA,
         additional: &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         ..PLAIN
     },
     Class {

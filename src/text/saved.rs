@@ -32,6 +32,7 @@ impl Tokenizer {
                 if let Some(class) = self.class {
                     config.entry("tokenizer_class").or_insert(class.names[0].into());
                 }
+                    self.agree_on_tokens(&mut config, class);
             }
         }
         let declared = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));
@@ -97,6 +98,24 @@ impl Tokenizer {
     }
 
     /// A configuration under which transformers takes `tokenizer.json` as it stands.
+    /// Have the list of added tokens say what `tokenizer.json` says, and count more than what the class assumes.
+    fn agree_on_tokens(&self, config: &mut Map<String, Value>, class: &Class) {
+        let added = self.inner.get_added_tokens_decoder();
+        let Some(Value::Object(listed)) = config.get_mut("added_tokens_decoder").filter(|_| self.is_changed) else {
+            return;
+        };
+        for (id, token) in listed.iter_mut() {
+            if let Some(now) = id.parse().ok().and_then(|id: u32| added.get(&id)) {
+                *token = json!(now);
+            }
+        }
+        let is_listed = |content: &str| listed.values().any(|token| text(token) == Some(content));
+        let assumed: Vec<_> = class.tokens.iter().filter(|(_, content)| is_listed(content)).collect();
+        for (key, content) in assumed {
+            config.entry(*key).or_insert((*content).into());
+        }
+    }
+
     pub(super) fn as_it_stands(&self, named: &Map<String, Value>) -> Map<String, Value> {
         let mut config = Map::from_iter([("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast"))]);
         if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = self.inner.get_pre_tokenizer() {

@@ -1,7 +1,7 @@
 //! The tokenizer classes of transformers: special tokens that their files need not name, and what each of them changes in
 //! a `tokenizer.json`. As in transformers 4.57.
 
-use super::settings::Settings;
+use super::settings::{GENERIC, Settings};
 use crate::error::{Error, Result};
 
 /// Keys and texts of special tokens.
@@ -185,7 +185,7 @@ const CLASSES: &[Class] = &[
     Class { names: &["GemmaTokenizer"], tokens: GEMMA, rule: Rule::Template { bos: true }, ..PLAIN },
     Class { names: &["GPTNeoXTokenizer"], tokens: GPT2, rule: Rule::Template { bos: false }, ..PLAIN },
     // Takes tokenizer.json as it stands, with whatever the files beside it add.
-    Class { names: &["PreTrainedTokenizer", "TokenizersBackend"], model_types: &["modernbert"], ..PLAIN },
+    Class { names: &GENERIC, model_types: &["modernbert"], ..PLAIN },
 ];
 
 impl Class {
@@ -198,8 +198,8 @@ impl Class {
         let known = CLASSES.iter().find(|class| class.names.contains(&named));
         known.map(Some).ok_or_else(|| {
             Error::Data(format!(
-                "tokenizer_config.json: tokenizer_class is {named}, and what it would change in tokenizer.json is not \
-                 known; supported: {}. Save the tokenizer with transformers as PreTrainedTokenizerFast, or name that \
+                "tokenizer_config.json: tokenizer_class is {named:?}, and what it would change in tokenizer.json is \
+                 not known; supported: {}. Save the tokenizer with transformers as PreTrainedTokenizerFast, or name that \
                  class if tokenizer.json alone says everything.",
                 CLASSES.iter().flat_map(|class| class.names).copied().collect::<Vec<_>>().join(", ")
             ))

@@ -1,6 +1,7 @@
 //! What a directory's JSON files say of its tokenizer: whose it is, its options, its special and added tokens.
 //!
-//! Precedence and order as in transformers 5 (`PreTrainedTokenizerBase._from_pretrained`, `TokenizersBackend.__init__`).
+//! Precedence and order as in transformers 4.57 (`PreTrainedTokenizerBase._from_pretrained`,
+//! `PreTrainedTokenizerFast.__init__`).
 
 use std::collections::BTreeMap;
 
@@ -11,9 +12,8 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::side_files::SideFiles;
 use crate::error::{Error, Result};
 
-/// Named special tokens in the order in which those that the vocabulary lacks are appended to it.
-pub(super) const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Classes that say nothing of the family, without "Fast".
+pub(super) const GENERIC: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
 
 /// The parsed files.
 #[derive(Clone, Default)]
@@ -90,7 +90,7 @@ impl Settings {
 
     /// The class named; None where it says nothing of the family.
     pub fn class(&self) -> Option<&str> {
-        self.named_class().filter(|class| !["PreTrainedTokenizer", "TokenizersBackend"].contains(class))
+        self.named_class().filter(|class| !GENERIC.contains(class))
     }
 
     /// True if there is a `tokenizer_config.json`.
@@ -219,7 +219,8 @@ impl Settings {
             if got != Some(id) {
                 return Err(Error::Data(format!(
                     "the added token {:?} has id {id} in tokenizer_config.json or added_tokens.json, but the vocabulary \
-                     gives {got:?}; the files are of different tokenizers",
+                     {got}; the files are of different tokenizers",
+                let got = got.map_or("does not have it".to_string(), |got| format!("gives it {got}"));
                     token.content
                 )));
             }

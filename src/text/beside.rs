@@ -7,8 +7,9 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::classes::{Class, Named, Rule};
-use super::settings::{NAMED, Settings, checked, list, parse, text};
+use super::settings::{Settings, checked};
 use super::template::bos_eos;
+use super::values::{NAMED, list, parse, text};
 use super::{byte_bpe, llama};
 use crate::error::{Error, Result};
 

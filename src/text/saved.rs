@@ -5,9 +5,10 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::classes::{Class, Rule};
-use super::settings::{NAMED, Settings, text};
+use super::settings::Settings;
 use super::side_files::SideFiles;
 use super::tokenizer::Tokenizer;
+use super::values::{NAMED, text};
 use crate::error::{Error, Result};
 
 const CONFIG: &str = "tokenizer_config.json";
@@ -31,8 +32,8 @@ impl Tokenizer {
             (true, Some(_)) => {
                 if let Some(class) = self.class {
                     config.entry("tokenizer_class").or_insert(class.names[0].into());
-                }
                     self.agree_on_tokens(&mut config, class);
+                }
             }
         }
         let declared = takes_segments.or(self.class.is_some_and(|class| class.segments).then_some(true));
@@ -97,7 +98,6 @@ impl Tokenizer {
         }
     }
 
-    /// A configuration under which transformers takes `tokenizer.json` as it stands.
     /// Have the list of added tokens say what `tokenizer.json` says, and count more than what the class assumes.
     fn agree_on_tokens(&self, config: &mut Map<String, Value>, class: &Class) {
         let added = self.inner.get_added_tokens_decoder();
@@ -116,6 +116,7 @@ impl Tokenizer {
         }
     }
 
+    /// A configuration under which transformers takes `tokenizer.json` as it stands.
     pub(super) fn as_it_stands(&self, named: &Map<String, Value>) -> Map<String, Value> {
         let mut config = Map::from_iter([("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast"))]);
         if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = self.inner.get_pre_tokenizer() {
@@ -162,7 +163,9 @@ impl SideFiles {
                 config.insert(key.into(), token.into());
             }
         }
-        config.extend(read.get("model_max_length").map(|length| ("model_max_length".to_string(), length.clone())));
+        // It took no other number for a limit.
+        let length = read.get("model_max_length").filter(|length| length.as_u64().is_some_and(|tokens| tokens > 0));
+        config.extend(length.map(|length| ("model_max_length".to_string(), length.clone())));
         for name in ["special_tokens_map.json", "added_tokens.json"] {
             files.0.remove(name);
         }

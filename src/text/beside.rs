@@ -24,7 +24,19 @@ pub(super) fn apply(
     let before = parts(tokenizer)?;
     let class = class.filter(|_| settings.is_configured());
     add_tokens(tokenizer, &settings, class)?;
-    tokenizer.set_encode_special_tokens(settings.flag("split_special_tokens", false));
+    if settings.flag("split_special_tokens", false) {
+        tokenizer.set_encode_special_tokens(true);
+        let added = tokenizer.get_added_tokens_decoder();
+        let is_plain = |id: &u32| added.get(id).is_some_and(|token| !token.special);
+        // The library goes on taking it for text, and would not any more once it is saved.
+        if let Some((_, token)) = before.1.iter().find(|(id, token)| token.special && is_plain(id)) {
+            return Err(Error::Data(format!(
+                "tokenizer_config.json: split_special_tokens is true, and added_tokens_decoder says that {:?} is not \
+                 special, as it is in tokenizer.json; whether it is split in texts is not clear. Let both files say the same.",
+                token.content
+            )));
+        }
+    }
     for (key, token) in class.map_or(&[][..], |class| class.tokens) {
         settings.default_token(key, Some(token));
     }

@@ -7,8 +7,9 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::classes::{Class, Named, Rule};
-use super::settings::{NAMED, Settings, checked, list, parse, text};
+use super::settings::{Settings, checked};
 use super::template::bos_eos;
+use super::values::{NAMED, list, parse, text};
 use super::{byte_bpe, llama};
 use crate::error::{Error, Result};
 
@@ -23,7 +24,19 @@ pub(super) fn apply(
     let before = parts(tokenizer)?;
     let class = class.filter(|_| settings.is_configured());
     add_tokens(tokenizer, &settings, class)?;
-    tokenizer.set_encode_special_tokens(settings.flag("split_special_tokens", false));
+    if settings.flag("split_special_tokens", false) {
+        tokenizer.set_encode_special_tokens(true);
+        let added = tokenizer.get_added_tokens_decoder();
+        let is_plain = |id: &u32| added.get(id).is_some_and(|token| !token.special);
+        // The library goes on taking it for text, and would not any more once it is saved.
+        if let Some((_, token)) = before.1.iter().find(|(id, token)| token.special && is_plain(id)) {
+            return Err(Error::Data(format!(
+                "tokenizer_config.json: split_special_tokens is true, and added_tokens_decoder says that {:?} is not \
+                 special, as it is in tokenizer.json; whether it is split in texts is not clear. Let both files say the same.",
+                token.content
+            )));
+        }
+    }
     for (key, token) in class.map_or(&[][..], |class| class.tokens) {
         settings.default_token(key, Some(token));
     }
@@ -112,7 +125,8 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
         let known = if *by_text {
             own.values().chain(&tokens).any(|t| t.content == token.content)
         } else {
-            tokens.contains(token)
+            // One that tokenizer.json has just so is passed over, even if the list makes another of it.
+            own.values().chain(&tokens).any(|t| t == token)
         };
         if !known {
             tokens.push(token.clone());
@@ -132,11 +146,9 @@ fn specials(
     described: &dyn Fn(&str) -> Option<AddedToken>,
 ) -> Vec<(AddedToken, bool)> {
     let by_text = |content: &str| (AddedToken::from(content, true), true);
-    let of_class = |key: &str, content: &str| match class.map_or(Named::Text, |class| class.named) {
-        Named::StripsMask { normalized } if key == "mask_token" => {
-            (AddedToken::from(content, true).lstrip(true).normalized(normalized), false)
-        }
-        Named::Verbatim => (AddedToken::from(content, true), false),
+    let of_class = |key: &str, content: &str| match class.map_or(Named::AsInJson, |class| class.named) {
+        Named::StripsMask if key == "mask_token" => (AddedToken::from(content, true).lstrip(true), false),
+        Named::StripsNothing => (AddedToken::from(content, true), false),
         _ => by_text(content),
     };
     let mut all: Vec<(AddedToken, bool)> = Vec::new();

@@ -39,7 +39,7 @@ impl Family {
             (class, model_type) => Err(Error::Data(format!(
                 "vocab.json and merges.txt: tokenizer_class is {}, model_type {}; supported: GPT2Tokenizer, \
                  RobertaTokenizer, Qwen2Tokenizer. Convert others to tokenizer.json with transformers.",
-                class.unwrap_or("not given"),
+                class.map_or("not given".to_string(), |class| format!("{class:?}")),
                 model_type.unwrap_or("not given")
             ))),
         }

@@ -1,7 +1,7 @@
 //! The tokenizer classes of transformers: special tokens that their files need not name, and what each of them changes in
 //! a `tokenizer.json`. As in transformers 4.57.
 
-use super::settings::Settings;
+use super::settings::{GENERIC, Settings};
 use crate::error::{Error, Result};
 
 /// Keys and texts of special tokens.
@@ -74,11 +74,11 @@ pub(super) enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Named {
     /// As it is in `tokenizer.json`.
-    Text,
-    /// The mask takes the space before it.
-    StripsMask { normalized: bool },
-    /// As it is written, whatever `tokenizer.json` says.
-    Verbatim,
+    AsInJson,
+    /// The mask takes the space before it, whatever `tokenizer.json` says; the others are as they are there.
+    StripsMask,
+    /// None takes the spaces around it, whatever `tokenizer.json` says.
+    StripsNothing,
 }
 
 /// A class, or several that differ in nothing.
@@ -101,7 +101,7 @@ const PLAIN: Class = Class {
     model_types: &[],
     tokens: &[],
     additional: &[],
-    named: Named::Text,
+    named: Named::AsInJson,
     rule: Rule::Nothing,
     segments: false,
 };
@@ -132,7 +132,7 @@ const CLASSES: &[Class] = &[
         names: &["RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer"],
         model_types: &["roberta"],
         tokens: ROBERTA,
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         rule: Rule::Roberta,
         ..PLAIN
     },
@@ -140,7 +140,7 @@ const CLASSES: &[Class] = &[
         names: &["Qwen2Tokenizer"],
         model_types: &["qwen2", "qwen3"],
         tokens: QWEN2,
-        named: Named::Verbatim,
+        named: Named::StripsNothing,
         ..PLAIN
     },
     Class {
@@ -148,7 +148,7 @@ const CLASSES: &[Class] = &[
         model_types: &["xlnet"],
         tokens: XLNET,
         additional: &["<eop>", "<eod>"],
-        named: Named::StripsMask { normalized: true },
+        named: Named::StripsMask,
         segments: true,
         ..PLAIN
     },
@@ -156,7 +156,7 @@ const CLASSES: &[Class] = &[
         names: &["AlbertTokenizer"],
         model_types: &["albert"],
         tokens: ALBERT,
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         segments: true,
         ..PLAIN
     },
@@ -164,7 +164,7 @@ const CLASSES: &[Class] = &[
         names: &["XLMRobertaTokenizer"],
         model_types: &["xlm-roberta"],
         tokens: ROBERTA,
-        named: Named::StripsMask { normalized: true },
+        named: Named::StripsMask,
         ..PLAIN
     },
     Class {
@@ -172,7 +172,7 @@ const CLASSES: &[Class] = &[
         model_types: &["camembert"],
         tokens: ROBERTA,
         additional: &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
-        named: Named::StripsMask { normalized: false },
+        named: Named::StripsMask,
         ..PLAIN
     },
     Class {
@@ -185,7 +185,7 @@ const CLASSES: &[Class] = &[
     Class { names: &["GemmaTokenizer"], tokens: GEMMA, rule: Rule::Template { bos: true }, ..PLAIN },
     Class { names: &["GPTNeoXTokenizer"], tokens: GPT2, rule: Rule::Template { bos: false }, ..PLAIN },
     // Takes tokenizer.json as it stands, with whatever the files beside it add.
-    Class { names: &["PreTrainedTokenizer", "TokenizersBackend"], model_types: &["modernbert"], ..PLAIN },
+    Class { names: &GENERIC, model_types: &["modernbert"], ..PLAIN },
 ];
 
 impl Class {
@@ -198,8 +198,8 @@ impl Class {
         let known = CLASSES.iter().find(|class| class.names.contains(&named));
         known.map(Some).ok_or_else(|| {
             Error::Data(format!(
-                "tokenizer_config.json: tokenizer_class is {named}, and what it would change in tokenizer.json is not \
-                 known; supported: {}. Save the tokenizer with transformers as PreTrainedTokenizerFast, or name that \
+                "tokenizer_config.json: tokenizer_class is {named:?}, and what it would change in tokenizer.json is \
+                 not known; supported: {}. Save the tokenizer with transformers as PreTrainedTokenizerFast, or name that \
                  class if tokenizer.json alone says everything.",
                 CLASSES.iter().flat_map(|class| class.names).copied().collect::<Vec<_>>().join(", ")
             ))

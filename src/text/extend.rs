@@ -3,12 +3,15 @@
 //! The text of `tokenizer.json` is changed, so that whoever reads it gets the same. A word that the tokenizer takes as one
 //! word becomes part of the model: of WordPiece as a whole word; of a unigram model as a piece as likely as its old
 //! pieces together; of BPE by new merges after the old ones, of which a word of k pieces needs k - 1, each a token. What
-//! the tokenizer would cut into several words, as `[NEW]`, becomes an added token, matched as it is written.
+//! the tokenizer would cut into several words, as `[NEW]`, becomes an added token, matched as it is written. Ids ascend, so a
+//! word of WordPiece or a unigram model must come after the added tokens, which then stand in the model's vocabulary as
+//! well. Where the model would find one of them there in texts that it is not matched in, the word becomes an added token too.
 
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
-use tokenizers::{Model, ModelWrapper};
+use tokenizers::tokenizer::pre_tokenizer::PreTokenizedString;
+use tokenizers::{Model, ModelWrapper, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer};
 
 use super::side_files::{SENTENCE_PIECE_FILES, SideFiles};
 use super::tokenizer::{Tokenizer, parse_json};
@@ -34,6 +37,8 @@ struct Draft<'a> {
     tokenizer: &'a Tokenizer,
     json: Value,
     next_id: u32,
+    /// True if the vocabulary of the model cannot go on after the added tokens.
+    is_closed: bool,
     rows: Vec<(u32, Vec<u32>)>,
     /// New merges with their rank, for BPE.
     merges: HashMap<(String, String), usize>,
@@ -90,6 +95,23 @@ impl<'a> Extender<'a> {
     }
 }
 
+/// Whether the model would find an added token in texts, if it stood in its vocabulary, where the token is not matched.
+fn is_reachable(tokenizer: &Tokenizer, token: &Value) -> Result<bool> {
+    let (inner, content) = (&tokenizer.inner, token["content"].as_str().unwrap_or_default());
+    let is_matched_everywhere = token["normalized"] == true && token["single_word"] != true;
+    let pieces_are_merged = matches!(inner.get_model(), ModelWrapper::BPE(_));
+    if is_matched_everywhere || pieces_are_merged || inner.get_model().token_to_id(content).is_some() {
+        return Ok(false);
+    }
+    let failed = |e: tokenizers::Error| Error::Data(format!("{content:?} cannot be cut into words: {e}"));
+    let mut text = NormalizedString::from(content);
+    inner.get_normalizer().map_or(Ok(()), |normalizer| normalizer.normalize(&mut text)).map_err(failed)?;
+    let is_normal = text.get().contains(content);
+    let mut words = PreTokenizedString::from(text);
+    inner.get_pre_tokenizer().map_or(Ok(()), |cutter| cutter.pre_tokenize(&mut words)).map_err(failed)?;
+    Ok(is_normal && words.get_splits(OffsetReferential::Original, OffsetType::Byte).len() == 1)
+}
+
 /// The word that a token is in the middle of a text, after a space; None if it would be cut.
 fn single_word(tokenizer: &Tokenizer, token: &str) -> Result<Option<String>> {
     let mut pieces = Vec::new();
@@ -104,7 +126,12 @@ impl<'a> Draft<'a> {
         let json = files.json("tokenizer.json")?.unwrap_or_default();
         let known = tokenizer.inner.get_vocab(true).into_keys().collect();
         let next_id = tokenizer.vocab_size() as u32;
-        Ok(Self { tokenizer, json, next_id, rows: Vec::new(), merges: HashMap::new(), known, made: HashMap::new() })
+        let mut is_closed = false;
+        for token in json["added_tokens"].as_array().into_iter().flatten() {
+            is_closed |= is_reachable(tokenizer, token)?;
+        }
+        let (rows, merges, made) = (Vec::new(), HashMap::new(), HashMap::new());
+        Ok(Self { tokenizer, json, next_id, is_closed, rows, merges, known, made })
     }
 
     /// Texts and ids of the pieces that the old model makes of a word.
@@ -133,6 +160,7 @@ impl<'a> Draft<'a> {
         match self.tokenizer.inner.get_model() {
             ModelWrapper::BPE(_) => self.add_merges(word, room),
             _ if self.known.contains(word) || room == 0 => Ok(()),
+            ModelWrapper::WordPiece(_) | ModelWrapper::Unigram(_) if self.is_closed => self.add_matched_word(word),
             ModelWrapper::WordPiece(_) => {
                 let id = self.new_id(word)?;
                 self.json["model"]["vocab"][word] = id.into();
@@ -203,7 +231,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// In a list an index is an id: added tokens that lie between stand there too.
+    /// In a list an index is an id: added tokens that lie before stand there too.
     fn fill(&self, vocab: &mut Vec<Value>, score: f64) {
         while vocab.len() < self.next_id as usize {
             let id = vocab.len();
@@ -213,20 +241,26 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Readers number added tokens anew, after the model's, unless the model has them too.
+    /// Readers number added tokens anew, after the model's: those that lie before its last one stand in its map, too.
     fn pin_added_tokens(&mut self) {
         let added = self.json["added_tokens"].as_array().cloned().unwrap_or_default();
-        if let Some(mut vocab) = self.json["model"]["vocab"].as_array_mut().map(std::mem::take) {
-            let smallest = vocab.iter().filter_map(|piece| piece[1].as_f64()).fold(f64::INFINITY, f64::min);
-            self.fill(&mut vocab, smallest);
-            self.json["model"]["vocab"] = vocab.into();
-        } else if let Some(vocab) = self.json["model"]["vocab"].as_object_mut() {
-            for token in added {
-                if let Some(content) = token["content"].as_str() {
-                    vocab.entry(content).or_insert(token["id"].clone());
-                }
+        let Some(vocab) = self.json["model"]["vocab"].as_object_mut() else { return };
+        let last = vocab.values().filter_map(Value::as_u64).max();
+        for token in added.into_iter().filter(|token| token["id"].as_u64() < last) {
+            if let Some(content) = token["content"].as_str() {
+                vocab.entry(content).or_insert(token["id"].clone());
             }
         }
+    }
+
+    /// Make a word an added token, matched where it is a word of the normalised text.
+    fn add_matched_word(&mut self, word: &str) -> Result<()> {
+        let content = word.strip_prefix('▁').unwrap_or(word);
+        if self.known.contains(content) {
+            return Ok(());
+        }
+        let old = self.pieces(word)?.into_iter().map(|(_, id)| id).collect();
+        self.push_token(content, old, json!({"single_word": true, "lstrip": content != word, "normalized": true}))
     }
 
     fn add_token(&mut self, token: &str) -> Result<()> {
@@ -235,9 +269,15 @@ impl<'a> Draft<'a> {
         }
         let old = self.tokenizer.inner.encode(token, false);
         let old = old.map_err(|e| Error::Data(format!("{token:?} cannot be tokenised: {e}")))?.get_ids().to_vec();
-        let id = self.new_row(token, old);
-        let added = json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": false});
+        self.push_token(token, old, json!({"single_word": false, "lstrip": false, "normalized": false}))
+    }
+
+    fn push_token(&mut self, token: &str, old: Vec<u32>, mut added: Value) -> Result<()> {
+        for (key, value) in [("content", json!(token)), ("rstrip", json!(false)), ("special", json!(false))] {
+            added[key] = value;
+        }
+        self.is_closed |= is_reachable(self.tokenizer, &added)?;
+        added["id"] = self.new_row(token, old).into();
         match self.json["added_tokens"].as_array_mut() {
             Some(tokens) => tokens.push(added),
             None => self.json["added_tokens"] = json!([added]),

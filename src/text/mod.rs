@@ -18,6 +18,7 @@ mod template;
 mod tokenizer;
 mod train;
 mod unigram;
+mod values;
 mod whole_words;
 mod windows;
 pub(crate) mod word_piece;

@@ -5,9 +5,10 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use super::classes::{Class, Rule};
-use super::settings::{NAMED, Settings, text};
+use super::settings::Settings;
 use super::side_files::SideFiles;
 use super::tokenizer::Tokenizer;
+use super::values::{NAMED, text};
 use crate::error::{Error, Result};
 
 const CONFIG: &str = "tokenizer_config.json";
@@ -31,6 +32,7 @@ impl Tokenizer {
             (true, Some(_)) => {
                 if let Some(class) = self.class {
                     config.entry("tokenizer_class").or_insert(class.names[0].into());
+                    self.agree_on_tokens(&mut config, class);
                 }
                 // The name that transformers 5 has for it, which 4.57 does not know.
                 if config.get("tokenizer_class").is_some_and(|class| class == "TokenizersBackend") {
@@ -106,6 +108,24 @@ impl Tokenizer {
         }
     }
 
+    /// Have the list of added tokens say what `tokenizer.json` says, and count more than what the class assumes.
+    fn agree_on_tokens(&self, config: &mut Map<String, Value>, class: &Class) {
+        let added = self.inner.get_added_tokens_decoder();
+        let Some(Value::Object(listed)) = config.get_mut("added_tokens_decoder").filter(|_| self.is_changed) else {
+            return;
+        };
+        for (id, token) in listed.iter_mut() {
+            if let Some(now) = id.parse().ok().and_then(|id: u32| added.get(&id)) {
+                *token = json!(now);
+            }
+        }
+        let is_listed = |content: &str| listed.values().any(|token| text(token) == Some(content));
+        let assumed: Vec<_> = class.tokens.iter().filter(|(_, content)| is_listed(content)).collect();
+        for (key, content) in assumed {
+            config.entry(*key).or_insert((*content).into());
+        }
+    }
+
     /// A configuration under which transformers takes `tokenizer.json` as it stands.
     pub(super) fn as_it_stands(&self, named: &Map<String, Value>) -> Map<String, Value> {
         let mut config = Map::from_iter([("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast"))]);
@@ -153,7 +173,9 @@ impl SideFiles {
                 config.insert(key.into(), token.into());
             }
         }
-        config.extend(read.get("model_max_length").map(|length| ("model_max_length".to_string(), length.clone())));
+        // It took no other number for a limit.
+        let length = read.get("model_max_length").filter(|length| length.as_u64().is_some_and(|tokens| tokens > 0));
+        config.extend(length.map(|length| ("model_max_length".to_string(), length.clone())));
         for name in ["special_tokens_map.json", "added_tokens.json"] {
             files.0.remove(name);
         }

@@ -1,6 +1,7 @@
 //! What a directory's JSON files say of its tokenizer: whose it is, its options, its special and added tokens.
 //!
-//! Precedence and order as in transformers 5 (`PreTrainedTokenizerBase._from_pretrained`, `TokenizersBackend.__init__`).
+//! Precedence and order as in transformers 4.57 (`PreTrainedTokenizerBase._from_pretrained`,
+//! `PreTrainedTokenizerFast.__init__`).
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,11 @@ use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::side_files::SideFiles;
+use super::values::{NAMED, check, is_token, length, list, parse, text};
 use crate::error::{Error, Result};
 
-/// Named special tokens in the order in which those that the vocabulary lacks are appended to it.
-pub(super) const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+/// Classes that say nothing of the family, without "Fast".
+pub(super) const GENERIC: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
 
 /// The parsed files.
 #[derive(Clone, Default)]
@@ -35,7 +36,7 @@ impl Settings {
         let object = |name: &str| -> Result<Map<String, Value>> {
             match files.json(name)? {
                 None => Ok(Map::new()),
-                Some(Value::Object(map)) => Ok(map),
+                Some(Value::Object(map)) => check(name, &map).map(|()| map),
                 Some(_) => Err(Error::Data(format!("{name}: expected a JSON object"))),
             }
         };
@@ -44,7 +45,9 @@ impl Settings {
         let lists_added = config.get("added_tokens_decoder").is_some_and(Value::is_object);
         if let Some(decoder) = config.get("added_tokens_decoder").and_then(Value::as_object) {
             for (id, token) in decoder {
-                let (Ok(id), Some(token)) = (id.parse(), parse(token, false)) else {
+                let (Ok(id), Some(token)) =
+                    (id.parse(), parse(token, false).filter(|_| token.is_object() && is_token(token)))
+                else {
                     return Err(Error::Data(format!("tokenizer_config.json: added token {id:?} is malformed")));
                 };
                 added.insert(id, token);
@@ -90,7 +93,7 @@ impl Settings {
 
     /// The class named; None where it says nothing of the family.
     pub fn class(&self) -> Option<&str> {
-        self.named_class().filter(|class| !["PreTrainedTokenizer", "TokenizersBackend"].contains(class))
+        self.named_class().filter(|class| !GENERIC.contains(class))
     }
 
     /// True if there is a `tokenizer_config.json`.
@@ -130,8 +133,8 @@ impl Settings {
 
     /// The longest input in tokens; older files call it `max_len`.
     pub fn max_length(&self) -> Option<u64> {
-        let length = self.config.get("model_max_length").filter(|length| !length.is_null());
-        length.or_else(|| self.config.get("max_len")).and_then(Value::as_u64)
+        let said = self.config.get("model_max_length").filter(|said| !said.is_null());
+        said.or_else(|| self.config.get("max_len")).and_then(length)
     }
 
     /// The end at which a text is cut, if the configuration says one.
@@ -217,9 +220,10 @@ impl Settings {
         for (&id, token) in &self.added {
             let got = tokenizer.token_to_id(&token.content);
             if got != Some(id) {
+                let got = got.map_or("does not have it".to_string(), |got| format!("gives it {got}"));
                 return Err(Error::Data(format!(
                     "the added token {:?} has id {id} in tokenizer_config.json or added_tokens.json, but the vocabulary \
-                     gives {got:?}; the files are of different tokenizers",
+                     {got}; the files are of different tokenizers",
                     token.content
                 )));
             }
@@ -242,25 +246,4 @@ fn names(config: &Map<String, Value>) -> impl Iterator<Item = AddedToken> + '_ {
     let extra =
         ["additional_special_tokens", "extra_special_tokens"].iter().filter_map(|key| config.get(*key)).flat_map(list);
     NAMED.iter().filter_map(|key| config.get(*key)).chain(extra).filter_map(|token| parse(token, true))
-}
-
-/// Tokens written as a list, or by names of their own.
-pub(super) fn list(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(tokens) => tokens.iter().collect(),
-        Value::Object(tokens) => tokens.values().collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A token is written as its text, or as an object with a `content`.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("content")?.as_str())
-}
-
-pub(super) fn parse(value: &Value, special: bool) -> Option<AddedToken> {
-    let flag = |key: &str, default: bool| value.get(key).and_then(Value::as_bool).unwrap_or(default);
-    let special = flag("special", special);
-    let token = AddedToken::from(text(value)?, special).normalized(flag("normalized", !special));
-    Some(token.lstrip(flag("lstrip", false)).rstrip(flag("rstrip", false)).single_word(flag("single_word", false)))
 }

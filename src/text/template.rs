@@ -39,11 +39,9 @@ pub(super) fn template(tokenizer: &mut Tokenizer, settings: &Settings, single: &
 pub(super) fn bos_eos(tokenizer: &mut Tokenizer, settings: &Settings, bos: bool) -> Result<()> {
     let around = |sequence: &str, segment: u8| {
         let shown = |flag: &str, key: &str, default: bool| {
-            if settings.flag(flag, default) && settings.token(key).is_some() {
-                format!(" {key}:{segment} ")
-            } else {
-                String::new()
-            }
+            // Null is false here, as in transformers 4.57.
+            let is_shown = settings.value(flag).map_or(default, |said| said == true);
+            if is_shown && settings.token(key).is_some() { format!(" {key}:{segment} ") } else { String::new() }
         };
         let (bos, eos) = (shown("add_bos_token", "bos_token", bos), shown("add_eos_token", "eos_token", false));
         format!("{bos}{sequence}:{segment}{eos}")

@@ -48,7 +48,7 @@ impl Family {
             Error::Data(format!(
                 "tokenizer_class is {}, model_type {}; supported: LlamaTokenizer, {}. Convert others to tokenizer.json \
                  with transformers.",
-                settings.class().unwrap_or("not given"),
+                settings.class().map_or("not given".to_string(), |class| format!("{class:?}")),
                 settings.model_type().unwrap_or("not given"),
                 Self::ALL.map(|(_, class, _)| class).join(", ")
             ))

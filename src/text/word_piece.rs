@@ -20,8 +20,8 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
         None | Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {}
         Some(class) => {
             return Err(Error::Data(format!(
-                "vocab.txt: tokenizer_class is {class}; supported: BertTokenizer, DistilBertTokenizer, ElectraTokenizer. \
-                 Convert others to tokenizer.json with transformers."
+                "vocab.txt: tokenizer_class is {class:?}; supported: BertTokenizer, DistilBertTokenizer, \
+                 ElectraTokenizer. Convert others to tokenizer.json with transformers."
             )));
         }
     }

@@ -173,7 +173,8 @@ def test_what_cannot_extend_is_named(small):
 def test_a_vocabulary_of_another_class_is_refused(name, tokenizer_dir, tmp_path):
     (tmp_path / "vocab.txt").write_bytes((tokenizer_dir / "vocab.txt").read_bytes())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
-    message = rf"vocab\.txt: tokenizer_class is {name.removesuffix('Fast')}; supported: BertTokenizer"
+    named = name.removesuffix("Fast")
+    message = rf'vocab\.txt: tokenizer_class is "{named}"; supported: BertTokenizer'
     with pytest.raises(ws.DataError, match=message):
         ws.Backbone.from_config("bert", tmp_path, hidden_size=24, num_attention_heads=3)
 
@@ -229,7 +230,7 @@ def test_a_class_that_config_json_names_counts_too(tmp_path):
     (tmp_path / "model" / "tokenizer_config.json").write_text("{}")
     file = tmp_path / "model" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": "BertJapaneseTokenizer"}))
-    with pytest.raises(ws.DataError, match="tokenizer_class is BertJapaneseTokenizer"):
+    with pytest.raises(ws.DataError, match='tokenizer_class is "BertJapaneseTokenizer"'):
         ws.Backbone.from_pretrained(tmp_path / "model")
 
 

@@ -31,6 +31,8 @@ TEXTS = [
     "the new the<new>cat <NEW> x <pad> y",
     "the <mask> cat [MASK] x<mask>y",
     "singing cat [SEP] </s> the <|endoftext|> <s>",
+    "y  <mask> x  [MASK]  <|endoftext|>",
+    "y  \uff1cmask\uff1e",
     "",
 ]
 PAIR = ("The cat", "sat on the mat")
@@ -48,6 +50,23 @@ CASED, UNCASED = {"/normalizer/lowercase": False}, {"/normalizer/lowercase": Tru
 PREFIX = {"/pre_tokenizer/add_prefix_space": True}
 SPACES = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"},
     {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]}  # fmt: skip
+MASK = NEW | {"content": "<mask>"}
+WRONG = {
+    **dict.fromkeys(("do_lower_case", "strip_accents", "tokenize_chinese_chars", "split_special_tokens"), ("no", 0)),
+    **dict.fromkeys(("add_prefix_space", "trim_offsets", "add_bos_token", "add_eos_token", "legacy"), ("no",)),
+    "model_max_length": ("5", 5.5, 0, -1, True, []),
+    "cls_token": (3, [], {}, True, {"content": "[CLS]", "lstrip": 1}),
+    "additional_special_tokens": ("<x>", [3], {}),
+    "extra_special_tokens": ("<x>", {"image_token": 3}),
+    "added_tokens_decoder": ([], "x"),
+    "model_input_names": ("x", [3]),
+}
+
+
+def shown(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
 # Base, what is changed in its tokenizer.json, files beside it; and where warmstart refuses them, a part of the message.
 CASES = [
     # Nothing beside it, or nothing that matters.
@@ -72,7 +91,7 @@ CASES = [
     ("bert", UNCASED, config(**GENERIC, do_lower_case=False)),
     ("bert", UNCASED, config(tokenizer_class="DistilBertTokenizer", do_lower_case=False)),
     ("bert", UNCASED, config(tokenizer_class="ElectraTokenizer", do_lower_case=False)),
-    ("bert", UNCASED, config(tokenizer_class="MPNetTokenizer", do_lower_case=False), "tokenizer_class is MPNetTokenizer"),
+    ("bert", UNCASED, config(tokenizer_class="MPNetTokenizer", do_lower_case=False), 'tokenizer_class is "MPNetTokenizer"'),
     ("bert", UNCASED, config(tokenizer_class="RobertaTokenizer", do_lower_case=False)),
     ("bert", CASED, config(**BERT, do_lower_case=True)),
     ("bert", {}, config(**BERT, strip_accents=False)),
@@ -190,6 +209,41 @@ CASES = [
     ("bert", {"/truncation": {"direction": "Left", "max_length": 5, "strategy": "OnlyFirst", "stride": 0}},
      config(**BERT, truncation_side="right")),
     ("roberta", {}, config(tokenizer_class="RobertaTokenizer", truncation_side="left")),
+    # The list of added tokens against what the class assumes.
+    ("xlm_roberta", {}, config()),
+    ("xlm_roberta", {}, config(tokenizer_class="XLMRobertaTokenizer")),
+    ("xlnet", {}, config()),
+    ("xlnet", {}, config(tokenizer_class="XLNetTokenizer")),
+    *[("roberta", {"/added_tokens/4/lstrip": json_strips}, config(tokenizer_class="RobertaTokenizer", **named,
+       added_tokens_decoder={"4": MASK | {"lstrip": list_strips}}))
+      for json_strips in (True, False) for list_strips in (True, False) for named in ({}, {"mask_token": "<mask>"})],
+    *[("albert", {"/added_tokens/4/lstrip": json_strips}, config(tokenizer_class="AlbertTokenizer",
+       added_tokens_decoder={"4": NEW | {"content": "[MASK]", "lstrip": list_strips}}))
+      for json_strips in (True, False) for list_strips in (True, False)],
+    *[("qwen2", {"/added_tokens/0/lstrip": json_strips}, config(tokenizer_class="Qwen2Tokenizer", **listed, **named))
+      for json_strips in (True, False)
+      for listed in ({}, {"added_tokens_decoder": {"0": NEW | {"content": "<|endoftext|>", "lstrip": True}}})
+      for named in ({}, {"eos_token": "<|endoftext|>"})],
+    ("bert", {}, config(**BERT, split_special_tokens=True, added_tokens_decoder={"4": PLAIN | {"content": "[MASK]"}})),
+    ("bert", {}, config(**GENERIC, split_special_tokens=True, added_tokens_decoder={"4": PLAIN | {"content": "[MASK]"}}),
+     "split_special_tokens is true, and added_tokens_decoder"),
+    # Null says nothing, but no beginning.
+    ("bert", {}, config(**BERT, strip_accents=None, mask_token=None, additional_special_tokens=None, model_max_length=None)),
+    ("llama", {}, config(tokenizer_class="LlamaTokenizer", add_bos_token=None, add_eos_token=None, legacy=None,
+     add_prefix_space=None)),
+    ("bert", {}, config(tokenizer_class=None)),
+    ("bert", {}, {"special_tokens_map.json": {"mask_token": None, "additional_special_tokens": None}} | config(**BERT)),
+    ("bert", {}, config(**BERT, model_max_length=5.0)),
+    ("bert", {}, config(**BERT, model_max_length=1e30)),
+    ("bert", {}, config(**BERT, model_max_length=1000000000000000019884624838656)),
+    # Values of another type; transformers refuses most of them, and takes others for something else.
+    *[("bert", {}, config(**BERT, **{key: value}), f"tokenizer_config.json: {key} is {shown(value)}; expected")
+      for key, values in WRONG.items() for value in values],
+    ("bert", {}, config(tokenizer_class=7), "tokenizer_class is 7"),
+    ("bert", {}, config(tokenizer_class=""), 'tokenizer_class is ""'),
+    ("bert", {}, config(**BERT, added_tokens_decoder={"5": "cat"}), 'added token "5" is malformed'),
+    ("bert", {}, config(**BERT, added_tokens_decoder={"5": {"content": "the", "lstrip": "no"}}), 'added token "5" is malformed'),
+    ("bert", {}, {"special_tokens_map.json": {"mask_token": 3}} | config(**BERT), "special_tokens_map.json: mask_token is 3"),
     # What else stands in the files.
     ("bert", {}, config(**BERT, split_special_tokens=True)),
     ("bert", {}, config(**BERT, model_max_length=6)),
@@ -198,8 +252,8 @@ CASES = [
     ("bert", {"/truncation": {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}}, config(**BERT)),
     ("bert", {"/padding": {"strategy": {"Fixed": 12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
      "pad_type_id": 0, "pad_token": "[PAD]"}}, config(**BERT)),
-    ("bert", {}, config(tokenizer_class="NoSuchTokenizer"), "tokenizer_class is NoSuchTokenizer"),
-    ("bert", {}, config(tokenizer_class="BertJapaneseTokenizer", do_lower_case=False), "tokenizer_class is BertJapaneseTokenizer"),
+    ("bert", {}, config(tokenizer_class="NoSuchTokenizer"), 'tokenizer_class is "NoSuchTokenizer"'),
+    ("bert", {}, config(tokenizer_class="BertJapaneseTokenizer", do_lower_case=False), 'tokenizer_class is "BertJapaneseTokenizer"'),
     ("bert", {}, config(**BERT, model_input_names=["input_ids", "attention_mask"])),
 ]  # fmt: skip
 
@@ -240,14 +294,21 @@ def ids_filled(base, files):
     names = {"N": n, "M": n + 1, "W": vocab["cat"] if isinstance(vocab, dict) and "cat" in vocab else 0}
     files = json.loads(json.dumps(files))
     decoder = files.get("tokenizer_config.json", {}).get("added_tokens_decoder")
-    if decoder:
+    if isinstance(decoder, dict):
         files["tokenizer_config.json"]["added_tokens_decoder"] = {str(names.get(k, k)): v for k, v in decoder.items()}
-    if "added_tokens.json" in files:
+    if isinstance(files.get("added_tokens.json"), dict):
         files["added_tokens.json"] = {k: names.get(v, v) for k, v in files["added_tokens.json"].items()}
     return files
 
 
-def record(base, name, changes, files):
+def record(*directory):
+    try:
+        return answer(*directory)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:100]}
+
+
+def answer(base, name, changes, files):
     with tempfile.TemporaryDirectory() as folder:
         write_json(Path(folder, "tokenizer.json"), edited(base, changes))
         write_json(Path(folder, "config.json"), {"model_type": MODEL_TYPES[name]})
@@ -256,16 +317,13 @@ def record(base, name, changes, files):
                 shutil.copy(HERE / "tokenizers" / content / file, folder)
             else:
                 write_json(Path(folder, file), content)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"[:100].replace(folder, "DIR")}
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     texts = [tokenizer([text], return_token_type_ids=True) for text in TEXTS]
     pair = tokenizer([PAIR[0]], [PAIR[1]], return_token_type_ids=True)
     cut = tokenizer([TEXTS[0]], truncation=True, max_length=5)["input_ids"][0]
     pair_cut = tokenizer([PAIR[0]], [PAIR[1] * 2], truncation=True, max_length=6)["input_ids"][0]
     return {
-        "max_length": tokenizer.model_max_length if tokenizer.model_max_length < 1e6 else None,
+        "max_length": int(tokenizer.model_max_length) if tokenizer.model_max_length < 1e6 else None,
         "gives_segments": "token_type_ids" in tokenizer.model_input_names,
         "cut": [cut, pair_cut],
         "vocab_size": max(tokenizer.get_vocab().values()) + 1,

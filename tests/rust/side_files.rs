@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use warmstart::text::{SideFiles, Tokenizer};
+use warmstart::text::{Extender, SideFiles, Tokenizer};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -215,5 +215,50 @@ fn tokenizer_when_no_configuration_says_whose_it_is_tells_what_transformers_woul
     assert_eq!(open(json!({}), json!({}))?, Vec::<String>::new());
     let configured = json!({"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}});
     assert_eq!(open(cased, configured)?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn old_texts_when_words_are_new_behind_an_added_token_keep_their_ids() -> Outcome {
+    // Before, by transformers 4.57.6; the added token is not matched in a text that only its lower case makes equal to it.
+    for (base, config, text, expected, spared) in [
+        (
+            "albert",
+            json!({"additional_special_tokens": ["<new>"]}),
+            "the <NEW>",
+            vec![2, 9, 6, 1, 129, 173, 39, 1, 3],
+            true,
+        ),
+        ("albert", json!({"additional_special_tokens": ["<NEW>"]}), "the <NEW>", vec![2, 9, 6, 175, 3], false),
+        (
+            "bert",
+            json!({"additional_special_tokens": ["zzcat"]}),
+            "the ZZCATs",
+            vec![2, 5, 54, 83, 60, 58, 77, 76, 3],
+            true,
+        ),
+        ("bert", json!({"additional_special_tokens": ["[new]"]}), "the [NEW]", vec![2, 5, 22, 15, 23, 3], false),
+    ] {
+        let case = json!({"base": base, "changes": {}, "files": {"tokenizer_config.json": config}});
+        let files = files(&case)?;
+        let tokenizer = Tokenizer::from_files(&files, Some(base))?;
+        let ids = |tokenizer: &Tokenizer, text: &str| -> Result<Vec<u32>, Box<dyn std::error::Error>> {
+            Ok(tokenizer.encode(&[text.to_string()], None, 100)?.ids(0).to_vec())
+        };
+        assert_eq!(ids(&tokenizer, text)?, expected, "{config}");
+        let extension = Extender::new(&tokenizer).tokens(&files, &["zzqq".to_string()])?;
+        let extended = Tokenizer::from_files(&extension.files, Some(base))?;
+        assert_eq!(ids(&extended, text)?, expected, "{config}");
+        let new = extension.rows[0].0;
+        assert_eq!(new as usize, tokenizer.vocab_size());
+        for written in ["the zzqq", "the ZZQQ the"] {
+            let tail = &ids(&tokenizer, "the")?[..2];
+            let found = ids(&extended, written)?;
+            assert_eq!(found[..3], [tail, &[new]].concat(), "{config} {written}");
+        }
+        let added = extended.saved_files(&extension.files, None)?.json("tokenizer.json")?.unwrap_or_default();
+        let is_added = added["added_tokens"].as_array().into_iter().flatten().any(|token| token["id"] == new);
+        assert_eq!(is_added, spared, "{config}");
+    }
     Ok(())
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# transformers 5.24.0 (tokenizers 0.23.x) does not obey add_bos_token=true in the tokenizer_config.json of a LlamaTokenizer
+# transformers 5.24.0 (tokenizers 0.23.3) does not obey add_bos_token=true in the tokenizer_config.json of a LlamaTokenizer
 # where a tokenizer.json lies beside it whose post-processor adds no <s>. 4.57.6 obeys it, and adds <s> even where nothing is
 # said. So the same directory gives a model another first token.
 #
@@ -7,7 +7,9 @@
 #   transformers 5.24.0: [4, 5], asked to begin with 1
 #   transformers 4.57.6: [1, 4, 5], asked to begin with 1
 set -euo pipefail
-cd "$(mktemp -d)"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
 
 cat > check.py <<'PYTHON'
 import json
@@ -39,9 +41,10 @@ print(f"transformers {transformers.__version__}: {ids}, asked to begin with 1")
 sys.exit(ids != json.loads(sys.argv[1]))
 PYTHON
 
-for pinned in "5.24.0 [4,5]" "4.57.6 [1,4,5]"; do
-    read -r version expected <<< "$pinned"
+for pinned in "5.24.0 0.23.3 [4,5]" "4.57.6 0.22.2 [1,4,5]"; do
+    read -r version tokenizers expected <<< "$pinned"
     python3 -m venv "venv-$version"
-    "venv-$version/bin/pip" install --quiet "transformers==$version" sentencepiece protobuf jinja2
+    "venv-$version/bin/pip" install --quiet "transformers==$version" "tokenizers==$tokenizers" \
+        sentencepiece==0.2.3 protobuf==7.36.2 jinja2==3.1.6
     HF_HUB_OFFLINE=1 "venv-$version/bin/python" check.py "$expected"
 done

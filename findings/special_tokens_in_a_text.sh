@@ -16,7 +16,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet "transformers==5.24.0" "tokenizers==0.23.3" "numpy<3"
+"$work/venv/bin/pip" install --quiet "transformers==5.24.0" "tokenizers==0.23.3" "numpy==2.4.6"
 cat > "$work/check.py" <<'PYTHON'
 import sys
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# transformers 5.24.0 (tokenizers 0.23.x) joins the words of a list without the spaces between them
+# transformers 5.24.0 (tokenizers 0.23.3) joins the words of a list without the spaces between them
 # (is_split_into_words=True) where a byte-level tokenizer, as GPT-2's and RoBERTa's, was opened without
 # add_prefix_space=True: other tokens than those of the text, without a word. 4.57.6 refuses the call by an assertion.
 #
@@ -9,9 +9,11 @@
 #   words ['a', 'b']
 #   words, add_prefix_space=True ['Ġa', 'Ġb']
 set -euo pipefail
-cd "$(mktemp -d)"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
 python3 -m venv venv
-venv/bin/pip install --quiet transformers==5.24.0 jinja2
+venv/bin/pip install --quiet transformers==5.24.0 tokenizers==0.23.3 jinja2==3.1.6
 
 cat > check.py <<'PYTHON'
 import json

@@ -103,14 +103,6 @@ fn parts(tokenizer: &Tokenizer) -> Result<(Value, Vec<(u32, AddedToken)>)> {
 fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Class>) -> Result<()> {
     let own = tokenizer.get_added_tokens_decoder();
     let (added, listed) = settings.added();
-    let mut tokens: Vec<AddedToken> = Vec::new();
-    for (id, token) in added {
-        // Without a list of its own, tokenizer_config.json leaves tokenizer.json the last word on its tokens.
-        let known = if listed { own.values().any(|t| t == token) } else { own.contains_key(id) };
-        if !known {
-            tokens.push(token.clone());
-        }
-    }
     // Where a special token is named by its text, what else the files say of it counts.
     let described = |content: &str| {
         let found = if listed {
@@ -121,6 +113,17 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
         found.cloned()
     };
     let specials = specials(settings, class, &described);
+    let is_special = |token: &AddedToken| specials.iter().any(|(special, _)| special.content == token.content);
+    // Without a list of its own, tokenizer_config.json leaves tokenizer.json the last word on its tokens.
+    let beside = added.iter().filter(|(id, _)| listed || !own.contains_key(id)).map(|(_, token)| token);
+    let mut tokens: Vec<AddedToken> = Vec::new();
+    for token in beside.chain(own.values().filter(|_| !listed)) {
+        let mut token = token.clone();
+        token.special |= is_special(&token);
+        if !own.values().any(|t| *t == token) {
+            tokens.push(token);
+        }
+    }
     for (token, by_text) in &specials {
         let known = if *by_text {
             own.values().chain(&tokens).any(|t| t.content == token.content)
@@ -133,7 +136,11 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
         }
     }
     for token in &mut tokens {
-        token.special |= specials.iter().any(|(special, _)| special.content == token.content);
+        token.special |= is_special(token);
+        // The library of transformers 4.57 looks for a special token where it did first, in the text as it is or normalised.
+        if let Some(old) = own.values().find(|old| old.special && old.content == token.content) {
+            token.normalized = old.normalized;
+        }
     }
     tokenizer.add_tokens(checked(tokens)?).map_err(|e| Error::Data(format!("special tokens: {e}")))?;
     settings.check_ids(tokenizer)

@@ -227,6 +227,11 @@ CASES = [
     ("bert", {}, config(**BERT, split_special_tokens=True, added_tokens_decoder={"4": PLAIN | {"content": "[MASK]"}})),
     ("bert", {}, config(**GENERIC, split_special_tokens=True, added_tokens_decoder={"4": PLAIN | {"content": "[MASK]"}}),
      "split_special_tokens is true, and added_tokens_decoder"),
+    ("bert", {"/added_tokens/1/special": False}, config(**BERT)),
+    ("llama", {"/added_tokens/2/special": False}, config(tokenizer_class="LlamaTokenizer", split_special_tokens=True)),
+    ("xlm_roberta", {}, config(**GENERIC, added_tokens_decoder={"0": NEW | {"content": "<s>", "normalized": True}})),
+    ("xlm_roberta", {}, config(tokenizer_class="XLMRobertaTokenizer",
+     added_tokens_decoder={"174": MASK | {"lstrip": True, "normalized": True}})),
     # Null says nothing, but no beginning.
     ("bert", {}, config(**BERT, strip_accents=None, mask_token=None, additional_special_tokens=None, model_max_length=None)),
     ("llama", {}, config(tokenizer_class="LlamaTokenizer", add_bos_token=None, add_eos_token=None, legacy=None,

@@ -94,9 +94,16 @@ class Classes:
         """
         if self.multi_label and is_indicator(labels):
             matrix = _indicator(labels, n_texts, name)
+            names = _column_names(labels, name)
             if matrix.shape[1] != len(self):
-                raise ValueError(f"{name} has {matrix.shape[1]} columns, but the model has {len(self)} classes")
-            return np.ascontiguousarray(matrix[:, self._order(_column_names(labels, name), name)])
+                message = f"{name} has {matrix.shape[1]} columns, but the model has {len(self)} classes"
+                if names is not None:
+                    known = self.values.tolist()
+                    missing = [label for label in known if label not in names]
+                    extra = [column for column in names if column not in known]
+                    message += f"; without {missing[:5]}, beyond them {extra[:5]}"
+                raise ValueError(message)
+            return np.ascontiguousarray(matrix[:, self._order(names, name)])
         index_of = {label: i for i, label in enumerate(self.values.tolist())}
         if self.multi_label:
             rows = _label_sets(labels, n_texts, name)

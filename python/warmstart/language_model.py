@@ -442,7 +442,7 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            The model is not causal; a prompt is empty or longer than what the model bears; a parameter is out of range.
+            The model is not causal; a prompt is longer than what the model bears; a parameter is out of range.
         DataError
             ``generation_config.json`` cannot be read.
 

@@ -69,6 +69,9 @@ impl SentenceModules {
         let mut width = hidden_size;
         for (i, Module { kind, path }) in modules.iter().enumerate() {
             let config = || files.json(&config_of(path)).map(|config| config.unwrap_or(json!({})));
+            if kind == "Pooling" && !files.0.contains_key(&config_of(path)) {
+                return Err(Error::Value(format!("{MODULES}: names {}, which is not there", config_of(path))));
+            }
             match kind.as_str() {
                 "Transformer" if i == 0 => {}
                 "Pooling" if i == 1 => {

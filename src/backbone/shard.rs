@@ -22,8 +22,9 @@ impl Shard {
     /// Map a file and check its header.
     pub fn open(path: &Path) -> Result<Self> {
         let file = MappedFile::open(path)?;
-        let (header_bytes, header) = SafeTensors::read_metadata(&file)
-            .map_err(|e| Error::Weights(format!("{}: cannot be read as safetensors: {e}", path.display())))?;
+        let (header_bytes, header) = SafeTensors::read_metadata(&file).map_err(|e| {
+            Error::Weights(format!("{}: cannot be read as safetensors: {e}{}", path.display(), hint(&file)))
+        })?;
         let start = size_of::<u64>() + header_bytes;
         Ok(Self { file, header, start })
     }
@@ -55,4 +56,12 @@ impl Shard {
             view.load(&Device::Cpu).map_err(|e| unreadable(without_backtrace(e).to_string()))
         }))
     }
+}
+
+/// What to do about a file that is none.
+fn hint(file: &[u8]) -> &'static str {
+    if file.starts_with(b"version https://git-lfs") {
+        return "; it is a pointer of Git LFS, not the weights themselves: fetch them with git lfs pull";
+    }
+    "; it is damaged or cut short: fetch it again"
 }

@@ -110,7 +110,13 @@ pub fn fill_masks(
     let places: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == mask).collect();
     if places.is_empty() {
         let token = model.backbone.tokenizer.decode(&[vec![mask]], false)?.concat();
-        return Err(Error::Value(format!("texts[{text}] has no mask token; write {token} where one is asked for")));
+        let cut = match encodings.n_truncated() {
+            0 => String::new(),
+            _ => format!(", and texts were cut at {} tokens: it may stand behind", encodings.max_length()),
+        };
+        return Err(Error::Value(format!(
+            "texts[{text}] has no mask token; write {token} where one is asked for{cut}"
+        )));
     }
     let packed = PackedBatch::collate(encodings, vec![text]);
     let (mut context, mut rows) = (Context::default(), places.iter().map(|&i| i as u32).collect::<Arc<[u32]>>());

@@ -116,6 +116,9 @@ struct State {
     memory: Option<Vec<u32>>,
 }
 
+const STARTING_WEIGHTS: &str = "starting weights";
+const MODEL: &str = "model";
+
 /// What texts a run is given.
 fn of_documents((corpus, documents): &Documents) -> Value {
     json!({"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents})
@@ -132,8 +135,8 @@ pub(super) fn identity(model: &impl Learner, documents: &Documents, options: &Pr
         raw
     };
     Ok(json!({
-        "starting weights": fingerprint(&model.params())?,
-        "model": model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
+        STARTING_WEIGHTS: fingerprint(&model.params())?,
+        MODEL: model.transformers().into_iter().map(raw).collect::<Vec<_>>(),
         "corpus": of_documents(documents),
         "strategy": options.strategy,
         "objective": options.objective,
@@ -266,7 +269,15 @@ pub(super) fn read(
     }
     let State { identity: found, progress, memory: starts, .. } = serde_json::from_slice(state).map_err(unreadable)?;
     // Numbers that were written and read are held against such: reading may give the one beside.
-    let now = serde_json::to_vec(identity).and_then(|bytes| serde_json::from_slice(&bytes)).map_err(unreadable)?;
+    let now: Value =
+        serde_json::to_vec(identity).and_then(|bytes| serde_json::from_slice(&bytes)).map_err(unreadable)?;
+    if found[STARTING_WEIGHTS] != now[STARTING_WEIGHTS] && found[MODEL] == now[MODEL] {
+        return Err(bad(
+            "is of a run that began with other weights. To go on, make the model anew, from what that run began with and \
+             with its random_state: one that has learnt since has others. Else give another checkpoint_dir, or remove it"
+                .into(),
+        ));
+    }
     if let Some(difference) = difference(&found, &now) {
         return Err(bad(format!(
             "is of a run with another {difference}. To go on, begin as that run did; else give another checkpoint_dir, \

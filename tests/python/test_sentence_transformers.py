@@ -276,6 +276,13 @@ def test_a_prompt_that_is_not_to_be_pooled_is_refused(tmp_path):
         ws.Backbone.from_pretrained(directory)
 
 
+def test_a_pooling_without_its_file_is_refused(tmp_path):
+    shutil.copytree(SENTENCE / "dense", tmp_path / "model")
+    (tmp_path / "model" / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"modules.json: names 1_Pooling/config.json, which is not there"):
+        ws.Backbone.from_pretrained(tmp_path / "model")
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("2_Dense/model.safetensors", "2_Dense"), ("config.json", "config.json")]
 )

@@ -54,9 +54,9 @@ print(f'transformers {transformers.__version__}: "The Plot" -> {ids}')
 sys.exit(ids != json.loads(sys.argv[2]))
 PYTHON
 
-for pinned in "5.24.0 0.23.3 [2,1,1,3]" "4.57.6 0.22.2 [2,5,6,3]"; do
-    read -r version tokenizers expected <<< "$pinned"
-    python3 -m venv "$work/venv-$version"
-    "$work/venv-$version/bin/pip" install --quiet "transformers==$version" "tokenizers==$tokenizers"
-    HF_HUB_OFFLINE=1 "$work/venv-$version/bin/python" "$work/check.py" "$work" "$expected"
+for pinned in "transformers==5.24.0 tokenizers==0.23.3 [2,1,1,3]" "transformers==4.57.6 tokenizers==0.22.2 [2,5,6,3]"; do
+    read -r transformers tokenizers expected <<< "$pinned"
+    python3 -m venv "$work/$transformers"
+    "$work/$transformers/bin/pip" install --quiet "$transformers" "$tokenizers"
+    HF_HUB_OFFLINE=1 "$work/$transformers/bin/python" "$work/check.py" "$work" "$expected"
 done

@@ -122,9 +122,6 @@ impl Backbone {
     /// What a GGUF file holds, as a model directory would.
     fn read_gguf(path: &Path) -> Result<(Config, SideFiles, Checkpoint)> {
         let gguf = Gguf::open(path)?;
-        if gguf.tensors().next().is_none() {
-            return Err(Error::Weights(format!("{}: holds a vocabulary and no weights", path.display())));
-        }
         let model_type = gguf.config().get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
         let mut side_files = SideFiles::of_tokenizer(gguf.tokenizer()?, model_type)?;
         if let Some(mode) = gguf.pooling()? {

@@ -242,6 +242,15 @@ def test_fill_mask_gives_the_likeliest_tokens_of_each_mask(tokenizer_dir, corpus
         model_of("gpt2", tokenizer_dir).fill_mask("a [MASK]")
 
 
+def test_fill_mask_says_that_it_cut_the_mask_off(tokenizer_dir):
+    model = model_of("bert", tokenizer_dir)
+    with (
+        pytest.warns(UserWarning, match="1 of 1 texts is longer than"),
+        pytest.raises(ValueError, match=r"has no mask token; .* texts were cut at \d+ tokens: it may stand behind"),
+    ):
+        model.fill_mask("film " * 100 + "[MASK]")
+
+
 def test_fill_mask_of_several_texts_gives_a_list_for_each(tokenizer_dir):
     model = model_of("bert", tokenizer_dir)
     texts = ["the [MASK] was", "[MASK] film [MASK] good and old"]

@@ -138,6 +138,17 @@ def test_columns_with_numbers_are_scored_by_them(make, data):
     assert turned.score(texts, table) == turned.score(texts, table[[2, 0, 1]]) > 0
 
 
+def test_a_column_that_is_missing_is_named(make, data):
+    pd = pytest.importorskip("pandas")
+    texts, matrix = data
+    table = pd.DataFrame(matrix, columns=NAMES)
+    clf = make(multi_label=True, epochs=1).fit(texts, table)
+    with pytest.raises(
+        ValueError, match=r"has 2 columns, but the model has 3 classes; without \['plain'\], beyond them \[\]"
+    ):
+        clf.score(texts, table[["bad", "good"]])
+
+
 def test_macro_f1_leaves_out_classes_that_occur_nowhere():
     from warmstart.scores import macro_f1
 

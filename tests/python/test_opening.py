@@ -332,3 +332,15 @@ def test_ids_of_the_vocabulary_itself_without_rows_are_of_another_model(backbone
     (tmp_path / "model" / "vocab.txt").write_text("\n".join([*WORDS, "more"]) + "\n", encoding="utf-8")
     with pytest.raises(ws.DataError, match="they are of different models"):
         ws.Backbone.from_pretrained(tmp_path / "model")
+
+
+def test_weights_that_were_not_fetched_whole_say_what_to_do(backbone, tmp_path):
+    backbone.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ws.WeightsError, match="damaged or cut short: fetch it again"):
+        ws.Backbone.from_pretrained(tmp_path)
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8")
+    with pytest.raises(ws.WeightsError, match=r"a pointer of Git LFS, .* git lfs pull"):
+        ws.Backbone.from_pretrained(tmp_path)

@@ -63,6 +63,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "return_dict",
     "return_dict_in_generate",
     "sbert_ce_default_activation_function",
+    super::config::CLASSIFIER_POOLING,
     "sentence_transformers",
     "sep_token_id",
     "suppress_tokens",

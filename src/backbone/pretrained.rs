@@ -233,6 +233,12 @@ impl Backbone {
         Ok(Self { tokenizer, side_files: Arc::new(files), ..self.clone() })
     }
 
+    /// The same model, on which the head of a classifier of texts takes the vectors of `pooling`, side by side, instead of those
+    /// that its directory asks for.
+    pub fn with_classifier_pooling(&self, pooling: Vec<Pooling>) -> Result<Self> {
+        Ok(Self { config: Arc::new(self.config.with_classifier_pooling(pooling)?), ..self.clone() })
+    }
+
     /// The longest input in tokens: what positions exist for, or less if the files beside the model say so.
     pub fn max_length(&self) -> usize {
         self.limit().tokens

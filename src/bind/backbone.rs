@@ -16,6 +16,7 @@ use super::monitor::PyProgress;
 use super::tokenizer::{PyTokenizer, TokenizerSource};
 use crate::backbone::{Backbone, Config, Pooling, Task, Vectors};
 use crate::error::{Error, Result};
+use crate::head::Classifier;
 use crate::product::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
 use crate::train::{Plan, Strategy};
@@ -205,6 +206,20 @@ impl PyBackbone {
     /// What whoever opens it should be told.
     fn notes(&self) -> Vec<String> {
         self.0.notes()
+    }
+
+    /// True if only the last map of a new head is not pretrained.
+    fn has_linear_head(&self, of_words: bool) -> bool {
+        Classifier::untrained_below(&self.0, if of_words { Task::Words } else { Task::Texts }).is_none()
+    }
+
+    /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
+    fn with_classifier_pooling(&self, py: Python<'_>, pooling: Vec<String>) -> PyResult<Self> {
+        run(py, || {
+            let pooling = pooling.iter().map(|name| Pooling::parse(name)).collect::<Result<_>>()?;
+            self.0.with_classifier_pooling(pooling)
+        })
+        .map(Self)
     }
 
     /// Whose byte-level tokenizer puts a space before the first word, too.

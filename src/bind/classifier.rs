@@ -15,7 +15,7 @@ use super::guard::run;
 use super::monitor::{PyMonitor, PyProgress};
 use crate::backbone::Task;
 use crate::error::Error;
-use crate::head::Classifier;
+use crate::head::{Classifier, LinearMap};
 use crate::objective::Labels;
 use crate::product::Precision;
 use crate::train::{Dataset, FitOptions, estimate, fit};
@@ -46,6 +46,10 @@ fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> 
     array.as_array().iter().map(index).collect::<PyResult<_>>().map(Labels::Classes)
 }
 
+fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f32>)) -> LinearMap {
+    LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
+}
+
 fn parse_options(json: &str) -> PyResult<FitOptions> {
     serde_json::from_str(json).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
 }
@@ -59,7 +63,7 @@ impl PyClassifier {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor))]
+    #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor, start=None))]
     #[allow(clippy::too_many_arguments)]
     fn fit<'py>(
         py: Python<'py>,
@@ -70,8 +74,10 @@ impl PyClassifier {
         eval_targets: Option<&Bound<'py, PyAny>>,
         options: &str,
         monitor: Py<PyAny>,
+        start: Option<(PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, f32>)>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let options = parse_options(options)?;
+        let start = start.map(linear_map);
         let train = Dataset { encodings: &train.0, labels: labels(targets, &options)? };
         let eval = match (eval, eval_targets) {
             (Some(eval), Some(targets)) => Some(Dataset { encodings: &eval.0, labels: labels(targets, &options)? }),
@@ -79,10 +85,47 @@ impl PyClassifier {
             _ => return Err(PyTypeError::new_err("eval and eval_targets go together")),
         };
         let mut monitor = PyMonitor::new(monitor, options.n_outputs);
-        let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, &mut monitor))?;
+        let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, start.as_ref(), &mut monitor))?;
         let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
         let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
         (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+    }
+
+    /// What the last map of a new head takes, float32 `[N, D]`.
+    #[staticmethod]
+    fn features<'py>(
+        py: Python<'py>,
+        backbone: &PyBackbone,
+        encodings: &PyEncodings,
+        batch_tokens: usize,
+        precision: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let mut progress = PyProgress::new(on_progress);
+        let task = if encodings.0.has_words() { Task::Words } else { Task::Texts };
+        let (values, columns) = run(py, || {
+            let precision = Precision::parse(precision)?;
+            let report = &mut |done| progress.report(done);
+            Classifier::features(&backbone.0, task, &encodings.0, batch_tokens, precision, report)
+        })?;
+        convert::matrix(py, values, columns)
+    }
+
+    /// An untrained head with this last map, float32 `[C, D]` and `[C]`.
+    #[staticmethod]
+    fn with_last_map(
+        py: Python<'_>,
+        backbone: &PyBackbone,
+        of_words: bool,
+        weight: PyReadonlyArray2<'_, f32>,
+        bias: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Self> {
+        let task = if of_words { Task::Words } else { Task::Texts };
+        let last = linear_map((weight, bias));
+        run(py, || {
+            let params = Classifier::initial(&backbone.0, task, last.bias.len(), Some(&last), 0)?;
+            Ok(Self(Classifier::new(&backbone.0, &params, task)))
+        })
     }
 
     #[staticmethod]

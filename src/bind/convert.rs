@@ -179,7 +179,10 @@ impl State {
             files = files
                 .of_version_1(Config::parse(&self.config)?.raw.get("model_type").and_then(|name| name.as_str()))?;
         }
-        let config = Config::of_directory(&self.config, &files)?;
+        let mut config = Config::of_directory(&self.config, &files)?;
+        if config.lacks_head(|name| params.get(name).is_ok()) {
+            config = config.with_classifier_of_class()?;
+        }
         let specs = Backbone::specs(&config);
         let in_backbone = |name: &str| specs.iter().any(|spec| spec.name == name);
         let own = params.filter(in_backbone);

@@ -2,18 +2,21 @@
 
 use std::path::Path;
 
+use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::layers::Head;
 use super::task_head::TaskHead;
 use super::{padding, saving};
 use crate::backbone::{
-    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, check_finite, collect_rows, same_values,
+    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, check_finite, collect_rows, initialise,
+    same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::product::Precision;
+use crate::rng::{Key, Stream};
 use crate::text::{Encodings, Tokenizer};
 
 /// What transformers adds to the name of a model with such a head.
@@ -31,6 +34,12 @@ fn task(config: &Config) -> Task {
         Some(names) if names.iter().any(of_words) => Task::Words,
         _ => Task::Texts,
     }
+}
+
+/// The last map of a head: weight `[C, D]`, row-major, and bias `[C]`.
+pub struct LinearMap {
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
 }
 
 /// A fitted classifier. Immutable; cloning shares everything.
@@ -54,6 +63,74 @@ impl Classifier {
         let mut specs = Head::specs(config, config.head(task), n_outputs);
         specs.retain(|spec| !config.is_pooler(&spec.name));
         specs
+    }
+
+    /// All parameters before training: the backbone's, and a new head's, drawn from `seed`, its last map `last` if it is given.
+    pub fn initial(
+        backbone: &Backbone,
+        task: Task,
+        n_outputs: usize,
+        last: Option<&LinearMap>,
+        seed: u64,
+    ) -> Result<Parameters> {
+        let mut params = backbone.params.clone();
+        for spec in Self::head_specs(&backbone.config, task, n_outputs) {
+            params.insert(&spec.name, initialise(&spec, Key::new(seed, Stream::Init))?);
+        }
+        let Some(last) = last else { return Ok(params) };
+        let options = backbone.config.head(task);
+        for (name, values) in
+            [(format!("{}.weight", options.output), &last.weight), (options.output_bias.to_string(), &last.bias)]
+        {
+            if name.is_empty() {
+                continue;
+            }
+            let shape = params.get(&name)?.shape().clone();
+            if shape.elem_count() != values.len() || values.iter().any(|value| !value.is_finite()) {
+                return Err(Error::Value(format!(
+                    "{name}: got {} values, expected {} finite ones, {shape:?}",
+                    values.len(),
+                    shape.elem_count()
+                )));
+            }
+            params.insert(&name, Tensor::from_slice(values, shape, &Device::Cpu)?);
+        }
+        Ok(params)
+    }
+
+    /// A parameter of a new head that is not its last map's; none if all but that one was pretrained.
+    pub fn untrained_below(backbone: &Backbone, task: Task) -> Option<String> {
+        let options = backbone.config.head(task);
+        let last = [format!("{}.weight", options.output), options.output_bias.to_string()];
+        let specs = Head::specs(&backbone.config, options, 1).into_iter();
+        specs.map(|spec| spec.name).find(|name| Self::is_head(name, backbone) && !last.contains(name))
+    }
+
+    /// What the last map of a new head takes, row-major `[N, D']` in input order, of texts or of words, and `D'`: the head before it
+    /// must be the backbone's own.
+    pub fn features(
+        backbone: &Backbone,
+        task: Task,
+        encodings: &Encodings,
+        batch_tokens: usize,
+        precision: Precision,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<(Vec<f32>, usize)> {
+        let config = &backbone.config;
+        if let Some(name) = Self::untrained_below(backbone, task) {
+            return Err(Error::Value(format!("{name} would be new, too: a new head has more than one map")));
+        }
+        let params = Self::initial(backbone, task, 1, None, 0)?;
+        let encoder = backbone.encoder(precision)?;
+        let head = TaskHead::load(&params, config, task, 1)?;
+        let columns = params.get(&format!("{}.weight", config.head(task).output))?.dim(1)?;
+        let forward = |batch: &PackedBatch| {
+            let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
+            let pooled = Pooling::join(&config.head(task).pooling, &hidden, batch)?;
+            check_finite(&values(pooled.tensor())?, || params.clone())?;
+            head.before_output(&pooled, Mode::inference())
+        };
+        Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
     }
 
     /// From a backbone and all parameters by name.

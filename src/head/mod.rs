@@ -11,7 +11,7 @@ mod saving;
 mod task_head;
 mod writing;
 
-pub use classifier::Classifier;
+pub use classifier::{Classifier, LinearMap};
 pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};

@@ -22,7 +22,15 @@ impl TaskHead {
 
     /// Pooled hidden states `[B, k D]` to logits `[B, C]`.
     pub fn forward(&self, pooled: &Value, mode: Mode) -> Result<Value> {
-        let vectors = self.maps.as_ref().map_or(Ok(pooled.clone()), |maps| maps.forward(pooled))?;
-        self.head.forward(&vectors, mode)
+        self.head.forward(&self.vectors(pooled)?, mode)
+    }
+
+    /// Pooled hidden states `[B, k D]` to what the last map takes.
+    pub fn before_output(&self, pooled: &Value, mode: Mode) -> Result<Value> {
+        self.head.before_output(&self.vectors(pooled)?, mode)
+    }
+
+    fn vectors(&self, pooled: &Value) -> Result<Value> {
+        self.maps.as_ref().map_or(Ok(pooled.clone()), |maps| maps.forward(pooled))
     }
 }

@@ -9,12 +9,11 @@ use super::options::FitOptions;
 use super::plan::Plan;
 use super::run::Run;
 use super::strategy::Strategy;
-use crate::backbone::{Backbone, Task, initialise};
+use crate::backbone::{Backbone, Task};
 use crate::error::{Error, Result};
-use crate::head::Classifier;
+use crate::head::{Classifier, LinearMap};
 use crate::objective::{Classification, Labels};
 use crate::report::{Facts, Summary};
-use crate::rng::{Key, Stream};
 use crate::text::Encodings;
 
 /// Texts with the labels of what is classified in them.
@@ -33,12 +32,13 @@ pub struct Outcome {
     pub stopped: Option<Error>,
 }
 
-/// Train a classifier on a backbone, which stays as it is.
+/// Train a classifier on a backbone, which stays as it is. Its last map begins at `start`, or as it is initialised.
 pub fn fit(
     backbone: &Backbone,
     train: &Dataset,
     eval: Option<&Dataset>,
     options: &FitOptions,
+    start: Option<&LinearMap>,
     monitor: &mut dyn Monitor,
 ) -> Result<Outcome> {
     options.check()?;
@@ -66,10 +66,7 @@ pub fn fit(
         }
     }
 
-    let mut params = backbone.params.clone();
-    for spec in Classifier::head_specs(&backbone.config, options.task, options.n_outputs) {
-        params.insert(&spec.name, initialise(&spec, Key::new(options.seed, Stream::Init))?);
-    }
+    let params = Classifier::initial(backbone, options.task, options.n_outputs, start, options.seed)?;
     let plan = Plan::compile(&strategy, backbone, options.task, options.n_outputs);
     let batches = Batches::of(&train.encodings.lengths(), options, &mut || monitor.on_wait())?;
     let facts = Facts {

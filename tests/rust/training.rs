@@ -99,7 +99,7 @@ impl Monitor for Script {
 fn train(options: &FitOptions, script: &mut Script, evaluate: bool) -> Result<Outcome> {
     let (encodings, labels) = texts(33);
     let dataset = Dataset { encodings: &encodings, labels };
-    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), options, script)
+    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), options, None, script)
 }
 
 fn logits(model: &Classifier) -> Result<Vec<f32>> {
@@ -219,6 +219,7 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
             &dataset,
             None,
             &FitOptions { seed, ..options("full_fine_tuning", 1e-2) },
+            None,
             &mut Script::default(),
         )?;
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
@@ -243,7 +244,7 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
     let run = |recompute: bool| -> Result<_> {
         let mut script = Script::default();
         let options = FitOptions { recompute, accumulation_steps: 2, ..options("full_fine_tuning", 1e-2) };
-        let outcome = fit(&backbone, &dataset, None, &options, &mut script)?;
+        let outcome = fit(&backbone, &dataset, None, &options, None, &mut script)?;
         let steps: Vec<_> = script.steps.iter().map(|r| (r.loss.to_bits(), r.grad_norm.to_bits())).collect();
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
         let mut weights = Vec::new();

@@ -176,6 +176,10 @@ class Backbone:
         """``config`` is the text of a config.json, ``tokenizer`` a tokenizer or a directory that holds one."""
     def extend_vocabulary(self, batches: Iterable[Sequence[str]], n_tokens: int | None) -> Backbone:
         """``batches`` hold the tokens, or with ``n_tokens`` the texts of a corpus to choose words from."""
+    def with_classifier_pooling(self, pooling: Sequence[str]) -> Backbone:
+        """The same model, on which the head of a classifier of texts takes the vectors of these poolings."""
+    def has_linear_head(self, of_words: bool) -> bool:
+        """Whether only the last map of a new head is not pretrained."""
     def with_prefix_space(self) -> Backbone:
         """Whose byte-level tokenizer puts a space before the first word, too; others stay."""
     @property
@@ -264,8 +268,11 @@ class Classifier:
         eval_targets: NDArray[np.int64] | NDArray[np.float32] | None,
         options: str,
         monitor: Monitor,
+        start: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     ) -> tuple[Classifier | None, dict[str, Any], BaseException | None]:
         """Train a classifier; the backbone stays as it is.
+
+        ``start`` is weight ``[C, D]`` and bias ``[C]`` of the head's last map to begin from, instead of random ones.
 
         ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``; N are texts, or the
         words of windows.
@@ -286,6 +293,20 @@ class Classifier:
         each evaluation with ``eval_loss`` and ``score``, or of each epoch, and the ``curve``, at most 1000 steps with
         ``step, epoch, loss``.
         """
+    @staticmethod
+    def features(
+        backbone: Backbone,
+        encodings: Encodings,
+        batch_tokens: int,
+        precision: str,
+        on_progress: Callable[[int], None] | None,
+    ) -> NDArray[np.float32]:
+        """What the last map of a new head takes ``[N, D]``, of texts, or of words where the encodings have them."""
+    @staticmethod
+    def with_last_map(
+        backbone: Backbone, of_words: bool, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> Classifier:
+        """A classifier whose head's last map is this, ``[C, D]`` and ``[C]``, and else as pretrained."""
     @staticmethod
     def estimate_memory(backbone: Backbone, train: Encodings, eval: Encodings | None, options: str) -> dict[str, int]:
         """Bytes that `fit` with these options takes at its peak beside what the process holds, by what holds them.

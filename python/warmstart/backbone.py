@@ -487,3 +487,16 @@ def require_backbone(value: Any) -> Backbone:
         else "Backbone.from_pretrained(path)"
     )
     raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; open one with {hint}")
+
+
+def with_pooling(backbone: Backbone, pooling: str | Sequence[str]) -> Backbone:
+    """Return the backbone, on which the head of a classifier of texts takes the vectors of `pooling`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A pooling does not exist, or dense layers of the directory take another.
+    """
+    if isinstance(pooling, str) and pooling == "auto":
+        return backbone
+    return Backbone(backbone._inner.with_classifier_pooling(backbone.resolve_pooling(pooling)))

@@ -1,5 +1,6 @@
 """`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from warmstart.options import (
     INFERENCE_PRECISIONS,
     check_compute,
 )
+from warmstart.plan import Plan
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -34,13 +36,21 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     backbone : Backbone
         The pretrained model to start from. It is never changed.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``. Name one to search over ``strategy__learning_rate``.
-    epochs : int
-        Passes over the training texts.
+        What is trained and how; None means ``FullFineTuning()``.
+    pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
+        Which vectors of a text the head takes; several are put side by side. "auto" follows the model directory: what
+        sentence-transformers takes where it says so, else the head of the family's class in transformers.
+    learning_rate : float, optional
+        Peak learning rate; None takes the strategy's, or chooses one.
+    epochs : int, optional
+        Passes over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
+    batch_size : int, optional
+        Texts in one batch, on average; None is 32.
     batch_tokens : int or "auto"
-        Tokens in one batch. "auto" takes 32 times the mean length of the training texts, at least the longest of them.
+        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        texts, at least the longest of them.
     accumulation_steps : int
         Batches for one optimiser step.
     max_length : int, optional
@@ -106,8 +116,11 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         backbone: Backbone,
         *,
         strategy: Strategy | None = None,
-        epochs: int = 3,
+        pooling: str | Sequence[str] = "auto",
+        learning_rate: float | None = None,
+        epochs: int | None = None,
         max_steps: int | None = None,
+        batch_size: int | None = None,
         batch_tokens: int | str = "auto",
         accumulation_steps: int = 1,
         max_length: int | None = None,
@@ -124,8 +137,11 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     ) -> None:
         self.backbone = backbone
         self.strategy = strategy
+        self.pooling = pooling
+        self.learning_rate = learning_rate
         self.epochs = epochs
         self.max_steps = max_steps
+        self.batch_size = batch_size
         self.batch_tokens = batch_tokens
         self.accumulation_steps = accumulation_steps
         self.max_length = max_length
@@ -205,6 +221,31 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         True
         """
         return prepare(self.get_params(deep=False), texts, labels, eval_set).memory()
+
+    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
+        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+            Shows itself as tables.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> sorted(TextClassifier(backbone).explain(texts, labels).choices)
+        ['epochs', 'head', 'learning_rate']
+        """
+        return prepare(self.get_params(deep=False), texts, labels, eval_set).plan()
 
     def predict(self, texts: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""

@@ -1,13 +1,16 @@
 """`TrainedEstimator`: what estimators that a training run fits have in common."""
 
 import os
+from inspect import Parameter, signature
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
+from warmstart.keywords import naming_what_was_meant
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
+from warmstart.strategies import FullFineTuning
 from warmstart.training import Trained
 
 
@@ -18,19 +21,43 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     max_length: int | None
     _trained: Trained
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = naming_what_was_meant(cls.__init__)  # type: ignore[method-assign]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; of a strategy that is None those of the one it stands for.
+
+        Parameters
+        ----------
+        deep : bool
+            With those of the strategy, as ``strategy__layer_decay``.
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        if deep and self.strategy is None:
+            params |= {f"strategy__{name}": value for name, value in FullFineTuning().get_params().items()}
+        return params
+
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, those of the strategy as ``strategy__learning_rate``.
+        """Set parameters by name, those of the strategy as ``strategy__layer_decay``.
 
         Raises
         ------
         ValueError
-            There is no such parameter, or it is one of the strategy and `strategy` is None.
+            There is no such parameter.
         """
-        nested = next((name for name in params if name.startswith("strategy__")), None)
-        if nested is not None and params.get("strategy", self.strategy) is None:
-            raise ValueError(f"{nested} cannot be set while strategy is None; pass strategy=FullFineTuning() first")
+        is_nested = any(name.startswith("strategy__") for name in params)
+        if is_nested and params.get("strategy", self.strategy) is None:
+            params = {**params, "strategy": FullFineTuning()}
         super().set_params(**params)
         return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What was pickled before there was a parameter takes its default.
+        known = signature(type(self).__init__).parameters.values()
+        defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
+        super().__setstate__(defaults | state)
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.

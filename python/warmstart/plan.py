@@ -1,11 +1,21 @@
 """`Plan`: what a strategy does to every parameter of a model, as ``strategy.explain(backbone)`` shows it."""
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from warmstart.tables import format_cell, html_table, text_table
+from warmstart.tables import format_cell, html_stack, html_table, text_table
 
+CHOICE_HEADERS = ("chosen", "value", "why")
 _HEADERS = ("layer", "parameters", "trainable", "learning rate", "weight decay")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value that was chosen because none was given, and why."""
+
+    value: Any
+    why: str
 
 
 class Plan:
@@ -15,10 +25,13 @@ class Plan:
     ----------
     rows : list of dict
         One for each parameter tensor: ``name, shape, trainable, learning_rate, weight_decay``.
+    choices : dict of Choice
+        What was chosen because nothing was asked for, by name, each with its ``value`` and ``why``.
     """
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
+    def __init__(self, rows: list[dict[str, Any]], choices: dict[str, Choice] | None = None) -> None:
         self.rows = rows
+        self.choices = {} if choices is None else choices
 
     @property
     def n_parameters(self) -> int:
@@ -50,13 +63,24 @@ class Plan:
         return lines
 
     def __repr__(self) -> str:
-        return text_table(_HEADERS, [*self.by_layer(), self._total()])
+        blocks = [text_table(_HEADERS, [*self.by_layer(), self._total()])]
+        if self.choices:
+            blocks.append(text_table(CHOICE_HEADERS, choice_rows(self.choices)))
+        return "\n\n".join(blocks)
 
     def _repr_html_(self) -> str:
-        return html_table(_HEADERS, [*self.by_layer(), self._total()], caption="Plan")
+        blocks = [html_table(_HEADERS, [*self.by_layer(), self._total()], caption="Plan")]
+        if self.choices:
+            blocks.append(html_table(CHOICE_HEADERS, choice_rows(self.choices), caption="Chosen"))
+        return html_stack(*blocks)
 
     def _total(self) -> tuple[Any, ...]:
         return ("total", self.n_parameters, self.n_trainable, None, None)
+
+
+def choice_rows(choices: dict[str, Choice]) -> list[tuple[str, str, str]]:
+    """Return the lines of a table of choices: name, value, why."""
+    return [(name, "" if choice.value is None else str(choice.value), choice.why) for name, choice in choices.items()]
 
 
 def layer_of(name: str) -> str:

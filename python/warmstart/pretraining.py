@@ -13,7 +13,10 @@ from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
-from warmstart.strategies import require_strategy
+from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy
+
+RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
+"""Peak learning rates where none is given: a model goes on from what it knows, or a new head learns by itself."""
 
 Model = _core.LanguageModel | _core.ReplacedDetector
 Documents = tuple[_core.Corpus, int, int]
@@ -119,8 +122,9 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
     directory = settings["checkpoint_dir"]
     if directory is None and settings["checkpoint_every"] is not None:
         raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
+    strategy = require_strategy(settings["strategy"])
     return {
-        "strategy": require_strategy(settings["strategy"]).to_dict(),
+        "strategy": strategy.resolved(RATES[type(strategy)]),
         "objective": settings["objective"].to_dict(),
         "epochs": positive_int("epochs", settings["epochs"]),
         "max_steps": optional_positive_int("max_steps", settings["max_steps"]),

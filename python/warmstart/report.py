@@ -40,7 +40,8 @@ class Report:
         Texts by true (row) and predicted (column) class; None for multi-label.
     training : dict
         ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
-        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``; empty where nothing was trained.
+        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``, and under ``choices`` for each parameter
+        that was chosen its value and why; empty where nothing was trained.
     """
 
     classes: list[Label]
@@ -208,6 +209,8 @@ class Report:
         facts.append(("speed", f"{run['tokens_per_s']:,.0f} tokens/s"))
         facts.append(("trained", f"{run['trainable_parameters']:,} of {run['parameters']:,} parameters"))
         facts.append(("peak memory", format_bytes(run["peak_memory_bytes"])))
+        for name, (value, why) in run.get("choices", {}).items():
+            facts.append((f"{name} chosen", f"{value}: {why}"))
         if run.get("best_step") is not None:
             facts.append(("weights kept", f"of step {run['best_step']:,}"))
         if run.get("stopped_early"):

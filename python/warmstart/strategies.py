@@ -19,6 +19,7 @@ class Strategy:
     """What all strategies can do: be cloned, be nested in an estimator, be written as JSON, be explained."""
 
     method: ClassVar[str]
+    learning_rate: float | None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them."""
@@ -39,8 +40,14 @@ class Strategy:
             setattr(self, name, value)
         return self
 
+    def resolved(self, learning_rate: float) -> dict[str, Any]:
+        """Return what the core takes: `to_dict`, with this learning rate and a linear schedule where they are None."""
+        chosen = {"learning_rate": learning_rate, "schedule": "linear"}
+        plain = self.to_dict()
+        return {**plain, **{name: value for name, value in chosen.items() if plain[name] is None}}
+
     def to_dict(self) -> dict[str, Any]:
-        """Return ``{"method": ..., **parameters}`` in plain Python values, as the core and ``warmstart.json`` take it.
+        """Return ``{"method": ..., **parameters}`` in plain Python values, as ``warmstart.json`` holds it.
 
         Raises
         ------
@@ -79,8 +86,14 @@ class Strategy:
         >>> plan.n_trainable == plan.n_parameters
         True
         """
+        from warmstart.defaults import learning_rate
+
         inner = require_backbone(backbone)._inner
-        return Plan(inner.explain(json.dumps(self.to_dict()), positive_int("n_outputs", n_outputs)))
+        rate = learning_rate(self, inner.hidden_size)
+        plan = Plan(inner.explain(json.dumps(self.resolved(rate.value)), positive_int("n_outputs", n_outputs)))
+        if self.learning_rate is None:
+            plan.choices["learning_rate"] = rate
+        return plan
 
     def __repr__(self) -> str:
         defaults = type(self)().get_params()
@@ -96,8 +109,8 @@ class FullFineTuning(Strategy):
 
     Parameters
     ----------
-    learning_rate : float
-        Peak rate of the head and the last layer; above 0.
+    learning_rate : float, optional
+        Peak rate of the head and the last layer; above 0. None chooses one by the width of the model.
     layer_decay : float
         Factor on the rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
     weight_decay : float
@@ -121,7 +134,7 @@ class FullFineTuning(Strategy):
 
     method: ClassVar[str] = "full_fine_tuning"
 
-    learning_rate: float = 5e-5
+    learning_rate: float | None = None
     layer_decay: float = 1.0
     weight_decay: float = 0.01
     schedule: str = "linear"
@@ -137,11 +150,18 @@ class FullFineTuning(Strategy):
 class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
 
+    A head that is one linear map is solved to its optimum: cross entropy with an L2 penalty, whose strength is chosen
+    by leave-one-out (see ``warmstart.solve``). A parameter of this strategy other than `label_smoothing` that is given,
+    or ``learning_rate``, ``epochs``, ``max_steps``, ``eval_every`` or ``patience`` of the estimator, has it trained in
+    steps instead, as heads of several layers are.
+
     Parameters
     ----------
-    learning_rate : float
+    learning_rate : float, optional
         Peak rate of the head; above 0.
-    weight_decay, schedule, warmup_ratio, max_grad_norm, label_smoothing, beta1, beta2, epsilon
+    schedule : {"linear", "cosine", "constant"}, optional
+        How the rate falls; None is "linear".
+    weight_decay, warmup_ratio, max_grad_norm, label_smoothing, beta1, beta2, epsilon
         As in `FullFineTuning`.
 
     Examples
@@ -152,15 +172,21 @@ class LinearProbing(Strategy):
 
     method: ClassVar[str] = "linear_probing"
 
-    learning_rate: float = 1e-2
+    learning_rate: float | None = None
     weight_decay: float = 0.0
-    schedule: str = "linear"
+    schedule: str | None = None
     warmup_ratio: float = 0.0
     max_grad_norm: float | None = 1.0
     label_smoothing: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+
+    @property
+    def steps(self) -> list[str]:
+        """The parameters given that say how to train in steps."""
+        defaults = type(self)().get_params()
+        return [k for k, value in self.get_params().items() if k != "label_smoothing" and value != defaults[k]]
 
 
 STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in (FullFineTuning, LinearProbing)}
@@ -182,14 +208,17 @@ def require_strategy(value: Any) -> Strategy:
     raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
 
 
+_OPTIONAL = ("learning_rate", "max_grad_norm", "schedule")
+
+
 def _plain(name: str, value: Any, default: Any) -> Any:
-    """Return a parameter as JSON can hold it; only `max_grad_norm` may be None."""
-    if isinstance(default, str):
+    """Return a parameter as JSON can hold it."""
+    if value is None and name in _OPTIONAL and (default is None or name == "max_grad_norm"):
+        return None
+    if name == "schedule":
         if not isinstance(value, str):
             raise TypeError(f"strategy.{name} must be a str, got {value!r} ({type(value).__name__})")
         return value
-    if value is None and name == "max_grad_norm":
-        return None
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"strategy.{name} must be a number, got {value!r} ({type(value).__name__})")
     if not isfinite(value):

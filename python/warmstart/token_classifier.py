@@ -20,7 +20,7 @@ from warmstart.scores import mean_loss, metric_name, probabilities
 from warmstart.strategies import Strategy
 from warmstart.tagged import Windows
 from warmstart.texts import Texts
-from warmstart.training import Labelled, Prepared, batch_tokens_of, execute, fit_options, logits
+from warmstart.training import Labelled, Prepared, execute, fit_options, logits, settle
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
@@ -42,12 +42,17 @@ class TokenClassifier(TrainedEstimator):
         The pretrained model to start from. It is never changed.
     strategy : FullFineTuning or LinearProbing, optional
         What is trained and how; None means ``FullFineTuning()``.
-    epochs : int
-        Passes over the training texts.
+    learning_rate : float, optional
+        Peak learning rate; None takes the strategy's, or chooses one.
+    epochs : int, optional
+        Passes over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
+    batch_size : int, optional
+        Texts in one batch, on average; None is 32.
     batch_tokens : int or "auto"
-        Tokens in one batch. "auto" takes 32 times the mean length of the training texts, at least the longest of them.
+        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        texts, at least the longest of them.
     accumulation_steps : int
         Batches for one optimiser step.
     max_length : int, optional
@@ -103,8 +108,10 @@ class TokenClassifier(TrainedEstimator):
         backbone: Backbone,
         *,
         strategy: Strategy | None = None,
-        epochs: int = 3,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
         max_steps: int | None = None,
+        batch_size: int | None = None,
         batch_tokens: int | str = "auto",
         accumulation_steps: int = 1,
         max_length: int | None = None,
@@ -119,8 +126,10 @@ class TokenClassifier(TrainedEstimator):
     ) -> None:
         self.backbone = backbone
         self.strategy = strategy
+        self.learning_rate = learning_rate
         self.epochs = epochs
         self.max_steps = max_steps
+        self.batch_size = batch_size
         self.batch_tokens = batch_tokens
         self.accumulation_steps = accumulation_steps
         self.max_length = max_length
@@ -290,10 +299,10 @@ class TokenClassifier(TrainedEstimator):
             "multi_label": False,
             "class_weight": None,
             "n_outputs": len(classes),
-            "batch_tokens": batch_tokens_of(self.batch_tokens, data.windows.encodings),
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
-        return _Run(Prepared(backbone, options, classes, data.labelled(classes, "labels"), eval_data), held_out)
+        prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data)
+        return _Run(prepared, held_out)
 
 
 @dataclass(frozen=True, eq=False)

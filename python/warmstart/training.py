@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, require_backbone, with_pooling
+from warmstart.defaults import BATCH_SIZE, resolve, steps_asked
 from warmstart.history import History
 from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, as_seed, check_compute, flag, optional_positive_int, positive_int
+from warmstart.plan import Choice, Plan
+from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
-from warmstart.strategies import require_strategy
+from warmstart.strategies import LinearProbing, require_strategy
 from warmstart.texts import Texts, encode, warn_truncated
-
-_AUTO_BATCH_TEXTS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +57,23 @@ class Prepared:
     classes: Classes
     data: Labelled
     held_out: Labelled | None
+    choices: dict[str, Choice]
+    """What was chosen, by the name of the parameter."""
+    is_solved: bool
+    """Whether the head is solved for, not trained in steps."""
+    starts_solved: bool
+    """Whether training goes on from a head that is solved for."""
 
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
         held_out = None if self.held_out is None else self.held_out.encodings
         options = json.dumps({**self.options, **changed})
         return estimate(self.backbone._inner, self.data.encodings, held_out, options)
+
+    def plan(self) -> Plan:
+        """Return what is done to every parameter, and what was chosen."""
+        told = self.backbone._inner.explain(json.dumps(self.options["strategy"]), self.options["n_outputs"])
+        return Plan(told, self.choices)
 
     def check_memory(self) -> None:
         """Raise DeviceError if the machine has less memory than the run takes."""
@@ -144,17 +156,12 @@ def execute(
             raise ValueError(f"metric {metric} returned {value}; it must be finite to choose the best weights")
         return value
 
-    data, held_out, options = run.data, run.held_out, run.options
+    data, options = run.data, run.options
     monitor = FitMonitor(metric, finite, verbose)
+    head = Probe.of(run, verbose) if run.is_solved or run.starts_solved else None
     try:
-        model, facts, stopped = _core.Classifier.fit(
-            run.backbone._inner,
-            data.encodings,
-            data.targets,
-            None if held_out is None else held_out.encodings,
-            None if held_out is None else held_out.targets,
-            json.dumps(options),
-            monitor,
+        model, facts, stopped = (
+            head.finish(run, monitor) if run.is_solved and head is not None else _stepped(run, monitor, head)
         )
     finally:
         monitor.close()
@@ -166,11 +173,27 @@ def execute(
         report = _report(model, facts, stopped, run, monitor, judge)
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
         report, stopped = (
-            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error)),
+            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error, run.choices)),
             stopped or error,
         )
     max_length = data.encodings.max_length
     return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length), stopped
+
+
+def _stepped(
+    run: Prepared, monitor: FitMonitor, head: Probe | None
+) -> tuple[_core.Classifier | None, dict[str, Any], BaseException | None]:
+    data, held_out = run.data, run.held_out
+    return _core.Classifier.fit(
+        run.backbone._inner,
+        data.encodings,
+        data.targets,
+        None if held_out is None else held_out.encodings,
+        None if held_out is None else held_out.targets,
+        json.dumps(run.options),
+        monitor,
+        None if head is None else (head.solution.weight, head.solution.bias),
+    )
 
 
 def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:
@@ -181,7 +204,7 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
-    backbone = require_backbone(params["backbone"])
+    backbone = with_pooling(require_backbone(params["backbone"]), params["pooling"])
     check_metric(params["metric"])
     options = fit_options(params, eval_set is not None)
     max_length = optional_positive_int("max_length", params["max_length"])
@@ -193,8 +216,53 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    options["batch_tokens"] = batch_tokens_of(params["batch_tokens"], encodings)
-    return Prepared(backbone, options, classes, data, held_out)
+    return settle(params, options, backbone, classes, data, held_out)
+
+
+def settle(
+    params: dict[str, Any],
+    options: dict[str, Any],
+    backbone: Backbone,
+    classes: Classes,
+    data: Labelled,
+    held_out: Labelled | None,
+) -> Prepared:
+    """Choose what the parameters leave open, now that the data are known, as `Prepared`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is not as it should be, or given twice.
+    """
+    strategy = require_strategy(params["strategy"])
+    resolved, choices = resolve(params, backbone.hidden_size, len(data.encodings))
+    options = {**options, **resolved, "batch_tokens": batch_tokens_of(params, data.encodings)}
+    is_linear = backbone._inner.has_linear_head(options.get("task") == "words")
+    asked = steps_asked(params)
+    is_solved = isinstance(strategy, LinearProbing) and is_linear and not asked
+    if isinstance(strategy, LinearProbing):
+        choices = {"head": _how(is_linear, asked), **({} if is_solved else choices)}
+    elif is_linear:
+        choices["head"] = Choice("solved, then trained", "a head at its optimum moves the layers below less")
+    return Prepared(
+        backbone,
+        options,
+        classes,
+        data,
+        held_out,
+        choices,
+        is_solved,
+        is_linear and not isinstance(strategy, LinearProbing),
+    )
+
+
+def _how(is_linear: bool, asked: list[str]) -> Choice:
+    """Say whether the head of a `LinearProbing` is solved or trained in steps, and why."""
+    if not is_linear:
+        return Choice("trained in steps", "it has more than one layer that is not pretrained")
+    if asked:
+        return Choice("trained in steps", f"as {' and '.join(asked)} asked")
+    return Choice("solved", "it is one linear map: learning_rate, epochs and schedule do not apply")
 
 
 def logits(
@@ -256,12 +324,10 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
         One is not as it should be.
     """
     check_compute(params["precision"], params["device"])
+    require_strategy(params["strategy"])
     options = {
-        "strategy": require_strategy(params["strategy"]).to_dict(),
         "precision": params["precision"],
         "recompute": flag("recompute", params["recompute"]),
-        "epochs": positive_int("epochs", params["epochs"]),
-        "max_steps": optional_positive_int("max_steps", params["max_steps"]),
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
         "eval_every": optional_positive_int("eval_every", params["eval_every"]),
         "patience": optional_positive_int("patience", params["patience"]),
@@ -285,17 +351,27 @@ def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: 
     return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
 
 
-def batch_tokens_of(batch_tokens: Any, encodings: _core.Encodings) -> int:
-    """Return the budget of a batch in tokens, "auto" resolved."""
+def batch_tokens_of(params: dict[str, Any], encodings: _core.Encodings) -> int:
+    """Return the budget of a batch in tokens: as given, or `batch_size` times the mean length.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of the two is not as it should be, or both are given.
+    """
+    batch_tokens, batch_size = params["batch_tokens"], optional_positive_int("batch_size", params["batch_size"])
     if isinstance(batch_tokens, str) and batch_tokens == "auto":
         lengths = encodings.lengths()
-        return max(round(_AUTO_BATCH_TEXTS * float(lengths.mean())), int(lengths.max()))
+        return max(round((batch_size or BATCH_SIZE) * float(lengths.mean())), int(lengths.max()))
+    if batch_size is not None:
+        raise ValueError(f"batch_size={batch_size} and batch_tokens={batch_tokens!r} are both given; leave one out")
     return positive_int("batch_tokens", batch_tokens, " or 'auto'")
 
 
-def _facts(facts: dict[str, Any], stopped: BaseException | None) -> dict[str, Any]:
+def _facts(facts: dict[str, Any], stopped: BaseException | None, choices: dict[str, Choice]) -> dict[str, Any]:
     return {
         **facts,
+        "choices": {name: [choice.value, choice.why] for name, choice in choices.items()},
         "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
         "peak_memory_bytes": _core.peak_memory_bytes(),
         "stopped_by": None if stopped is None else type(stopped).__name__,
@@ -310,7 +386,7 @@ def _report(
     monitor: FitMonitor,
     judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
 ) -> Report:
-    training, held_out = _facts(facts, stopped), run.held_out
+    training, held_out = _facts(facts, stopped, run.choices), run.held_out
     final = None
     if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits

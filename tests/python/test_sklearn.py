@@ -34,16 +34,35 @@ def test_constructor_stores_its_arguments_untouched(backbone):
 
 def test_nested_parameters_are_read_and_set(make):
     clf = make(strategy=ws.FullFineTuning())
-    assert clf.get_params()["strategy__learning_rate"] == 5e-5
+    assert clf.get_params()["strategy__layer_decay"] == 1.0
     clf.set_params(strategy__learning_rate=0.25, epochs=9)
     assert (clf.strategy.learning_rate, clf.epochs) == (0.25, 9)
     clf.set_params(strategy=ws.LinearProbing(), strategy__weight_decay=0.5)
     assert clf.strategy == ws.LinearProbing(weight_decay=0.5)
 
 
-def test_nested_parameters_without_a_strategy_say_what_to_do(make):
-    with pytest.raises(ValueError, match=r"strategy__learning_rate .* pass strategy=FullFineTuning\(\)"):
-        make(strategy=None).set_params(strategy__learning_rate=1.0)
+def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make):
+    clf = make(strategy=None)
+    assert clf.get_params()["strategy__layer_decay"] == 1.0
+    assert clone(clf).set_params(strategy__layer_decay=0.5).strategy == ws.FullFineTuning(layer_decay=0.5)
+    with pytest.raises(ValueError, match="no parameter 'depth'; it has learning_rate"):
+        make(strategy=None).set_params(strategy__depth=1.0)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "hint"),
+    [
+        ("lr", "no parameter 'lr'; learning_rate is meant"),
+        ("num_train_epochs", "epochs is meant"),
+        ("weight_decay", r"it is one of the strategy: strategy=FullFineTuning\(weight_decay=...\)"),
+        ("presicion", "precision may be meant"),
+        ("zzz", "it has backbone, strategy"),
+    ],
+)
+def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
+    for kind in (ws.TextClassifier, ws.TokenClassifier):
+        with pytest.raises(TypeError, match=hint):
+            kind(backbone, **{keyword: 1})
 
 
 def test_tags_tell_a_classifier_of_texts(make):
@@ -72,7 +91,7 @@ def test_pipeline_ends_in_the_classifier(make, texts, labels):
 
 def test_grid_search_over_the_strategy(make):
     texts, labels = make_texts(24, [BAD, GOOD])
-    grid = {"strategy__learning_rate": np.array([1e-6, 1e-2], dtype=np.float32)}
+    grid = {"strategy__learning_rate": np.array([1.0, 1e-2], dtype=np.float32)}
     search = GridSearchCV(make(strategy=ws.FullFineTuning(), epochs=15), grid, cv=2).fit(texts, labels)
     assert search.best_params_["strategy__learning_rate"] == pytest.approx(1e-2)
     assert search.best_score_ > 0.6

@@ -107,8 +107,12 @@ def test_biases_and_norms_have_no_weight_decay(backbone):
 def test_plan_shows_itself_as_text_and_html(backbone):
     plan = ws.FullFineTuning().explain(backbone)
     assert "learning rate" in repr(plan)
-    assert repr(plan).splitlines()[-1].startswith("total")
-    assert plan._repr_html_().startswith("<table>")
+    table, chosen = repr(plan).split("\n\n")
+    assert table.splitlines()[-1].startswith("total")
+    assert chosen.splitlines()[-1].startswith("learning_rate")
+    assert "learning_rate" in plan._repr_html_()
+    told = repr(ws.FullFineTuning(learning_rate=1e-3).explain(backbone))
+    assert "chosen" not in told
 
 
 def test_explain_of_a_path_says_how_to_open_it():

@@ -1,0 +1,111 @@
+"""What a run does where nothing was asked for: rate, length and batches follow the data and the model."""
+
+from math import ceil, sqrt
+from typing import Any
+
+from warmstart.options import optional_positive_int, positive_int
+from warmstart.plan import Choice
+from warmstart.strategies import LinearProbing, Strategy, require_strategy
+
+BATCH_SIZE = 32
+"""Texts in a batch."""
+
+LEAST_STEPS = 60
+"""Optimiser steps of a fine-tuning run at least: fewer leave a model of few texts where it was."""
+
+EPOCHS = 8
+"""Passes over the texts, where they are few."""
+
+LEAST_EPOCHS = 3
+"""Passes over the texts at least."""
+
+MOST_STEPS = 400
+"""Steps after which passes beyond `LEAST_EPOCHS` are left out: they cost time and gain little."""
+
+FINE_TUNING_RATE = 1e-4
+"""Of models whose hidden states have `RATED_WIDTH` values; it falls with the square root of the width."""
+
+RATED_WIDTH = 384
+
+PROBING_RATE = 1e-2
+PROBING_EPOCHS = 30
+
+STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
+"""Parameters of an estimator that only a run in steps has."""
+
+
+def learning_rate(strategy: Strategy, hidden_size: int) -> Choice:
+    """Choose the peak learning rate of a strategy, for hidden states of this many values."""
+    if isinstance(strategy, LinearProbing):
+        return Choice(PROBING_RATE, "a new head alone learns fast")
+    rate = float(f"{FINE_TUNING_RATE * sqrt(RATED_WIDTH / hidden_size):.1e}")
+    return Choice(
+        rate,
+        f"{FINE_TUNING_RATE:g} for hidden states of {RATED_WIDTH} values, less by the root of the width: {hidden_size}",
+    )
+
+
+def epochs(strategy: Strategy, n_texts: int, batch_size: int) -> Choice:
+    """Choose the passes over `n_texts` texts in batches of about `batch_size`.
+
+    Few texts are passed over more often, until there are `LEAST_STEPS` optimiser steps.
+    """
+    if isinstance(strategy, LinearProbing):
+        return Choice(PROBING_EPOCHS, "the frozen part is computed once: passes cost little")
+    steps = max(1, ceil(n_texts / batch_size))
+    passes = max(LEAST_EPOCHS, min(EPOCHS, MOST_STEPS // steps), ceil(LEAST_STEPS / steps))
+    return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
+
+
+def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dict[str, Any], dict[str, Choice]]:
+    """Settle how a run in steps is made.
+
+    Parameters
+    ----------
+    params : dict
+        Those of the estimator, unchecked.
+    hidden_size : int
+        Values of a hidden state.
+    n_texts : int
+        Texts to train on.
+
+    Returns
+    -------
+    options : dict
+        ``strategy, epochs, max_steps`` as the core takes them.
+    choices : dict of Choice
+        Those of them that were chosen, by the name of the parameter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is not as it should be, or given twice.
+    """
+    strategy, choices = require_strategy(params["strategy"]), {}
+    rate = params["learning_rate"]
+    if rate is not None and strategy.learning_rate is not None:
+        raise ValueError(f"learning_rate is given twice: {rate} and {strategy!r}; leave one of them out")
+    rate = strategy.learning_rate if rate is None else rate
+    if rate is None:
+        choices["learning_rate"] = learning_rate(strategy, hidden_size)
+        rate = choices["learning_rate"].value
+    given = type(strategy)(**{**strategy.get_params(), "learning_rate": rate})
+    n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])
+    if n_epochs is None and max_steps is None:
+        choices["epochs"] = epochs(
+            strategy, n_texts, optional_positive_int("batch_size", params["batch_size"]) or BATCH_SIZE
+        )
+        n_epochs = choices["epochs"].value
+    options = {
+        "strategy": given.resolved(rate),
+        "epochs": 1 if n_epochs is None else positive_int("epochs", n_epochs),
+        "max_steps": max_steps,
+    }
+    return options, choices
+
+
+def steps_asked(params: dict[str, Any]) -> list[str]:
+    """Return which parameters ask that a `LinearProbing` be trained in steps."""
+    strategy = require_strategy(params["strategy"])
+    of_strategy = [f"strategy__{name}" for name in strategy.steps] if isinstance(strategy, LinearProbing) else []
+    return [name for name in STEPPED if params[name] is not None] + of_strategy

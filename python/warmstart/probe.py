@@ -1,0 +1,97 @@
+"""A head of one linear map on a frozen backbone: its features computed once, its weights solved for."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.monitor import FitMonitor
+from warmstart.options import EMBED_BATCH_TOKENS
+from warmstart.progress import TokenBar
+from warmstart.scores import mean_loss
+from warmstart.solve import Solution, solve
+
+if TYPE_CHECKING:
+    from warmstart.training import Prepared
+
+
+START_L2 = 1.0
+"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The optimum, and what it took."""
+
+    solution: Solution
+    seconds: float
+
+    @classmethod
+    def of(cls, run: "Prepared", verbose: bool) -> "Probe":
+        """Compute the features of what is trained on, and solve."""
+        started, options = time.perf_counter(), run.options
+        solution = solve(
+            features(run, run.data.encodings, verbose),
+            run.data.targets,
+            options["n_outputs"],
+            options["multi_label"],
+            options["class_weight"],
+            options["strategy"]["label_smoothing"],
+            None if run.is_solved else START_L2,
+        )
+        return cls(solution, time.perf_counter() - started)
+
+    def finish(
+        self, run: "Prepared", monitor: FitMonitor
+    ) -> tuple[_core.Classifier, dict[str, Any], BaseException | None]:
+        """Return what `_core.Classifier.fit` returns, of a head that stays as it is solved."""
+        solution, held_out, options = self.solution, run.held_out, run.options
+        encodings = run.data.encodings
+        model = _core.Classifier.with_last_map(
+            run.backbone._inner, options.get("task") == "words", solution.weight, solution.bias
+        )
+        row: dict[str, Any] = {
+            "step": solution.n_iter,
+            "epoch": 1.0,
+            "loss": solution.loss,
+            "tokens": encodings.n_tokens,
+            "elapsed_s": self.seconds,
+        }
+        score, stopped = None, None
+        if held_out is not None:
+            try:
+                found = model.logits(held_out.encodings, EMBED_BATCH_TOKENS, options["precision"], None)
+                row["eval_loss"] = mean_loss(found, held_out.targets, options["multi_label"])
+                score = monitor.on_evaluate(found, row)
+            except BaseException as error:  # the head is solved: it is kept
+                stopped = error
+        best = None if score is None else solution.n_iter
+        return (
+            model,
+            {
+                "steps": solution.n_iter,
+                "epochs": 1.0,
+                "tokens": encodings.n_tokens,
+                "elapsed_s": self.seconds,
+                "best_step": best,
+                "best_score": score,
+                "stopped_early": False,
+                "batch_tokens": options["batch_tokens"],
+                "trainable_parameters": solution.weight.size + solution.bias.size,
+                "parameters": model.n_parameters,
+                "l2": solution.l2,
+                "history": {"rows": [row if score is None else {**row, "score": score}], "curve": []},
+            },
+            stopped,
+        )
+
+
+def features(run: "Prepared", encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:
+    """Compute what the last map takes, float32 ``[N, D]``, with a bar where it takes more than a second."""
+    with TokenBar(encodings.n_tokens, "features", verbose, delay_s=1.0) as bar:
+        return _core.Classifier.features(
+            run.backbone._inner, encodings, EMBED_BATCH_TOKENS, run.options["precision"], bar.callback
+        )

@@ -63,7 +63,7 @@ def quotas(counts: Mapping[Hashable, int], size: int) -> dict[Hashable, int]:
 
 
 def dev_part(data: DataSet, splits: Splits, size: str) -> Examples:
-    """What learning rates are chosen on: texts of the published dev file, or of the pool that are in no draw of this size.
+    """What learning rates are chosen on: texts of the published dev file, else of the pool that no draw of a size has.
 
     At most 1,000, in proportion; of entities the whole dev file. A text that occurs twice in the pool counts as drawn
     wherever it stands. However many draws are made, all ten are kept out.

@@ -1,4 +1,4 @@
-"""The methods that are compared: each learns from texts and labels and predicts others, with a clock on the learning."""
+"""The methods that are compared: each learns from texts and labels, with a clock on that, and predicts others."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ class Methods:
     def run(self, method: str, train: Examples, texts: list[Any], seed: int, rate: float | None = None) -> Outcome:
         """One method by its name; ``rate`` is that of "finetune"."""
         if method in PEERS:
-            request = {"model": str(self.directory.absolute()), "texts": train.texts, "labels": train.labels, "seed": seed}
+            request = {
+                "model": str(self.directory.absolute()),
+                "texts": train.texts,
+                "labels": train.labels,
+                "seed": seed,
+            }
             return Outcome(**run_peer(method, self.pythons[method], request | {"test_texts": texts}))
         if method == "features":
             return self._features(train, texts)
@@ -73,7 +78,7 @@ class Methods:
         return self._fitted(estimator, train, texts)
 
     def _features(self, train: Examples, texts: list[str]) -> Outcome:
-        """As ``make_pipeline(FeatureExtractor(backbone), LogisticRegression(max_iter=1000))``, no text embedded twice."""
+        """As ``make_pipeline(FeatureExtractor(backbone), LogisticRegression(max_iter=1000))``, no text twice."""
         from sklearn.linear_model import LogisticRegression
 
         started = time.perf_counter()

@@ -92,11 +92,23 @@ def _cells(records: Sequence[Record]) -> str:
         found.append(difference.mean)
         floor = -(ALLOWED + 2 * difference.error)
         verdict = _verdict(difference.mean >= floor, difference.draws == N_DRAWS)
-        numbers = [_signed(difference.mean), f"{difference.error:.2f}", _signed(floor), str(difference.draws)]
+        error, asked = (f"{difference.error:.2f}", _signed(floor)) if difference.draws > 1 else ("-", "-")
+        numbers = [_signed(difference.mean), error, asked, str(difference.draws)]
         rows.append([*row, *numbers, verdict])
     if not rows:
         return ""
-    header = ["data", "texts", "default", "features", "finetune", "rate", "default - better", "s.e.", "asked >=", "draws"]
+    header = [
+        "data",
+        "texts",
+        "default",
+        "features",
+        "finetune",
+        "rate",
+        "default - better",
+        "s.e.",
+        "asked >=",
+        "draws",
+    ]
     parts = ["Accuracy in percent, means of the draws:", markdown_table([*header, ""], rows)]
     if found:
         mean = statistics.mean(found)
@@ -142,7 +154,9 @@ def _full(records: Sequence[Record]) -> str:
             seconds = _seconds(records, data.name, FULL, "default", scores)
             rows.append([data.name, f"{found[0]['train']:,}", _mean(scores), f"{low:.2f}-{high:.2f}", seconds])
             rows[-1].append(str(len(scores)))
-    return markdown_table(["data, full size", "texts", "default", "from-to", "s to learn", "seeds"], rows) if rows else ""
+    return (
+        markdown_table(["data, full size", "texts", "default", "from-to", "s to learn", "seeds"], rows) if rows else ""
+    )
 
 
 def _entities(records: Sequence[Record]) -> str:
@@ -169,7 +183,9 @@ def _notes(records: Sequence[Record]) -> str:
         lines.append(f"- **scored on {limit:,} test texts only: these figures mean nothing**")
     for method in dict.fromkeys(record["method"] for record in records):
         libraries = {tuple(record["versions"].items()) for record in chosen(records, method=method)}
-        lines += [f"- {method}: {', '.join(f'{name} {version}' for name, version in some)}" for some in sorted(libraries)]
+        lines += [
+            f"- {method}: {', '.join(f'{name} {version}' for name, version in some)}" for some in sorted(libraries)
+        ]
     return "\n".join(lines)
 
 

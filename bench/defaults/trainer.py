@@ -49,7 +49,8 @@ def learn(request: dict[str, Any]) -> Callable[[list[str]], Sequence[int]]:
         model=model,
         args=arguments,
         train_dataset=[
-            example | {"labels": label} for example, label in zip(encode(request["texts"]), request["labels"], strict=True)
+            example | {"labels": label}
+            for example, label in zip(encode(request["texts"]), request["labels"], strict=True)
         ],
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,

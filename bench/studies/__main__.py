@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.assets import ROOT
 from bench.environment import peers_python
-from bench.studies.study import Options, Results, Study
+from bench.studies.study import Options, Results, Study, results_folder
 
 NAMES = ("scratch", "objectives", "domain", "decoder")
 
@@ -34,7 +34,7 @@ def main() -> None:
         peers = peers_python()
     options = Options(arguments.data, arguments.tiny, arguments.seeds, peers)
     study: Study = importlib.import_module(f"bench.studies.{arguments.name}").STUDY
-    results = Results(arguments.name)
+    results = Results(results_folder() / f"{arguments.name}.jsonl")
     found = []
     for run in study.runs(options):
         record = results.find(run.key)

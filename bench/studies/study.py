@@ -57,21 +57,21 @@ class Study:
 
 
 class Results:
-    """Finished runs, one line of JSON each; a study that was stopped goes on behind the last of them."""
+    """Finished runs, one line of JSON each in a file; what was stopped goes on behind the last of them."""
 
-    def __init__(self, name: str, root: Path = ROOT) -> None:
-        folder = results_folder(root)
-        self._path = folder / f"{name}.jsonl"
+    def __init__(self, path: Path) -> None:
+        self._path = path
 
     def find(self, key: Record) -> Record | None:
         """The record of a run, if it was made."""
-        return next((record for record in self._records() if record.items() >= key.items()), None)
+        return next((record for record in self.records() if record.items() >= key.items()), None)
 
     def add(self, record: Record) -> None:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
-    def _records(self) -> list[Record]:
+    def records(self) -> list[Record]:
+        """All that were made, in their order."""
         if not self._path.exists():
             return []
         return [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]

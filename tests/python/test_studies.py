@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from bench.studies.kneser_ney import KneserNey
-from bench.studies.study import Results, chosen, spread
+from bench.studies.study import Results, chosen, results_folder, spread
 
 
 def test_probabilities_of_all_that_can_follow_sum_to_one():
@@ -41,10 +41,11 @@ def test_more_context_predicts_a_pattern_better():
 
 
 def test_runs_are_found_again_by_their_key_alone(tmp_path):
-    results = Results("name", tmp_path)
+    path = results_folder(tmp_path) / "name.jsonl"
+    results = Results(path)
     assert results.find({"seed": 0}) is None
     results.add({"seed": 0, "steps": 5, "losses": [[1, 2.5]]})
-    again = Results("name", tmp_path)
+    again = Results(path)
     assert again.find({"seed": 0, "steps": 5}) == {"seed": 0, "steps": 5, "losses": [[1, 2.5]]}
     assert again.find({"seed": 0, "steps": 6}) is None and again.find({"seed": None}) is None
     assert (tmp_path / "study-results" / ".gitignore").read_text() == "*\n"

@@ -94,9 +94,7 @@ def ladder(backbone: ws.Backbone, train: Documents, test: Documents, top: Rung) 
         return make_pipeline(ws.FeatureExtractor(backbone, max_length=MAX_LENGTH), final)
 
     def probe() -> ws.TextClassifier:
-        return ws.TextClassifier(
-            backbone, strategy=ws.LinearProbing(), epochs=30, max_length=MAX_LENGTH, random_state=SEED
-        )
+        return ws.TextClassifier(backbone, strategy=ws.LinearProbing(), max_length=MAX_LENGTH, random_state=SEED)
 
     return [
         climb("features + SVC", lambda: features(SVC(C=10)), train, test, lambda _: 0),

@@ -60,7 +60,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         super().__setstate__(defaults | state)
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
-        """Write a Hugging Face directory that `load` and transformers read; an older save there is replaced whole.
+        """Write a Hugging Face directory that `load` reads; an older save there is replaced whole.
+
+        transformers reads it, too, with the head of its class; of a head on sentence vectors, for which it has no
+        class, the backbone alone.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ from warmstart.plan import Plan
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
-from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.texts import Texts, check_kind, encode, warn_truncated
 from warmstart.training import logits, prepare, train
 
 _ROUTED = {"texts": UNUSED}
@@ -312,6 +312,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
+        check_kind(texts, getattr(self._trained, "pairs", None))
         return encode(self._trained.model.backbone, texts, self._limit())
 
     def _logits(self, texts: Texts) -> NDArray[np.float32]:

@@ -53,6 +53,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         **_resolved(trained.model.backbone, trained.max_length, trained.model.pooling),
         "params": _params_to_json(estimator, trained),
         "classes": trained.classes.to_json(),
+        "pairs": trained.pairs,
         "random_state": trained.random_state,
         "n_iter": trained.n_iter,
         "history": _history_to_json(trained.history),
@@ -220,7 +221,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     except TypeError as error:
         raise _damaged(directory, str(error)) from error
     max_length = _check_resolved(directory, metadata, model.backbone, model.pooling)
-    estimator._keep(Trained(model, classes, history, report, random_state, n_iter, max_length))
+    estimator._keep(Trained(model, classes, history, report, random_state, n_iter, max_length, metadata.get("pairs")))
     return estimator
 
 

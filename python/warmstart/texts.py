@@ -83,7 +83,7 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
     >>> normalise([("premise", "hypothesis")])
     (['premise'], ['hypothesis'])
     """
-    items = to_list(texts, name)
+    items = _column(texts, to_list(texts, name))
     if not items or not isinstance(items[0], tuple | list):
         if not all(isinstance(item, str) for item in items):
             _raise_not_text(items, name)
@@ -98,6 +98,44 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
             if not isinstance(part, str):
                 raise TypeError(f"{name}[{index}][{side}] is {_describe(part)}; expected str")
     return [item[0] for item in items], [item[1] for item in items]
+
+
+def are_pairs(texts: Texts, name: str = "texts") -> bool | None:
+    """Tell pairs from single texts; None where there are none."""
+    items = _column(texts, to_list(texts, name))
+    return isinstance(items[0], tuple | list) if items else None
+
+
+def _column(texts: Texts, items: list[Any]) -> list[Any]:
+    """Return the texts of a table or array of one column, whose rows these are; else the rows as they are."""
+    shape = getattr(texts, "shape", None)
+    is_column = isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1
+    return [item[0] if isinstance(item, list) else item for item in items] if is_column else items
+
+
+def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
+    """Refuse pairs where single texts were trained on, and the reverse.
+
+    Parameters
+    ----------
+    texts : sequence
+        See `normalise`.
+    pairs : bool or None
+        What was trained on; None if that is not known.
+    name : str
+        What to call the argument in a message.
+
+    Raises
+    ------
+    ValueError
+        They are of the other kind.
+    """
+    found = are_pairs(texts, name)
+    if found is None or pairs is None or found == pairs:
+        return
+    said = ("pairs", "single texts") if found else ("single texts", "pairs")
+    hint = "; pass the column of texts alone, as in data['text']" if found else ""
+    raise ValueError(f"{name} holds {said[0]}, but {said[1]} were trained on{hint}")
 
 
 def encode(

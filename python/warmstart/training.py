@@ -1,6 +1,7 @@
 """A classifier's training run: options checked, data encoded, the core called, its results gathered."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
@@ -23,7 +24,7 @@ from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.strategies import LinearProbing, require_strategy
-from warmstart.texts import Texts, encode, warn_truncated
+from warmstart.texts import Texts, are_pairs, caller_level, check_kind, encode, normalise, warn_truncated
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,8 @@ class Trained:
     n_iter: int
     max_length: int | None = None
     """Where texts are cut, in tokens; None where an older version pickled it: what the backbone says."""
+    pairs: bool | None = None
+    """Whether texts were pairs; None where that is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,8 @@ class Prepared:
     """Whether the head is solved for, not trained in steps."""
     starts_solved: bool
     """Whether training goes on from a head that is solved for."""
+    pairs: bool | None = None
+    """Whether texts are pairs; None of tagged words."""
 
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
@@ -80,6 +85,9 @@ class Prepared:
         longest = int(self.data.encodings.lengths().max())
         check_fits(self.memory(), self.options["batch_tokens"], longest, self.memory)
 
+
+_FINE_TUNING = (0.05, "1e-5 to 5e-4")
+"""The highest learning rate that passes without a warning, and those that are usual."""
 
 Scorer = Callable[[NDArray[np.float32], float], float]
 """Logits and loss of what is held out to a score, higher is better."""
@@ -177,7 +185,7 @@ def execute(
             stopped or error,
         )
     max_length = data.encodings.max_length
-    return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length), stopped
+    return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
 
 
 def _stepped(
@@ -213,10 +221,13 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
         raise ValueError("texts is empty; at least two texts of two classes are needed to train")
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
     data = Labelled(encodings, classes.encode(labels, len(encodings)))
-    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length)
+    pairs = are_pairs(texts)
+    if pairs and not classes.multi_label and normalise(texts)[1] == classes.read(labels, len(encodings)).tolist():
+        raise ValueError("texts has the labels as its second column; pass the column of texts alone, as data['text']")
+    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    return settle(params, options, backbone, classes, data, held_out)
+    return settle(params, options, backbone, classes, data, held_out, pairs)
 
 
 def settle(
@@ -226,6 +237,7 @@ def settle(
     classes: Classes,
     data: Labelled,
     held_out: Labelled | None,
+    pairs: bool | None = None,
 ) -> Prepared:
     """Choose what the parameters leave open, now that the data are known, as `Prepared`.
 
@@ -244,7 +256,7 @@ def settle(
         choices = {"head": _how(is_linear, asked), **({} if is_solved else choices)}
     elif is_linear:
         choices["head"] = Choice("solved, then trained", "a head at its optimum moves the layers below less")
-    return Prepared(
+    prepared = Prepared(
         backbone,
         options,
         classes,
@@ -253,7 +265,30 @@ def settle(
         choices,
         is_solved,
         is_linear and not isinstance(strategy, LinearProbing),
+        pairs,
     )
+    for doubt in _doubts(params, prepared):
+        warnings.warn(doubt, UserWarning, stacklevel=caller_level())
+    return prepared
+
+
+def _doubts(params: dict[str, Any], run: Prepared) -> list[str]:
+    """Say what is asked and has no effect, or most likely not the one that is meant."""
+    found = []
+    if run.held_out is None and params["metric"] not in ("accuracy", "f1"):
+        name = metric_name(params["metric"])
+        found.append(f"metric={name!r} has no effect without fit(..., eval_set=(texts, labels)) to choose weights by")
+    longest, budget = int(run.data.encodings.lengths().max()), run.options["batch_tokens"]
+    if budget < longest:
+        found.append(
+            f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
+            f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
+        )
+    rate = run.options["strategy"]["learning_rate"]
+    most, usual = (1.0, "1e-3 to 1e-1") if run.options["strategy"]["method"] == LinearProbing.method else _FINE_TUNING
+    if rate > most:
+        found.append(f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {usual}")
+    return found
 
 
 def _how(is_linear: bool, asked: list[str]) -> Choice:
@@ -342,9 +377,12 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
     return options
 
 
-def _eval_data(backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None) -> Labelled:
+def _eval_data(
+    backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None, pairs: bool | None
+) -> Labelled:
     if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
         raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
+    check_kind(eval_set[0], pairs, "eval_set texts")
     encodings = encode(backbone._inner, eval_set[0], max_length, "eval_set texts")
     if not len(encodings):
         raise ValueError("eval_set holds no texts; pass eval_set=None to train without evaluation")

@@ -99,12 +99,14 @@ def test_evaluating_nothing_is_refused(fitted):
         fitted.evaluate([], [])
 
 
+@pytest.mark.filterwarnings("ignore:learning_rate=1e.30 is beyond reason")
 @pytest.mark.parametrize("params", [{"max_steps": 1}, {"epochs": 3}, {"epochs": 3, "batch_tokens": 10_000}])
 def test_a_rate_that_explodes_is_a_training_error_and_changes_nothing(make, params):
     clf = make(strategy=ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.0), **params)
     refuse(clf, (TEXTS, LABELS), ws.TrainingError, "step 1|step 2")
 
 
+@pytest.mark.filterwarnings("ignore:learning_rate=.* is beyond reason")
 def test_a_rate_that_explodes_after_an_evaluation_leaves_that_one(make):
     strategy = ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.5)
     clf = make(strategy=strategy, epochs=10, eval_every=1)

@@ -61,6 +61,7 @@ def test_plot_without_evaluation_draws_the_loss_alone(make, texts, labels):
     assert len(make().fit(texts, labels).history_.plot()) == 1
 
 
+@pytest.mark.filterwarnings("ignore:batch_tokens=1 is less than the longest text")
 @pytest.mark.parametrize("texts_of_step", [1, 16])
 def test_curve_has_evenly_spaced_steps_and_not_too_many(make, texts, labels, texts_of_step):
     """Every step where there are few; of more than a thousand every second, and so on."""

@@ -61,12 +61,12 @@ def test_every_parameter_survives(make, texts, tmp_path):
         "accumulation_steps": 2,
         "max_length": 20,
         "class_weight": {0: 1.5, 1: 0.5},
-        "metric": "macro_f1",
+        "metric": "loss",
         "precision": "f32",
         "device": "cpu",
         "random_state": np.random.RandomState(3),
     }
-    clf = make(**params).fit(texts, labels)
+    clf = make(**params).fit(texts, labels, eval_set=(texts, labels))
     clf.save(tmp_path / "model")
     again = ws.load(tmp_path / "model")
     for name, value in params.items():
@@ -75,7 +75,7 @@ def test_every_parameter_survives(make, texts, tmp_path):
 
 
 def test_a_metric_that_is_a_function_is_warned_about(make, texts, labels, tmp_path):
-    clf = make(metric=lambda truth, predicted: 1.0).fit(texts, labels)
+    clf = make(metric=lambda truth, predicted: 1.0).fit(texts, labels, eval_set=(texts, labels))
     with pytest.warns(UserWarning, match="is a function, which is not saved") as caught:
         clf.save(tmp_path / "model")
     assert caught[0].filename == __file__

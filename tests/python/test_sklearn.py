@@ -89,6 +89,7 @@ def test_pipeline_ends_in_the_classifier(make, texts, labels):
     assert model.classes_.tolist() == ["neg", "pos"]
 
 
+@pytest.mark.filterwarnings("ignore:learning_rate=1 is beyond reason")
 def test_grid_search_over_the_strategy(make):
     texts, labels = make_texts(24, [BAD, GOOD])
     grid = {"strategy__learning_rate": np.array([1.0, 1e-2], dtype=np.float32)}

@@ -115,7 +115,7 @@ def test_missing_values_of_pandas_and_polars_are_named():
         ([("a", "b"), "c"], r"texts\[1\] is 'c' \(str\); expected a pair"),
         ([("a", "b"), ("c",)], r"texts\[1\] is a tuple of 1"),
         ([("a", None)], r"texts\[0\]\[1\] is None"),
-        (np.array([["a"]]), r"texts\[0\] is a list of 1; expected a str or a pair"),
+        ([["a"]], r"texts\[0\] is a list of 1; expected a str or a pair"),
     ],
 )
 def test_what_is_no_sequence_of_texts_is_refused(texts, match):

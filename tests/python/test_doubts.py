@@ -1,0 +1,73 @@
+"""What is asked and has no effect is told; what is of another kind than what was trained on is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+import warmstart as ws
+
+TEXTS = ["the good film", "a bad film", "it was good", "it was bad", "good story", "bad story"]
+LABELS = ["good", "bad"] * 3
+PAIRS = [(text, "the plot") for text in TEXTS]
+
+
+class Frame:
+    """As pandas has it: columns, a shape, values."""
+
+    def __init__(self, *columns):
+        self._values = np.array(list(zip(*columns, strict=True)), dtype=object)
+        self.columns, self.shape = list(range(len(columns))), self._values.shape
+
+    def to_numpy(self):
+        return self._values
+
+    def __len__(self):
+        return len(self._values)
+
+
+def quick(backbone, **params):
+    return ws.TextClassifier(backbone, max_steps=1, random_state=0, verbose=False).set_params(**params)
+
+
+@pytest.mark.parametrize("column", [np.array(TEXTS)[:, None], Frame(TEXTS)])
+def test_one_column_is_a_column_of_texts(backbone, column):
+    of_list, of_column = quick(backbone).fit(TEXTS, LABELS), quick(backbone).fit(column, LABELS)
+    np.testing.assert_array_equal(of_column.predict_proba(column), of_list.predict_proba(TEXTS))
+    np.testing.assert_array_equal(ws.FeatureExtractor(backbone).transform(column), backbone.embed(TEXTS))
+
+
+def test_a_model_of_single_texts_refuses_pairs_and_the_reverse(backbone, tmp_path):
+    single, paired = quick(backbone).fit(TEXTS, LABELS), quick(backbone).fit(PAIRS, LABELS)
+    single.save(tmp_path)
+    for clf in (single, ws.load(tmp_path), pickle.loads(pickle.dumps(single))):
+        for ask in (clf.predict, clf.predict_proba, clf.decision_function):
+            with pytest.raises(ValueError, match=r"holds pairs, but single texts were trained on; pass the column"):
+                ask(Frame(TEXTS, LABELS))
+        with pytest.raises(ValueError, match="holds pairs"):
+            clf.score(PAIRS, LABELS)
+    with pytest.raises(ValueError, match="texts holds single texts, but pairs were trained on"):
+        paired.evaluate(TEXTS, LABELS)
+    with pytest.raises(ValueError, match="eval_set texts holds pairs"):
+        quick(backbone).fit(TEXTS, LABELS, eval_set=(PAIRS, LABELS))
+
+
+def test_labels_among_the_texts_are_refused(backbone):
+    with pytest.raises(ValueError, match=r"labels as its second column; .* data\['text'\]"):
+        quick(backbone).fit(Frame(TEXTS, LABELS), LABELS)
+
+
+def test_a_metric_without_texts_to_evaluate_on_is_told(backbone):
+    with pytest.warns(UserWarning, match="metric='macro_f1' has no effect without fit"):
+        quick(backbone, metric="macro_f1").fit(TEXTS, LABELS)
+    quick(backbone, metric="macro_f1").fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
+
+
+def test_a_batch_smaller_than_a_text_is_told(backbone):
+    with pytest.warns(UserWarning, match="batch_tokens=4 is less than the longest text, which has 5 tokens"):
+        quick(backbone, batch_tokens=4).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize(("strategy", "rate"), [(None, 0.1), (ws.LinearProbing(), 2.0)])
+def test_a_learning_rate_beyond_reason_is_told(backbone, strategy, rate):
+    with pytest.warns(UserWarning, match=f"learning_rate={rate:g} is beyond reason .* usual are"):
+        quick(backbone, strategy=strategy, learning_rate=rate).fit(TEXTS, LABELS)

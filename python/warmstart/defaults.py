@@ -19,7 +19,7 @@ EPOCHS = 8
 LEAST_EPOCHS = 3
 """Passes over the texts at least."""
 
-MOST_STEPS = 400
+MOST_STEPS = 128
 """Steps after which passes beyond `LEAST_EPOCHS` are left out: they cost time and gain little."""
 
 FINE_TUNING_RATE = 1e-4

@@ -276,7 +276,7 @@ impl Config {
     }
 
     /// True if there is the head of transformers' class, and not the one on sentence vectors that this configuration asks for.
-    pub(crate) fn lacks_head(&self, is_there: impl Fn(&str) -> bool) -> bool {
+    pub fn lacks_head(&self, is_there: impl Fn(&str) -> bool) -> bool {
         self.classifier.is_on_sentence()
             && !is_there(&format!("{}.weight", self.classifier.output))
             && TASK_HEADS.iter().any(|head| is_there(&format!("{head}.weight")))
@@ -284,7 +284,7 @@ impl Config {
 
     /// The same model, whose head of a classifier of texts is that of transformers' class, as estimators of version 0.2 had it on
     /// sentence encoders without affine maps.
-    pub(crate) fn with_classifier_of_class(&self) -> Result<Self> {
+    pub fn with_classifier_of_class(&self) -> Result<Self> {
         let mut config = Self::parse(&Value::Object(self.raw.clone()).to_string())?;
         config.sentence.clone_from(&self.sentence);
         config.raw.insert("architectures".into(), vec![config.class("ForSequenceClassification")].into());

@@ -10,6 +10,9 @@ use crate::kernels::activation::Activation;
 /// A value, or what is wrong with the configuration.
 pub(super) type Checked<T> = Result<T, String>;
 
+/// The field of a `config.json` of ours that names the poolings which were chosen for the head of a classifier of texts.
+pub(super) const CLASSIFIER_POOLING: &str = "sentence_classifier_pooling";
+
 /// Fields that change nothing here: what a checkpoint came from, special tokens (the tokenizer has them), outputs, generation,
 /// training of transformers' own.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -63,7 +66,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "return_dict",
     "return_dict_in_generate",
     "sbert_ce_default_activation_function",
-    super::config::CLASSIFIER_POOLING,
+    CLASSIFIER_POOLING,
     "sentence_transformers",
     "sep_token_id",
     "suppress_tokens",

@@ -2,6 +2,7 @@
 
 mod block;
 mod cached;
+mod classifier_pooling;
 mod config;
 mod embed;
 mod extend;

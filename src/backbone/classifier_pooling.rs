@@ -1,0 +1,85 @@
+//! Which vectors the head of a classifier of texts takes.
+
+use serde_json::Value;
+
+use super::config::{Config, TASK_HEADS};
+use super::family::HeadOptions;
+use super::fields::CLASSIFIER_POOLING;
+use super::pooling::Pooling;
+use crate::error::{Error, Result};
+
+impl Config {
+    /// Put the head on a pooling that was chosen for it, or on the directory's sentence vectors; or leave it to the class.
+    pub(super) fn place_classifier(&mut self) -> Result<()> {
+        if let Some(chosen) = self.raw.get(CLASSIFIER_POOLING).cloned() {
+            let bad =
+                || Error::Value(format!("config.json: {CLASSIFIER_POOLING} is {chosen}; expected a list of names"));
+            let names = chosen.as_array().filter(|names| !names.is_empty()).ok_or_else(bad)?;
+            let parse = |name: &Value| Pooling::parse(name.as_str().ok_or_else(bad)?);
+            let pooling = names.iter().map(parse).collect::<Result<Vec<_>>>()?;
+            self.classify_on(pooling)?;
+        } else if let Some(modules) = &self.sentence
+            && (!modules.dense.is_empty() || !self.names_classifier())
+        {
+            self.classify_on(modules.pooling.clone())?;
+        }
+        Ok(())
+    }
+
+    /// The same model, whose head of a classifier of texts takes the vectors of `pooling`, side by side.
+    pub(super) fn with_classifier_pooling(&self, pooling: Vec<Pooling>) -> Result<Self> {
+        let mut config = self.clone();
+        config.raw.insert(CLASSIFIER_POOLING.into(), pooling.iter().map(|pooling| pooling.name()).collect());
+        config.classify_on(pooling)?;
+        Ok(config)
+    }
+
+    /// Put the head of a classifier of texts on sentence vectors: those of the directory's modules, or of another pooling.
+    fn classify_on(&mut self, pooling: Vec<Pooling>) -> Result<()> {
+        let mut input_size = self.hidden_size * pooling.len();
+        if let Some(modules) = self.sentence.as_ref().filter(|modules| !modules.dense.is_empty()) {
+            if modules.pooling != pooling {
+                let names = |all: &[Pooling]| all.iter().map(|pooling| pooling.name()).collect::<Vec<_>>().join(", ");
+                return Err(Error::Value(format!(
+                    "pooling={}: the dense layers of this directory take {}; leave pooling=\"auto\", or open a copy without \
+                     modules.json",
+                    names(&pooling),
+                    names(&modules.pooling)
+                )));
+            }
+            input_size = modules.width(self.hidden_size);
+        }
+        let (std, last_dropout) = (self.classifier.std, self.classifier.last_dropout);
+        self.classifier = HeadOptions {
+            pooling,
+            input_size: Some(input_size),
+            last_dropout,
+            ..HeadOptions::linear(Pooling::Mean, HeadOptions::ON_SENTENCE, "sentence_classifier.bias", std)
+        };
+        Ok(())
+    }
+
+    /// True if there is the head of transformers' class, and not the one on sentence vectors that this configuration asks for.
+    pub fn lacks_head(&self, is_there: impl Fn(&str) -> bool) -> bool {
+        self.classifier.is_on_sentence()
+            && !is_there(&format!("{}.weight", self.classifier.output))
+            && TASK_HEADS.iter().any(|head| is_there(&format!("{head}.weight")))
+    }
+
+    /// The same model, whose head of a classifier of texts is that of transformers' class, as estimators of version 0.2 had it on
+    /// sentence encoders without affine maps.
+    pub fn with_classifier_of_class(&self) -> Result<Self> {
+        let mut config = Self::parse(&Value::Object(self.raw.clone()).to_string())?;
+        config.sentence.clone_from(&self.sentence);
+        config.raw.insert("architectures".into(), vec![config.class("ForSequenceClassification")].into());
+        Ok(config)
+    }
+
+    /// True if it names a class of transformers whose head classifies texts.
+    fn names_classifier(&self) -> bool {
+        let names = self.raw.get("architectures").and_then(Value::as_array);
+        names.is_some_and(|names| {
+            names.iter().any(|name| name.as_str().is_some_and(|name| name.ends_with("ForSequenceClassification")))
+        })
+    }
+}

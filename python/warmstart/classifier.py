@@ -312,7 +312,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        check_kind(texts, getattr(self._trained, "pairs", None))
+        check_kind(texts, self._trained.pairs)
         return encode(self._trained.model.backbone, texts, self._limit())
 
     def _logits(self, texts: Texts) -> NDArray[np.float32]:

@@ -30,6 +30,9 @@ RATED_WIDTH = 384
 PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
+SOLVED, SOLVED_FIRST, IN_STEPS = "solved", "solved, then trained", "trained in steps"
+"""How a head learns: to the optimum of a linear map, from such a map on, or from random weights on."""
+
 STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
 """Parameters of an estimator that only a run in steps has."""
 
@@ -55,6 +58,28 @@ def epochs(strategy: Strategy, n_texts: int, batch_size: int) -> Choice:
     steps = max(1, ceil(n_texts / batch_size))
     passes = max(LEAST_EPOCHS, min(EPOCHS, MOST_STEPS // steps), ceil(LEAST_STEPS / steps))
     return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
+
+
+def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Choice:
+    """Choose between `SOLVED`, `SOLVED_FIRST` and `IN_STEPS`.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    is_linear : bool
+        Whether the last map of the head is all that is new of it.
+    asked : list of str
+        Parameters that ask for steps.
+    """
+    if not is_linear:
+        return Choice(IN_STEPS, "it has more than one layer that is not pretrained")
+    if not isinstance(strategy, LinearProbing):
+        return Choice(
+            SOLVED_FIRST, "with a strong penalty, so that training begins from a direction and not from chance"
+        )
+    if asked:
+        return Choice(IN_STEPS, f"as {' and '.join(asked)} asked")
+    return Choice(SOLVED, "it is one linear map: learning_rate, epochs and schedule do not apply")
 
 
 def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dict[str, Any], dict[str, Choice]]:
@@ -107,5 +132,5 @@ def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dic
 def steps_asked(params: dict[str, Any]) -> list[str]:
     """Return which parameters ask that a `LinearProbing` be trained in steps."""
     strategy = require_strategy(params["strategy"])
-    of_strategy = [f"strategy__{name}" for name in strategy.steps] if isinstance(strategy, LinearProbing) else []
+    of_strategy = [f"strategy__{name}" for name in strategy.steps]
     return [name for name in STEPPED if params[name] is not None] + of_strategy

@@ -8,7 +8,7 @@ from typing import Any
 
 from warmstart.strategies import STRATEGIES
 
-_ELSEWHERE = {
+_NAMES_ELSEWHERE = {
     "lr": "learning_rate",
     "n_epochs": "epochs",
     "num_epochs": "epochs",
@@ -48,7 +48,7 @@ def naming_what_was_meant(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _hint(name: str, known: list[str]) -> str:
-    meant = _ELSEWHERE.get(name)
+    meant = _NAMES_ELSEWHERE.get(name)
     if meant in known:
         return f"; {meant} is meant"
     if "strategy" in known:

@@ -27,10 +27,15 @@ class Plan:
         One for each parameter tensor: ``name, shape, trainable, learning_rate, weight_decay``.
     choices : dict of Choice
         What was chosen because nothing was asked for, by name, each with its ``value`` and ``why``.
+    is_solved : bool
+        Whether what is trainable is solved for: rates and decays do not apply.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], choices: dict[str, Choice] | None = None) -> None:
+    def __init__(
+        self, rows: list[dict[str, Any]], choices: dict[str, Choice] | None = None, is_solved: bool = False
+    ) -> None:
         self.rows = rows
+        self.is_solved = is_solved
         self.choices = {} if choices is None else choices
 
     @property
@@ -56,11 +61,16 @@ class Plan:
                     layer,
                     sum(prod(row["shape"]) for row in rows),
                     sum(prod(row["shape"]) for row in trained),
-                    _distinct(row["learning_rate"] for row in trained) if trained else "frozen",
-                    _distinct(row["weight_decay"] for row in trained),
+                    self._rate(trained),
+                    "" if self.is_solved else _distinct(row["weight_decay"] for row in trained),
                 )
             )
         return lines
+
+    def _rate(self, trained: list[dict[str, Any]]) -> str:
+        if not trained:
+            return "frozen"
+        return "solved" if self.is_solved else _distinct(row["learning_rate"] for row in trained)
 
     def __repr__(self) -> str:
         blocks = [text_table(_HEADERS, [*self.by_layer(), self._total()])]

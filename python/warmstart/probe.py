@@ -2,21 +2,19 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
+from warmstart.defaults import SOLVED
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
+from warmstart.prepared import Prepared
 from warmstart.progress import TokenBar
 from warmstart.scores import mean_loss
 from warmstart.solve import Solution, solve
-
-if TYPE_CHECKING:
-    from warmstart.training import Prepared
-
 
 START_L2 = 1.0
 """Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn."""
@@ -30,7 +28,7 @@ class Probe:
     seconds: float
 
     @classmethod
-    def of(cls, run: "Prepared", verbose: bool) -> "Probe":
+    def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
         started, options = time.perf_counter(), run.options
         solution = solve(
@@ -40,19 +38,18 @@ class Probe:
             options["multi_label"],
             options["class_weight"],
             options["strategy"]["label_smoothing"],
-            None if run.is_solved else START_L2,
+            None if run.head == SOLVED else START_L2,
+            run.backbone._inner.head_has_bias(run.of_words),
         )
         return cls(solution, time.perf_counter() - started)
 
     def finish(
-        self, run: "Prepared", monitor: FitMonitor
+        self, run: Prepared, monitor: FitMonitor
     ) -> tuple[_core.Classifier, dict[str, Any], BaseException | None]:
         """Return what `_core.Classifier.fit` returns, of a head that stays as it is solved."""
         solution, held_out, options = self.solution, run.held_out, run.options
         encodings = run.data.encodings
-        model = _core.Classifier.with_last_map(
-            run.backbone._inner, options.get("task") == "words", solution.weight, solution.bias
-        )
+        model = _core.Classifier.with_last_map(run.backbone._inner, run.of_words, solution.weight, solution.bias)
         row: dict[str, Any] = {
             "step": solution.n_iter,
             "epoch": 1.0,
@@ -89,7 +86,7 @@ class Probe:
         )
 
 
-def features(run: "Prepared", encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:
+def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:
     """Compute what the last map takes, float32 ``[N, D]``, with a bar where it takes more than a second."""
     with TokenBar(encodings.n_tokens, "features", verbose, delay_s=1.0) as bar:
         return _core.Classifier.features(

@@ -5,11 +5,14 @@ the bias is free. Features are centred and divided by one number, their root mea
 The loss is a sum, no mean, so that an `l2` chosen on a part of the texts serves them all.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from warmstart.texts import caller_level
 
 Array = NDArray[np.float64]
 
@@ -18,6 +21,9 @@ DECADES = (10.0, 1.0, 0.1, 0.01, 1e-3)
 
 MOST_TEXTS = 1000
 """Texts that the strength is chosen on at most: beyond them it hardly changes."""
+
+MOST_ITERATIONS = 1000
+"""Of L-BFGS; most problems take less than a hundred."""
 
 BIAS_L2 = 1e-6
 """Keeps the bias of a class finite that has no text, or all."""
@@ -57,6 +63,7 @@ def solve(
     class_weight: list[float] | None = None,
     label_smoothing: float = 0.0,
     l2: float | None = None,
+    has_bias: bool = True,
 ) -> Solution:
     """Find the map.
 
@@ -76,21 +83,30 @@ def solve(
         Share of probability given to all classes alike.
     l2 : float, optional
         Strength of the penalty; None chooses it by leave-one-out.
+    has_bias : bool
+        False of a map without a bias: that of the solution is 0.
 
     Raises
     ------
     ValueError
         A feature is not finite, or all weights of the texts are 0.
+
+    Warns
+    -----
+    UserWarning
+        The optimum was not reached in `MOST_ITERATIONS`.
     """
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
     mean = features.mean(axis=0, dtype=np.float64)
     centred = features - mean
     scale = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+    if not has_bias:  # what is taken off could not be given back
+        mean, centred = np.zeros_like(mean), features.astype(np.float64)
     # The optimum lies in what the features span: with fewer texts than columns that is smaller.
     basis = _basis(centred) if len(centred) < centred.shape[1] else None
     x = (centred if basis is None else centred @ basis) / scale
-    problem = Problem.of(x, targets, n_outputs, multi_label, class_weight, label_smoothing)
+    problem = Problem.of(x, targets, n_outputs, multi_label, class_weight, label_smoothing, has_bias)
 
     theta = problem.start()
     if l2 is None:
@@ -98,6 +114,12 @@ def solve(
     else:
         path, n_iter = [], 0
     theta, further = problem.minimise(l2, theta)
+    if further >= MOST_ITERATIONS:
+        warnings.warn(
+            f"the head is not at its optimum after {further} iterations; it can be trained in steps: epochs=30",
+            UserWarning,
+            stacklevel=caller_level(),
+        )
 
     weight, bias = problem.split(theta)
     weight = (weight if basis is None else weight @ basis.T) / scale
@@ -149,6 +171,8 @@ class Problem:
     weights: Array
     is_softmax: bool
     is_binary: bool
+    has_bias: bool = True
+    """Without one it begins at 0 and has no gradient."""
 
     @classmethod
     def of(
@@ -159,6 +183,7 @@ class Problem:
         multi_label: bool,
         class_weight: list[float] | None,
         label_smoothing: float,
+        has_bias: bool = True,
     ) -> "Problem":
         """Put targets and weights into this form."""
         by_class = np.ones(n_outputs) if class_weight is None else np.array(class_weight, dtype=np.float64)
@@ -173,14 +198,14 @@ class Problem:
             raise ValueError("class_weight is 0 for every text; there is nothing to learn")
         weights = weights / weights.mean()
         is_binary = n_outputs == 2 and not multi_label
-        return cls(x, y[:, 1:] if is_binary else y, weights, not multi_label and not is_binary, is_binary)
+        return cls(x, y[:, 1:] if is_binary else y, weights, not multi_label and not is_binary, is_binary, has_bias)
 
     def part(self, order: NDArray[Any]) -> "Problem":
         """Return `MOST_TEXTS` of the texts, evenly from each class."""
         if len(self.x) <= MOST_TEXTS:
             return self
         rows = np.argsort(order, kind="stable")[np.linspace(0, len(self.x) - 1, MOST_TEXTS).astype(np.int64)]
-        return Problem(self.x[rows], self.y[rows], self.weights[rows], self.is_softmax, self.is_binary)
+        return Problem(self.x[rows], self.y[rows], self.weights[rows], self.is_softmax, self.is_binary, self.has_bias)
 
     def split(self, theta: Array) -> tuple[Array, Array]:
         """Return weight ``[K, D]`` and bias ``[K]``."""
@@ -193,7 +218,7 @@ class Problem:
         bias = (
             np.log(share) if self.is_softmax else np.log(share / np.clip(self.weights.mean(axis=0) - share, 1e-3, None))
         )
-        return np.column_stack([np.zeros((len(bias), self.x.shape[1])), bias]).ravel()
+        return np.column_stack([np.zeros((len(bias), self.x.shape[1])), bias * self.has_bias]).ravel()
 
     def probabilities(self, logits: Array) -> Array:
         """Softmax, or a sigmoid each, ``[N, K]``."""
@@ -213,19 +238,19 @@ class Problem:
         logits = self.logits(theta)
         gradient = self.weights * (self.probabilities(logits) - self.y)
         value = self.losses(logits).sum() + l2 / 2 * (weight**2).sum() + BIAS_L2 / 2 * (bias**2).sum()
-        of_bias = gradient.sum(axis=0) + BIAS_L2 * bias
+        of_bias = gradient.sum(axis=0) * self.has_bias + BIAS_L2 * bias
         return float(value), np.column_stack([gradient.T @ self.x + l2 * weight, of_bias]).ravel()
 
     def logits(self, theta: Array) -> Array:
         """Return ``[N, K]``."""
         weight, bias = self.split(theta)
-        return self.x @ weight.T + bias
+        return np.asarray(self.x @ weight.T + bias * self.has_bias)
 
     def minimise(self, l2: float, start: Array) -> tuple[Array, int]:
         """Return the optimum and the iterations it took."""
         from scipy.optimize import minimize
 
-        options = {"maxiter": 1000, "maxcor": 20, "gtol": 1e-4, "ftol": 1e-12}
+        options = {"maxiter": MOST_ITERATIONS, "maxcor": 20, "gtol": 1e-4, "ftol": 1e-12}
         found = minimize(self.objective, start, args=(l2,), jac=True, method="L-BFGS-B", options=options)
         return np.asarray(found.x), int(found.nit)
 
@@ -242,13 +267,16 @@ class Problem:
         p = self.probabilities(logits)
         gradient, curvature = self.weights * (p - self.y), self.weights * p * (1 - p)
         # Half the time of float64, and it is only compared.
-        x = np.column_stack([self.x, np.ones(len(self.x))]).astype(np.float32)
-        ridge = np.append(np.full(self.x.shape[1], l2), 1e-3 * l2)
+        x = np.column_stack([self.x, np.full(len(self.x), self.has_bias)]).astype(np.float32)
+        ridge = np.append(np.full(self.x.shape[1], l2), BIAS_L2)
         for k in range(logits.shape[1]):
             root = x * np.sqrt(curvature[:, k, None]).astype(np.float32)
             hessian = root.T @ root
             hessian[np.diag_indices_from(hessian)] += ridge
-            factor, _ = cho_factor(hessian, lower=True, overwrite_a=True)
+            try:
+                factor, _ = cho_factor(hessian, lower=True, overwrite_a=True)
+            except np.linalg.LinAlgError:  # the penalty is lost in rounding: too weak to be chosen
+                return np.inf
             leverage = (solve_triangular(factor, x.T, lower=True) ** 2).sum(axis=0)
             step = gradient[:, k] / np.maximum(1 - leverage * curvature[:, k], 1e-3)
             logits[:, k] += leverage * step

@@ -21,6 +21,11 @@ class Strategy:
     method: ClassVar[str]
     learning_rate: float | None
 
+    @property
+    def steps(self) -> list[str]:
+        """The parameters given that say how to train in steps; none of a strategy that always does."""
+        return []
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
@@ -86,14 +91,18 @@ class Strategy:
         >>> plan.n_trainable == plan.n_parameters
         True
         """
-        from warmstart.defaults import learning_rate
+        from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 
         inner = require_backbone(backbone)._inner
-        rate = learning_rate(self, inner.hidden_size)
-        plan = Plan(inner.explain(json.dumps(self.resolved(rate.value)), positive_int("n_outputs", n_outputs)))
-        if self.learning_rate is None:
-            plan.choices["learning_rate"] = rate
-        return plan
+        rate, head = (
+            learning_rate(self, inner.hidden_size),
+            how_head_learns(self, inner.has_linear_head(False), self.steps),
+        )
+        told = inner.explain(json.dumps(self.resolved(rate.value)), positive_int("n_outputs", n_outputs))
+        choices = {"head": head}
+        if self.learning_rate is None and head.value != SOLVED:
+            choices["learning_rate"] = rate
+        return Plan(told, choices, head.value == SOLVED)
 
     def __repr__(self) -> str:
         defaults = type(self)().get_params()

@@ -110,7 +110,11 @@ def _column(texts: Texts, items: list[Any]) -> list[Any]:
     """Return the texts of a table or array of one column, whose rows these are; else the rows as they are."""
     shape = getattr(texts, "shape", None)
     is_column = isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1
-    return [item[0] if isinstance(item, list) else item for item in items] if is_column else items
+    if not is_column:
+        return items
+    # Rows of an Arrow table are mappings.
+    rows = [list(item.values()) if isinstance(item, dict) else item for item in items]
+    return [row[0] if isinstance(row, list) else row for row in rows]
 
 
 def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
@@ -202,7 +206,11 @@ def warn_truncated(*encodings: _core.Encodings) -> None:
 def caller_level() -> int:
     """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("warmstart", "sklearn"):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
+        "warmstart",
+        "sklearn",
+        "joblib",
+    ):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -15,12 +15,13 @@ from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
 from warmstart.memory import MemoryEstimate
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
 from warmstart.strategies import Strategy
 from warmstart.tagged import Windows
 from warmstart.texts import Texts
-from warmstart.training import Labelled, Prepared, execute, fit_options, logits, settle
+from warmstart.training import execute, logits
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
@@ -301,7 +302,7 @@ class TokenClassifier(TrainedEstimator):
             "n_outputs": len(classes),
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
-        prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data)
+        prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data, "f1")
         return _Run(prepared, held_out)
 
 

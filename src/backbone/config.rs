@@ -168,7 +168,7 @@ const PRETRAINING_HEADS: &[&str] = &[
 ];
 
 /// Of a task, alone or with those before them: each a model that somebody trained for it.
-pub(super) const TASK_HEADS: &[&str] = &["classifier", "logits_proj", "qa_outputs", "score", HeadOptions::ON_SENTENCE];
+const TASK_HEADS: &[&str] = &["classifier", "logits_proj", "qa_outputs", "score", HeadOptions::ON_SENTENCE];
 
 /// Before the head of a task, or of pretraining.
 const BEFORE_HEADS: &[&str] = &["head", "pre_classifier", "sequence_summary"];

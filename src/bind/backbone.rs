@@ -213,6 +213,11 @@ impl PyBackbone {
         Classifier::untrained_below(&self.0, if of_words { Task::Words } else { Task::Texts }).is_none()
     }
 
+    /// True if the last map of a head has a bias.
+    fn head_has_bias(&self, of_words: bool) -> bool {
+        !self.0.config.head(if of_words { Task::Words } else { Task::Texts }).output_bias.is_empty()
+    }
+
     /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
     fn with_classifier_pooling(&self, py: Python<'_>, pooling: Vec<String>) -> PyResult<Self> {
         run(py, || {

@@ -180,7 +180,7 @@ impl State {
                 .of_version_1(Config::parse(&self.config)?.raw.get("model_type").and_then(|name| name.as_str()))?;
         }
         let mut config = Config::of_directory(&self.config, &files)?;
-        if config.lacks_head(|name| params.get(name).is_ok()) {
+        if config.lacks_head(params.iter().map(|(name, _)| name)) {
             config = config.with_classifier_of_class()?;
         }
         let specs = Backbone::specs(&config);

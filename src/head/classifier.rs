@@ -83,6 +83,9 @@ impl Classifier {
             [(format!("{}.weight", options.output), &last.weight), (options.output_bias.to_string(), &last.bias)]
         {
             if name.is_empty() {
+                if values.iter().any(|value| *value != 0.0) {
+                    return Err(Error::Value("this head has no bias; its last map was given one".into()));
+                }
                 continue;
             }
             let shape = params.get(&name)?.shape().clone();

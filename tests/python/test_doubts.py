@@ -5,6 +5,8 @@ import pickle
 import numpy as np
 import pytest
 import warmstart as ws
+from sklearn.model_selection import GridSearchCV
+from warmstart.texts import normalise
 
 TEXTS = ["the good film", "a bad film", "it was good", "it was bad", "good story", "bad story"]
 LABELS = ["good", "bad"] * 3
@@ -51,15 +53,38 @@ def test_a_model_of_single_texts_refuses_pairs_and_the_reverse(backbone, tmp_pat
         quick(backbone).fit(TEXTS, LABELS, eval_set=(PAIRS, LABELS))
 
 
-def test_labels_among_the_texts_are_refused(backbone):
+@pytest.mark.parametrize("labels", [LABELS, [1, 0] * 3, [True, False] * 3])
+def test_labels_among_the_texts_are_refused(backbone, labels):
     with pytest.raises(ValueError, match=r"labels as its second column; .* data\['text'\]"):
-        quick(backbone).fit(Frame(TEXTS, LABELS), LABELS)
+        quick(backbone).fit(Frame(TEXTS, list(map(str, labels))), labels)
+
+
+def test_an_arrow_table_of_one_column_is_a_column_of_texts():
+    rows = [{"text": text} for text in TEXTS]  # as `to_pylist` gives them
+
+    class Table:
+        shape = (len(rows), 1)
+
+        def to_pylist(self):
+            return rows
+
+    assert normalise(Table()) == (TEXTS, None)
+
+
+def test_a_warning_in_a_grid_search_is_about_the_line_that_began_it(backbone):
+    search = GridSearchCV(quick(backbone, batch_tokens=4), {"max_steps": [1]}, cv=2, refit=False)
+    with pytest.warns(UserWarning, match="batch_tokens=4") as caught:
+        search.fit(TEXTS, LABELS)
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def test_a_metric_without_texts_to_evaluate_on_is_told(backbone):
     with pytest.warns(UserWarning, match="metric='macro_f1' has no effect without fit"):
         quick(backbone, metric="macro_f1").fit(TEXTS, LABELS)
     quick(backbone, metric="macro_f1").fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
+    tagger = ws.TokenClassifier(backbone, metric="accuracy", max_steps=1, random_state=0, verbose=False)
+    with pytest.warns(UserWarning, match="metric='accuracy' has no effect without fit"):
+        tagger.fit([["good", "film"]], [["B-X", "O"]])
 
 
 def test_a_batch_smaller_than_a_text_is_told(backbone):
@@ -67,7 +92,7 @@ def test_a_batch_smaller_than_a_text_is_told(backbone):
         quick(backbone, batch_tokens=4).fit(TEXTS, LABELS)
 
 
-@pytest.mark.parametrize(("strategy", "rate"), [(None, 0.1), (ws.LinearProbing(), 2.0)])
+@pytest.mark.parametrize(("strategy", "rate"), [(None, 0.02), (ws.LinearProbing(), 2.0)])
 def test_a_learning_rate_beyond_reason_is_told(backbone, strategy, rate):
     with pytest.warns(UserWarning, match=f"learning_rate={rate:g} is beyond reason .* usual are"):
         quick(backbone, strategy=strategy, learning_rate=rate).fit(TEXTS, LABELS)

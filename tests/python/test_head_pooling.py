@@ -89,7 +89,9 @@ loaded.save(sys.argv[1] + "/again")
 with open(v2 + "/max_norm.pickle", "rb") as file:
     unpickled = pickle.load(file)
 found = [clf._logits(texts) for clf in (loaded, unpickled, ws.load(sys.argv[1] + "/again"))]
-np.savez(sys.argv[1] + "/now.npz", *found)
+with open(v2 + "/roberta.pickle", "rb") as file:
+    roberta = pickle.load(file)._logits(["the good film", "a bad plot", "it was very good", "the story was bad"])
+np.savez(sys.argv[1] + "/now.npz", *found, roberta=roberta)
 """
 
 
@@ -98,6 +100,6 @@ def test_what_version_0_2_saved_of_a_sentence_encoder_predicts_the_same_bytes(tm
     environment = {**os.environ, "WARMSTART_INSTRUCTIONS": "baseline"}
     subprocess.run([sys.executable, "-c", ASK_V2, str(tmp_path)], env=environment, check=True)
     with np.load(V2 / "expected.npz") as expected, np.load(tmp_path / "now.npz") as now:
-        assert len(now.files) == 3
+        assert len(now.files) == 4
         for name in now.files:
-            np.testing.assert_array_equal(now[name], expected["logits"])
+            np.testing.assert_array_equal(now[name], expected["roberta" if name == "roberta" else "logits"])

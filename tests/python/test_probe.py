@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import warmstart as ws
 from sklearn.linear_model import LogisticRegression
+from test_families import FAMILIES, tiny
 
 SENTENCE = Path(__file__).parents[1] / "reference" / "sentence"
 TEXTS = json.loads((SENTENCE / "expected.json").read_text(encoding="utf-8"))["texts"]
@@ -137,3 +138,22 @@ def test_batch_size_counts_texts(encoder):
     texts, labels = ["the good film"] * 32, ["a", "b"] * 16
     clf = ws.TextClassifier(encoder, batch_size=8, epochs=1, verbose=False).fit(texts, labels)
     assert clf.n_iter_ == 4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_optimum_of_every_family_is_what_its_head_computes(family, tokenizer_dir, texts, labels):
+    """Also where transformers' head has no bias, as most decoders' have not."""
+    clf = probe(tiny(family, tokenizer_dir)).fit(texts, labels)
+    if clf.report_.training["choices"]["head"][0] == "solved":
+        assert clf.history_.rows[0]["loss"] == pytest.approx(clf.evaluate(texts, labels).loss, rel=1e-3)
+    tuned = ws.TextClassifier(tiny(family, tokenizer_dir), max_steps=1, random_state=0, verbose=False)
+    assert np.isfinite(tuned.fit(texts, labels).predict_proba(texts)).all()
+
+
+def test_strategies_explain_how_the_head_learns(encoder):
+    plan = ws.LinearProbing().explain(encoder)
+    assert plan.choices["head"].value == "solved"
+    assert "learning_rate" not in plan.choices
+    assert [line[3] for line in plan.by_layer()][-1] == "solved"
+    assert ws.LinearProbing(learning_rate=0.1).explain(encoder).choices["head"].value == "trained in steps"
+    assert ws.FullFineTuning().explain(encoder).choices["head"].value == "solved, then trained"

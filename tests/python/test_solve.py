@@ -135,3 +135,28 @@ def test_what_cannot_be_solved_is_refused():
         solve(np.full_like(x, np.nan), y, 2, False)
     with pytest.raises(ValueError, match="class_weight is 0 for every text"):
         solve(x, y, 2, False, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("c", [2, 3])
+def test_without_a_bias_the_optimum_is_that_of_scikit_learn_without_one(c):
+    x, y = made(39, 6, c)
+    found = solve(x, y, c, False, has_bias=False)
+    np.testing.assert_array_equal(found.bias, np.zeros(c))
+    scale = np.sqrt(((x - x.mean(axis=0, dtype=np.float64)) ** 2).sum(axis=1).mean())
+    peer = LogisticRegression(C=1 / found.l2, fit_intercept=False, tol=1e-12, max_iter=100_000).fit(x / scale, y)
+    np.testing.assert_allclose(softmax(x @ found.weight.T), peer.predict_proba(x / scale), atol=2e-4)
+
+
+def test_an_optimum_that_is_not_reached_is_told(monkeypatch):
+    monkeypatch.setattr("warmstart.solve.MOST_ITERATIONS", 2)
+    with pytest.warns(UserWarning, match="not at its optimum after 2 iterations"):
+        solve(*made(30, 5, 3), 3, False)
+
+
+def test_the_same_features_give_the_same_bytes_and_a_constant_column_counts_for_nothing():
+    x, y = made(31, 4, 3)
+    one, again = solve(x, y, 3, False), solve(x, y, 3, False)
+    np.testing.assert_array_equal(one.weight, again.weight)
+    wider = solve(np.column_stack([x, np.full(31, 2.5, dtype=np.float32)]), y, 3, False, l2=one.l2)
+    np.testing.assert_allclose(wider.weight[:, :4], one.weight, atol=1e-3)
+    np.testing.assert_allclose(wider.weight[:, 4], 0, atol=1e-6)

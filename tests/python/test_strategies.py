@@ -111,8 +111,7 @@ def test_plan_shows_itself_as_text_and_html(backbone):
     assert table.splitlines()[-1].startswith("total")
     assert chosen.splitlines()[-1].startswith("learning_rate")
     assert "learning_rate" in plan._repr_html_()
-    told = repr(ws.FullFineTuning(learning_rate=1e-3).explain(backbone))
-    assert "chosen" not in told
+    assert list(ws.FullFineTuning(learning_rate=1e-3).explain(backbone).choices) == ["head"]
 
 
 def test_explain_of_a_path_says_how_to_open_it():

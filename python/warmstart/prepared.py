@@ -1,0 +1,201 @@
+"""A classifier's training run before it starts: parameters checked, and what they leave open chosen."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from warmstart import _core
+from warmstart.backbone import Backbone
+from warmstart.defaults import BATCH_SIZE, SOLVED, how_head_learns, resolve, steps_asked
+from warmstart.labels import Classes, Targets
+from warmstart.memory import MemoryEstimate, check_fits, estimate
+from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
+from warmstart.plan import Choice, Plan
+from warmstart.scores import metric_name
+from warmstart.strategies import LinearProbing, require_strategy
+from warmstart.texts import caller_level
+
+_FINE_TUNING = (0.01, "1e-5 to 5e-4")
+"""The highest learning rate that passes without a warning, and those that are usual."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Encoded texts with their targets."""
+
+    encodings: _core.Encodings
+    targets: Targets
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A run before it starts: checked options and encoded data."""
+
+    backbone: Backbone
+    options: dict[str, Any]
+    classes: Classes
+    data: Labelled
+    held_out: Labelled | None
+    choices: dict[str, Choice]
+    """What was chosen, by the name of the parameter."""
+    head: str
+    """`SOLVED`, `SOLVED_FIRST` or `IN_STEPS`."""
+    pairs: bool | None = None
+    """Whether texts are pairs; None of tagged words."""
+
+    @property
+    def of_words(self) -> bool:
+        """Whether words are classified, not texts."""
+        return self.options.get("task") == "words"
+
+    def memory(self, **changed: Any) -> MemoryEstimate:
+        """Estimate the peak of memory, with some options changed."""
+        held_out = None if self.held_out is None else self.held_out.encodings
+        options = json.dumps({**self.options, **changed})
+        return estimate(self.backbone._inner, self.data.encodings, held_out, options)
+
+    def plan(self) -> Plan:
+        """Return what is done to every parameter, and what was chosen."""
+        told = self.backbone._inner.explain(json.dumps(self.options["strategy"]), self.options["n_outputs"])
+        return Plan(told, self.choices, self.head == SOLVED)
+
+    def check_memory(self) -> None:
+        """Raise DeviceError if the machine has less memory than the run takes."""
+        longest = int(self.data.encodings.lengths().max())
+        check_fits(self.memory(), self.options["batch_tokens"], longest, self.memory)
+
+
+def settle(
+    params: dict[str, Any],
+    options: dict[str, Any],
+    backbone: Backbone,
+    classes: Classes,
+    data: Labelled,
+    held_out: Labelled | None,
+    default_metric: str,
+    pairs: bool | None = None,
+) -> Prepared:
+    """Choose what the parameters leave open, now that the data are known, as `Prepared`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is not as it should be, or given twice.
+    """
+    strategy = require_strategy(params["strategy"])
+    resolved, choices = resolve(params, backbone.hidden_size, len(data.encodings))
+    options = {**options, **resolved, "batch_tokens": batch_tokens_of(params, data.encodings)}
+    is_linear = backbone._inner.has_linear_head(options.get("task") == "words")
+    head = how_head_learns(strategy, is_linear, steps_asked(params))
+    choices = {"head": head, **({} if head.value == SOLVED else choices)}
+    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs)
+    for doubt in _doubts(params, prepared, default_metric):
+        warnings.warn(doubt, UserWarning, stacklevel=caller_level())
+    return prepared
+
+
+def _doubts(params: dict[str, Any], run: Prepared, default_metric: str) -> list[str]:
+    """Say what is asked and has no effect, or most likely not the one that is meant."""
+    found = []
+    if run.held_out is None and params["metric"] != default_metric:
+        name = metric_name(params["metric"])
+        found.append(f"metric={name!r} has no effect without fit(..., eval_set=(texts, labels)) to choose weights by")
+    longest, budget = int(run.data.encodings.lengths().max()), run.options["batch_tokens"]
+    if budget < longest:
+        found.append(
+            f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
+            f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
+        )
+    rate = run.options["strategy"]["learning_rate"]
+    most, usual = (1.0, "1e-3 to 1e-1") if run.options["strategy"]["method"] == LinearProbing.method else _FINE_TUNING
+    if rate > most:
+        found.append(f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {usual}")
+    return found
+
+
+def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:
+    """Return a weight for each class.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict
+        "balanced" is scikit-learn's: inverse to how often a class occurs, 1 where all occur alike, and for one that
+        occurs nowhere. A dict gives weights by label; a class it does not name weighs 1.
+    classes : Classes
+        The C classes.
+    targets : ndarray
+        Class indices ``[N]`` or 0/1 ``[N, C]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is something else, names an unknown label, or a weight is negative or not finite.
+    """
+    if class_weight is None:
+        return None
+    names = classes.values.tolist()
+    if isinstance(class_weight, dict):
+        unknown = [label for label in class_weight if label not in names]
+        if unknown:
+            raise ValueError(
+                f"class_weight names {unknown[0]!r}, which is no label of the training set; known are {names}"
+            )
+        weights = [float(class_weight.get(name, 1.0)) for name in names]
+        for name, weight in zip(names, weights, strict=True):
+            if not (isfinite(weight) and weight >= 0):
+                raise ValueError(f"class_weight[{name!r}] must be finite and at least 0, got {weight}")
+        return weights
+    if class_weight == "balanced":
+        found = np.nonzero(targets)[1] if classes.multi_label else targets.astype(np.int64)
+        counts = np.bincount(found, minlength=len(names))
+        n_present = np.count_nonzero(counts)
+        return [len(found) / (n_present * count) if count else 1.0 for count in counts.tolist()]
+    raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
+
+
+def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+    """Check the parameters that all trained estimators have, and return them as the core's options.
+
+    Raises
+    ------
+    TypeError, ValueError, DeviceError
+        One is not as it should be.
+    """
+    check_compute(params["precision"], params["device"])
+    require_strategy(params["strategy"])
+    options = {
+        "precision": params["precision"],
+        "recompute": flag("recompute", params["recompute"]),
+        "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
+        "eval_every": optional_positive_int("eval_every", params["eval_every"]),
+        "patience": optional_positive_int("patience", params["patience"]),
+        "seed": as_seed(params["random_state"]),
+    }
+    for name in ("eval_every", "patience"):
+        if options[name] is not None and not has_eval_set:
+            raise ValueError(
+                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)) "
+                f"or set {name}=None"
+            )
+    return options
+
+
+def batch_tokens_of(params: dict[str, Any], encodings: _core.Encodings) -> int:
+    """Return the budget of a batch in tokens: as given, or `batch_size` times the mean length.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One of the two is not as it should be, or both are given.
+    """
+    batch_tokens, batch_size = params["batch_tokens"], optional_positive_int("batch_size", params["batch_size"])
+    if isinstance(batch_tokens, str) and batch_tokens == "auto":
+        lengths = encodings.lengths()
+        return max(round((batch_size or BATCH_SIZE) * float(lengths.mean())), int(lengths.max()))
+    if batch_size is not None:
+        raise ValueError(f"batch_size={batch_size} and batch_tokens={batch_tokens!r} are both given; leave one out")
+    return positive_int("batch_tokens", batch_tokens, " or 'auto'")

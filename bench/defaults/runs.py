@@ -15,7 +15,7 @@ METHODS = ("default", "features", "finetune", "trainer", "setfit")
 TRAINER_SIZE = "1000"
 SETFIT_DATA = ("trec", "sst2", "germeval2018")
 FEW_DRAWS = 3  # of what is reported beside, and at full size: as many seeds
-TUNING_DRAWS = 2
+TUNING_DRAWS = 1
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from warmstart.plan import Plan
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
-from warmstart.texts import Texts, check_kind, encode, warn_truncated
+from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import logits, prepare, train
 
 _ROUTED = {"texts": UNUSED}
@@ -47,7 +47,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 32.
+        Texts in one batch, on average; None is 16.
     batch_tokens : int or "auto"
         Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
@@ -305,7 +305,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         if not len(encodings):
             raise ValueError("texts is empty; there is nothing to evaluate")
         targets = self._trained.classes.encode(labels, len(encodings))
-        warn_truncated(encodings)
+        warn_unread(encodings)
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes)
 
@@ -317,7 +317,7 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
 
     def _logits(self, texts: Texts) -> NDArray[np.float32]:
         encodings = self._encode(texts)
-        warn_truncated(encodings)
+        warn_unread(encodings)
         return logits(self._trained.model, encodings, self.precision, self.verbose, "predicting")
 
     def __sklearn_tags__(self) -> Any:

@@ -7,20 +7,14 @@ from warmstart.options import optional_positive_int, positive_int
 from warmstart.plan import Choice
 from warmstart.strategies import LinearProbing, Strategy, require_strategy
 
-BATCH_SIZE = 32
+BATCH_SIZE = 16
 """Texts in a batch."""
+
+EPOCHS = 3
+"""Passes over the texts at least."""
 
 LEAST_STEPS = 60
 """Optimiser steps of a fine-tuning run at least: fewer leave a model of few texts where it was."""
-
-EPOCHS = 8
-"""Passes over the texts, where they are few."""
-
-LEAST_EPOCHS = 3
-"""Passes over the texts at least."""
-
-MOST_STEPS = 128
-"""Steps after which passes beyond `LEAST_EPOCHS` are left out: they cost time and gain little."""
 
 FINE_TUNING_RATE = 1e-4
 """Of models whose hidden states have `RATED_WIDTH` values; it falls with the square root of the width."""
@@ -56,7 +50,7 @@ def epochs(strategy: Strategy, n_texts: int, batch_size: int) -> Choice:
     if isinstance(strategy, LinearProbing):
         return Choice(PROBING_EPOCHS, "the frozen part is computed once: passes cost little")
     steps = max(1, ceil(n_texts / batch_size))
-    passes = max(LEAST_EPOCHS, min(EPOCHS, MOST_STEPS // steps), ceil(LEAST_STEPS / steps))
+    passes = max(EPOCHS, ceil(LEAST_STEPS / steps))
     return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
 
 

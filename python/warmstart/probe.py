@@ -16,8 +16,11 @@ from warmstart.progress import TokenBar
 from warmstart.scores import mean_loss
 from warmstart.solve import Solution, solve
 
-START_L2 = 1.0
-"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn."""
+START_L2, START_CLASSES = 1.0, 6
+"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
+
+Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class Probe:
             options["multi_label"],
             options["class_weight"],
             options["strategy"]["label_smoothing"],
-            None if run.head == SOLVED else START_L2,
+            None if run.head == SOLVED else start_l2(options["n_outputs"], options["multi_label"]),
             run.backbone._inner.head_has_bias(run.of_words),
         )
         return cls(solution, time.perf_counter() - started)
@@ -84,6 +87,11 @@ class Probe:
             },
             stopped,
         )
+
+
+def start_l2(n_outputs: int, multi_label: bool) -> float:
+    """Return the penalty of the head that fine-tuning begins from."""
+    return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
 
 
 def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ class TokenClassifier(TrainedEstimator):
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 32.
+        Texts in one batch, on average; None is 16.
     batch_tokens : int or "auto"
         Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.

@@ -12,7 +12,7 @@ from bench.defaults import __main__ as command
 from bench.defaults.draws import N_DRAWS, dev_part, draw, quotas
 from bench.defaults.methods import RATES, Methods, Outcome
 from bench.defaults.report import against_the_better, report
-from bench.defaults.runs import METHODS, Run, best_rate, draws_asked, runs
+from bench.defaults.runs import METHODS, TUNING_DRAWS, Run, best_rate, draws_asked, runs
 from bench.defaults.texts import DATA_SETS, DataSet, Examples, Splits
 
 BY_NAME = {data.name: data for data in DATA_SETS}
@@ -117,9 +117,10 @@ def test_the_rate_is_chosen_by_its_mean_on_the_dev_part_alone():
         made.append(run)
         dev = {1e-4: 0.8, 2e-4: 0.8}.get(run.rate, 0.7)
         records.append(line("finetune", run.draw, dev if run.part == "dev" else 1 - dev, run.part, run.rate))
-    assert made[:10] == [Run("sst2", "50", "finetune", i, "dev", rate) for rate in RATES for i in (0, 1)]
-    assert made[10:] == [Run("sst2", "50", "finetune", i, "test", 1e-4) for i in range(4)]  # the smaller of equals
-    assert best_rate(records[:8], "sst2", "50") is None and best_rate(tuned(5e-5), "sst2", "50") == 5e-5
+    n = len(RATES) * TUNING_DRAWS
+    assert made[:n] == [Run("sst2", "50", "finetune", i, "dev", rate) for rate in RATES for i in range(TUNING_DRAWS)]
+    assert made[n:] == [Run("sst2", "50", "finetune", i, "test", 1e-4) for i in range(4)]  # the smaller of equals
+    assert best_rate(records[:4], "sst2", "50") is None and best_rate(tuned(5e-5), "sst2", "50") == 5e-5
 
 
 def test_a_cell_is_held_against_the_better_of_two_by_paired_differences():

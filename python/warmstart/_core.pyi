@@ -94,6 +94,9 @@ class Encodings:
     @property
     def n_truncated(self) -> int: ...
     @property
+    def n_unknown(self) -> int:
+        """Texts of which more than half the tokens are the unknown one."""
+    @property
     def max_length(self) -> int: ...
     @property
     def max_length_source(self) -> str: ...
@@ -102,6 +105,8 @@ class Encodings:
     def segments(self, index: int) -> NDArray[np.int64]: ...
     def offsets(self, index: int) -> NDArray[np.int64]:
         """Character offsets ``[T, 2]`` into the text a token came from; special tokens are ``(0, 0)``."""
+    def select(self, texts: Sequence[int]) -> tuple[Encodings, NDArray[np.int64]]:
+        """Some of the texts, and the numbers of what is classified of them: texts, or words where they are known."""
 
 @final
 class Tokenizer:

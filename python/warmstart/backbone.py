@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +25,9 @@ from warmstart.options import (
 from warmstart.progress import TokenBar
 from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
-from warmstart.texts import Texts, caller_level, encode, warn_truncated
+from warmstart.texts import Texts, encode, warn_unread
 from warmstart.tokenizer import Tokenizer, batches
+from warmstart.warn import warn
 
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
 
@@ -53,7 +53,7 @@ class Backbone:
     True
     """
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_inner", "_is_random")
 
     def __init__(self, inner: _core.Backbone) -> None:
         if not isinstance(inner, _core.Backbone):
@@ -62,6 +62,7 @@ class Backbone:
                 "Backbone.from_config(config, tokenizer)"
             )
         self._inner = inner
+        self._is_random = False
 
     @classmethod
     def from_pretrained(
@@ -168,7 +169,9 @@ class Backbone:
         text = json.dumps(_configuration(config) | fields) if fields or _is_name(config) else _text(config)
         inner = _core.Backbone.from_config(text, source, as_seed(random_state))
         warn_notes(inner)
-        return cls(inner)
+        backbone = cls(inner)
+        backbone._is_random = True
+        return backbone
 
     def save_pretrained(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `from_pretrained` and transformers read; an older one is replaced whole.
@@ -329,7 +332,7 @@ class Backbone:
         if not len(encodings):
             size = self._inner.vector_size(vectors.layers, vectors.pooling)
             return np.empty((0, size), dtype=np.float32)
-        warn_truncated(encodings)
+        warn_unread(encodings)
         with TokenBar(encodings.n_tokens, "embedding", verbose, delay_s=1.0) as bar:
             return self._inner.embed(
                 encodings,
@@ -446,7 +449,7 @@ def warn_notes(backbone: _core.Backbone) -> None:
         As it was opened.
     """
     for note in backbone.notes():
-        warnings.warn(note, UserWarning, stacklevel=caller_level())
+        warn(note)
 
 
 def _is_name(config: Any) -> bool:

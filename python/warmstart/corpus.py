@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from warmstart import _core
 from warmstart._core import DataError
 from warmstart.digests import Digests
 from warmstart.progress import TokenBar
-from warmstart.texts import caller_level
 from warmstart.tokenizer import Tokenizer, batches
+from warmstart.warn import warn
 
 _FORMAT = b"warmstart corpus 1"
 _SUFFIXES = (".txt", ".jsonl", ".json", ".parquet")
@@ -229,7 +228,7 @@ def _of_files(
         writer.close()
     if skipped:
         message = f"{skipped} {'line was' if skipped == 1 else 'lines were'} left out; the first: {first}"
-        warnings.warn(message, UserWarning, stacklevel=caller_level())
+        warn(message)
     return corpus
 
 

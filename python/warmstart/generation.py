@@ -1,11 +1,11 @@
 """How `LanguageModel.generate` goes on with a text: its arguments, else what the model's files say."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from warmstart.options import finite, flag, optional_positive_int
 from warmstart.texts import normalise
+from warmstart.warn import warn
 
 MAX_NEW_TOKENS = 50
 """What is written where neither the caller nor the file says how much."""
@@ -141,8 +141,6 @@ def _warn_of_others(config: Mapping[str, Any], file: str) -> None:
     }
     if others:
         listed = ", ".join(f"{name}={value!r}" for name, value in sorted(others.items()))
-        warnings.warn(
+        warn(
             f"{file} asks for {listed:.500}, which generate does not have: the texts are made without",
-            UserWarning,
-            stacklevel=4,
         )

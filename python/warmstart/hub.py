@@ -4,7 +4,6 @@ import fnmatch
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart._core import SIDE_FILES, WEIGHT_FILES, WarmstartError, __version__
+from warmstart.warn import warn
 
 _CONFIG = "config.json"
 _MODULES = "modules.json"
@@ -67,11 +67,9 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
             if folder is None:
                 raise _explained(error, path, revision) from error
             if not _is_offline(error):
-                warnings.warn(
+                warn(
                     f"{path}: the hub could not be reached ({_cause(error)}); the copy in the cache is taken, "
                     "which may be older",
-                    UserWarning,
-                    stacklevel=3,
                 )
             return folder
 

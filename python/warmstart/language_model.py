@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone, warn_notes
+from warmstart.doubts import HARDLY
 from warmstart.generation import generation_options
 from warmstart.history import History
 from warmstart.hub import fetched
@@ -29,7 +30,8 @@ from warmstart.options import (
 from warmstart.pretraining import default_objective, generator_for, prepare
 from warmstart.progress import TokenBar
 from warmstart.strategies import Strategy
-from warmstart.texts import Texts, encode, normalise, warn_truncated
+from warmstart.texts import Texts, encode, normalise, warn_unread
+from warmstart.warn import warn
 
 
 class LanguageModel:
@@ -96,6 +98,8 @@ class LanguageModel:
 
     _limit: int | None = None
     """Where texts that are scored are cut; None where the backbone says."""
+    _is_new = False
+    """Whether its head, or all of it, has random weights."""
 
     def __init__(
         self,
@@ -128,6 +132,7 @@ class LanguageModel:
             self._inner = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, self._seed)
         else:
             self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
+            self._is_new = backbone._is_random or bool(self._inner.head_parameters)
         self.objective = default_objective(self._inner) if objective is None else require_objective(objective)
         self.strategy = strategy
         self.epochs = epochs
@@ -260,7 +265,7 @@ class LanguageModel:
             monitor.close()
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
-        self._inner = model
+        self._inner, self._is_new = model, False
         if facts["was_finished"] and self.verbose:
             print(
                 f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "
@@ -270,6 +275,7 @@ class LanguageModel:
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
         self.random_state_ = self._seed
         self.n_iter_ = facts["steps"]
+        self._warn_untrained()
         if stopped is not None:
             raise stopped
         return self
@@ -326,7 +332,7 @@ class LanguageModel:
         """
         model = self._asked()
         encodings = encode(model.backbone, texts, self._limit)
-        warn_truncated(encodings)
+        warn_unread(encodings)
         with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
             return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
 
@@ -374,7 +380,7 @@ class LanguageModel:
         model = self._asked()
         single, top = isinstance(texts, str), positive_int("top_k", top_k)
         encodings = encode(model.backbone, [texts] if single else texts, self._limit)
-        warn_truncated(encodings)
+        warn_unread(encodings)
         tokenizer = self.backbone.tokenizer
 
         def named(best: list[tuple[int, float]]) -> list[tuple[str, float]]:
@@ -499,7 +505,25 @@ class LanguageModel:
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         if isinstance(self._inner, _core.ReplacedDetector):
             raise ValueError("a detector of replaced tokens gives no probabilities of tokens; ask its .generator")
+        if self._is_new:
+            warn(
+                "this language model is untrained: its head has random weights, and so has what it says; fit(corpus) "
+                "trains it, and LanguageModel.from_pretrained(path) opens one with the head of a checkpoint"
+            )
         return self._inner
+
+    def _warn_untrained(self) -> None:
+        """Warn of a loss that even a model has that holds every token for equally likely."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        rows, guessing = self.history_.rows, float(np.log(self.backbone._inner.vocab_size))
+        if isinstance(self._inner, _core.LanguageModel) and rows and rows[-1]["loss"] > HARDLY * guessing:
+            warn(
+                f"after {self.n_iter_} steps the loss is {rows[-1]['loss']:.3g}, where {guessing:.3g} is that of "
+                "guessing: the model has learnt next to nothing; train longer (epochs=, max_steps=), or with a higher "
+                "learning rate: from scratch 3e-4 to 1e-3 are usual",
+                ConvergenceWarning,
+            )
 
     def _settings(self) -> dict[str, Any]:
         names = (

@@ -1,7 +1,6 @@
 """A classifier's training run before it starts: parameters checked, and what they leave open chosen."""
 
 import json
-import warnings
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -11,16 +10,13 @@ import numpy as np
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.defaults import BATCH_SIZE, SOLVED, how_head_learns, resolve, steps_asked
+from warmstart.doubts import of_labels, of_settings, refuse_alike
 from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
-from warmstart.scores import metric_name
-from warmstart.strategies import LinearProbing, require_strategy
-from warmstart.texts import caller_level
-
-_FINE_TUNING = (0.01, "1e-5 to 5e-4")
-"""The highest learning rate that passes without a warning, and those that are usual."""
+from warmstart.strategies import require_strategy
+from warmstart.warn import warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +89,10 @@ def settle(
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs)
-    for doubt in _doubts(params, prepared, default_metric):
-        warnings.warn(doubt, UserWarning, stacklevel=caller_level())
+    refuse_alike(prepared)
+    for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
+        warn(doubt)
     return prepared
-
-
-def _doubts(params: dict[str, Any], run: Prepared, default_metric: str) -> list[str]:
-    """Say what is asked and has no effect, or most likely not the one that is meant."""
-    found = []
-    if run.held_out is None and params["metric"] != default_metric:
-        name = metric_name(params["metric"])
-        found.append(f"metric={name!r} has no effect without fit(..., eval_set=(texts, labels)) to choose weights by")
-    longest, budget = int(run.data.encodings.lengths().max()), run.options["batch_tokens"]
-    if budget < longest:
-        found.append(
-            f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
-            f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
-        )
-    rate = run.options["strategy"]["learning_rate"]
-    most, usual = (1.0, "1e-3 to 1e-1") if run.options["strategy"]["method"] == LinearProbing.method else _FINE_TUNING
-    if rate > most:
-        found.append(f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {usual}")
-    return found
 
 
 def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:

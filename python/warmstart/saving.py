@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from warmstart.report import Report
 from warmstart.strategies import STRATEGIES, Strategy
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
+from warmstart.warn import warn
 
 FORMAT_VERSION = 2
 METADATA_FILE = "warmstart.json"
@@ -284,11 +284,9 @@ def _params_to_json(estimator: TrainedEstimator, trained: Trained) -> dict[str, 
         params["random_state"] = trained.random_state
     if callable(params["metric"]):
         default = signature(type(estimator).__init__).parameters["metric"].default
-        warnings.warn(
+        warn(
             f"metric={trained.history.metric} is a function, which is not saved; the loaded estimator will have "
             f"metric={default!r}",
-            UserWarning,
-            stacklevel=4,
         )
         params["metric"] = default
     return params

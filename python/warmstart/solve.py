@@ -5,14 +5,13 @@ the bias is free. Features are centred and divided by one number, their root mea
 The loss is a sum, no mean, so that an `l2` chosen on a part of the texts serves them all.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.texts import caller_level
+from warmstart.warn import warn
 
 Array = NDArray[np.float64]
 
@@ -21,6 +20,9 @@ DECADES = (10.0, 1.0, 0.1, 0.01, 1e-3)
 
 MOST_TEXTS = 1000
 """Texts that the strength is chosen on at most: beyond them it hardly changes."""
+
+LEFT_OUT, MOST_LEFT_OUT = 200, 20_000
+"""Texts that are left out in turn: all, as long as that are no more logits than the second; the first at least."""
 
 MOST_ITERATIONS = 1000
 """Of L-BFGS; most problems take less than a hundred."""
@@ -93,7 +95,7 @@ def solve(
 
     Warns
     -----
-    UserWarning
+    ConvergenceWarning
         The optimum was not reached in `MOST_ITERATIONS`.
     """
     if not np.isfinite(features).all():
@@ -115,10 +117,11 @@ def solve(
         path, n_iter = [], 0
     theta, further = problem.minimise(l2, theta)
     if further >= MOST_ITERATIONS:
-        warnings.warn(
+        from sklearn.exceptions import ConvergenceWarning
+
+        warn(
             f"the head is not at its optimum after {further} iterations; it can be trained in steps: epochs=30",
-            UserWarning,
-            stacklevel=caller_level(),
+            ConvergenceWarning,
         )
 
     weight, bias = problem.split(theta)
@@ -130,7 +133,7 @@ def solve(
         np.ascontiguousarray(weight, dtype=np.float32),
         np.ascontiguousarray(bias, dtype=np.float32),
         l2,
-        float(problem.losses(problem.logits(theta)).mean()),
+        float(problem.outcome(problem.logits(theta))[0].mean()),
         path,
         n_iter + further,
     )
@@ -220,24 +223,26 @@ class Problem:
         )
         return np.column_stack([np.zeros((len(bias), self.x.shape[1])), bias * self.has_bias]).ravel()
 
-    def probabilities(self, logits: Array) -> Array:
-        """Softmax, or a sigmoid each, ``[N, K]``."""
-        if not self.is_softmax:
-            return np.asarray(np.exp(-np.logaddexp(0, -logits)))
-        return np.asarray(np.exp(logits - _log_sum(logits)))
-
-    def losses(self, logits: Array) -> Array:
-        """Return what each text loses ``[N]``."""
+    def outcome(self, logits: Array) -> tuple[Array, Array]:
+        """Return what each text loses ``[N]``, and the probabilities ``[N, K]``: softmax, or a sigmoid each."""
         if self.is_softmax:
-            return np.asarray((self.weights * self.y * (_log_sum(logits) - logits)).sum(axis=1))
-        return np.asarray((self.weights * (np.logaddexp(0, logits) - self.y * logits)).sum(axis=1))
+            logits = logits - logits.max(axis=1, keepdims=True)
+            p = np.exp(logits)
+            total = p.sum(axis=1, keepdims=True)
+            p /= total
+            losses = self.weights[:, 0] * (np.log(total[:, 0]) - np.einsum("nk,nk->n", self.y, logits))
+        else:
+            log_sum = np.logaddexp(0, logits)
+            p = np.exp(logits - log_sum)
+            losses = (self.weights * (log_sum - self.y * logits)).sum(axis=1)
+        return losses, p
 
     def objective(self, theta: Array, l2: float) -> tuple[float, Array]:
         """Return value and gradient."""
         weight, bias = self.split(theta)
-        logits = self.logits(theta)
-        gradient = self.weights * (self.probabilities(logits) - self.y)
-        value = self.losses(logits).sum() + l2 / 2 * (weight**2).sum() + BIAS_L2 / 2 * (bias**2).sum()
+        losses, p = self.outcome(self.logits(theta))
+        gradient = self.weights * (p - self.y)
+        value = losses.sum() + l2 / 2 * (weight**2).sum() + BIAS_L2 / 2 * (bias**2).sum()
         of_bias = gradient.sum(axis=0) * self.has_bias + BIAS_L2 * bias
         return float(value), np.column_stack([gradient.T @ self.x + l2 * weight, of_bias]).ravel()
 
@@ -264,11 +269,13 @@ class Problem:
         from scipy.linalg import cho_factor, solve_triangular
 
         logits = self.logits(theta)
-        p = self.probabilities(logits)
+        _, p = self.outcome(logits)
         gradient, curvature = self.weights * (p - self.y), self.weights * p * (1 - p)
         # Half the time of float64, and it is only compared.
         x = np.column_stack([self.x, np.full(len(self.x), self.has_bias)]).astype(np.float32)
         ridge = np.append(np.full(self.x.shape[1], l2), BIAS_L2)
+        left_out = np.linspace(0, len(x) - 1, min(len(x), max(LEFT_OUT, MOST_LEFT_OUT // logits.shape[1])))
+        left_out = left_out.astype(np.int64)
         for k in range(logits.shape[1]):
             root = x * np.sqrt(curvature[:, k, None]).astype(np.float32)
             hessian = root.T @ root
@@ -277,10 +284,10 @@ class Problem:
                 factor, _ = cho_factor(hessian, lower=True, overwrite_a=True)
             except np.linalg.LinAlgError:  # the penalty is lost in rounding: too weak to be chosen
                 return np.inf
-            leverage = (solve_triangular(factor, x.T, lower=True) ** 2).sum(axis=0)
-            step = gradient[:, k] / np.maximum(1 - leverage * curvature[:, k], 1e-3)
-            logits[:, k] += leverage * step
-        return float(self.losses(logits).mean())
+            leverage = (solve_triangular(factor, x[left_out].T, lower=True) ** 2).sum(axis=0)
+            step = gradient[left_out, k] / np.maximum(1 - leverage * curvature[left_out, k], 1e-3)
+            logits[left_out, k] += leverage * step
+        return float(self.outcome(logits)[0][left_out].mean())
 
 
 def _basis(centred: Array) -> Array:
@@ -288,7 +295,3 @@ def _basis(centred: Array) -> Array:
     _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
     spanned = lengths > 1e-7 * max(float(lengths[0]), 1e-30)
     return np.asarray(rows[spanned].T if spanned.any() else np.zeros((centred.shape[1], 1)))
-
-
-def _log_sum(logits: Array) -> Array:
-    return np.asarray(np.logaddexp.reduce(logits, axis=1, keepdims=True))

@@ -5,7 +5,6 @@ a word as the core cuts it; to a unit belongs the first row that begins in it, a
 nothing of it. A unit without a row goes on with the entity that stands on both sides of it, and is outside elsewhere.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
-from warmstart.texts import Texts, caller_level, normalise, to_list
+from warmstart.texts import Texts, normalise, to_list
+from warmstart.warn import warn
 
 NO_ROW = -1
 
@@ -130,7 +130,7 @@ class Windows:
             (lost, "have no word of their own, but spaces or one that the entity before has; they are left out"),
         ):
             if n:
-                warnings.warn(f"{n} entities {what}", UserWarning, stacklevel=caller_level())
+                warn(f"{n} entities {what}")
         readable = [
             self._unit_tags(text, self._row_tags(text, own)) if NO_ROW in self.rows[text] else own
             for text, own in enumerate(tags)
@@ -148,12 +148,10 @@ class Windows:
         if dropped:
             text, unit = dropped[0]
             word = self.texts[text][slice(*self.units[text][unit])]
-            warnings.warn(
+            warn(
                 f"{len(dropped)} tags of {name} are dropped, as their words give no tokens: the first is "
                 f"{tags[text][unit]!r} on word {unit} of text {text}, {word!r}; entities are learnt and scored without "
                 "those words",
-                UserWarning,
-                stacklevel=caller_level(),
             )
 
     def _are_tags(self, own: list[Any], text: int) -> bool:

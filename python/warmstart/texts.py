@@ -4,17 +4,20 @@ Containers are recognised by what they can do (``to_numpy``, ``to_pylist``, ``to
 pyarrow and datasets are never imported.
 """
 
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
 from warmstart import _core
+from warmstart.warn import warn
 
 Texts = Any
 """What a user may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars Series, an
 Arrow array, a ``datasets`` column."""
+
+
+MANY_UNKNOWN = 0.25
+"""A share of texts that are mostly unknown words from which on it is told."""
 
 
 def to_list(values: Any, name: str) -> list[Any]:
@@ -190,29 +193,23 @@ def encode(
         raise
 
 
-def warn_truncated(*encodings: _core.Encodings) -> None:
-    """Warn once, with the number of texts that were cut."""
+def warn_unread(*encodings: _core.Encodings) -> None:
+    """Warn, with their number, of texts that the model does not read: cut ones, and those that it has no words for."""
+    total = sum(map(len, encodings))
     cut = sum(e.n_truncated for e in encodings)
     if cut:
-        total = sum(map(len, encodings))
         are, were = ("is", "was") if cut == 1 else ("are", "were")
         source = encodings[0].max_length_source
         message = f"{cut} of {total} texts {are} longer than {encodings[0].max_length} tokens and {were} cut"
         if source:
             message += f"; the limit is {source}, and max_length=... sets another"
-        warnings.warn(message, UserWarning, stacklevel=caller_level())
-
-
-def caller_level() -> int:
-    """Stack level of the first frame outside this package and scikit-learn's wrappers of it, seen from the caller."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (
-        "warmstart",
-        "sklearn",
-        "joblib",
-    ):
-        frame, level = frame.f_back, level + 1
-    return level
+        warn(message)
+    unknown = sum(e.n_unknown for e in encodings)
+    if unknown >= MANY_UNKNOWN * total and unknown:
+        warn(
+            f"{unknown} of {total} texts are mostly words that the vocabulary lacks: all look alike to the model; "
+            "take one of their language or script"
+        )
 
 
 def _describe(item: Any) -> str:

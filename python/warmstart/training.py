@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone, with_pooling
 from warmstart.defaults import IN_STEPS, SOLVED
+from warmstart.doubts import of_run
 from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor
@@ -22,7 +23,8 @@ from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
-from warmstart.texts import Texts, are_pairs, check_kind, encode, normalise, warn_truncated
+from warmstart.texts import Texts, are_pairs, check_kind, encode, normalise, warn_unread
+from warmstart.warn import warn
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +73,7 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     run = prepare(params, texts, labels, eval_set)
     classes, held_out, metric = run.classes, run.held_out, params["metric"]
     run.check_memory()
-    warn_truncated(run.data.encodings, *([] if held_out is None else [held_out.encodings]))
+    warn_unread(run.data.encodings, *([] if held_out is None else [held_out.encodings]))
 
     def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
         assert held_out is not None
@@ -136,8 +138,22 @@ def execute(
             Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error, run.choices)),
             stopped or error,
         )
+    if stopped is None:
+        stopped = _doubted(model, run, facts["steps"])
     max_length = data.encodings.max_length
     return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
+
+
+def _doubted(model: _core.Classifier, run: Prepared, n_steps: int) -> BaseException | None:
+    """Warn of what the model did not learn; return what that raised, which must not cost the trained model."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    try:
+        for doubt in of_run(model, run, n_steps):
+            warn(doubt, ConvergenceWarning)
+    except BaseException as error:
+        return error
+    return None
 
 
 def _stepped(

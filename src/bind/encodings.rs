@@ -38,6 +38,18 @@ impl PyEncodings {
     }
 
     #[getter]
+    fn n_unknown(&self) -> usize {
+        self.0.n_unknown()
+    }
+
+    /// Some of the texts, and of what is classified the numbers that are theirs.
+    fn select<'py>(&self, py: Python<'py>, texts: Vec<usize>) -> PyResult<(Self, Bound<'py, PyArray1<i64>>)> {
+        let texts = texts.into_iter().map(|text| self.check(text)).collect::<PyResult<Vec<_>>>()?;
+        let items = texts.iter().flat_map(|&text| self.0.items(text)).map(|item| item as i64);
+        Ok((Self(Arc::new(self.0.select(&texts))), PyArray1::from_iter(py, items)))
+    }
+
+    #[getter]
     fn max_length(&self) -> usize {
         self.0.max_length()
     }

@@ -35,6 +35,8 @@ pub struct Collator {
     frame: Frame,
     /// Ids of special tokens, sorted: a text may have them too.
     special: Vec<u32>,
+    /// Among them, where there is one: nothing is asked for it.
+    unknown: Option<u32>,
     how: How,
 }
 
@@ -83,7 +85,7 @@ impl LanguageObjective {
                 How::Masked(MaskedLM::new(*rate, *unit, mask, vocab_size, &special[..known])?)
             }
         };
-        Ok(Collator { frame: tokenizer.frame()?, special, how })
+        Ok(Collator { frame: tokenizer.frame()?, special, unknown: tokenizer.unknown_id(), how })
     }
 }
 
@@ -125,7 +127,7 @@ impl Collator {
                 .chain(std::iter::repeat_n(true, after.len()))
                 .collect();
             match &self.how {
-                How::Causal => labels.extend(next_tokens(&ids)),
+                How::Causal => labels.extend(next_tokens(&ids, self.unknown)),
                 How::Masked(masking) => {
                     let none = |n| std::iter::repeat_n(false, n);
                     let continues =

@@ -43,8 +43,8 @@ type Question = (usize, usize);
 
 /// The logarithm of the probability of each token of each text, none where nothing can be said of it. A causal model says it
 /// from what came before, which leaves out a first token; the others from all other tokens, one pass for each (Salazar et al.
-/// 2020), which leaves out special tokens wherever they stand, but not the one that stands for an unknown word. `progress` gets
-/// the number of tokens done and may stop the work.
+/// 2020), which leaves out special tokens wherever they stand. The one that stands for unknown words is asked of no model.
+/// `progress` gets the number of tokens done and may stop the work.
 pub fn token_scores(
     model: &LanguageModel,
     encodings: &Encodings,
@@ -58,8 +58,7 @@ pub fn token_scores(
     let lengths = encodings.lengths();
     let mut scores: Vec<Vec<Option<f32>>> = lengths.iter().map(|&n| vec![None; n]).collect();
     let own = |text: usize| frame.before.len()..(lengths[text] - frame.after.len().min(lengths[text]));
-    let mut special = model.backbone.tokenizer.special_ids();
-    special.retain(|id| Some(*id) != model.backbone.tokenizer.unknown_id());
+    let (special, unknown) = (model.backbone.tokenizer.special_ids(), model.backbone.tokenizer.unknown_id());
     let is_asked = |&(text, token): &Question| special.binary_search(&encodings.ids(text)[token]).is_err();
     let questions: Vec<Question> = match hiding {
         Hiding::Causal => (0..lengths.len()).map(|text| (text, 0)).collect(),
@@ -68,7 +67,7 @@ pub fn token_scores(
     let mut done = 0;
     for batch in in_order_of_length(&questions.iter().map(|q| lengths[q.0]).collect::<Vec<_>>(), batch_tokens) {
         let asked: Vec<Question> = batch.iter().map(|&i| questions[i]).collect();
-        let batch = ask(encodings, &asked, &hiding)?;
+        let batch = ask(encodings, &asked, &hiding, unknown)?;
         let losses = in_pool(|| network.losses(&batch))?;
         check_finite(&losses.iter().copied().flatten().collect::<Vec<f32>>(), || model.params())?;
         match hiding {
@@ -136,14 +135,14 @@ pub fn fill_masks(
 }
 
 /// A sequence for each question.
-fn ask(encodings: &Encodings, asked: &[Question], hiding: &Hiding) -> Result<LanguageBatch> {
+fn ask(encodings: &Encodings, asked: &[Question], hiding: &Hiding, unknown: Option<u32>) -> Result<LanguageBatch> {
     let mut texts = Vec::with_capacity(asked.len());
     let (mut labels, mut rows, mut first, mut hidden) = (Vec::new(), Vec::new(), 0, Vec::new());
     for &(text, token) in asked {
         let (mut ids, segments) = (encodings.ids(text).to_vec(), encodings.segments(text).to_vec());
         let n = ids.len();
         match hiding {
-            Hiding::Causal => labels.extend(next_tokens(&ids)),
+            Hiding::Causal => labels.extend(next_tokens(&ids, unknown)),
             Hiding::Mask(mask) => {
                 labels.push(Some(std::mem::replace(&mut ids[token], *mask)));
                 rows.push((first + token) as u32);

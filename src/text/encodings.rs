@@ -9,6 +9,7 @@ pub struct Encodings {
     /// `[N + 1]`
     starts: Vec<usize>,
     n_truncated: usize,
+    n_unknown: usize,
     max_length: usize,
     max_length_source: &'static str,
     words: Option<WordStarts>,
@@ -115,6 +116,36 @@ impl Encodings {
     /// Texts that were longer than the limit and were cut.
     pub fn n_truncated(&self) -> usize {
         self.n_truncated
+    }
+
+    /// Texts that are mostly unknown to the vocabulary.
+    pub fn n_unknown(&self) -> usize {
+        self.n_unknown
+    }
+
+    /// The same, with a count of the texts of which `unknown` is more than half the tokens; `n_special` of each do not count.
+    #[must_use]
+    pub fn counting_unknown(mut self, unknown: Option<u32>, n_special: usize) -> Self {
+        let is_unknown = |text: &usize| {
+            let ids = self.ids(*text);
+            let n = ids.iter().filter(|&&id| Some(id) == unknown).count();
+            2 * n > ids.len().saturating_sub(n_special)
+        };
+        self.n_unknown = (0..self.len()).filter(is_unknown).count();
+        self
+    }
+
+    /// Some of the texts with their words.
+    #[must_use]
+    pub fn select(&self, texts: &[usize]) -> Self {
+        let mut some = Self { max_length: self.max_length, starts: vec![0], ..Self::default() };
+        for &text in texts {
+            some.push(self.ids(text), self.segments(text), self.offsets(text));
+        }
+        match &self.words {
+            None => some,
+            Some(_) => some.with_words(&texts.iter().map(|&text| self.words(text).to_vec()).collect::<Vec<_>>()),
+        }
     }
 
     /// The limit, in tokens.

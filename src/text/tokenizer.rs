@@ -215,7 +215,7 @@ impl Tokenizer {
                 .ok_or_else(|| Error::Data(format!("text {i}: the tokenizer gives segments above 255")))
         };
         let encoded: Result<Vec<Encoded>> = in_pool(|| (0..texts.len()).into_par_iter().map(encode).collect());
-        Ok(Encodings::collect(encoded?, max_length))
+        Ok(Encodings::collect(encoded?, max_length).counting_unknown(self.unknown_id(), specials))
     }
 
     /// What `encode_char_offsets` of the library does, without a copy of the tokenizer for its truncation.

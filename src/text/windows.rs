@@ -63,6 +63,7 @@ impl Tokenizer {
             }
         }
         let encodings = Encodings::collect(encoded, max_length).with_words(&places);
+        let encodings = encodings.counting_unknown(self.unknown_id(), frame.len());
         Ok(Windows { encodings, texts: owners, spans })
     }
 }

@@ -52,7 +52,9 @@ impl<'a> Optimisation<'a> {
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
             learning.insert_trained(&p.name, p.tensor.clone(), slot)?;
         }
+        // The first rate of a warm-up is 0: a run of one step would learn nothing.
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
+        let warmup_steps = warmup_steps.min(total_steps.saturating_sub(1));
         let optimiser = AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon);
         let schedule = Schedule { kind: strategy.schedule, warmup_steps, total_steps };
         Ok((Self { trainable, gradients, optimiser, schedule, strategy }, learning))

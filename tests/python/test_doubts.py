@@ -72,9 +72,11 @@ def test_an_arrow_table_of_one_column_is_a_column_of_texts():
 
 
 def test_a_warning_in_a_grid_search_is_about_the_line_that_began_it(backbone):
-    search = GridSearchCV(quick(backbone, batch_tokens=4), {"max_steps": [1]}, cv=2, refit=False)
+    search = GridSearchCV(quick(backbone, batch_tokens=4), {"max_steps": [1, 2]}, cv=2, refit=False)
     with pytest.warns(UserWarning, match="batch_tokens=4") as caught:
-        search.fit(TEXTS, LABELS)
+        search.fit(TEXTS * 3, LABELS * 3)
+    told = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert len(told) == 1  # of four fits
     assert {warning.filename for warning in caught} == {__file__}
 
 

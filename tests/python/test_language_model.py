@@ -211,11 +211,11 @@ def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokeni
 
 
 @pytest.mark.parametrize("family", ["bert", "xlnet"])
-def test_special_tokens_in_a_text_have_no_score_but_those_of_unknown_words(family, tokenizer_dir):
+def test_special_tokens_and_unknown_words_in_a_text_have_no_score(family, tokenizer_dir):
     model = model_of(family, tokenizer_dir)
     text = "the film [SEP] was zebra [PAD] and [MASK] old"
     ids, (scores,) = model.backbone.tokenizer.encode([text])[0], model.score([text])
-    assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 0, 4, 3]
+    assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 1, 0, 4, 3]
     assert model.perplexity([text]) == pytest.approx(np.exp(-scores[~np.isnan(scores)].astype(np.float64).mean()))
     with pytest.raises(ValueError, match="special ones aside"):
         model.perplexity(["[SEP] [MASK]"])

@@ -135,7 +135,7 @@ def test_what_is_given_twice_is_refused(encoder):
 
 
 def test_batch_size_counts_texts(encoder):
-    texts, labels = ["the good film"] * 32, ["a", "b"] * 16
+    texts, labels = ["the good film", "the film good"] * 16, ["a", "b"] * 16
     clf = ws.TextClassifier(encoder, batch_size=8, epochs=1, verbose=False).fit(texts, labels)
     assert clf.n_iter_ == 4
 

@@ -255,9 +255,10 @@ fn masking_when_its_values_do_not_fit_is_refused() -> Outcome {
 
 #[test]
 fn causal_labels_when_made_are_the_tokens_after() {
-    assert_eq!(next_tokens(&[5, 6, 7]), [Some(6), Some(7), None]);
-    assert_eq!(next_tokens(&[5]), [None]);
-    assert_eq!(next_tokens(&[]), []);
+    assert_eq!(next_tokens(&[5, 6, 7], None), [Some(6), Some(7), None]);
+    assert_eq!(next_tokens(&[5], None), [None]);
+    assert_eq!(next_tokens(&[], None), []);
+    assert_eq!(next_tokens(&[5, 6, 7, 6], Some(6)), [None, Some(7), None, None]);
 }
 
 fn permutation(special: &[bool], draw: u64) -> Permutation {

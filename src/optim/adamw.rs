@@ -19,13 +19,20 @@ pub struct AdamW {
     /// First and second moments, the parameters one after another.
     m: Vec<f32>,
     v: Vec<f32>,
+    /// Of each parameter, for each `PIECE` of it: whether its moments are more than 0. Most words of a vocabulary are in
+    /// none of a few hundred texts, and for them a step is the decay alone.
+    moved: Vec<bool>,
 }
+
+/// Values that are looked at together: a few rows of an embedding.
+const PIECE: usize = CHUNK / 16;
 
 impl AdamW {
     /// For these parameters, moments zero.
     pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Self {
         let n = trainable.iter().map(|p| p.tensor.elem_count()).sum();
-        Self { beta1, beta2, epsilon, steps: 0, m: vec![0.0; n], v: vec![0.0; n] }
+        let pieces = trainable.iter().map(|p| p.tensor.elem_count().div_ceil(PIECE)).sum();
+        Self { beta1, beta2, epsilon, steps: 0, m: vec![0.0; n], v: vec![0.0; n], moved: vec![false; pieces] }
     }
 
     /// How many steps were taken.
@@ -48,6 +55,7 @@ impl AdamW {
             return Err(Error::Training(format!("moments are of {got} values, expected {expected}")));
         }
         (self.m, self.v) = (m, v);
+        self.moved.fill(true);
         self.steps = i32::try_from(steps).map_err(|_| Error::Training(format!("{steps} steps are too many")))?;
         Ok(())
     }
@@ -63,12 +71,13 @@ impl AdamW {
         self.steps += 1;
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);
-        let (mut m, mut v) = (self.m.as_mut_slice(), self.v.as_mut_slice());
+        let (mut m, mut v, mut moved) = (self.m.as_mut_slice(), self.v.as_mut_slice(), self.moved.as_mut_slice());
         gradients.read(|gradients| {
             for (parameter, gradient) in trainable.iter().zip(gradients) {
                 let n = parameter.tensor.elem_count();
-                let (m, v) = (m.split_off_mut(..n), v.split_off_mut(..n));
-                let (Some(g), Some(m), Some(v)) = (gradient, m, v) else { continue };
+                let (m, v, moved) =
+                    (m.split_off_mut(..n), v.split_off_mut(..n), moved.split_off_mut(..n.div_ceil(PIECE)));
+                let (Some(g), Some(m), Some(v), Some(moved)) = (gradient, m, v, moved) else { continue };
                 let rate = parameter.learning_rate * rate_factor;
                 let factors = Factors {
                     beta: [self.beta1 as f32, self.beta2 as f32],
@@ -81,9 +90,19 @@ impl AdamW {
                     epsilon: self.epsilon as f32,
                 };
                 overwrite(&parameter.tensor, |p| {
-                    let chunks = p.par_chunks_mut(CHUNK).zip(m.par_chunks_mut(CHUNK)).zip(v.par_chunks_mut(CHUNK));
-                    chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, m), v), g)| {
-                        update(&factors, p, m, v, g);
+                    let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
+                    let chunks = p.par_chunks_mut(CHUNK).zip(moments).zip(moved.par_chunks_mut(CHUNK / PIECE));
+                    chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, (m, v)), moved), g)| {
+                        let moments = m.chunks_mut(PIECE).zip(v.chunks_mut(PIECE));
+                        let pieces = p.chunks_mut(PIECE).zip(moments).zip(moved).zip(g.chunks(PIECE));
+                        for (((p, (m, v)), moved), g) in pieces {
+                            *moved = *moved || !all_zero(g);
+                            if *moved {
+                                update(&factors, p, m, v, g);
+                            } else {
+                                decay(factors.keep, p);
+                            }
+                        }
                     });
                 })?;
             }
@@ -111,5 +130,20 @@ vectorised! {
             *v = f.beta[1] * *v + f.one_minus_beta[1] * g * g;
             *p = *p * f.keep - f.rate * *m / (v.sqrt() * f.root + f.epsilon);
         }
+    }
+}
+
+vectorised! {
+    fn decay(keep: f32, p: &mut [f32]) {
+        for p in p {
+            *p *= keep;
+        }
+    }
+}
+
+vectorised! {
+    fn all_zero(values: &[f32]) -> bool {
+        // Without the bit of the sign; no early end, so that it vectorises.
+        values.iter().fold(0, |bits, value| bits | (value.to_bits() << 1)) == 0
     }
 }

@@ -1,7 +1,7 @@
 """A classifier's training run before it starts: parameters checked, and what they leave open chosen."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -52,7 +52,12 @@ class Prepared:
         """Estimate the peak of memory, with some options changed."""
         held_out = None if self.held_out is None else self.held_out.encodings
         options = json.dumps({**self.options, **changed})
-        return estimate(self.backbone._inner, self.data.encodings, held_out, options)
+        found = estimate(self.backbone._inner, self.data.encodings, held_out, options)
+        if self.head != SOLVED:
+            return found
+        # The features in float64, beside those in float32.
+        solving = np.dtype(np.float64).itemsize * len(self.data.targets) * self.backbone.hidden_size
+        return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:
         """Return what is done to every parameter, and what was chosen."""

@@ -11,7 +11,7 @@ from warmstart import _core
 from warmstart.defaults import SOLVED
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
-from warmstart.prepared import Prepared
+from warmstart.prepared import Labelled, Prepared
 from warmstart.progress import TokenBar
 from warmstart.scores import mean_loss
 from warmstart.solve import Solution, solve
@@ -21,6 +21,10 @@ START_L2, START_CLASSES = 1.0, 6
 
 Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
 """
+
+START_TEXTS, START_A_CLASS, START_ITEMS = 1000, 8, 20_000
+"""Texts that it is solved on: so many, or of many classes so many of each; and so many words at most, where they are
+what is classified. More would take time and memory, and training soon leaves the start behind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +38,10 @@ class Probe:
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
         started, options = time.perf_counter(), run.options
+        data = run.data if run.head == SOLVED else some(run.data, len(run.classes))
         solution = solve(
-            features(run, run.data.encodings, verbose),
-            run.data.targets,
+            features(run, data.encodings, verbose),
+            data.targets,
             options["n_outputs"],
             options["multi_label"],
             options["class_weight"],
@@ -92,6 +97,18 @@ class Probe:
 def start_l2(n_outputs: int, multi_label: bool) -> float:
     """Return the penalty of the head that fine-tuning begins from."""
     return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
+
+
+def some(data: Labelled, n_classes: int) -> Labelled:
+    """Return what the head that training begins from is solved on: of many texts some, evenly from each class."""
+    encodings, targets = data.encodings, data.targets
+    n, n_items = len(encodings), len(targets)
+    wanted = min(n, max(START_TEXTS, START_A_CLASS * n_classes), START_ITEMS * n // n_items)
+    if wanted >= n:
+        return data
+    order = np.argsort(targets, kind="stable") if targets.ndim == 1 and n == n_items else np.arange(n)
+    part, items = encodings.select(order[np.linspace(0, n - 1, max(wanted, 1)).astype(np.int64)].tolist())
+    return Labelled(part, targets[items])
 
 
 def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:

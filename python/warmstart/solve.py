@@ -101,13 +101,15 @@ def solve(
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
     mean = features.mean(axis=0, dtype=np.float64)
-    centred = features - mean
-    scale = float(np.sqrt((centred**2).sum(axis=1).mean())) or 1.0
+    x = features - mean
+    scale = float(np.sqrt(np.einsum("nd,nd->", x, x) / len(x))) or 1.0
     if not has_bias:  # what is taken off could not be given back
-        mean, centred = np.zeros_like(mean), features.astype(np.float64)
+        mean, x = np.zeros_like(mean), features.astype(np.float64)
     # The optimum lies in what the features span: with fewer texts than columns that is smaller.
-    basis = _basis(centred) if len(centred) < centred.shape[1] else None
-    x = (centred if basis is None else centred @ basis) / scale
+    basis = _basis(x) if len(x) < x.shape[1] else None
+    if basis is not None:
+        x = x @ basis
+    x /= scale  # in place: of many texts it is the largest array there is
     problem = Problem.of(x, targets, n_outputs, multi_label, class_weight, label_smoothing, has_bias)
 
     theta = problem.start()

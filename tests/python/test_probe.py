@@ -8,6 +8,10 @@ import pytest
 import warmstart as ws
 from sklearn.linear_model import LogisticRegression
 from test_families import FAMILIES, tiny
+from warmstart.prepared import Labelled
+from warmstart.probe import some
+from warmstart.tagged import Windows
+from warmstart.texts import encode
 
 SENTENCE = Path(__file__).parents[1] / "reference" / "sentence"
 TEXTS = json.loads((SENTENCE / "expected.json").read_text(encoding="utf-8"))["texts"]
@@ -157,3 +161,35 @@ def test_strategies_explain_how_the_head_learns(encoder):
     assert [line[3] for line in plan.by_layer()][-1] == "solved"
     assert ws.LinearProbing(learning_rate=0.1).explain(encoder).choices["head"].value == "trained in steps"
     assert ws.FullFineTuning().explain(encoder).choices["head"].value == "solved, then trained"
+
+
+@pytest.mark.parametrize("n_classes", [2, 300])
+def test_of_many_texts_training_begins_from_a_head_of_some_of_each_class(encoder, n_classes):
+    words = ["good", "bad", "old", "film", "movie"]
+    n = 2411
+    encodings = encode(encoder._inner, [" ".join(words[(i + j) % 5] for j in range(1 + i % 3)) for i in range(n)], None)
+    targets = np.sort(np.arange(n) % n_classes).astype(np.int64)[::-1].copy()
+    part = some(Labelled(encodings, targets), n_classes)
+    counts = np.bincount(part.targets, minlength=n_classes)
+    assert len(part.encodings) == len(part.targets) == max(1000, 8 * n_classes)
+    assert counts.min() > 0 and counts.max() - counts.min() <= 2
+    few = Labelled(encodings.select(range(900))[0], targets[:900])
+    assert some(few, 2) is few
+
+
+def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatch):
+    texts = [["good", "film", "bad", "movie"]] * 2000
+    windows = Windows.of(encoder._inner, texts, None)
+    data = Labelled(windows.encodings, (np.arange(8000) % 4 == 0).astype(np.int64))
+    for most, n in ((20_000, 1000), (400, 100)):
+        monkeypatch.setattr("warmstart.probe.START_ITEMS", most)
+        part = some(data, 3)
+        assert len(part.encodings) == n and len(part.targets) == 4 * n
+        np.testing.assert_array_equal(part.targets, np.arange(4 * n) % 4 == 0)
+
+
+def test_estimate_of_a_solved_head_counts_its_features(encoder, texts, labels):
+    probing = ws.TextClassifier(encoder, strategy=ws.LinearProbing(), verbose=False)
+    solved = probing.estimate_memory(texts, labels)
+    stepped = probing.set_params(epochs=30).estimate_memory(texts, labels)
+    assert solved.activations - stepped.activations == 8 * len(texts) * encoder.hidden_size

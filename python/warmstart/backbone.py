@@ -437,7 +437,10 @@ class Backbone:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Backbone, (self._inner,))
+        return (Backbone, (self._inner,), self._is_random)
+
+    def __setstate__(self, is_random: bool) -> None:
+        self._is_random = is_random
 
 
 def warn_notes(backbone: _core.Backbone) -> None:

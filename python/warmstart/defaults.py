@@ -8,7 +8,7 @@ from warmstart.plan import Choice
 from warmstart.strategies import LinearProbing, Strategy, require_strategy
 
 BATCH_SIZE = 16
-"""Texts in a batch."""
+"""Texts in a batch, on average."""
 
 EPOCHS = 3
 """Passes over the texts at least."""
@@ -42,14 +42,13 @@ def learning_rate(strategy: Strategy, hidden_size: int) -> Choice:
     )
 
 
-def epochs(strategy: Strategy, n_texts: int, batch_size: int) -> Choice:
-    """Choose the passes over `n_texts` texts in batches of about `batch_size`.
+def epochs(strategy: Strategy, n_texts: int, steps: int) -> Choice:
+    """Choose the passes over `n_texts` texts, each of about so many optimiser steps.
 
-    Few texts are passed over more often, until there are `LEAST_STEPS` optimiser steps.
+    Few texts are passed over more often, until there are `LEAST_STEPS` of them.
     """
     if isinstance(strategy, LinearProbing):
         return Choice(PROBING_EPOCHS, "the frozen part is computed once: passes cost little")
-    steps = max(1, ceil(n_texts / batch_size))
     passes = max(EPOCHS, ceil(LEAST_STEPS / steps))
     return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
 
@@ -76,7 +75,9 @@ def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Ch
     return Choice(SOLVED, "it is one linear map: learning_rate, epochs and schedule do not apply")
 
 
-def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dict[str, Any], dict[str, Choice]]:
+def resolve(
+    params: dict[str, Any], hidden_size: int, n_texts: int, steps: int
+) -> tuple[dict[str, Any], dict[str, Choice]]:
     """Settle how a run in steps is made.
 
     Parameters
@@ -85,8 +86,8 @@ def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dic
         Those of the estimator, unchecked.
     hidden_size : int
         Values of a hidden state.
-    n_texts : int
-        Texts to train on.
+    n_texts, steps : int
+        Texts to train on, and about how many optimiser steps a pass over them has.
 
     Returns
     -------
@@ -111,9 +112,7 @@ def resolve(params: dict[str, Any], hidden_size: int, n_texts: int) -> tuple[dic
     given = type(strategy)(**{**strategy.get_params(), "learning_rate": rate})
     n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])
     if n_epochs is None and max_steps is None:
-        choices["epochs"] = epochs(
-            strategy, n_texts, optional_positive_int("batch_size", params["batch_size"]) or BATCH_SIZE
-        )
+        choices["epochs"] = epochs(strategy, n_texts, steps)
         n_epochs = choices["epochs"].value
     options = {
         "strategy": given.resolved(rate),

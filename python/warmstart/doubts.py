@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart import _core
-from warmstart.defaults import SOLVED
-from warmstart.options import EMBED_BATCH_TOKENS
+from warmstart.defaults import LEAST_STEPS, SOLVED
+from warmstart.samples import drawn, some_of_each
 from warmstart.scores import mean_loss, metric_name, predictions
 from warmstart.strategies import LinearProbing
 
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared
 
-_FINE_TUNING = (0.01, "1e-5 to 5e-4")
-_PROBING = (1.0, "1e-3 to 1e-1")
-"""The highest learning rate that passes without a warning, and those that are usual."""
+_FINE_TUNING = (1e-5, 5e-4, 1e-2)
+_PROBING = (1e-3, 1e-1, 1.0)
+"""Learning rates: from, to what they are usual; above the third a model is most likely destroyed."""
 
-TEXTS, TEXTS_A_CLASS = 256, 4
-"""Texts that a trained model is asked again: so many, or of many classes so many for each."""
+TEXTS = 256
+"""Texts that a trained model is asked again."""
 
-OFTEN = 3
-"""A class that so many of them have should be found in some of them."""
+OFTEN, ASKED, MOST_ASKED = 3, 20, 1024
+"""A class with so many texts should be predicted for one of so many of them; of fewer, where that were more in all."""
 
 FEW_STEPS = 100
 """Of a run that more steps most likely help."""
+
+EVALUATED = 20
+"""Texts of an `eval_set` from which on its accuracy says something."""
 
 HARDLY = 0.9
 """A loss above this share of that of guessing is hardly better than guessing."""
 
 _NAMED = 5
+
+Ask = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Logits of all that is classified of these texts."""
 
 
 def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> list[str]:
@@ -47,88 +54,174 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
             f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
             f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
         )
-    rate = run.options["strategy"]["learning_rate"]
-    most, usual = _PROBING if run.options["strategy"]["method"] == LinearProbing.method else _FINE_TUNING
-    if rate > most:
-        found.append(f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {usual}")
+    rate, (least, most, beyond) = _rates(run.options["strategy"])
+    if rate > beyond:
+        found.append(
+            f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {least:g} to "
+            f"{most:g}"
+        )
     return found
 
 
 def of_labels(run: Prepared) -> list[str]:
-    """Say which classes have a single text to be learnt from."""
+    """Say which classes have no text, or a single one, to be learnt from."""
     targets, classes = run.data.targets, run.classes
     if run.of_words:
         return []
     counts = targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes))
-    single = classes.values[counts == 1]
-    if not len(single):
-        return []
-    return [
-        f"{_classes(single, len(classes))} {'has' if len(single) == 1 else 'have'} one text: too few to be learnt "
-        "from, or a slip in a label"
-    ]
+    found = []
+    for n, what in ((0, "no text: what it is cannot be learnt"), (1, "one text: too few to be learnt from")):
+        few = classes.values[counts == n]
+        if len(few):
+            have = "has" if len(few) == 1 else "have"
+            found.append(f"{_classes(few, len(classes))} {have} {what}, or there is a slip in the labels")
+    return found
 
 
 def refuse_alike(run: Prepared) -> None:
-    """Refuse texts between which no model can tell.
+    """Refuse texts or labels that are all the same: there is nothing to be learnt.
 
     Raises
     ------
     ValueError
-        All texts of a classifier of texts are the same tokens.
+        All texts of a classifier of texts are the same tokens, or all have the same labels.
     """
-    encodings = run.data.encodings
-    n, first = len(encodings), encodings.ids(0)
-    if run.of_words or n < 2 or any(not np.array_equal(encodings.ids(i), first) for i in range(1, n)):
+    encodings, targets = run.data.encodings, run.data.targets
+    n = len(encodings)
+    if run.of_words or n < 2:
         return
-    is_empty = not len(encodings.offsets(0)) or not encodings.offsets(0).any()
-    what = "empty" if is_empty else "alike, or alike to this model's tokenizer"
-    raise ValueError(f"all {n} texts are {what}: nothing tells their labels apart; was another column meant?")
-
-
-def of_run(model: _core.Classifier, run: Prepared, n_steps: int) -> list[str]:
-    """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
-    encodings, classes, options = run.data.encodings, run.classes, run.options
-    n = min(len(encodings), max(TEXTS, TEXTS_A_CLASS * len(classes)))
-    asked, items = encodings.select(np.linspace(0, len(encodings) - 1, n).astype(np.int64).tolist())
-    targets = run.data.targets[items]
-    logits = model.logits(asked, EMBED_BATCH_TOKENS, options["precision"], None)
-    loss, guessing = mean_loss(logits, targets, classes.multi_label), _guessing(targets, classes.multi_label)
-    if run.head == SOLVED:
-        trained, remedy = "a linear map of these features", "FullFineTuning() may tell more"
-    elif n_steps < FEW_STEPS:
-        trained, remedy = f"after {n_steps} steps the model", "train longer, as with epochs=30"
+    if (targets == targets[0]).all():
+        raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
+    first = encodings.ids(0)
+    if any(not np.array_equal(encodings.ids(i), first) for i in range(1, n)):
+        return
+    if encodings.n_truncated:
+        what = f"alike in their first {encodings.max_length} tokens, where they are cut; give a larger max_length"
+    elif encodings.offsets(0).any():
+        what = "alike, or alike to this model's tokenizer; was another column meant?"
     else:
-        trained, remedy = f"after {n_steps} steps the model", "another learning_rate may tell more"
-    is_plain = options["class_weight"] is None and options["strategy"]["label_smoothing"] == 0
-    if is_plain and guessing > 0 and loss > HARDLY * guessing:
+        what = "empty; was another column meant?"
+    raise ValueError(f"nothing tells labels apart: all {n} texts are {what}")
+
+
+def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
+    """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
+    targets, classes = run.data.targets, run.classes
+    text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
+    texts = drawn(len(run.data.encodings), TEXTS)
+    logits, asked = ask(texts), targets[np.isin(text_of, texts)]
+    trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
+    weight = None if run.options["class_weight"] is None else np.array(run.options["class_weight"])
+    loss = mean_loss(logits, asked, classes.multi_label, weight)
+    guessing = min(_guessing(some, classes.multi_label, weight) for some in (targets, asked))
+    right, common = (predictions(logits, classes.multi_label) == asked).mean(), _commonest(asked, classes.multi_label)
+    # A strong penalty makes a loss large and leaves what is predicted right.
+    if loss > HARDLY * guessing and right < (1 + common) / 2:
         return [
             f"{trained} is hardly better than guessing, on the texts that it was trained on: its loss is {loss:.3g}, "
-            f"that of guessing {guessing:.3g}; {remedy}; and are texts and labels in the same order?"
+            f"that of guessing {guessing:.3g}; {_remedy(run, n_steps)}; and are texts and labels in the same order?"
         ]
-    truth, predicted = targets.astype(np.int64), predictions(logits, classes.multi_label)
-    if classes.multi_label:
-        occurs, found = truth.sum(axis=0), predicted.sum(axis=0)
-    else:
-        occurs, found = (np.bincount(values, minlength=len(classes)) for values in (truth, predicted))
-    missed = classes.values[(occurs >= OFTEN) & (found == 0)]
+    missed = _never_predicted(run, logits, text_of, ask)
     if not len(missed):
         return []
-    weigh = "" if run.of_words else ", or class_weight='balanced' weighs rare classes like others"
+    weigh = (
+        "" if run.of_words or weight is not None else "; class_weight='balanced' gives rare ones the weight of others"
+    )
     return [
-        f"{trained} never predicts {_classes(missed, len(classes))}, not even for texts that it was trained on; "
-        f"{remedy}{weigh}"
+        f"{trained} never predicts {_classes(missed, len(classes))}, asked for texts of theirs that it was trained on; "
+        f"{_remedy(run, n_steps)}{weigh}"
     ]
 
 
-def _guessing(targets: NDArray[Any], multi_label: bool) -> float:
-    """Return the loss of the share of each class, whatever the text."""
+def of_evaluation(run: Prepared, accuracy: float | None) -> list[str]:
+    """Say that what is predicted of the texts of `eval_set` is no better than their commonest class."""
+    if run.held_out is None or accuracy is None or run.of_words or run.classes.multi_label:
+        return []
+    common = _commonest(run.held_out.targets, False)
+    if len(run.held_out.targets) < EVALUATED or run.options["class_weight"] is not None or accuracy > common:
+        return []
+    return [
+        f"of eval_set {accuracy:.3g} is right, no more than if its commonest class were always predicted "
+        f"({common:.3g}): what was learnt does not carry over; are texts and labels in the same order in both sets?"
+    ]
+
+
+def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_steps: int) -> list[str]:
+    """Say that a language model is hardly better than one that holds every token for equally likely."""
+    guessing, rate = log(vocab_size), options["strategy"]["learning_rate"]
+    if loss <= HARDLY * guessing:
+        return []
+    if loss > guessing + 1 or rate > _FINE_TUNING[2]:
+        remedy = f"the rate was {rate:g}, a lower one should help"
+    else:
+        remedy = (
+            "train longer (epochs=, max_steps=), or faster: from scratch strategy=FullFineTuning(learning_rate=1e-3) "
+            "is usual"
+        )
+    return [
+        f"after {n_steps} steps the loss is {loss:.3g}, where {guessing:.3g} is that of guessing: the model has learnt "
+        f"next to nothing; {remedy}"
+    ]
+
+
+def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArray[np.int64], ask: Ask) -> NDArray[Any]:
+    """Return classes that are predicted neither with these logits nor for texts of their own, which are asked too."""
+    targets, classes = run.data.targets, run.classes
+
+    def predicted(found: NDArray[np.float32]) -> NDArray[np.bool_]:
+        labels = predictions(found, classes.multi_label)
+        seen = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes)) > 0
+        return np.asarray(seen)
+
+    occurs = targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes))
+    suspects = np.flatnonzero((occurs >= OFTEN) & ~predicted(logits))
+    if not len(suspects):
+        return classes.values[:0]
+    each = min(ASKED, max(OFTEN, MOST_ASKED // len(suspects)))
+    if classes.multi_label:
+        items = some_of_each(targets[:, suspects], each)
+    else:
+        of_suspects = np.flatnonzero(np.isin(targets, suspects))
+        items = of_suspects[some_of_each(targets[of_suspects], each)]
+    found = predicted(ask(np.unique(text_of[items])))
+    return np.asarray(classes.values[suspects[~found[suspects]]])
+
+
+def _rates(strategy: dict[str, Any]) -> tuple[float, tuple[float, float, float]]:
+    """Return the learning rate of a strategy as the core takes it, and the usual ones."""
+    return strategy["learning_rate"], _PROBING if strategy["method"] == LinearProbing.method else _FINE_TUNING
+
+
+def _remedy(run: Prepared, n_steps: int) -> str:
+    if run.head == SOLVED:
+        return "FullFineTuning() changes the features too"
+    rate, (least, most, _) = _rates(run.options["strategy"])
+    if not least <= rate <= most:
+        return f"learning_rate={rate:g} is {'low' if rate < least else 'high'}, usual are {least:g} to {most:g}"
+    if n_steps >= FEW_STEPS:
+        return "another learning_rate, or a model of the language and kind of these texts, may do better"
+    if run.options["max_steps"] is not None:
+        return f"train longer, as with max_steps={max(LEAST_STEPS, 10 * run.options['max_steps'])}"
+    return f"train longer, as with epochs={5 * run.options['epochs']}"
+
+
+def _guessing(targets: NDArray[Any], multi_label: bool, weight: NDArray[np.float64] | None) -> float:
+    """Return the mean loss of the share of each class, whatever the text."""
     if multi_label:
         shares = np.clip(targets.mean(axis=0, dtype=np.float64), 1e-12, 1 - 1e-12)
-        return float(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean())
-    shares = np.bincount(targets.astype(np.int64)) / len(targets)
-    shares = shares[shares > 0]
+        return float(np.average(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)), weights=weight))
+    counts = np.bincount(targets.astype(np.int64)).astype(np.float64)
+    counts = counts if weight is None else counts * weight[: len(counts)]
+    shares = counts[counts > 0] / max(counts.sum(), 1e-30)
     return float(-(shares * np.log(shares)).sum())
+
+
+def _commonest(targets: NDArray[Any], multi_label: bool) -> float:
+    """Return how much is right if always the commonest is predicted; for multi-label in each column."""
+    if multi_label:
+        shares = targets.mean(axis=0)
+        return float(np.maximum(shares, 1 - shares).mean())
+    return float(np.bincount(targets.astype(np.int64)).max() / len(targets))
 
 
 def _classes(some: NDArray[Any], n: int) -> str:

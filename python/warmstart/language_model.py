@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone, warn_notes
-from warmstart.doubts import HARDLY
+from warmstart.doubts import of_pretraining
 from warmstart.generation import generation_options
 from warmstart.history import History
 from warmstart.hub import fetched
@@ -31,7 +31,7 @@ from warmstart.pretraining import default_objective, generator_for, prepare
 from warmstart.progress import TokenBar
 from warmstart.strategies import Strategy
 from warmstart.texts import Texts, encode, normalise, warn_unread
-from warmstart.warn import warn
+from warmstart.warn import warn, warn_unlearnt
 
 
 class LanguageModel:
@@ -98,8 +98,8 @@ class LanguageModel:
 
     _limit: int | None = None
     """Where texts that are scored are cut; None where the backbone says."""
-    _is_new = False
-    """Whether its head, or all of it, has random weights."""
+    _is_new = _is_random = False
+    """Whether its head, and whether all of it, has random weights."""
 
     def __init__(
         self,
@@ -130,9 +130,11 @@ class LanguageModel:
         elif isinstance(objective, ReplacedTokenDetection):
             generator = objective.generator or generator_for(require_backbone(backbone), self._seed)
             self._inner = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, self._seed)
+            self._is_new, self._is_random = True, backbone._is_random
         else:
             self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
-            self._is_new = backbone._is_random or bool(self._inner.head_parameters)
+            self._is_random = backbone._is_random
+            self._is_new = self._is_random or bool(self._inner.head_parameters)
         self.objective = default_objective(self._inner) if objective is None else require_objective(objective)
         self.strategy = strategy
         self.epochs = epochs
@@ -189,7 +191,9 @@ class LanguageModel:
     @property
     def backbone(self) -> Backbone:
         """The backbone as it is now: after `fit`, the trained one."""
-        return Backbone(self._inner.backbone)
+        backbone = Backbone(self._inner.backbone)
+        backbone._is_random = self._is_random
+        return backbone
 
     @property
     def generator(self) -> "LanguageModel":
@@ -203,7 +207,9 @@ class LanguageModel:
         if not isinstance(self._inner, _core.ReplacedDetector):
             raise AttributeError(f"{self.objective!r} trains no generator")
         rate = self.objective.rate  # type: ignore[attr-defined]
-        return LanguageModel(self._inner.generator, MaskedLM(rate=rate), verbose=self.verbose)
+        generator = LanguageModel(self._inner.generator, MaskedLM(rate=rate), verbose=self.verbose)
+        generator._is_new = self._is_new
+        return generator
 
     @property
     def n_parameters(self) -> int:
@@ -265,7 +271,7 @@ class LanguageModel:
             monitor.close()
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
-        self._inner, self._is_new = model, False
+        self._inner, self._is_new, self._is_random = model, False, False
         if facts["was_finished"] and self.verbose:
             print(
                 f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "
@@ -275,9 +281,12 @@ class LanguageModel:
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
         self.random_state_ = self._seed
         self.n_iter_ = facts["steps"]
-        self._warn_untrained()
         if stopped is not None:
             raise stopped
+        if metric == "perplexity" and self.history_.rows:
+            last, vocabulary = self.history_.rows[-1]["loss"], self._inner.backbone.vocab_size
+            for doubt in of_pretraining(last, vocabulary, run.options, self.n_iter_):
+                warn_unlearnt(doubt)
         return self
 
     def estimate_memory(
@@ -322,8 +331,8 @@ class LanguageModel:
         -------
         list of ndarray of float32
             One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
-            said. Of a causal model that is the first token; of others special tokens, also those written in the text,
-            but not the one that stands for an unknown word.
+            said: of the token that stands for unknown words; of a causal model's first token; of others of special
+            tokens, also those written in the text.
 
         Raises
         ------
@@ -344,7 +353,7 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            No token has a probability: there are no texts, or each has one token, special ones aside.
+            No token has a probability: there are no texts, or each has one token, special and unknown ones aside.
         WeightsError
             As `score` raises it.
         """
@@ -352,7 +361,8 @@ class LanguageModel:
         known = scores[~np.isnan(scores)].astype(np.float64)
         if not len(known):
             raise ValueError(
-                "no token of these texts can be predicted; give at least one text of two tokens, special ones aside"
+                "no token of these texts can be predicted; give at least one text of two tokens, special ones and "
+                "those of unknown words aside"
             )
         return float(np.exp(-known.mean()))
 
@@ -511,19 +521,6 @@ class LanguageModel:
                 "trains it, and LanguageModel.from_pretrained(path) opens one with the head of a checkpoint"
             )
         return self._inner
-
-    def _warn_untrained(self) -> None:
-        """Warn of a loss that even a model has that holds every token for equally likely."""
-        from sklearn.exceptions import ConvergenceWarning
-
-        rows, guessing = self.history_.rows, float(np.log(self.backbone._inner.vocab_size))
-        if isinstance(self._inner, _core.LanguageModel) and rows and rows[-1]["loss"] > HARDLY * guessing:
-            warn(
-                f"after {self.n_iter_} steps the loss is {rows[-1]['loss']:.3g}, where {guessing:.3g} is that of "
-                "guessing: the model has learnt next to nothing; train longer (epochs=, max_steps=), or with a higher "
-                "learning rate: from scratch 3e-4 to 1e-3 are usual",
-                ConvergenceWarning,
-            )
 
     def _settings(self) -> dict[str, Any]:
         names = (

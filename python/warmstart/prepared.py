@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,10 @@ def settle(
         A parameter is not as it should be, or given twice.
     """
     strategy = require_strategy(params["strategy"])
-    resolved, choices = resolve(params, backbone.hidden_size, len(data.encodings))
-    options = {**options, **resolved, "batch_tokens": batch_tokens_of(params, data.encodings)}
+    batch_tokens = batch_tokens_of(params, data.encodings)
+    steps = ceil(data.encodings.n_tokens / batch_tokens / options["accumulation_steps"])
+    resolved, choices = resolve(params, backbone.hidden_size, len(data.encodings), steps)
+    options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(options.get("task") == "words")
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.corpus import open_corpus
@@ -13,7 +15,10 @@ from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
+from warmstart.samples import drawn
 from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy
+from warmstart.texts import warn_unknown
+from warmstart.tokenizer import Tokenizer
 
 RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
 """Peak learning rates where none is given: a model goes on from what it knows, or a new head learns by itself."""
@@ -23,6 +28,8 @@ Documents = tuple[_core.Corpus, int, int]
 """A corpus, the first of its documents, and the one behind the last."""
 
 _SHORTEST = 64
+_DOCUMENTS = 256
+"""That are looked at for unknown words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,7 @@ def prepare(
         )
 
     train = opened(corpus)
+    _warn_unknown(train, Backbone(model.backbone).tokenizer)
     first, held_out = train.n_documents, None
     if isinstance(eval_set, Real):
         if isinstance(eval_set, bool):
@@ -92,6 +100,14 @@ def prepare(
     elif settings["patience"] is not None:
         raise ValueError(f"patience={settings['patience']} needs eval_set, texts to evaluate on")
     return Prepared(model, options, (train, 0, first), held_out, settings["max_length"] is not None)
+
+
+def _warn_unknown(corpus: _core.Corpus, tokenizer: Tokenizer) -> None:
+    """Warn where many of some documents are mostly unknown words."""
+    documents = [corpus.ids(document) for document in drawn(corpus.n_documents, _DOCUMENTS).tolist()]
+    unknown = tokenizer._inner.unknown_id
+    if unknown is not None:
+        warn_unknown(sum(bool(2 * np.count_nonzero(ids == unknown) > len(ids)) for ids in documents), len(documents))
 
 
 def _check_kind(model: Model, objective: Objective) -> None:

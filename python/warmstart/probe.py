@@ -13,6 +13,7 @@ from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
 from warmstart.prepared import Labelled, Prepared
 from warmstart.progress import TokenBar
+from warmstart.samples import drawn, some_of_each
 from warmstart.scores import mean_loss
 from warmstart.solve import Solution, solve
 
@@ -23,7 +24,7 @@ Of more classes than the second number it is weaker in proportion: the texts of 
 """
 
 START_TEXTS, START_A_CLASS, START_ITEMS = 1000, 8, 20_000
-"""Texts that it is solved on: so many, or of many classes so many of each; and so many words at most, where they are
+"""Texts that it is solved on, drawn from more; so many of each class at least; and about so many words, where they are
 what is classified. More would take time and memory, and training soon leaves the start behind."""
 
 
@@ -33,14 +34,17 @@ class Probe:
 
     solution: Solution
     seconds: float
+    features: NDArray[np.float32] | None = None
+    """Of all that is classified, ``[N, D]``; None of a start."""
 
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
         started, options = time.perf_counter(), run.options
-        data = run.data if run.head == SOLVED else some(run.data, len(run.classes))
+        data = run.data if run.head == SOLVED else some(run.data)
+        found = features(run, data.encodings, verbose)
         solution = solve(
-            features(run, data.encodings, verbose),
+            found,
             data.targets,
             options["n_outputs"],
             options["multi_label"],
@@ -49,7 +53,7 @@ class Probe:
             None if run.head == SOLVED else start_l2(options["n_outputs"], options["multi_label"]),
             run.backbone._inner.head_has_bias(run.of_words),
         )
-        return cls(solution, time.perf_counter() - started)
+        return cls(solution, time.perf_counter() - started, found if run.head == SOLVED else None)
 
     def finish(
         self, run: Prepared, monitor: FitMonitor
@@ -99,15 +103,16 @@ def start_l2(n_outputs: int, multi_label: bool) -> float:
     return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
 
 
-def some(data: Labelled, n_classes: int) -> Labelled:
-    """Return what the head that training begins from is solved on: of many texts some, evenly from each class."""
+def some(data: Labelled) -> Labelled:
+    """Return what the head that training begins from is solved on: of many texts some, with a few of each class."""
     encodings, targets = data.encodings, data.targets
     n, n_items = len(encodings), len(targets)
-    wanted = min(n, max(START_TEXTS, START_A_CLASS * n_classes), START_ITEMS * n // n_items)
+    wanted = max(1, min(START_TEXTS, START_ITEMS * n // n_items))
     if wanted >= n:
         return data
-    order = np.argsort(targets, kind="stable") if targets.ndim == 1 and n == n_items else np.arange(n)
-    part, items = encodings.select(order[np.linspace(0, n - 1, max(wanted, 1)).astype(np.int64)].tolist())
+    text_of = np.repeat(np.arange(n), encodings.item_counts())
+    texts = np.union1d(drawn(n, wanted), text_of[some_of_each(targets, START_A_CLASS)])
+    part, items = encodings.select(texts.tolist())
     return Labelled(part, targets[items])
 
 

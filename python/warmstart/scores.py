@@ -30,12 +30,22 @@ def predictions(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.in
     return (logits > 0).astype(np.int64) if multi_label else logits.argmax(axis=1).astype(np.int64)
 
 
-def mean_loss(logits: NDArray[np.float32], targets: Targets, multi_label: bool) -> float:
-    """Mean cross entropy (multi-label: binary, over all N x C) in nats, without class weights or label smoothing."""
+def mean_loss(
+    logits: NDArray[np.float32], targets: Targets, multi_label: bool, class_weight: NDArray[np.float64] | None = None
+) -> float:
+    """Mean cross entropy (multi-label: binary, over all N x C) in nats, without label smoothing.
+
+    With `class_weight` ``[C]`` the mean is weighted; it is 0 where all weights are.
+    """
     wide = logits.astype(np.float64)
     if multi_label:
-        return float(np.mean(np.logaddexp(0, wide) - targets * wide))
-    return float(np.mean(np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(wide)), targets.astype(np.int64)]))
+        losses = np.logaddexp(0, wide) - targets * wide
+        weights = None if class_weight is None else np.broadcast_to(class_weight, losses.shape)
+    else:
+        truth = targets.astype(np.int64)
+        losses = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(wide)), truth]
+        weights = None if class_weight is None else class_weight[truth]
+    return 0.0 if weights is not None and not weights.any() else float(np.average(losses, weights=weights))
 
 
 def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:

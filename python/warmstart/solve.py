@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.warn import warn
+from warmstart.samples import drawn, some_of_each
+from warmstart.warn import warn_unlearnt
 
 Array = NDArray[np.float64]
 
 DECADES = (10.0, 1.0, 0.1, 0.01, 1e-3)
 """Strengths that are tried first, from strong to weak; then the halves of a decade on both sides of the best."""
 
-MOST_TEXTS = 1000
-"""Texts that the strength is chosen on at most: beyond them it hardly changes."""
+MOST_TEXTS, FEW = 1000, 8
+"""Texts that the strength is chosen on, drawn from more: beyond them it hardly changes; and so many of each class."""
 
 LEFT_OUT, MOST_LEFT_OUT = 200, 20_000
 """Texts that are left out in turn: all, as long as that are no more logits than the second; the first at least."""
@@ -55,6 +56,10 @@ class Solution:
     loss: float
     path: list[tuple[float, float]]
     n_iter: int
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``[N, C]`` of features ``[N, D]``."""
+        return np.asarray(features @ self.weight.T + self.bias)
 
 
 def solve(
@@ -114,16 +119,13 @@ def solve(
 
     theta = problem.start()
     if l2 is None:
-        l2, path, theta, n_iter = _strength(problem.part(targets if targets.ndim == 1 else targets.argmax(axis=1)))
+        l2, path, theta, n_iter = _strength(problem.part(targets))
     else:
         path, n_iter = [], 0
     theta, further = problem.minimise(l2, theta)
     if further >= MOST_ITERATIONS:
-        from sklearn.exceptions import ConvergenceWarning
-
-        warn(
-            f"the head is not at its optimum after {further} iterations; it can be trained in steps: epochs=30",
-            ConvergenceWarning,
+        warn_unlearnt(
+            f"the head is not at its optimum after {further} iterations; it can be trained in steps: epochs=30"
         )
 
     weight, bias = problem.split(theta)
@@ -205,11 +207,11 @@ class Problem:
         is_binary = n_outputs == 2 and not multi_label
         return cls(x, y[:, 1:] if is_binary else y, weights, not multi_label and not is_binary, is_binary, has_bias)
 
-    def part(self, order: NDArray[Any]) -> "Problem":
-        """Return `MOST_TEXTS` of the texts, evenly from each class."""
+    def part(self, targets: NDArray[Any]) -> "Problem":
+        """Return about `MOST_TEXTS` of the texts, a few of each class among them."""
         if len(self.x) <= MOST_TEXTS:
             return self
-        rows = np.argsort(order, kind="stable")[np.linspace(0, len(self.x) - 1, MOST_TEXTS).astype(np.int64)]
+        rows = np.union1d(drawn(len(self.x), MOST_TEXTS), some_of_each(targets, FEW))
         return Problem(self.x[rows], self.y[rows], self.weights[rows], self.is_softmax, self.is_binary, self.has_bias)
 
     def split(self, theta: Array) -> tuple[Array, Array]:
@@ -276,8 +278,7 @@ class Problem:
         # Half the time of float64, and it is only compared.
         x = np.column_stack([self.x, np.full(len(self.x), self.has_bias)]).astype(np.float32)
         ridge = np.append(np.full(self.x.shape[1], l2), BIAS_L2)
-        left_out = np.linspace(0, len(x) - 1, min(len(x), max(LEFT_OUT, MOST_LEFT_OUT // logits.shape[1])))
-        left_out = left_out.astype(np.int64)
+        left_out = drawn(len(x), max(LEFT_OUT, MOST_LEFT_OUT // logits.shape[1]))
         for k in range(logits.shape[1]):
             root = x * np.sqrt(curvature[:, k, None]).astype(np.float32)
             hessian = root.T @ root

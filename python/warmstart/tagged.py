@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
-from warmstart.texts import Texts, normalise, to_list
+from warmstart.texts import Texts, normalise, to_list, warn_unread
 from warmstart.warn import warn
 
 NO_ROW = -1
@@ -70,6 +70,7 @@ class Windows:
             encodings, owners, spans = backbone.encode_windows(plain, max_length)
         except UnicodeEncodeError as error:
             raise ValueError(f"{name} holds text that is not valid Unicode: {error}") from error
+        warn_unread(encodings)
         bounds = np.searchsorted(owners, np.arange(len(plain) + 1))
         units, rows = [], []
         for i in range(len(plain)):

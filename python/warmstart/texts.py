@@ -204,11 +204,15 @@ def warn_unread(*encodings: _core.Encodings) -> None:
         if source:
             message += f"; the limit is {source}, and max_length=... sets another"
         warn(message)
-    unknown = sum(e.n_unknown for e in encodings)
-    if unknown >= MANY_UNKNOWN * total and unknown:
+    warn_unknown(sum(e.n_unknown for e in encodings), total)
+
+
+def warn_unknown(unknown: int, total: int) -> None:
+    """Warn where many of the texts are mostly unknown words."""
+    if unknown and unknown >= MANY_UNKNOWN * total:
         warn(
-            f"{unknown} of {total} texts are mostly words that the vocabulary lacks: all look alike to the model; "
-            "take one of their language or script"
+            f"{unknown} of {total} texts {'is' if total == 1 else 'are'} mostly words that the vocabulary lacks: all "
+            "look alike to the model; take a model of their language or script"
         )
 
 

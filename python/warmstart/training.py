@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.backbone import Backbone, require_backbone, with_pooling
 from warmstart.defaults import IN_STEPS, SOLVED
-from warmstart.doubts import of_run
+from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor
@@ -24,7 +24,7 @@ from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, normalise, warn_unread
-from warmstart.warn import warn
+from warmstart.warn import warn_unlearnt
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,18 +139,25 @@ def execute(
             stopped or error,
         )
     if stopped is None:
-        stopped = _doubted(model, run, facts["steps"])
+        stopped = _doubted(run, model, head, facts["steps"], report.accuracy)
     max_length = data.encodings.max_length
     return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
 
 
-def _doubted(model: _core.Classifier, run: Prepared, n_steps: int) -> BaseException | None:
+def _doubted(
+    run: Prepared, model: _core.Classifier, head: Probe | None, n_steps: int, accuracy: float | None
+) -> BaseException | None:
     """Warn of what the model did not learn; return what that raised, which must not cost the trained model."""
-    from sklearn.exceptions import ConvergenceWarning
+
+    def ask(texts: NDArray[np.int64]) -> NDArray[np.float32]:
+        some, items = run.data.encodings.select(texts.tolist())
+        if head is not None and head.features is not None:
+            return head.solution.logits(head.features[items])
+        return model.logits(some, EMBED_BATCH_TOKENS, run.options["precision"], None)
 
     try:
-        for doubt in of_run(model, run, n_steps):
-            warn(doubt, ConvergenceWarning)
+        for doubt in [*of_run(run, n_steps, ask), *of_evaluation(run, accuracy)]:
+            warn_unlearnt(doubt)
     except BaseException as error:
         return error
     return None

@@ -4,26 +4,33 @@ import re
 import sys
 import warnings
 
-_told: set[tuple[str, str, int]] = set()
-"""What searches have told, numbers aside, with the file and line that it was told of."""
+_OURS = ("warmstart", "sklearn", "joblib")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the first line outside this package and scikit-learn's wrappers of it.
 
-    Python's filters decide what is shown. Under a search or a cross-validation of scikit-learn, which resets them for
-    each fit, a line is told a thing once, whatever the numbers.
+    Python's filters decide what is shown. A search or a cross-validation of scikit-learn resets them for each fit;
+    under one a thing is told once, whatever its numbers, and in a process of ``n_jobs`` once as well.
     """
     frame, level, searched = sys._getframe(1), 2, False
+    last = frame
     while frame.f_back is not None:
         package, _, rest = frame.f_globals.get("__name__", "").partition(".")
-        if package not in ("warmstart", "sklearn", "joblib"):
+        if package not in _OURS:
             break
         searched = searched or (package == "sklearn" and rest.startswith("model_selection"))
-        frame, level = frame.f_back, level + 1
-    if searched:
-        key = (re.sub(r"[\d.,]+", "#", message), frame.f_code.co_filename, frame.f_lineno)
-        if key in _told:
-            return
-        _told.add(key)
-    warnings.warn(message, category, stacklevel=level)
+        last, frame, level = frame, frame.f_back, level + 1
+    # What the search has told lives as long as the frame of its first call, among its local variables.
+    told = last.f_locals.setdefault("_warmstart_told", set()) if searched else set()
+    kind = re.sub(r"[\d.,]+", "#", message)
+    if kind not in told:
+        warnings.warn(message, category, stacklevel=level)
+        told.add(kind)  # only now: where a warning is an error, every fit has it
+
+
+def warn_unlearnt(message: str) -> None:
+    """Warn, as scikit-learn does where an estimator has not converged, with ``ConvergenceWarning``."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    warn(message, ConvergenceWarning)

@@ -59,6 +59,11 @@ impl PyEncodings {
         self.0.max_length_source()
     }
 
+    /// How much there is to classify of each text: its words where they are known, else one.
+    fn item_counts<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
+        PyArray1::from_iter(py, (0..self.0.len()).map(|text| self.0.items(text).len() as i64))
+    }
+
     fn lengths<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         PyArray1::from_iter(py, self.0.lengths().into_iter().map(|n| n as i64))
     }

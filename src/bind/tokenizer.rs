@@ -38,6 +38,11 @@ impl PyTokenizer {
         self.tokenizer.vocab_size()
     }
 
+    #[getter]
+    fn unknown_id(&self) -> Option<u32> {
+        self.tokenizer.unknown_id()
+    }
+
     fn encode(
         &self,
         py: Python<'_>,

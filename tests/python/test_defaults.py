@@ -11,7 +11,7 @@ from warmstart.defaults import epochs, learning_rate
 def test_few_texts_are_passed_over_more_often(batch_size):
     before = None
     for n in (1, 16, 50, 200, 616, 1000, 5000, 100_000):
-        passes = epochs(ws.FullFineTuning(), n, batch_size).value
+        passes = epochs(ws.FullFineTuning(), n, ceil(n / batch_size)).value
         assert passes * ceil(n / batch_size) >= 60
         assert passes >= 3
         assert before is None or passes <= before

@@ -217,7 +217,7 @@ def test_special_tokens_and_unknown_words_in_a_text_have_no_score(family, tokeni
     ids, (scores,) = model.backbone.tokenizer.encode([text])[0], model.score([text])
     assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 1, 0, 4, 3]
     assert model.perplexity([text]) == pytest.approx(np.exp(-scores[~np.isnan(scores)].astype(np.float64).mean()))
-    with pytest.raises(ValueError, match="special ones aside"):
+    with pytest.raises(ValueError, match="special ones and those of unknown words aside"):
         model.perplexity(["[SEP] [MASK]"])
     assert len(model.fill_mask(text)) == 1
 

@@ -163,18 +163,20 @@ def test_strategies_explain_how_the_head_learns(encoder):
     assert ws.FullFineTuning().explain(encoder).choices["head"].value == "solved, then trained"
 
 
-@pytest.mark.parametrize("n_classes", [2, 300])
-def test_of_many_texts_training_begins_from_a_head_of_some_of_each_class(encoder, n_classes):
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_of_many_texts_training_begins_from_a_head_of_some_of_each_class(encoder, multi_label):
+    """Also of a rare one: what is absent would begin so far below that nothing brought it back."""
     words = ["good", "bad", "old", "film", "movie"]
     n = 2411
     encodings = encode(encoder._inner, [" ".join(words[(i + j) % 5] for j in range(1 + i % 3)) for i in range(n)], None)
-    targets = np.sort(np.arange(n) % n_classes).astype(np.int64)[::-1].copy()
-    part = some(Labelled(encodings, targets), n_classes)
-    counts = np.bincount(part.targets, minlength=n_classes)
-    assert len(part.encodings) == len(part.targets) == max(1000, 8 * n_classes)
-    assert counts.min() > 0 and counts.max() - counts.min() <= 2
+    classes = np.minimum(np.arange(n) // 7, 2)  # 7, 7 and all the others
+    targets = np.eye(3, dtype=np.float32)[classes] if multi_label else classes
+    part = some(Labelled(encodings, targets))
+    counts = part.targets.sum(axis=0) if multi_label else np.bincount(part.targets)
+    assert len(part.encodings) == len(part.targets) == counts.sum() < 1020
+    assert counts[0] == counts[1] == 7 and counts[2] > 900
     few = Labelled(encodings.select(range(900))[0], targets[:900])
-    assert some(few, 2) is few
+    assert some(few) is few
 
 
 def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatch):
@@ -183,9 +185,9 @@ def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatc
     data = Labelled(windows.encodings, (np.arange(8000) % 4 == 0).astype(np.int64))
     for most, n in ((20_000, 1000), (400, 100)):
         monkeypatch.setattr("warmstart.probe.START_ITEMS", most)
-        part = some(data, 3)
-        assert len(part.encodings) == n and len(part.targets) == 4 * n
-        np.testing.assert_array_equal(part.targets, np.arange(4 * n) % 4 == 0)
+        part = some(data)
+        assert n <= len(part.encodings) <= n + 16 and len(part.targets) == 4 * len(part.encodings)
+        np.testing.assert_array_equal(part.targets, np.arange(len(part.targets)) % 4 == 0)
 
 
 def test_estimate_of_a_solved_head_counts_its_features(encoder, texts, labels):

@@ -320,7 +320,7 @@ class Backbone:
         Warns
         -----
         UserWarning
-            Texts were cut; their number is told.
+            Texts were cut, or are mostly words that the vocabulary lacks; their number is told.
         """
         vectors = self.resolve_vectors(layers, pooling)
         of_directory = vectors.layers is None and self._inner.normalizes

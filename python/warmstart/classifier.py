@@ -189,7 +189,10 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            Texts were cut; their number is told.
+            Texts were cut, or are mostly words that the vocabulary lacks; a class has one text; a parameter has no
+            effect.
+        ConvergenceWarning
+            The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
         trained, stopped = train(self.get_params(deep=False), texts, labels, eval_set)
         self._keep(trained)

@@ -96,7 +96,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            Texts were cut; their number is told.
+            Texts were cut, or are mostly words that the vocabulary lacks; their number is told.
         """
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         return require_backbone(self.backbone).embed(

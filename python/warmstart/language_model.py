@@ -255,6 +255,13 @@ class LanguageModel:
             Ctrl-C; what was learnt so far is kept.
         DeviceError
             The machine has less memory than the run takes; the message says what helps.
+
+        Warns
+        -----
+        UserWarning
+            Lines were left out, or documents are mostly words that the vocabulary lacks.
+        ConvergenceWarning
+            The loss is hardly below that of guessing; what may help is said.
         """
         run = prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error)
         needed = run.checked_memory()

@@ -175,7 +175,10 @@ class TokenClassifier(TrainedEstimator):
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word, or tags are on words that the tokenizer makes no token of.
+            Entities do not begin and end with a word, or tags are on words that the tokenizer makes no token of; texts
+            are mostly words that the vocabulary lacks; a parameter has no effect.
+        ConvergenceWarning
+            The model is hardly better than guessing, or never predicts a tag; what may help is said.
         """
         run = self._prepare(texts, labels, eval_set)
         run.prepared.check_memory()

@@ -40,8 +40,9 @@ class Report:
         Texts by true (row) and predicted (column) class; None for multi-label.
     training : dict
         ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
-        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``, and under ``choices`` for each parameter
-        that was chosen its value and why; empty where nothing was trained.
+        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``, of a head that was solved for ``l2``, its
+        penalty, and under ``choices`` for each parameter that was chosen its value and why; empty where nothing was
+        trained.
     """
 
     classes: list[Label]
@@ -205,13 +206,21 @@ class Report:
         run = self.training
         if not run:
             return facts
-        facts.append(("training", f"{run['epochs']:.4g} epochs, {run['steps']:,} steps, {run['elapsed_s']:.1f} s"))
+        is_solved = run.get("l2") is not None
+        if is_solved:
+            training = (
+                f"solved in {run['steps']:,} iterations, {run['elapsed_s']:.1f} s, with a penalty of {run['l2']:.2g}"
+            )
+        else:
+            epochs = f"{run['epochs']:.4g} epoch{'' if run['epochs'] == 1 else 's'}"
+            training = f"{epochs}, {run['steps']:,} step{'' if run['steps'] == 1 else 's'}, {run['elapsed_s']:.1f} s"
+        facts.append(("training", training))
         facts.append(("speed", f"{run['tokens_per_s']:,.0f} tokens/s"))
         facts.append(("trained", f"{run['trainable_parameters']:,} of {run['parameters']:,} parameters"))
         facts.append(("peak memory", format_bytes(run["peak_memory_bytes"])))
         for name, (value, why) in run.get("choices", {}).items():
             facts.append((f"{name} chosen", f"{value}: {why}"))
-        if run.get("best_step") is not None:
+        if run.get("best_step") is not None and not is_solved:
             facts.append(("weights kept", f"of step {run['best_step']:,}"))
         if run.get("stopped_early"):
             facts.append(("stopped early", "no improvement"))

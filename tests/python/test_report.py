@@ -6,6 +6,7 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import warmstart as ws
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 from warmstart.labels import Classes
 from warmstart.report import Report
@@ -103,3 +104,10 @@ def test_plot_writes_every_count_where_it_belongs(n_classes):
 def test_plot_of_nothing_says_what_to_do(make, texts, labels):
     with pytest.raises(ValueError, match=r"estimator.evaluate\(texts, labels\)"):
         make(epochs=1).fit(texts, labels).report_.plot()
+
+
+def test_the_report_of_a_solved_head_tells_its_penalty_and_no_epochs(backbone, texts, labels):
+    clf = ws.TextClassifier(backbone, strategy=ws.LinearProbing(), verbose=False)
+    told = repr(clf.fit(texts, labels, eval_set=(texts, labels)).report_)
+    assert f"with a penalty of {clf.report_.training['l2']:.2g}" in told
+    assert "epoch" not in told.split("chosen")[0] and "weights kept" not in told

@@ -21,6 +21,9 @@ FINE_TUNING_RATE = 1e-4
 
 RATED_WIDTH = 384
 
+OF_WORDS = 2.0
+"""What the rate is multiplied by where words are classified: a batch of texts is many of them."""
+
 PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
@@ -31,14 +34,15 @@ STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
 """Parameters of an estimator that only a run in steps has."""
 
 
-def learning_rate(strategy: Strategy, hidden_size: int) -> Choice:
+def learning_rate(strategy: Strategy, hidden_size: int, of_words: bool) -> Choice:
     """Choose the peak learning rate of a strategy, for hidden states of this many values."""
     if isinstance(strategy, LinearProbing):
         return Choice(PROBING_RATE, "a new head alone learns fast")
-    rate = float(f"{FINE_TUNING_RATE * sqrt(RATED_WIDTH / hidden_size):.1e}")
+    rated = FINE_TUNING_RATE * (OF_WORDS if of_words else 1.0)
     return Choice(
-        rate,
-        f"{FINE_TUNING_RATE:g} for hidden states of {RATED_WIDTH} values, less by the root of the width: {hidden_size}",
+        float(f"{rated * sqrt(RATED_WIDTH / hidden_size):.1e}"),
+        f"{rated:g} for hidden states of {RATED_WIDTH} values{' where words are tagged' if of_words else ''}, less by "
+        f"the root of the width: {hidden_size}",
     )
 
 
@@ -76,7 +80,7 @@ def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Ch
 
 
 def resolve(
-    params: dict[str, Any], hidden_size: int, n_texts: int, steps: int
+    params: dict[str, Any], hidden_size: int, of_words: bool, n_texts: int, steps: int
 ) -> tuple[dict[str, Any], dict[str, Choice]]:
     """Settle how a run in steps is made.
 
@@ -86,6 +90,8 @@ def resolve(
         Those of the estimator, unchecked.
     hidden_size : int
         Values of a hidden state.
+    of_words : bool
+        Whether words are classified, not texts.
     n_texts, steps : int
         Texts to train on, and about how many optimiser steps a pass over them has.
 
@@ -107,7 +113,7 @@ def resolve(
         raise ValueError(f"learning_rate is given twice: {rate} and {strategy!r}; leave one of them out")
     rate = strategy.learning_rate if rate is None else rate
     if rate is None:
-        choices["learning_rate"] = learning_rate(strategy, hidden_size)
+        choices["learning_rate"] = learning_rate(strategy, hidden_size, of_words)
         rate = choices["learning_rate"].value
     given = type(strategy)(**{**strategy.get_params(), "learning_rate": rate})
     n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])

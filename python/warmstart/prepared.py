@@ -90,9 +90,10 @@ def settle(
     strategy = require_strategy(params["strategy"])
     batch_tokens = batch_tokens_of(params, data.encodings)
     steps = ceil(data.encodings.n_tokens / batch_tokens / options["accumulation_steps"])
-    resolved, choices = resolve(params, backbone.hidden_size, len(data.encodings), steps)
+    of_words = options.get("task") == "words"
+    resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps)
     options = {**options, **resolved, "batch_tokens": batch_tokens}
-    is_linear = backbone._inner.has_linear_head(options.get("task") == "words")
+    is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs)

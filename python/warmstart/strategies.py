@@ -95,7 +95,7 @@ class Strategy:
 
         inner = require_backbone(backbone)._inner
         rate, head = (
-            learning_rate(self, inner.hidden_size),
+            learning_rate(self, inner.hidden_size, False),
             how_head_learns(self, inner.has_linear_head(False), self.steps),
         )
         told = inner.explain(json.dumps(self.resolved(rate.value)), positive_int("n_outputs", n_outputs))

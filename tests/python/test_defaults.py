@@ -20,6 +20,7 @@ def test_few_texts_are_passed_over_more_often(batch_size):
 
 
 def test_the_rate_falls_with_the_root_of_the_width():
-    rates = [learning_rate(ws.FullFineTuning(), width).value for width in (96, 384, 1536)]
+    rates = [learning_rate(ws.FullFineTuning(), width, False).value for width in (96, 384, 1536)]
     assert rates == pytest.approx([2e-4, 1e-4, 5e-5])
-    assert learning_rate(ws.LinearProbing(), 384).value > 10 * rates[0]
+    assert learning_rate(ws.FullFineTuning(), 96, True).value == pytest.approx(2 * rates[0])
+    assert learning_rate(ws.LinearProbing(), 384, False).value > 10 * rates[0]

@@ -260,7 +260,7 @@ class Backbone:
         self, texts: Sequence[str], max_length: int | None
     ) -> tuple[Encodings, NDArray[np.int64], NDArray[np.int64]]:
         """Texts cut into windows between words; for each word its text int64 ``[R]``, and its characters ``[R, 2]``."""
-    def explain(self, strategy: str, n_outputs: int) -> list[dict[str, Any]]:
+    def explain(self, strategy: str, of_words: bool, n_outputs: int) -> list[dict[str, Any]]:
         """The plan a strategy (JSON) compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
     def __reduce__(self) -> tuple[Any, ...]: ...

@@ -61,7 +61,8 @@ class Prepared:
 
     def plan(self) -> Plan:
         """Return what is done to every parameter, and what was chosen."""
-        told = self.backbone._inner.explain(json.dumps(self.options["strategy"]), self.options["n_outputs"])
+        strategy = json.dumps(self.options["strategy"])
+        told = self.backbone._inner.explain(strategy, self.of_words, self.options["n_outputs"])
         return Plan(told, self.choices, self.head == SOLVED)
 
     def check_memory(self) -> None:

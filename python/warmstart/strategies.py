@@ -98,7 +98,7 @@ class Strategy:
             learning_rate(self, inner.hidden_size, False),
             how_head_learns(self, inner.has_linear_head(False), self.steps),
         )
-        told = inner.explain(json.dumps(self.resolved(rate.value)), positive_int("n_outputs", n_outputs))
+        told = inner.explain(json.dumps(self.resolved(rate.value)), False, positive_int("n_outputs", n_outputs))
         choices = {"head": head}
         if self.learning_rate is None and head.value != SOLVED:
             choices["learning_rate"] = rate

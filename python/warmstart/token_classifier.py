@@ -15,6 +15,7 @@ from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
 from warmstart.memory import MemoryEstimate
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.plan import Plan
 from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
@@ -212,6 +213,21 @@ class TokenClassifier(TrainedEstimator):
             In bytes; shows itself as a table.
         """
         return self._prepare(texts, labels, eval_set).prepared.memory()
+
+    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
+        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+            Shows itself as a table.
+        """
+        return self._prepare(texts, labels, eval_set).prepared.plan()
 
     def predict(self, texts: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""

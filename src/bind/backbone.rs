@@ -47,6 +47,10 @@ fn with_vocabulary(config: String, files: &SideFiles) -> Result<String> {
     Ok(Value::Object(fields).to_string())
 }
 
+fn task(of_words: bool) -> Task {
+    if of_words { Task::Words } else { Task::Texts }
+}
+
 #[pymethods]
 impl PyBackbone {
     #[staticmethod]
@@ -210,12 +214,12 @@ impl PyBackbone {
 
     /// True if only the last map of a new head is not pretrained.
     fn has_linear_head(&self, of_words: bool) -> bool {
-        Classifier::untrained_below(&self.0, if of_words { Task::Words } else { Task::Texts }).is_none()
+        Classifier::untrained_below(&self.0, task(of_words)).is_none()
     }
 
     /// True if the last map of a head has a bias.
     fn head_has_bias(&self, of_words: bool) -> bool {
-        !self.0.config.head(if of_words { Task::Words } else { Task::Texts }).output_bias.is_empty()
+        !self.0.config.head(task(of_words)).output_bias.is_empty()
     }
 
     /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
@@ -283,8 +287,15 @@ impl PyBackbone {
         convert::matrix(py, values, self.0.vector_size(&vectors))
     }
 
-    fn explain<'py>(&self, py: Python<'py>, strategy: &str, n_outputs: usize) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let plan = Plan::compile(&parse_strategy(strategy).map_err(to_python)?, &self.0, Task::Texts, n_outputs);
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        strategy: &str,
+        of_words: bool,
+        n_outputs: usize,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let strategy = parse_strategy(strategy).map_err(to_python)?;
+        let plan = Plan::compile(&strategy, &self.0, task(of_words), n_outputs);
         let rows = plan.0.into_iter().map(|p| {
             let row = PyDict::new(py);
             row.set_item("name", p.name)?;

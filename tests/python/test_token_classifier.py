@@ -261,3 +261,13 @@ def test_linear_probing_leaves_the_backbone(backbone, data):
     ids = ws.FeatureExtractor(backbone).fit_transform(["good film"])
     assert np.array_equal(ids, ws.FeatureExtractor(tagger.backbone_).fit_transform(["good film"]))
     assert tagger.score(*data) > 0.5
+
+
+def test_explain_shows_the_head_of_words_and_what_is_chosen(backbone):
+    tagger = ws.TokenClassifier(backbone, verbose=False)
+    texts, tags = [["good", "film"], ["bad", "movie"]], [["B-X", "O"], ["O", "O"]]
+    plan = tagger.explain(texts, tags)
+    assert sorted(plan.choices) == ["epochs", "head", "learning_rate"]
+    above = [row for row in plan.rows if not row["name"].startswith(("embeddings", "encoder"))]
+    learning = {row["name"]: list(row["shape"]) for row in above if row["trainable"]}
+    assert learning == {"classifier.weight": [3, backbone.hidden_size], "classifier.bias": [3]}  # and no pooler

@@ -103,6 +103,23 @@ def solve(
     ConvergenceWarning
         The optimum was not reached in `MOST_ITERATIONS`.
     """
+    from threadpoolctl import threadpool_limits
+
+    # The products are small: two threads of OpenBLAS take up to seven times as long as one, waiting for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _solve(features, targets, n_outputs, multi_label, class_weight, label_smoothing, l2, has_bias)
+
+
+def _solve(
+    features: NDArray[np.float32],
+    targets: NDArray[Any],
+    n_outputs: int,
+    multi_label: bool,
+    class_weight: list[float] | None,
+    label_smoothing: float,
+    l2: float | None,
+    has_bias: bool,
+) -> Solution:
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
     mean = features.mean(axis=0, dtype=np.float64)

@@ -13,12 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.estimator import TrainedEstimator
-from warmstart.memory import MemoryEstimate
 from warmstart.options import (
     INFERENCE_PRECISIONS,
     check_compute,
 )
-from warmstart.plan import Plan
+from warmstart.prepared import Prepared
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -200,55 +199,8 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
             raise stopped
         return self
 
-    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
-        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
-
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`: the lengths of the texts and the number of classes decide.
-
-        Returns
-        -------
-        MemoryEstimate
-            In bytes; shows itself as a table.
-
-        Raises
-        ------
-        TypeError, ValueError, DataError, DeviceError
-            As `fit` raises them for its arguments.
-
-        Examples
-        --------
-        >>> TextClassifier(backbone).estimate_memory(texts, labels).total > 0
-        True
-        """
-        return prepare(self.get_params(deep=False), texts, labels, eval_set).memory()
-
-    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
-        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
-
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`.
-
-        Returns
-        -------
-        Plan
-            Shows itself as tables.
-
-        Raises
-        ------
-        TypeError, ValueError, DataError, DeviceError
-            As `fit` raises them for its arguments.
-
-        Examples
-        --------
-        >>> sorted(TextClassifier(backbone).explain(texts, labels).choices)
-        ['epochs', 'head', 'learning_rate']
-        """
-        return prepare(self.get_params(deep=False), texts, labels, eval_set).plan()
+    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+        return prepare(self.get_params(deep=False), texts, labels, eval_set)
 
     def predict(self, texts: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""

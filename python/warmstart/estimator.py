@@ -9,8 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
 from warmstart.keywords import naming_what_was_meant
+from warmstart.memory import MemoryEstimate
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
+from warmstart.plan import Plan
+from warmstart.prepared import Prepared
 from warmstart.strategies import FullFineTuning
+from warmstart.texts import Texts
 from warmstart.training import Trained
 
 
@@ -58,6 +62,59 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         known = signature(type(self).__init__).parameters.values()
         defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
         super().__setstate__(defaults | state)
+
+    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
+        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`: the lengths of the texts and the number of classes decide.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; shows itself as a table.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> clf.estimate_memory(texts, labels).total > 0
+        True
+        """
+        return self._settle(texts, labels, eval_set).memory()
+
+    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
+        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
+
+        Parameters
+        ----------
+        texts, labels, eval_set
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+            Shows itself as tables.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> "head" in clf.explain(texts, labels).choices
+        True
+        """
+        return self._settle(texts, labels, eval_set).plan()
+
+    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+        raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load` reads; an older save there is replaced whole.

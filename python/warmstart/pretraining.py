@@ -76,10 +76,12 @@ def prepare(
     _check_kind(model, settings["objective"])
     options = _options(model, settings)
 
+    tokenizer = Backbone(model.backbone).tokenizer
+
     def opened(source: Any) -> _core.Corpus:
         return open_corpus(
             source,
-            Backbone(model.backbone).tokenizer,
+            tokenizer,
             cache_dir=settings["cache_dir"],
             text_field=text_field,
             on_error=on_error,
@@ -87,7 +89,7 @@ def prepare(
         )
 
     train = opened(corpus)
-    _warn_unknown(train, Backbone(model.backbone).tokenizer)
+    _warn_unknown(train, tokenizer)
     first, held_out = train.n_documents, None
     if isinstance(eval_set, Real):
         if isinstance(eval_set, bool):

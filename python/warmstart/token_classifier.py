@@ -13,9 +13,7 @@ from warmstart.backbone import Backbone, require_backbone
 from warmstart.entities import OUTSIDE, Entity, count, f1
 from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
-from warmstart.memory import MemoryEstimate
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
-from warmstart.plan import Plan
 from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
@@ -199,35 +197,8 @@ class TokenClassifier(TrainedEstimator):
             raise stopped
         return self
 
-    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
-        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
-
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`.
-
-        Returns
-        -------
-        MemoryEstimate
-            In bytes; shows itself as a table.
-        """
-        return self._prepare(texts, labels, eval_set).prepared.memory()
-
-    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
-        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
-
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`.
-
-        Returns
-        -------
-        Plan
-            Shows itself as a table.
-        """
-        return self._prepare(texts, labels, eval_set).prepared.plan()
+    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+        return self._prepare(texts, labels, eval_set).prepared
 
     def predict(self, texts: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::pieces::{Gradient, PIECE, fill_unwritten};
 use crate::compute::add;
 
 /// One buffer for the gradients of all parameters, which lie in it one after another. Cloning shares it.
@@ -11,9 +12,18 @@ pub struct GradientBuffer(Arc<Mutex<Flat>>);
 
 struct Flat {
     values: Vec<f32>,
-    ranges: Vec<Range<usize>>,
-    /// Whether a contribution has arrived since [`GradientBuffer::clear`]; what lies there before is of no meaning.
+    places: Vec<Place>,
+    /// Of each piece of each parameter, whether a contribution has arrived since [`GradientBuffer::clear`]; what lies there
+    /// before is of no meaning.
     written: Vec<bool>,
+}
+
+/// Where one parameter's gradient lies.
+struct Place {
+    values: Range<usize>,
+    pieces: Range<usize>,
+    /// Whether a contribution has arrived, were it one without a piece.
+    arrived: bool,
 }
 
 /// The place of one parameter's gradient.
@@ -21,19 +31,20 @@ struct Flat {
 pub struct GradientSlot {
     gradients: GradientBuffer,
     parameter: usize,
-    range: Range<usize>,
+    len: usize,
 }
 
 impl GradientBuffer {
     /// For parameters of these sizes; nothing has arrived.
     pub fn new(sizes: &[usize]) -> Self {
-        let mut end = 0;
+        let (mut n_values, mut n_pieces) = (0, 0);
         let mut after = |&size: &usize| {
-            end += size;
-            end - size..end
+            let (value, piece) = (n_values, n_pieces);
+            (n_values, n_pieces) = (value + size, piece + size.div_ceil(PIECE));
+            Place { values: value..n_values, pieces: piece..n_pieces, arrived: false }
         };
-        let ranges: Vec<_> = sizes.iter().map(&mut after).collect();
-        Self(Arc::new(Mutex::new(Flat { values: vec![0.0; end], written: vec![false; ranges.len()], ranges })))
+        let places: Vec<_> = sizes.iter().map(&mut after).collect();
+        Self(Arc::new(Mutex::new(Flat { values: vec![0.0; n_values], places, written: vec![false; n_pieces] })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Flat> {
@@ -43,43 +54,62 @@ impl GradientBuffer {
     /// The place of each parameter, in the order of the sizes.
     pub fn slots(&self) -> Vec<GradientSlot> {
         let flat = self.lock();
-        let slot = |(parameter, range): (usize, &Range<usize>)| GradientSlot {
+        let slot = |(parameter, place): (usize, &Place)| GradientSlot {
             gradients: self.clone(),
             parameter,
-            range: range.clone(),
+            len: place.values.len(),
         };
-        flat.ranges.iter().enumerate().map(slot).collect()
+        flat.places.iter().enumerate().map(slot).collect()
     }
 
     /// Forget what has arrived: the next contribution to each parameter is its first.
     pub fn clear(&self) {
-        self.lock().written.fill(false);
+        let mut flat = self.lock();
+        flat.written.fill(false);
+        flat.places.iter_mut().for_each(|place| place.arrived = false);
     }
 
     /// `f` of each parameter's gradient; none where nothing has arrived.
-    pub fn read<R>(&self, f: impl FnOnce(&[Option<&[f32]>]) -> R) -> R {
+    pub fn read<R>(&self, f: impl FnOnce(&[Option<Gradient>]) -> R) -> R {
         let flat = self.lock();
-        let gradient = |(range, written): (&Range<usize>, &bool)| written.then(|| &flat.values[range.clone()]);
-        f(&flat.ranges.iter().zip(&flat.written).map(gradient).collect::<Vec<_>>())
+        let gradient = |place: &Place| {
+            let found = Gradient::new(&flat.values[place.values.clone()], &flat.written[place.pieces.clone()]);
+            place.arrived.then_some(found)
+        };
+        f(&flat.places.iter().map(gradient).collect::<Vec<_>>())
     }
 }
 
 impl GradientSlot {
     /// How many values the parameter has.
     pub fn len(&self) -> usize {
-        self.range.len()
+        self.len
     }
 
     /// True if it has none.
     pub fn is_empty(&self) -> bool {
-        self.range.is_empty()
+        self.len == 0
     }
 
     /// See [`super::Slot::write`].
     pub(super) fn write(&self, f: impl FnOnce(&mut [f32], bool)) {
+        self.write_pieces(|values, written| {
+            let before = written.contains(&true);
+            if before {
+                fill_unwritten(values, written);
+            }
+            f(values, before);
+            written.fill(true);
+        });
+    }
+
+    /// See [`super::Slot::write_pieces`].
+    pub(super) fn write_pieces(&self, f: impl FnOnce(&mut [f32], &mut [bool])) {
         let mut flat = self.gradients.lock();
-        let before = std::mem::replace(&mut flat.written[self.parameter], true);
-        f(&mut flat.values[self.range.clone()], before);
+        let Flat { values, places, written } = &mut *flat;
+        let place = &mut places[self.parameter];
+        place.arrived = true;
+        f(&mut values[place.values.clone()], &mut written[place.pieces.clone()]);
     }
 
     /// Contribute `values`.

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gradients::GradientSlot;
+use super::pieces::{PIECE, fill_unwritten};
 use crate::compute::{add, uninit};
 use crate::error::{Error, Result};
 
@@ -38,6 +39,18 @@ impl Slot {
             slot.write(f);
         } else if let Some((values, add)) = self.open() {
             f(values, add);
+        }
+    }
+
+    /// As [`Slot::write`] through `f(values, written)`, for an operation that leaves most [`PIECE`]s out, see
+    /// [`super::add_to_pieces`].
+    pub fn write_pieces(&mut self, f: impl FnOnce(&mut [f32], &mut [bool])) {
+        if let Target::Parameter(slot) = &self.target {
+            slot.write_pieces(f);
+        } else if let Some((values, add)) = self.open() {
+            let mut written = vec![add; values.len().div_ceil(PIECE)];
+            f(values, &mut written);
+            fill_unwritten(values, &written);
         }
     }
 

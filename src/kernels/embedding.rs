@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, PIECE, Slot, Value, add_to_pieces};
 use crate::compute::{CHUNK, Values, add_rows, for_chunks, rows_and_columns, tensor, uninit, values};
 use crate::error::{Error, Result};
 
@@ -102,7 +102,7 @@ impl Op for Embedding {
     fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         for ((table, ids), slot) in inputs.iter().zip(&self.ids).zip(into) {
             let (v, d) = table.dims2()?;
-            slot.write(|sum, add| scatter(&dy, ids, 0, [v, d], sum, add));
+            slot.write_pieces(|sum, written| scatter(&dy, ids, 0, [v, d], sum, written));
         }
         Ok(())
     }
@@ -121,26 +121,26 @@ impl Op for StackedRows {
         let mut first = 0;
         for (table, slot) in inputs.iter().zip(into) {
             let (v, d) = rows_and_columns(self.name(), table.shape())?;
-            slot.write(|sum, add| scatter(&dy, &self.rows, first, [v, d], sum, add));
+            slot.write_pieces(|sum, written| scatter(&dy, &self.rows, first, [v, d], sum, written));
             first += v;
         }
         Ok(())
     }
 }
 
-/// `sum[ids[t] - first] += dy[t]` for the ids from `first` to `first + V`, where `sum [V, D]` counts as zero unless `add`.
-fn scatter(dy: &[f32], ids: &[u32], first: usize, [v, d]: [usize; 2], sum: &mut [f32], add: bool) {
-    // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums.
-    let rows = v.div_ceil(64).max(1);
-    sum.par_chunks_mut(rows * d).enumerate().for_each(|(task, part)| {
-        if !add {
-            part.fill(0.0);
-        }
+/// `sum[ids[t] - first] += dy[t]` for the ids from `first` to `first + V`, in the pieces of `sum [V, D]` that they meet.
+fn scatter(dy: &[f32], ids: &[u32], first: usize, [v, d]: [usize; 2], sum: &mut [f32], written: &mut [bool]) {
+    // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums. Its rows fill
+    // whole pieces.
+    let whole = PIECE >> d.trailing_zeros().min(PIECE.trailing_zeros());
+    let rows = v.div_ceil(64).max(1).next_multiple_of(whole);
+    let parts = sum.par_chunks_mut(rows * d).zip(written.par_chunks_mut(rows * d / PIECE));
+    parts.enumerate().for_each(|(task, (part, written))| {
         let start = first + task * rows;
         let range = start..start + part.len() / d;
         for (t, &id) in ids.iter().enumerate() {
             if range.contains(&(id as usize)) {
-                add_rows(&mut part[(id as usize - range.start) * d..][..d], &dy[t * d..][..d]);
+                add_to_pieces(part, written, (id as usize - range.start) * d, &dy[t * d..][..d]);
             }
         }
     });

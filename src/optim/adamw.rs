@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::gradients::Gradients;
 use super::trainable::Trainable;
+use crate::autograd::PIECE;
 use crate::compute::simd::vectorised;
 use crate::compute::{CHUNK, overwrite};
 use crate::error::{Error, Result};
@@ -19,13 +20,13 @@ pub struct AdamW {
     /// First and second moments, the parameters one after another.
     m: Vec<f32>,
     v: Vec<f32>,
-    /// Of each parameter, for each `PIECE` of it: whether its moments are more than 0. Most words of a vocabulary are in
+    /// Of each parameter, for each [`PIECE`] of it: whether its moments are more than 0. Most words of a vocabulary are in
     /// none of a few hundred texts, and for them a step is the decay alone.
     moved: Vec<bool>,
 }
 
-/// Values that are looked at together: a few rows of an embedding.
-const PIECE: usize = CHUNK / 16;
+/// The gradient of a piece that nothing has arrived for.
+const ZEROS: [f32; PIECE] = [0.0; PIECE];
 
 impl AdamW {
     /// For these parameters, moments zero.
@@ -92,13 +93,13 @@ impl AdamW {
                 overwrite(&parameter.tensor, |p| {
                     let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
                     let chunks = p.par_chunks_mut(CHUNK).zip(moments).zip(moved.par_chunks_mut(CHUNK / PIECE));
-                    chunks.zip(g.par_chunks(CHUNK)).for_each(|(((p, (m, v)), moved), g)| {
+                    chunks.zip(g.par_chunks()).for_each(|(((p, (m, v)), moved), g)| {
                         let moments = m.chunks_mut(PIECE).zip(v.chunks_mut(PIECE));
-                        let pieces = p.chunks_mut(PIECE).zip(moments).zip(moved).zip(g.chunks(PIECE));
+                        let pieces = p.chunks_mut(PIECE).zip(moments).zip(moved).zip(g.pieces());
                         for (((p, (m, v)), moved), g) in pieces {
-                            *moved = *moved || !all_zero(g);
+                            *moved = *moved || g.is_some();
                             if *moved {
-                                update(&factors, p, m, v, g);
+                                update(&factors, p, m, v, g.unwrap_or(&ZEROS));
                             } else {
                                 decay(factors.keep, p);
                             }
@@ -138,12 +139,5 @@ vectorised! {
         for p in p {
             *p *= keep;
         }
-    }
-}
-
-vectorised! {
-    fn all_zero(values: &[f32]) -> bool {
-        // Without the bit of the sign; no early end, so that it vectorises.
-        values.iter().fold(0, |bits, value| bits | (value.to_bits() << 1)) == 0
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::trainable::Trainable;
 use crate::autograd;
 use crate::compute::simd::vectorised;
-use crate::compute::{CHUNK, all_finite, values};
+use crate::compute::{all_finite, values};
 use crate::error::Result;
 
 /// One buffer with the gradient of each trainable parameter, in their order.
@@ -29,23 +29,24 @@ impl Gradients {
     }
 
     /// `f` of each parameter's gradient; none where nothing has arrived.
-    pub fn read<R>(&self, f: impl FnOnce(&[Option<&[f32]>]) -> R) -> R {
+    pub fn read<R>(&self, f: impl FnOnce(&[Option<autograd::Gradient>]) -> R) -> R {
         self.0.read(f)
     }
 
     /// The Euclidean norm over all parameters, in f64, in pieces of fixed size: the same whatever the number of threads.
     pub fn norm(&self) -> f64 {
         self.read(|gradients| {
-            let pieces: Vec<&[f32]> = gradients.iter().flatten().flat_map(|g| g.chunks(CHUNK)).collect();
-            pieces.par_iter().map(|piece| sum_of_squares(piece)).collect::<Vec<f64>>().into_iter().sum::<f64>().sqrt()
+            let of_chunk = |chunk: autograd::Gradient| chunk.pieces().flatten().map(sum_of_squares).sum::<f64>();
+            let sums = |g: &autograd::Gradient| g.par_chunks().map(of_chunk).collect::<Vec<f64>>();
+            gradients.iter().flatten().flat_map(sums).sum::<f64>().sqrt()
         })
     }
 
     /// Parameters that received no gradient, or one that is not finite, and which of the two.
     pub fn audit(&self, trainable: &[Trainable]) -> Vec<String> {
-        let problem = |gradient: Option<&[f32]>| match gradient {
+        let problem = |gradient: Option<autograd::Gradient>| match gradient {
             None => Some("no gradient"),
-            Some(gradient) if !all_finite(gradient) => Some("not finite"),
+            Some(gradient) if !gradient.pieces().flatten().all(all_finite) => Some("not finite"),
             Some(_) => None,
         };
         self.read(|gradients| {

@@ -8,6 +8,7 @@ use warmstart::autograd::{Op, Slot, Value, checkpoint};
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::dropout::Dropout;
+use warmstart::kernels::embedding::embedding;
 use warmstart::kernels::norm::residual_norm;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
@@ -118,6 +119,39 @@ fn chain_when_very_long_is_dropped_without_exhausting_the_stack() -> Outcome {
         value = Value::computed(value.tensor().clone(), &[&value], Scale::new(1.0));
     }
     drop(value);
+    Ok(())
+}
+
+#[test]
+fn gradients_when_rows_and_the_whole_table_arrive_in_either_order_are_their_sum() -> Outcome {
+    let (v, d) = (500, 33);
+    let (params, gradients) = parameters(&[random(1, &[v, d])?])?;
+    let ids: Arc<[u32]> = [3, 499, 3, 120].into();
+    let weights: Vec<f32> = (0..v * d).map(|i| (i % 11) as f32 - 5.0).collect();
+    let rows = || weighted_sum(&[(&embedding(&params[0], ids.clone())?, &weights[..4 * d])])?.backward();
+    let whole = || weighted_sum(&[(&params[0], &weights)])?.backward();
+    let mut of_rows = vec![0.0; v * d];
+    for (t, &id) in ids.iter().enumerate() {
+        (0..d).for_each(|i| of_rows[id as usize * d + i] += weights[t * d + i]);
+    }
+    let both: Vec<f32> = of_rows.iter().zip(&weights).map(|(a, b)| a + b).collect();
+    let twice: Vec<f32> = of_rows.iter().map(|a| 2.0 * a).collect();
+    for _ in 0..2 {
+        // What an earlier round has left must not be seen.
+        gradients.clear();
+        rows()?;
+        assert_eq!(collected(&gradients), [Some(of_rows.clone())]);
+        rows()?;
+        assert_eq!(collected(&gradients), [Some(twice.clone())]);
+        gradients.clear();
+        rows()?;
+        whole()?;
+        assert_eq!(collected(&gradients), [Some(both.clone())]);
+        gradients.clear();
+        whole()?;
+        rows()?;
+        assert_eq!(collected(&gradients), [Some(both.clone())]);
+    }
     Ok(())
 }
 

@@ -72,7 +72,7 @@ pub fn attention(
 
 /// What has arrived for each parameter.
 pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
-    gradients.read(|gradients| gradients.iter().map(|g| g.map(<[f32]>::to_vec)).collect())
+    gradients.read(|gradients| gradients.iter().map(|g| g.map(|g| g.to_vec())).collect())
 }
 
 /// `sum over inputs i of weights_i . x_i`, a scalar.

@@ -43,8 +43,8 @@ fn assert_close(what: &str, got: &Tensor, expected: &Tensor, floor: f64) -> Resu
 
 /// The gradient of each parameter.
 fn arrived(gradients: &Gradients) -> Vec<Option<Tensor>> {
-    let tensor = |g: &[f32]| Tensor::from_slice(g, g.len(), &Device::Cpu).ok();
-    gradients.read(|all| all.iter().map(|g| g.and_then(tensor)).collect())
+    let tensor = |values: Vec<f32>| Tensor::from_slice(&values, values.len(), &Device::Cpu).ok();
+    gradients.read(|all| all.iter().map(|g| g.and_then(|g| tensor(g.to_vec()))).collect())
 }
 
 struct Reference {

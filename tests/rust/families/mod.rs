@@ -166,7 +166,7 @@ impl Reference {
             let of_backbone = Backbone::specs(&self.config).iter().any(|spec| spec.name == name);
             format!("{prefix}{}{name}", if of_backbone { self.config.family.names.prefix } else { "" })
         };
-        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(<[f32]>::to_vec)).collect());
+        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(|g| g.to_vec())).collect());
         let mut compared = 0;
         for (p, gradient) in trainable.iter().zip(arrived) {
             match (self.tensors.contains_key(&stored(&p.name)), gradient) {

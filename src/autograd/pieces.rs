@@ -1,0 +1,58 @@
+//! A gradient of which only some pieces have been written: most words of a vocabulary are in none of a batch's texts.
+
+use rayon::prelude::*;
+
+use crate::compute::CHUNK;
+
+/// How many values are written or left out together: a few rows of an embedding.
+pub const PIECE: usize = CHUNK / 16;
+
+/// A gradient, or a part of one that begins with a piece.
+#[derive(Clone, Copy)]
+pub struct Gradient<'a> {
+    values: &'a [f32],
+    written: &'a [bool],
+}
+
+impl<'a> Gradient<'a> {
+    /// `values` of which the pieces that are not `written` are 0, whatever lies there.
+    pub(super) fn new(values: &'a [f32], written: &'a [bool]) -> Self {
+        Self { values, written }
+    }
+
+    /// Parts of [`CHUNK`] values.
+    pub fn par_chunks(&self) -> impl IndexedParallelIterator<Item = Gradient<'a>> + use<'a> {
+        let written = self.written.par_chunks(CHUNK / PIECE);
+        self.values.par_chunks(CHUNK).zip(written).map(|(values, written)| Gradient { values, written })
+    }
+
+    /// Each [`PIECE`] of the values; none where all of them are 0 because nothing has arrived.
+    pub fn pieces(&self) -> impl Iterator<Item = Option<&'a [f32]>> + use<'a> {
+        self.values.chunks(PIECE).zip(self.written).map(|(piece, written)| written.then_some(piece))
+    }
+
+    /// All values.
+    pub fn to_vec(&self) -> Vec<f32> {
+        let mut values = self.values.to_vec();
+        fill_unwritten(&mut values, self.written);
+        values
+    }
+}
+
+/// Make the pieces 0 that are not `written`.
+pub(super) fn fill_unwritten(values: &mut [f32], written: &[bool]) {
+    for (piece, _) in values.chunks_mut(PIECE).zip(written).filter(|(_, written)| !**written) {
+        piece.fill(0.0);
+    }
+}
+
+/// Add `row` to `values[at..]`; pieces that are not `written` count as 0 before, and are afterwards.
+pub fn add_to_pieces(values: &mut [f32], written: &mut [bool], at: usize, row: &[f32]) {
+    for piece in at / PIECE..(at + row.len()).div_ceil(PIECE) {
+        if !std::mem::replace(&mut written[piece], true) {
+            let end = ((piece + 1) * PIECE).min(values.len());
+            values[piece * PIECE..end].fill(0.0);
+        }
+    }
+    crate::compute::add_rows(&mut values[at..][..row.len()], row);
+}

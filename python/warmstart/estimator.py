@@ -13,7 +13,7 @@ from warmstart.memory import MemoryEstimate
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
 from warmstart.plan import Plan
 from warmstart.prepared import Prepared
-from warmstart.strategies import FullFineTuning
+from warmstart.strategies import PARTS, FullFineTuning
 from warmstart.texts import Texts
 from warmstart.training import Trained
 
@@ -28,7 +28,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = naming_what_was_meant(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = naming_what_was_meant(PARTS)(cls.__init__)  # type: ignore[method-assign]
+        if "fit" in cls.__dict__:
+            known = list(signature(cls.__init__).parameters)[1:]
+            cls.fit = naming_what_was_meant({f"{cls.__name__}({{}}=...)": known})(cls.fit)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name; of a strategy that is None those of the one it stands for.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from warmstart.backbone import Backbone, require_backbone
+from warmstart.keywords import naming_what_was_meant
 from warmstart.options import EMBED_BATCH_TOKENS, INFERENCE_PRECISIONS, check_compute
 from warmstart.texts import Texts
 
@@ -46,6 +47,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> predicted = model.fit(texts, labels).predict(new_texts)
     """
 
+    @naming_what_was_meant()
     def __init__(
         self,
         backbone: Backbone,

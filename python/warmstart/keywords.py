@@ -1,12 +1,12 @@
-"""Keywords that a constructor does not have: the error names the one that was meant."""
+"""Keywords that a function does not have: the error names the one that was meant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
-from inspect import signature
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 
-from warmstart.strategies import STRATEGIES
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _NAMES_ELSEWHERE = {
     "lr": "learning_rate",
@@ -29,31 +29,50 @@ _NAMES_ELSEWHERE = {
     "dtype": "precision",
     "seed": "random_state",
     "model": "backbone",
+    "X": "texts",
+    "y": "labels",
+    "validation_data": "eval_set",
 }
 """What scikit-learn, transformers and others call what is here called otherwise."""
 
 
-def naming_what_was_meant(init: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a constructor, so that a keyword it does not have raises TypeError with the one that was meant."""
-    known = [name for name in signature(init).parameters if name != "self"]
+def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> Callable[[_Function], _Function]:
+    """Wrap a method, so that a keyword it does not have raises TypeError with the one that was meant.
 
-    @wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in known:
-                raise TypeError(f"{type(self).__name__} has no parameter {name!r}{_hint(name, known)}")
-        init(self, *args, **kwargs)
+    A method that takes any keyword stays as it is.
 
-    return checked
+    Parameters
+    ----------
+    parts : mapping of str to sequence of str, optional
+        Where else names may be given: what to write, with ``{}`` for the name, and the names.
+    """
+
+    def wrap(method: _Function) -> _Function:
+        parameters = signature(method).parameters.values()
+        if any(one.kind is Parameter.VAR_KEYWORD for one in parameters):
+            return method
+        known = [one.name for one in parameters][1:]
+
+        @wraps(method)
+        def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            for name in kwargs:
+                if name not in known:
+                    what = "" if method.__name__ == "__init__" else f".{method.__name__}"
+                    raise TypeError(f"{type(self).__name__}{what} has no parameter {name!r}{hint(name, known, parts)}")
+            return method(self, *args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return wrap
 
 
-def _hint(name: str, known: list[str]) -> str:
-    meant = _NAMES_ELSEWHERE.get(name)
+def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Say which of the known names is most likely meant by an unknown one, and where else it may be given."""
+    meant = _NAMES_ELSEWHERE.get(name, name)
     if meant in known:
         return f"; {meant} is meant"
-    if "strategy" in known:
-        for kind in STRATEGIES.values():
-            if name in kind().get_params():
-                return f"; it is one of the strategy: strategy={kind.__name__}({name}=...)"
+    for how, names in (parts or {}).items():
+        if meant in names:
+            return f"; give {how.format(meant)}"
     close = get_close_matches(name, known, n=1)
     return f"; {close[0]} may be meant" if close else f"; it has {', '.join(known)}"

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from warmstart.doubts import of_pretraining
 from warmstart.generation import generation_options
 from warmstart.history import History
 from warmstart.hub import fetched
+from warmstart.keywords import naming_what_was_meant
 from warmstart.memory import MemoryEstimate
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection, require_objective
@@ -29,7 +31,7 @@ from warmstart.options import (
 )
 from warmstart.pretraining import default_objective, generator_for, prepare
 from warmstart.progress import TokenBar
-from warmstart.strategies import Strategy
+from warmstart.strategies import PARTS, Strategy
 from warmstart.texts import Texts, encode, normalise, warn_unread
 from warmstart.warn import warn, warn_unlearnt
 
@@ -101,6 +103,7 @@ class LanguageModel:
     _is_new = _is_random = False
     """Whether its head, and whether all of it, has random weights."""
 
+    @naming_what_was_meant(PARTS)
     def __init__(
         self,
         backbone: Backbone | _core.LanguageModel | _core.ReplacedDetector,
@@ -216,6 +219,7 @@ class LanguageModel:
         """Values of all parameters, head included."""
         return self._inner.n_parameters
 
+    @naming_what_was_meant({"LanguageModel({}=...)": list(signature(__init__).parameters)[1:]})
     def fit(
         self,
         corpus: Any,

@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass, fields
 from math import isfinite
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from warmstart.backbone import require_backbone
+from warmstart.keywords import hint, naming_what_was_meant
 from warmstart.options import positive_int
 from warmstart.plan import Plan
 
@@ -41,7 +42,7 @@ class Strategy:
         known = self.get_params()
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}")
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}{hint(name, list(known))}")
             setattr(self, name, value)
         return self
 
@@ -112,7 +113,18 @@ class Strategy:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
-@dataclass(kw_only=True, repr=False)
+_Strategy = TypeVar("_Strategy", bound=type[Strategy])
+
+
+@dataclass_transform(kw_only_default=True)
+def _strategy(kind: _Strategy) -> _Strategy:
+    """Make a class of fields one of parameters."""
+    dataclass(kw_only=True, repr=False)(kind)  # changes the class that it is given
+    kind.__init__ = naming_what_was_meant()(kind.__init__)  # type: ignore[method-assign]
+    return kind
+
+
+@_strategy
 class FullFineTuning(Strategy):
     """Train every parameter.
 
@@ -155,7 +167,7 @@ class FullFineTuning(Strategy):
     epsilon: float = 1e-8
 
 
-@dataclass(kw_only=True, repr=False)
+@_strategy
 class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
 
@@ -199,6 +211,9 @@ class LinearProbing(Strategy):
 
 
 STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in (FullFineTuning, LinearProbing)}
+
+PARTS = {f"strategy={kind.__name__}({{}}=...)": list(kind().get_params()) for kind in STRATEGIES.values()}
+"""Where the parameters of a strategy are given, for `naming_what_was_meant`."""
 
 
 def require_strategy(value: Any) -> Strategy:

@@ -45,7 +45,7 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
     clf = make(strategy=None)
     assert clf.get_params()["strategy__layer_decay"] == 1.0
     assert clone(clf).set_params(strategy__layer_decay=0.5).strategy == ws.FullFineTuning(layer_decay=0.5)
-    with pytest.raises(ValueError, match="no parameter 'depth'; it has learning_rate"):
+    with pytest.raises(ValueError, match="no parameter 'depth'; it has learning_rate, layer_decay"):
         make(strategy=None).set_params(strategy__depth=1.0)
 
 
@@ -54,7 +54,7 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
     [
         ("lr", "no parameter 'lr'; learning_rate is meant"),
         ("num_train_epochs", "epochs is meant"),
-        ("weight_decay", r"it is one of the strategy: strategy=FullFineTuning\(weight_decay=...\)"),
+        ("weight_decay", r"give strategy=FullFineTuning\(weight_decay=...\)"),
         ("presicion", "precision may be meant"),
         ("zzz", "it has backbone, strategy"),
     ],
@@ -63,6 +63,35 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
     for kind in (ws.TextClassifier, ws.TokenClassifier):
         with pytest.raises(TypeError, match=hint):
             kind(backbone, **{keyword: 1})
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda _: ws.FullFineTuning(lr=1e-3), "FullFineTuning has no parameter 'lr'; learning_rate is meant"),
+        (lambda _: ws.LinearProbing(layer_decay=0.9), "no parameter 'layer_decay'; weight_decay may be meant"),
+        (lambda b: ws.FeatureExtractor(b, layer=-2), "FeatureExtractor has no parameter 'layer'; layers may be meant"),
+        (lambda b: ws.LanguageModel(b, learning_rate=1e-3), r"give strategy=FullFineTuning\(learning_rate=...\)"),
+        (lambda b: ws.LanguageModel(b, lr=1e-3), r"give strategy=FullFineTuning\(learning_rate=...\)"),
+        (lambda b: ws.LanguageModel(b).fit(["a"], max_steps=1), r"fit has no .*; give LanguageModel\(max_steps=...\)"),
+        (
+            lambda b: ws.TextClassifier(b).fit(GOOD, [0], num_epochs=3),
+            r"fit has no .*; give TextClassifier\(epochs=...\)",
+        ),
+        (lambda b: ws.TokenClassifier(b).fit(X=GOOD, labels=[]), "TokenClassifier.fit has no .* 'X'; texts is meant"),
+    ],
+)
+def test_an_unexpected_keyword_of_any_other_call_names_the_one_meant(backbone, call, hint):
+    with pytest.raises(TypeError, match=hint):
+        call(backbone)
+
+
+def test_a_class_of_ones_own_may_take_any_keyword(backbone):
+    class Own(ws.TextClassifier):
+        def __init__(self, backbone, **kwargs):
+            super().__init__(backbone, **kwargs)
+
+    assert Own(backbone, epochs=2).epochs == 2
 
 
 def test_tags_tell_a_classifier_of_texts(make):

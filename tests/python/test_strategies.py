@@ -43,7 +43,7 @@ def test_numpy_numbers_become_plain():
 
 
 def test_set_params_of_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"no parameter 'lr'; it has learning_rate, layer_decay"):
+    with pytest.raises(ValueError, match=r"no parameter 'lr'; learning_rate is meant"):
         ws.FullFineTuning().set_params(lr=1)
 
 

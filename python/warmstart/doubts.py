@@ -36,6 +36,12 @@ EVALUATED = 20
 HARDLY = 0.9
 """A loss above this share of that of guessing is hardly better than guessing."""
 
+MANY_EMPTY = 0.25
+"""A share of texts that are empty from which on it is told."""
+
+SWAPPED = 2
+"""Times that a text occurs on average, where all labels differ, from which on they are each other's."""
+
 _NAMED = 5
 
 Ask = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -63,11 +69,26 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
     return found
 
 
+def of_texts(run: Prepared) -> list[str]:
+    """Say that many texts are empty."""
+    n, empty = len(run.data.encodings), run.data.encodings.n_empty
+    if empty < MANY_EMPTY * n:
+        return []
+    return [f"{empty} of {n} texts are empty: all look alike to the model; were they lost on the way?"]
+
+
 def of_labels(run: Prepared) -> list[str]:
-    """Say which classes have no text, or a single one, to be learnt from."""
+    """Say which classes have no text, or a single one, to be learnt from; of tags which kinds of entities have one."""
     targets, classes = run.data.targets, run.classes
     if run.of_words:
-        return []
+        counts = np.bincount(targets[targets >= 0].astype(np.int64), minlength=len(classes))
+        once = [tag[2:] for tag, n in zip(classes.values.tolist(), counts, strict=True) if tag[:2] == "B-" and n == 1]
+        if not once:
+            return []
+        kinds = ", ".join(map(repr, once[:_NAMED])) + (", ..." if len(once) > _NAMED else "")
+        return [
+            f"of {kinds} there is one entity each: too few to be learnt from, or there is a slip in the tags",
+        ]
     counts = targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes))
     found = []
     for n, what in ((0, "no text: what it is cannot be learnt"), (1, "one text: too few to be learnt from")):
@@ -79,12 +100,13 @@ def of_labels(run: Prepared) -> list[str]:
 
 
 def refuse_alike(run: Prepared) -> None:
-    """Refuse texts or labels that are all the same: there is nothing to be learnt.
+    """Refuse texts or labels that are all the same, or that are each other's: there is nothing to be learnt.
 
     Raises
     ------
     ValueError
-        All texts of a classifier of texts are the same tokens, or all have the same labels.
+        All texts of a classifier of texts are the same tokens, or all have the same labels, or all labels differ while
+        texts come again and again.
     """
     encodings, targets = run.data.encodings, run.data.targets
     n = len(encodings)
@@ -92,8 +114,12 @@ def refuse_alike(run: Prepared) -> None:
         return
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
-    first = encodings.ids(0)
-    if any(not np.array_equal(encodings.ids(i), first) for i in range(1, n)):
+    kinds = len({encodings.ids(i).tobytes() for i in range(n)})
+    if n >= SWAPPED * kinds and n == len(run.classes) and not run.classes.multi_label:
+        raise ValueError(
+            f"all {n} labels differ, and there are {kinds} different texts: have texts and labels been swapped?"
+        )
+    if kinds > 1:
         return
     if encodings.n_truncated:
         what = f"alike in their first {encodings.max_length} tokens, where they are cut; give a larger max_length"

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from warmstart.backbone import Backbone, require_backbone
 from warmstart.keywords import naming_what_was_meant
 from warmstart.options import EMBED_BATCH_TOKENS, INFERENCE_PRECISIONS, check_compute
-from warmstart.texts import Texts
+from warmstart.texts import Texts, are_pairs, refuse_labels_beside, to_list
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,7 +72,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def fit(self, X: Texts, y: Any = None) -> "FeatureExtractor":
-        """Do nothing: there is nothing to learn, and `transform` works without."""
+        """Learn nothing: `transform` works without.
+
+        Raises
+        ------
+        ValueError
+            The second column of `X` is `y`.
+        """
+        if y is not None and are_pairs(X, "X"):
+            refuse_labels_beside(X, to_list(y, "y"), "X")
         return self
 
     def transform(self, X: Texts) -> NDArray[np.float32]:

@@ -282,7 +282,9 @@ def _label(item: Any, where: str) -> Label:
         raise ValueError(f"{where} is missing ({item}); give every text a label or drop it")
     if isinstance(item, _COLLECTIONS):
         raise TypeError(f"{where} is a {type(item).__name__}; for several labels a text set multi_label=True")
-    raise TypeError(f"{where} is {item!r} ({type(item).__name__}); labels are str, int or bool")
+    whole = isinstance(item, float) and item.is_integer()
+    advice = "; whole numbers become int by numpy.asarray(labels, int)" if whole else ""
+    raise TypeError(f"{where} is {item!r} ({type(item).__name__}); labels are str, int or bool{advice}")
 
 
 def _plain(item: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.defaults import BATCH_SIZE, SOLVED, how_head_learns, resolve, steps_asked
-from warmstart.doubts import of_labels, of_settings, refuse_alike
+from warmstart.doubts import of_labels, of_settings, of_texts, refuse_alike
 from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
@@ -99,7 +99,7 @@ def settle(
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs)
     refuse_alike(prepared)
-    for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
+    for doubt in [*of_settings(params, prepared, default_metric), *of_texts(prepared), *of_labels(prepared)]:
         warn(doubt)
     return prepared
 

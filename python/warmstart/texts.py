@@ -145,6 +145,18 @@ def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
     raise ValueError(f"{name} holds {said[0]}, but {said[1]} were trained on{hint}")
 
 
+def refuse_labels_beside(texts: Texts, labels: list[Any], name: str = "texts") -> None:
+    """Refuse pairs whose second halves are the labels: a table was passed, and what is to be predicted with it.
+
+    Raises
+    ------
+    ValueError
+        They are.
+    """
+    if normalise(texts, name)[1] == [str(label) for label in labels]:
+        raise ValueError(f"{name} has the labels as its second column; pass the column of texts alone, as data['text']")
+
+
 def encode(
     backbone: _core.Backbone | _core.Tokenizer,
     texts: Texts,

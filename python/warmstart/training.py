@@ -23,7 +23,7 @@ from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
-from warmstart.texts import Texts, are_pairs, check_kind, encode, normalise, warn_unread
+from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside, warn_unread
 from warmstart.warn import warn_unlearnt
 
 
@@ -198,11 +198,7 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     data = Labelled(encodings, classes.encode(labels, len(encodings)))
     pairs = are_pairs(texts)
     if pairs and not classes.multi_label:
-        said = [str(label) for label in classes.read(labels, len(encodings)).tolist()]
-        if normalise(texts)[1] == said:
-            raise ValueError(
-                "texts has the labels as its second column; pass the column of texts alone, as data['text']"
-            )
+        refuse_labels_beside(texts, classes.read(labels, len(encodings)).tolist())
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)

@@ -33,6 +33,11 @@ impl PyEncodings {
     }
 
     #[getter]
+    fn n_empty(&self) -> usize {
+        self.0.n_empty()
+    }
+
+    #[getter]
     fn n_truncated(&self) -> usize {
         self.0.n_truncated()
     }

@@ -113,6 +113,15 @@ impl Encodings {
         self.ids.len()
     }
 
+    /// Texts of which no character became a token; where words are known, texts without any.
+    pub fn n_empty(&self) -> usize {
+        let blank = |text: &usize| match self.words {
+            Some(_) => self.words(*text).is_empty(),
+            None => self.offsets(*text).iter().all(|(start, end)| start == end),
+        };
+        (0..self.len()).filter(blank).count()
+    }
+
     /// Texts that were longer than the limit and were cut.
     pub fn n_truncated(&self) -> usize {
         self.n_truncated

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import warmstart as ws
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from warmstart.texts import normalise
 
 TEXTS = ["the good film", "a bad film", "it was good", "it was bad", "good story", "bad story"]
@@ -57,6 +59,36 @@ def test_a_model_of_single_texts_refuses_pairs_and_the_reverse(backbone, tmp_pat
 def test_labels_among_the_texts_are_refused(backbone, labels):
     with pytest.raises(ValueError, match=r"labels as its second column; .* data\['text'\]"):
         quick(backbone).fit(Frame(TEXTS, list(map(str, labels))), labels)
+
+
+def test_labels_among_the_texts_are_refused_before_features_are_made_of_them(backbone):
+    model = make_pipeline(ws.FeatureExtractor(backbone), LogisticRegression())
+    with pytest.raises(ValueError, match=r"X has the labels as its second column; .* data\['text'\]"):
+        model.fit(Frame(TEXTS, LABELS), LABELS)
+    model.fit(PAIRS, LABELS).predict(PAIRS)
+
+
+def test_texts_and_labels_that_are_each_others_are_refused(backbone):
+    with pytest.raises(ValueError, match=r"all 6 labels differ, and there are 2 different texts: .* swapped"):
+        quick(backbone).fit(LABELS, TEXTS)
+
+
+def test_texts_that_are_mostly_empty_are_told(backbone):
+    with pytest.warns(UserWarning, match="2 of 6 texts are empty: all look alike"):
+        quick(backbone).fit(["", *TEXTS[1:5], " "], LABELS)
+    quick(backbone).fit(["", *TEXTS[1:]], LABELS)
+
+
+def test_a_kind_of_entity_that_occurs_once_is_told(backbone):
+    tagger = ws.TokenClassifier(backbone, max_steps=1, random_state=0, verbose=False)
+    texts, tags = [["good", "film"], ["the", "story"], ["a", "film"]], [["O", "B-X"], ["B-Y", "I-Y"], ["O", "B-X"]]
+    with pytest.warns(UserWarning, match="of 'Y' there is one entity each: too few to be learnt from"):
+        tagger.fit(texts, tags)
+
+
+def test_numbers_that_pandas_made_floats_are_refused_with_what_to_do(backbone):
+    with pytest.raises(TypeError, match=r"labels\[0\] is 1.0 \(float\).*numpy.asarray\(labels, int\)"):
+        quick(backbone).fit(TEXTS, [1.0, 0.0] * 3)
 
 
 def test_an_arrow_table_of_one_column_is_a_column_of_texts():

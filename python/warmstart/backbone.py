@@ -492,7 +492,9 @@ def require_backbone(value: Any) -> Backbone:
         if isinstance(value, str | os.PathLike)
         else "Backbone.from_pretrained(path)"
     )
-    raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; open one with {hint}")
+    own = next((name for name in ("backbone_", "backbone") if hasattr(type(value), name)), None)
+    what = f"open one with {hint}" if own is None else f"pass its {own}"
+    raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; {what}")
 
 
 def with_pooling(backbone: Backbone, pooling: str | Sequence[str]) -> Backbone:

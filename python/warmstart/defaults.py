@@ -30,6 +30,16 @@ PROBING_EPOCHS = 30
 SOLVED, SOLVED_FIRST, IN_STEPS = "solved", "solved, then trained", "trained in steps"
 """How a head learns: to the optimum of a linear map, from such a map on, or from random weights on."""
 
+START_TEXTS = 1000
+"""Texts that the head is solved on that fine-tuning begins from, drawn from more."""
+
+RISK = 0.05
+"""Share of texts that the commonest label alone gets right beyond what guessing in proportion does, from which on
+learning texts by heart costs something."""
+
+SURE = 2.0
+"""Standard errors of its gain over guessing, left out in turn, from which on features are held to tell labels apart."""
+
 STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
 """Parameters of an estimator that only a run in steps has."""
 
@@ -76,7 +86,7 @@ def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Ch
         )
     if asked:
         return Choice(IN_STEPS, f"as {' and '.join(asked)} asked")
-    return Choice(SOLVED, "it is one linear map: learning_rate, epochs and schedule do not apply")
+    return Choice(SOLVED, "it is one linear map: learning_rate, epochs, schedule and batches do not apply")
 
 
 def resolve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from math import log
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.defaults import LEAST_STEPS, SOLVED
+from warmstart.entities import to_spans
 from warmstart.samples import drawn, some_of_each
-from warmstart.scores import mean_loss, metric_name, predictions
+from warmstart.scores import guessing_loss, mean_loss, metric_name, predictions
 from warmstart.strategies import LinearProbing
 
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared
+    from warmstart.report import Report
 
 _FINE_TUNING = (1e-5, 5e-4, 1e-2)
 _PROBING = (1e-3, 1e-1, 1.0)
+PRETRAINING = (1e-5, 1e-3, 1e-2)
 """Learning rates: from, to what they are usual; above the third a model is most likely destroyed."""
 
 TEXTS = 256
@@ -36,11 +40,8 @@ EVALUATED = 20
 HARDLY = 0.9
 """A loss above this share of that of guessing is hardly better than guessing."""
 
-MANY_EMPTY = 0.25
-"""A share of texts that are empty from which on it is told."""
-
 SWAPPED = 2
-"""Times that a text occurs on average, where all labels differ, from which on they are each other's."""
+"""Labels for each different text, from which on they are each other's."""
 
 _NAMED = 5
 
@@ -55,48 +56,50 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
         name = metric_name(params["metric"])
         found.append(f"metric={name!r} has no effect without fit(..., eval_set=(texts, labels)) to choose weights by")
     longest, budget = int(run.data.encodings.lengths().max()), run.options["batch_tokens"]
-    if budget < longest:
+    if budget < longest and run.head != SOLVED:
         found.append(
             f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
             f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
         )
-    rate, (least, most, beyond) = _rates(run.options["strategy"])
-    if rate > beyond:
-        found.append(
-            f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {least:g} to "
-            f"{most:g}"
-        )
-    return found
+    return found + of_rate(run.options["strategy"])
 
 
-def of_texts(run: Prepared) -> list[str]:
-    """Say that many texts are empty."""
-    n, empty = len(run.data.encodings), run.data.encodings.n_empty
-    if empty < MANY_EMPTY * n:
+def of_rate(strategy: dict[str, Any], usual: tuple[float, float, float] | None = None) -> list[str]:
+    """Say that the learning rate of a strategy, as the core takes it, is beyond reason."""
+    rate, known = _rates(strategy)
+    least, most, beyond = known if usual is None or known is _PROBING else usual
+    if rate <= beyond:
         return []
-    return [f"{empty} of {n} texts are empty: all look alike to the model; were they lost on the way?"]
+    return [
+        f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {least:g} to {most:g}"
+    ]
 
 
 def of_labels(run: Prepared) -> list[str]:
-    """Say which classes have no text, or a single one, to be learnt from; of tags which kinds of entities have one."""
-    targets, classes = run.data.targets, run.classes
+    """Say which classes have no text, a single one, or all, to be learnt from."""
     if run.of_words:
-        counts = np.bincount(targets[targets >= 0].astype(np.int64), minlength=len(classes))
-        once = [tag[2:] for tag, n in zip(classes.values.tolist(), counts, strict=True) if tag[:2] == "B-" and n == 1]
-        if not once:
-            return []
-        kinds = ", ".join(map(repr, once[:_NAMED])) + (", ..." if len(once) > _NAMED else "")
-        return [
-            f"of {kinds} there is one entity each: too few to be learnt from, or there is a slip in the tags",
-        ]
-    counts = targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes))
-    found = []
-    for n, what in ((0, "no text: what it is cannot be learnt"), (1, "one text: too few to be learnt from")):
+        return []
+    counts, classes, found = _counts(run), run.classes, []
+    for n, what in (
+        (0, "no text: what it is cannot be learnt"),
+        (1, "one text: too few to be learnt from"),
+        (len(run.data.encodings), "every text: what it is not cannot be learnt"),
+    ):
         few = classes.values[counts == n]
         if len(few):
             have = "has" if len(few) == 1 else "have"
             found.append(f"{_classes(few, len(classes))} {have} {what}, or there is a slip in the labels")
     return found
+
+
+def of_entities(tags: list[list[str]]) -> list[str]:
+    """Say of which kinds there is a single entity to be learnt from."""
+    counts = Counter(label for own in tags for *_, label in to_spans(own))
+    once = [label for label, n in counts.items() if n == 1]
+    if not once:
+        return []
+    kinds = ", ".join(map(repr, once[:_NAMED])) + (", ..." if len(once) > _NAMED else "")
+    return [f"of {kinds} there is one entity each: too few to be learnt from, or there is a slip in the tags"]
 
 
 def refuse_alike(run: Prepared) -> None:
@@ -105,8 +108,8 @@ def refuse_alike(run: Prepared) -> None:
     Raises
     ------
     ValueError
-        All texts of a classifier of texts are the same tokens, or all have the same labels, or all labels differ while
-        texts come again and again.
+        All texts of a classifier of texts are the same tokens, or all have the same labels, or there are more different
+        labels than texts.
     """
     encodings, targets = run.data.encodings, run.data.targets
     n = len(encodings)
@@ -115,12 +118,13 @@ def refuse_alike(run: Prepared) -> None:
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
     kinds = len({encodings.ids(i).tobytes() for i in range(n)})
-    if n >= SWAPPED * kinds and n == len(run.classes) and not run.classes.multi_label:
-        raise ValueError(
-            f"all {n} labels differ, and there are {kinds} different texts: have texts and labels been swapped?"
-        )
-    if kinds > 1:
+    if kinds > 1 and (run.classes.multi_label or len(run.classes) < SWAPPED * kinds):
         return
+    if kinds > 1:
+        raise ValueError(
+            f"there are {len(run.classes)} different labels for {kinds} different texts: have texts and labels been "
+            "swapped?"
+        )
     if encodings.n_truncated:
         what = f"alike in their first {encodings.max_length} tokens, where they are cut; give a larger max_length"
     elif encodings.offsets(0).any():
@@ -139,12 +143,20 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
     weight = None if run.options["class_weight"] is None else np.array(run.options["class_weight"])
     loss = mean_loss(logits, asked, classes.multi_label, weight)
-    guessing = min(_guessing(some, classes.multi_label, weight) for some in (targets, asked))
+    guessing = min(guessing_loss(some, classes.multi_label, weight) for some in (targets, asked))
     right, common = (predictions(logits, classes.multi_label) == asked).mean(), _commonest(asked, classes.multi_label)
     # A strong penalty makes a loss large and leaves what is predicted right.
-    if loss > HARDLY * guessing and right < (1 + common) / 2:
+    if run.is_default and run.head == SOLVED:
         return [
-            f"{trained} is hardly better than guessing, on the texts that it was trained on: its loss is {loss:.3g}, "
+            f"left out in turn, the {len(run.data.encodings)} texts are predicted from the features of this model "
+            f"hardly better than by guessing, and {common:.0%} of them have one label: the head alone was solved for, "
+            "and mostly predicts that. More texts, a model of their language and kind, class_weight='balanced' or "
+            "strategy=FullFineTuning() may do better"
+        ]
+    if loss > HARDLY * guessing and right < (1 + common) / 2:
+        how = "hardly better" if loss <= guessing else "worse"
+        return [
+            f"{trained} is {how} than guessing, on the texts that it was trained on: its loss is {loss:.3g}, "
             f"that of guessing {guessing:.3g}; {_remedy(run, n_steps)}; and are texts and labels in the same order?"
         ]
     missed = _never_predicted(run, logits, text_of, ask)
@@ -159,12 +171,18 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     ]
 
 
-def of_evaluation(run: Prepared, accuracy: float | None) -> list[str]:
-    """Say that what is predicted of the texts of `eval_set` is no better than their commonest class."""
-    if run.held_out is None or accuracy is None or run.of_words or run.classes.multi_label:
+def of_evaluation(run: Prepared, report: Report, metric: str) -> list[str]:
+    """Say that what is predicted of `eval_set` is no better than its commonest class, or that no entity is found."""
+    accuracy = report.accuracy
+    if run.held_out is None or accuracy is None or len(run.held_out.encodings) < EVALUATED:
+        return []
+    if run.of_words:
+        nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
+        return ["no entity of eval_set is found: what was learnt does not carry over"] if nothing else []
+    if run.classes.multi_label or run.options["class_weight"] is not None or metric not in ("accuracy", "loss"):
         return []
     common = _commonest(run.held_out.targets, False)
-    if len(run.held_out.targets) < EVALUATED or run.options["class_weight"] is not None or accuracy > common:
+    if accuracy > common or accuracy == 1:
         return []
     return [
         f"of eval_set {accuracy:.3g} is right, no more than if its commonest class were always predicted "
@@ -177,7 +195,7 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
     guessing, rate = log(vocab_size), options["strategy"]["learning_rate"]
     if loss <= HARDLY * guessing:
         return []
-    if loss > guessing + 1 or rate > _FINE_TUNING[2]:
+    if loss > guessing + 1 or rate > PRETRAINING[2]:
         remedy = f"the rate was {rate:g}, a lower one should help"
     else:
         remedy = (
@@ -199,8 +217,7 @@ def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArra
         seen = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes)) > 0
         return np.asarray(seen)
 
-    occurs = targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes))
-    suspects = np.flatnonzero((occurs >= OFTEN) & ~predicted(logits))
+    suspects = np.flatnonzero((_counts(run) >= OFTEN) & ~predicted(logits))
     if not len(suspects):
         return classes.values[:0]
     each = min(ASKED, max(OFTEN, MOST_ASKED // len(suspects)))
@@ -211,6 +228,12 @@ def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArra
         items = of_suspects[some_of_each(targets[of_suspects], each)]
     found = predicted(ask(np.unique(text_of[items])))
     return np.asarray(classes.values[suspects[~found[suspects]]])
+
+
+def _counts(run: Prepared) -> NDArray[Any]:
+    """Return how often each class occurs."""
+    targets, classes = run.data.targets, run.classes
+    return np.asarray(targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes)))
 
 
 def _rates(strategy: dict[str, Any]) -> tuple[float, tuple[float, float, float]]:
@@ -229,17 +252,6 @@ def _remedy(run: Prepared, n_steps: int) -> str:
     if run.options["max_steps"] is not None:
         return f"train longer, as with max_steps={max(LEAST_STEPS, 10 * run.options['max_steps'])}"
     return f"train longer, as with epochs={5 * run.options['epochs']}"
-
-
-def _guessing(targets: NDArray[Any], multi_label: bool, weight: NDArray[np.float64] | None) -> float:
-    """Return the mean loss of the share of each class, whatever the text."""
-    if multi_label:
-        shares = np.clip(targets.mean(axis=0, dtype=np.float64), 1e-12, 1 - 1e-12)
-        return float(np.average(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)), weights=weight))
-    counts = np.bincount(targets.astype(np.int64)).astype(np.float64)
-    counts = counts if weight is None else counts * weight[: len(counts)]
-    shares = counts[counts > 0] / max(counts.sum(), 1e-30)
-    return float(-(shares * np.log(shares)).sum())
 
 
 def _commonest(targets: NDArray[Any], multi_label: bool) -> float:

@@ -1,8 +1,10 @@
 """`TrainedEstimator`: what estimators that a training run fits have in common."""
 
+from __future__ import annotations
+
 import os
 from inspect import Parameter, signature
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +19,13 @@ from warmstart.strategies import PARTS, FullFineTuning
 from warmstart.texts import Texts
 from warmstart.training import Trained
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+FIT = {"fit(texts, labels, {}=...)": ["eval_set"]}
+"""What is given later, for `naming_what_was_meant`."""
+
 
 class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     """A scikit-learn estimator with the parameter ``strategy``; fitted, it has ``_trained``."""
@@ -28,7 +37,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = naming_what_was_meant(PARTS)(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = naming_what_was_meant(PARTS | FIT)(cls.__init__)  # type: ignore[method-assign]
         if "fit" in cls.__dict__:
             known = list(signature(cls.__init__).parameters)[1:]
             cls.fit = naming_what_was_meant({f"{cls.__name__}({{}}=...)": known})(cls.fit)

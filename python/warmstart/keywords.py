@@ -32,6 +32,13 @@ _NAMES_ELSEWHERE = {
     "X": "texts",
     "y": "labels",
     "validation_data": "eval_set",
+    "eval_dataset": "eval_set",
+    "val": "eval_set",
+    "dev": "eval_set",
+    "tags": "labels",
+    "sample_weight": "class_weight",
+    "early_stopping": "patience",
+    "warmup_steps": "warmup_ratio",
 }
 """What scikit-learn, transformers and others call what is here called otherwise."""
 

@@ -269,6 +269,12 @@ def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
     for index, item in enumerate(items):
         if _is_missing(item):
             raise ValueError(f"{name}[{index}] is missing ({item}); give every text a label or drop it")
+    for index, item in enumerate(items):
+        if isinstance(item, float) and not item.is_integer():
+            raise TypeError(
+                f"{name}[{index}] is {item!r} (float); labels are str, int or bool: a classifier learns kinds, not "
+                "amounts. Make classes of them"
+            )
     return [_label(item, f"{name}[{index}]") for index, item in enumerate(items)]
 
 

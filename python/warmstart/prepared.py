@@ -9,13 +9,23 @@ import numpy as np
 
 from warmstart import _core
 from warmstart.backbone import Backbone
-from warmstart.defaults import BATCH_SIZE, SOLVED, how_head_learns, resolve, steps_asked
-from warmstart.doubts import of_labels, of_settings, of_texts, refuse_alike
+from warmstart.defaults import (
+    BATCH_SIZE,
+    RISK,
+    SOLVED,
+    SOLVED_FIRST,
+    START_TEXTS,
+    how_head_learns,
+    resolve,
+    steps_asked,
+)
+from warmstart.doubts import of_labels, of_settings, refuse_alike
 from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
 from warmstart.strategies import require_strategy
+from warmstart.texts import warn_empty
 from warmstart.warn import warn
 
 
@@ -42,11 +52,33 @@ class Prepared:
     """`SOLVED`, `SOLVED_FIRST` or `IN_STEPS`."""
     pairs: bool | None = None
     """Whether texts are pairs; None of tagged words."""
+    is_default: bool = False
+    """Whether neither a strategy nor how long to train was asked for."""
 
     @property
     def of_words(self) -> bool:
         """Whether words are classified, not texts."""
         return self.options.get("task") == "words"
+
+    @property
+    def may_stay_solved(self) -> bool:
+        """Whether fine-tuning is left out where features turn out to tell nothing.
+
+        Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
+        that are right less often than that label.
+        """
+        if not self.is_default or self.of_words or self.classes.multi_label or self.options["class_weight"] is not None:
+            return False
+        shares = np.bincount(self.data.targets) / len(self.data.targets)
+        return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
+
+    def with_solved_head(self, gain: float) -> "Prepared":
+        """Return the run with a head that stays as it is solved."""
+        why = (
+            f"left out in turn, texts are predicted from the features hardly better than by guessing ({gain:.1f} "
+            "standard errors); strategy=FullFineTuning() fine-tunes anyway"
+        )
+        return replace(self, head=SOLVED, choices={"head": Choice(SOLVED, why)})
 
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
@@ -97,9 +129,13 @@ def settle(
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
-    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs)
+    is_default = params["strategy"] is None and head.value == SOLVED_FIRST and not steps_asked(params)
+    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
+    if prepared.may_stay_solved:
+        choices["head"] = replace(head, why=f"{head.why}; it stays as solved where the features tell nothing")
     refuse_alike(prepared)
-    for doubt in [*of_settings(params, prepared, default_metric), *of_texts(prepared), *of_labels(prepared)]:
+    warn_empty(data.encodings)
+    for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
         warn(doubt)
     return prepared
 
@@ -135,6 +171,8 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
         for name, weight in zip(names, weights, strict=True):
             if not (isfinite(weight) and weight >= 0):
                 raise ValueError(f"class_weight[{name!r}] must be finite and at least 0, got {weight}")
+        if not classes.multi_label and sum(weight > 0 for weight in weights) == 1:
+            raise ValueError("class_weight leaves one class with a weight above 0: there is nothing to tell it from")
         return weights
     if class_weight == "balanced":
         found = np.nonzero(targets)[1] if classes.multi_label else targets.astype(np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.corpus import open_corpus
+from warmstart.doubts import PRETRAINING, of_rate
 from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
@@ -19,6 +20,7 @@ from warmstart.samples import drawn
 from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy
 from warmstart.texts import warn_unknown
 from warmstart.tokenizer import Tokenizer
+from warmstart.warn import warn
 
 RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
 """Peak learning rates where none is given: a model goes on from what it knows, or a new head learns by itself."""
@@ -89,6 +91,8 @@ def prepare(
         )
 
     train = opened(corpus)
+    for doubt in of_rate(options["strategy"], PRETRAINING):
+        warn(doubt)
     _warn_unknown(train, tokenizer)
     first, held_out = train.n_documents, None
     if isinstance(eval_set, Real):

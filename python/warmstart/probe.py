@@ -1,6 +1,7 @@
 """A head of one linear map on a frozen backbone: its features computed once, its weights solved for."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.defaults import SOLVED
+from warmstart.defaults import SOLVED, START_TEXTS, SURE
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
 from warmstart.prepared import Labelled, Prepared
 from warmstart.progress import TokenBar
 from warmstart.samples import drawn, some_of_each
-from warmstart.scores import mean_loss
-from warmstart.solve import Solution, solve
+from warmstart.scores import guessing_loss, mean_loss
+from warmstart.solve import NO_WEIGHTS, Solution, solve
 
 START_L2, START_CLASSES = 1.0, 6
 """Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
@@ -23,9 +24,13 @@ START_L2, START_CLASSES = 1.0, 6
 Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
 """
 
-START_TEXTS, START_A_CLASS, START_ITEMS = 1000, 8, 20_000
-"""Texts that it is solved on, drawn from more; so many of each class at least; and about so many words, where they are
-what is classified. More would take time and memory, and training soon leaves the start behind."""
+START_A_CLASS, START_ITEMS = 8, 20_000
+"""Of the texts that it is solved on at least so many of each class; and about so many words, where they are classified.
+
+More would take time and memory, and training soon leaves the start behind."""
+
+DROPPED, STRONGER = 0.1, 10.0
+"""Share of the features that training drops at random; and by what the penalty grows until the head bears that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +42,34 @@ class Probe:
     features: NDArray[np.float32] | None = None
     """Of all that is classified, ``[N, D]``; None of a start."""
 
+    @property
+    def is_start(self) -> bool:
+        """Whether training begins from it, and it is not what was to be found."""
+        return self.features is None
+
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
         started, options = time.perf_counter(), run.options
         data = run.data if run.head == SOLVED else some(run.data)
         found = features(run, data.encodings, verbose)
-        solution = solve(
-            found,
-            data.targets,
-            options["n_outputs"],
-            options["multi_label"],
-            options["class_weight"],
-            options["strategy"]["label_smoothing"],
-            None if run.head == SOLVED else start_l2(options["n_outputs"], options["multi_label"]),
-            run.backbone._inner.head_has_bias(run.of_words),
-        )
-        return cls(solution, time.perf_counter() - started, found if run.head == SOLVED else None)
+
+        def solved(l2: float | None) -> Solution:
+            return solve(
+                found,
+                data.targets,
+                options["n_outputs"],
+                options["multi_label"],
+                options["class_weight"],
+                options["strategy"]["label_smoothing"],
+                l2,
+                run.backbone._inner.head_has_bias(run.of_words),
+            )
+
+        final = solved(None) if run.head == SOLVED or run.may_stay_solved else None
+        if final is not None and (run.head == SOLVED or (final.gain or 0.0) < SURE):
+            return cls(final, time.perf_counter() - started, found)
+        return cls(_start(found, data.targets, options, solved), time.perf_counter() - started)
 
     def finish(
         self, run: Prepared, monitor: FitMonitor
@@ -73,7 +89,8 @@ class Probe:
         if held_out is not None:
             try:
                 found = model.logits(held_out.encodings, EMBED_BATCH_TOKENS, options["precision"], None)
-                row["eval_loss"] = mean_loss(found, held_out.targets, options["multi_label"])
+                weight = None if options["class_weight"] is None else np.array(options["class_weight"])
+                row["eval_loss"] = mean_loss(found, held_out.targets, options["multi_label"], weight)
                 score = monitor.on_evaluate(found, row)
             except BaseException as error:  # the head is solved: it is kept
                 stopped = error
@@ -101,6 +118,29 @@ class Probe:
 def start_l2(n_outputs: int, multi_label: bool) -> float:
     """Return the penalty of the head that fine-tuning begins from."""
     return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
+
+
+def _start(
+    found: NDArray[np.float32],
+    targets: NDArray[Any],
+    options: dict[str, Any],
+    solved: Callable[[float | None], Solution],
+) -> Solution:
+    """Return the head that fine-tuning begins from: with a penalty such that it bears dropout.
+
+    Where features are nearly the same for all texts, as those of a model that was hardly trained, what tells them apart
+    is small beside what dropout adds, and a head that reads it is worse than guessing once training begins.
+    """
+    weight = None if options["class_weight"] is None else np.array(options["class_weight"])
+    kept = np.random.default_rng(0).random(found.shape, dtype=np.float32) >= DROPPED
+    dropped = found * kept / np.float32(1 - DROPPED)
+    guessing = guessing_loss(targets, options["multi_label"], weight)
+    l2 = start_l2(options["n_outputs"], options["multi_label"])
+    while True:
+        solution = solved(l2)
+        if l2 >= NO_WEIGHTS or mean_loss(solution.logits(dropped), targets, options["multi_label"], weight) <= guessing:
+            return solution
+        l2 *= STRONGER
 
 
 def some(data: Labelled) -> Labelled:

@@ -48,6 +48,17 @@ def mean_loss(
     return 0.0 if weights is not None and not weights.any() else float(np.average(losses, weights=weights))
 
 
+def guessing_loss(targets: NDArray[Any], multi_label: bool, weight: NDArray[np.float64] | None) -> float:
+    """Return the mean loss of the share of each class, whatever the text."""
+    if multi_label:
+        shares = np.clip(targets.mean(axis=0, dtype=np.float64), 1e-12, 1 - 1e-12)
+        return float(np.average(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)), weights=weight))
+    counts = np.bincount(targets.astype(np.int64)).astype(np.float64)
+    counts = counts if weight is None else counts * weight[: len(counts)]
+    shares = counts[counts > 0] / max(counts.sum(), 1e-30)
+    return float(-(shares * np.log(shares)).sum())
+
+
 def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
     """Unweighted mean of the F1 of the classes that occur in either argument; 0 where nothing was predicted."""
     from sklearn.metrics import f1_score

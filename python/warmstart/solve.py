@@ -25,6 +25,9 @@ MOST_TEXTS, FEW = 1000, 8
 LEFT_OUT, MOST_LEFT_OUT = 200, 20_000
 """Texts that are left out in turn: all, as long as that are no more logits than the second; the first at least."""
 
+NO_WEIGHTS = 1e6
+"""A strength that leaves the biases alone: the share of each class."""
+
 MOST_ITERATIONS = 1000
 """Of L-BFGS; most problems take less than a hundred."""
 
@@ -48,6 +51,9 @@ class Solution:
         Each strength tried, with the mean loss of each text by the map that the others give; empty if it was given.
     n_iter : int
         Iterations of L-BFGS in all.
+    gain : float or None
+        By how many standard errors texts that are left out lose less than by the share of each class; None if the
+        strength was given.
     """
 
     weight: NDArray[np.float32]
@@ -56,6 +62,7 @@ class Solution:
     loss: float
     path: list[tuple[float, float]]
     n_iter: int
+    gain: float | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[N, C]`` of features ``[N, D]``."""
@@ -136,9 +143,9 @@ def _solve(
 
     theta = problem.start()
     if l2 is None:
-        l2, path, theta, n_iter = _strength(problem.part(targets))
+        l2, path, theta, n_iter, gain = _strength(problem.part(targets))
     else:
-        path, n_iter = [], 0
+        path, n_iter, gain = [], 0, None
     theta, further = problem.minimise(l2, theta)
     if further >= MOST_ITERATIONS:
         warn_unlearnt(
@@ -157,16 +164,19 @@ def _solve(
         float(problem.outcome(problem.logits(theta))[0].mean()),
         path,
         n_iter + further,
+        gain,
     )
 
 
-def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array, int]:
-    """Choose the strength by leave-one-out; also those tried with their losses, the optimum, and all iterations."""
+def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array, int, float]:
+    """Choose the strength by leave-one-out; also those tried with losses, the optimum, all iterations, and the gain."""
     found: dict[float, tuple[float, Array, int]] = {}
+    each: dict[float, Array] = {}
 
     def attempt(l2: float, start: Array) -> Array:
         theta, n_iter = part.minimise(l2, start)
-        found[l2] = (part.leave_one_out(theta, l2), theta, n_iter)
+        each[l2] = part.leave_one_out(theta, l2)
+        found[l2] = (float(each[l2].mean()), theta, n_iter)
         return theta
 
     theta = part.start()
@@ -180,7 +190,11 @@ def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array,
         attempt(l2, found[best][1])
     best = min(found, key=lambda l2: found[l2][0])
     path = [(l2, found[l2][0]) for l2 in sorted(found, reverse=True)]
-    return best, path, found[best][1], sum(iterations for _, _, iterations in found.values())
+    n_iter = sum(iterations for _, _, iterations in found.values())
+    attempt(NO_WEIGHTS, part.start())
+    gains = each[NO_WEIGHTS] - each[best]
+    spread = float(gains.std() / np.sqrt(len(gains)))
+    return best, path, found[best][1], n_iter, float(gains.mean() / spread) if spread > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,8 +294,8 @@ class Problem:
         found = minimize(self.objective, start, args=(l2,), jac=True, method="L-BFGS-B", options=options)
         return np.asarray(found.x), int(found.nit)
 
-    def leave_one_out(self, theta: Array, l2: float) -> float:
-        """Return the mean loss of each text by the map of the others, one Newton step away from the optimum.
+    def leave_one_out(self, theta: Array, l2: float) -> Array:
+        """Return the loss of each text by the map of the others, one Newton step away from the optimum.
 
         The step is exact to first order for one logit and for multi-label; of a softmax the curvature between classes
         is left out, which makes the loss too large by up to an eighth where the penalty is weak. Source: Rad and Maleki
@@ -303,11 +317,11 @@ class Problem:
             try:
                 factor, _ = cho_factor(hessian, lower=True, overwrite_a=True)
             except np.linalg.LinAlgError:  # the penalty is lost in rounding: too weak to be chosen
-                return np.inf
+                return np.full(len(left_out), np.inf)
             leverage = (solve_triangular(factor, x[left_out].T, lower=True) ** 2).sum(axis=0)
             step = gradient[left_out, k] / np.maximum(1 - leverage * curvature[left_out, k], 1e-3)
             logits[left_out, k] += leverage * step
-        return float(self.outcome(logits)[0][left_out].mean())
+        return np.asarray(self.outcome(logits)[0][left_out])
 
 
 def _basis(centred: Array) -> Array:

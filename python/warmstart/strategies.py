@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass, fields
 from math import isfinite
 from numbers import Real
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar
 
 from warmstart.backbone import require_backbone
 from warmstart.keywords import hint, naming_what_was_meant
@@ -42,7 +42,7 @@ class Strategy:
         known = self.get_params()
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}{hint(name, list(known))}")
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r}{hint(name, list(known), ESTIMATOR)}")
             setattr(self, name, value)
         return self
 
@@ -113,18 +113,19 @@ class Strategy:
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
+ESTIMATOR = {"the estimator {}=...": ["epochs", "max_steps", "batch_size", "accumulation_steps", "class_weight"]}
+"""What is no parameter of a strategy though it says how to train, for `naming_what_was_meant`."""
+
 _Strategy = TypeVar("_Strategy", bound=type[Strategy])
 
 
-@dataclass_transform(kw_only_default=True)
-def _strategy(kind: _Strategy) -> _Strategy:
-    """Make a class of fields one of parameters."""
-    dataclass(kw_only=True, repr=False)(kind)  # changes the class that it is given
-    kind.__init__ = naming_what_was_meant()(kind.__init__)  # type: ignore[method-assign]
+def _naming_what_was_meant(kind: _Strategy) -> _Strategy:
+    kind.__init__ = naming_what_was_meant(ESTIMATOR)(kind.__init__)  # type: ignore[method-assign]
     return kind
 
 
-@_strategy
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
 class FullFineTuning(Strategy):
     """Train every parameter.
 
@@ -167,7 +168,8 @@ class FullFineTuning(Strategy):
     epsilon: float = 1e-8
 
 
-@_strategy
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
 class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
 

@@ -16,8 +16,8 @@ Texts = Any
 Arrow array, a ``datasets`` column."""
 
 
-MANY_UNKNOWN = 0.25
-"""A share of texts that are mostly unknown words from which on it is told."""
+MANY = 0.25
+"""A share of texts that are empty, or mostly unknown words, from which on it is told."""
 
 
 def to_list(values: Any, name: str) -> list[Any]:
@@ -146,15 +146,19 @@ def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
 
 
 def refuse_labels_beside(texts: Texts, labels: list[Any], name: str = "texts") -> None:
-    """Refuse pairs whose second halves are the labels: a table was passed, and what is to be predicted with it.
+    """Refuse pairs of which one half tells the label: a table was passed, and what is to be predicted with it.
 
     Raises
     ------
     ValueError
-        They are.
+        In one column each label has a value of its own, whatever it is called there, and values come again.
     """
-    if normalise(texts, name)[1] == [str(label) for label in labels]:
-        raise ValueError(f"{name} has the labels as its second column; pass the column of texts alone, as data['text']")
+    for which, column in zip(("first", "second"), normalise(texts, name), strict=True):
+        kinds = set(zip(column or [], labels, strict=False))
+        if len(kinds) < len(labels) and len(kinds) == len(set(column or [])) == len(set(labels)):
+            raise ValueError(
+                f"{name} has the labels as its {which} column; pass the column of texts alone, as data['text']"
+            )
 
 
 def encode(
@@ -219,9 +223,17 @@ def warn_unread(*encodings: _core.Encodings) -> None:
     warn_unknown(sum(e.n_unknown for e in encodings), total)
 
 
+def warn_empty(encodings: _core.Encodings) -> None:
+    """Warn where many of the texts are empty."""
+    total, empty = len(encodings), encodings.n_empty
+    if empty and empty >= MANY * total:
+        are = "is" if total == 1 else "are"
+        warn(f"{empty} of {total} texts {are} empty: all such look alike to the model; were they lost on the way?")
+
+
 def warn_unknown(unknown: int, total: int) -> None:
     """Warn where many of the texts are mostly unknown words."""
-    if unknown and unknown >= MANY_UNKNOWN * total:
+    if unknown and unknown >= MANY * total:
         warn(
             f"{unknown} of {total} texts {'is' if total == 1 else 'are'} mostly words that the vocabulary lacks: all "
             "look alike to the model; take a model of their language or script"

@@ -10,6 +10,7 @@ from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone, require_backbone
+from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
 from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
@@ -21,6 +22,7 @@ from warmstart.strategies import Strategy
 from warmstart.tagged import Windows
 from warmstart.texts import Texts
 from warmstart.training import execute, logits
+from warmstart.warn import warn
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
@@ -293,6 +295,8 @@ class TokenClassifier(TrainedEstimator):
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
         prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data, "f1")
+        for doubt in of_entities(data.tags):
+            warn(doubt)
         return _Run(prepared, held_out)
 
 

@@ -121,6 +121,8 @@ def execute(
     data, options = run.data, run.options
     monitor = FitMonitor(metric, finite, verbose)
     head = None if run.head == IN_STEPS else Probe.of(run, verbose)
+    if head is not None and not head.is_start and run.head != SOLVED:
+        run = run.with_solved_head(head.solution.gain or 0.0)
     try:
         model, facts, stopped = (
             head.finish(run, monitor) if head is not None and run.head == SOLVED else _stepped(run, monitor, head)
@@ -139,13 +141,13 @@ def execute(
             stopped or error,
         )
     if stopped is None:
-        stopped = _doubted(run, model, head, facts["steps"], report.accuracy)
+        stopped = _doubted(run, model, head, facts["steps"], report, metric)
     max_length = data.encodings.max_length
     return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
 
 
 def _doubted(
-    run: Prepared, model: _core.Classifier, head: Probe | None, n_steps: int, accuracy: float | None
+    run: Prepared, model: _core.Classifier, head: Probe | None, n_steps: int, report: Report, metric: str
 ) -> BaseException | None:
     """Warn of what the model did not learn; return what that raised, which must not cost the trained model."""
 
@@ -156,7 +158,7 @@ def _doubted(
         return model.logits(some, EMBED_BATCH_TOKENS, run.options["precision"], None)
 
     try:
-        for doubt in [*of_run(run, n_steps, ask), *of_evaluation(run, accuracy)]:
+        for doubt in [*of_run(run, n_steps, ask), *of_evaluation(run, report, metric)]:
             warn_unlearnt(doubt)
     except BaseException as error:
         return error

@@ -11,7 +11,7 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the first line outside this package and scikit-learn's wrappers of it.
 
     Python's filters decide what is shown. A search or a cross-validation of scikit-learn resets them for each fit;
-    under one a thing is told once, whatever its numbers, and in a process of ``n_jobs`` once as well.
+    under one a thing is told once, whatever its numbers; in a process of ``n_jobs``, which knows of no search, by each.
     """
     frame, level, searched = sys._getframe(1), 2, False
     last = frame
@@ -20,8 +20,10 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         if package not in _OURS:
             break
         searched = searched or (package == "sklearn" and rest.startswith("model_selection"))
-        last, frame, level = frame, frame.f_back, level + 1
-    # What the search has told lives as long as the frame of its first call, among its local variables.
+        last = last if package == "joblib" else frame
+        frame, level = frame.f_back, level + 1
+    # What the search has told lives as long as the frame of its first call, among its local variables. Those of joblib
+    # outlive it: its processes are used again.
     told = last.f_locals.setdefault("_warmstart_told", set()) if searched else set()
     kind = re.sub(r"[\d.,]+", "#", message)
     if kind not in told:

@@ -180,6 +180,7 @@ def test_finished_run_that_is_fitted_again_gives_its_model_and_history_and_says_
     assert history(quiet) == history(first)
 
 
+@pytest.mark.filterwarnings("ignore:learning_rate=0.3 is beyond reason")
 def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
     params = {
         "epochs": 50,

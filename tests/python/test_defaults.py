@@ -1,10 +1,13 @@
 """Rate and length where none are given."""
 
+import functools
 from math import ceil
 
+import numpy as np
 import pytest
 import warmstart as ws
-from warmstart.defaults import epochs, learning_rate
+from sklearn.exceptions import ConvergenceWarning
+from warmstart.defaults import SOLVED, SOLVED_FIRST, epochs, learning_rate
 
 
 @pytest.mark.parametrize("batch_size", [7, 32])
@@ -24,3 +27,52 @@ def test_the_rate_falls_with_the_root_of_the_width():
     assert rates == pytest.approx([2e-4, 1e-4, 5e-5])
     assert learning_rate(ws.FullFineTuning(), 96, True).value == pytest.approx(2 * rates[0])
     assert learning_rate(ws.LinearProbing(), 384, False).value > 10 * rates[0]
+
+
+def mostly_one_label(n_texts=40):
+    """Texts whose labels, most of them the same, have nothing to do with them."""
+    rng = np.random.default_rng(3)
+    words = ["good", "bad", "film", "movie", "old", "new", "plot", "story"]
+    texts = [" ".join(rng.choice(words, 5)) for _ in range(n_texts)]
+    return texts, ["rare" if i % 5 == 0 else "common" for i in range(n_texts)]
+
+
+def test_texts_that_the_features_tell_nothing_of_are_not_learnt_by_heart(backbone):
+    texts, labels = mostly_one_label()
+    make = functools.partial(ws.TextClassifier, backbone, random_state=0, verbose=False)
+    assert "where the features tell nothing" in make().explain(texts, labels).choices["head"].why
+    with pytest.warns(ConvergenceWarning, match="left out in turn, the 40 texts .* 80% of them have one label"):
+        clf = make().fit(texts, labels)
+    value, why = clf.report_.training["choices"]["head"]
+    assert (value, "hardly better than by guessing" in why) == (SOLVED, True)
+    assert "learning_rate" not in clf.report_.training["choices"]
+    for row, then in zip(backbone.embed(texts), clf.backbone_.embed(texts), strict=True):
+        np.testing.assert_array_equal(row, then)
+    for asked in ({"strategy": ws.FullFineTuning()}, {"max_steps": 2}, {"class_weight": "balanced"}):
+        assert make(**asked).fit(texts, labels).report_.training["choices"]["head"][0] == SOLVED_FIRST
+    balanced = ["a" if i % 2 else "b" for i in range(40)]  # where learning by heart costs nothing
+    assert make().fit(texts, balanced).report_.training["choices"]["head"][0] == SOLVED_FIRST
+
+
+def test_texts_that_the_features_tell_apart_are_fine_tuned_though_most_have_one_label(backbone):
+    labels = ["rare" if i % 5 == 0 else "common" for i in range(40)]
+    texts = ["bad bad bad bad" if label == "rare" else "the good film" for label in labels]
+    clf = ws.TextClassifier(backbone, random_state=0, verbose=False).fit(texts, labels)
+    assert clf.report_.training["choices"]["head"][0] == SOLVED_FIRST
+
+
+def test_training_begins_no_worse_than_guessing_where_features_hardly_differ(tokenizer_dir):
+    """Those of a model of random weights are one large vector and little beside, which dropout would drown."""
+    backbone = ws.Backbone.from_config(
+        "bert",
+        tokenizer_dir,
+        random_state=0,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+    )
+    texts, _ = mostly_one_label(120)
+    labels = [text.split()[0] for text in texts]
+    clf = ws.TextClassifier(backbone, random_state=0, verbose=False, max_steps=1).fit(texts, labels)
+    assert clf.history_.rows[0]["loss"] < 1.1 * np.log(8)

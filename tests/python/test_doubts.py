@@ -1,14 +1,17 @@
 """What is asked and has no effect is told; what is of another kind than what was trained on is refused."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import warmstart as ws
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from warmstart.texts import normalise
+from warmstart.warn import warn
 
 TEXTS = ["the good film", "a bad film", "it was good", "it was bad", "good story", "bad story"]
 LABELS = ["good", "bad"] * 3
@@ -68,13 +71,30 @@ def test_labels_among_the_texts_are_refused_before_features_are_made_of_them(bac
     model.fit(PAIRS, LABELS).predict(PAIRS)
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(LABELS, TEXTS),
+        Frame(TEXTS, [label.upper() for label in LABELS]),
+        Frame(TEXTS, [f"#{i % 2}" for i in range(6)]),
+    ],
+)
+def test_columns_that_tell_the_label_by_any_name_are_refused(backbone, frame):
+    with pytest.raises(ValueError, match=r"texts has the labels as its (first|second) column"):
+        quick(backbone).fit(frame, LABELS)
+
+
+def test_a_column_that_tells_the_label_of_some_is_text(backbone):
+    quick(backbone).fit(Frame(TEXTS, ["plot", "plot", "plot", "hero", "hero", "hero"]), LABELS)
+
+
 def test_texts_and_labels_that_are_each_others_are_refused(backbone):
-    with pytest.raises(ValueError, match=r"all 6 labels differ, and there are 2 different texts: .* swapped"):
+    with pytest.raises(ValueError, match=r"there are 6 different labels for 2 different texts: .* swapped"):
         quick(backbone).fit(LABELS, TEXTS)
 
 
 def test_texts_that_are_mostly_empty_are_told(backbone):
-    with pytest.warns(UserWarning, match="2 of 6 texts are empty: all look alike"):
+    with pytest.warns(UserWarning, match="2 of 6 texts are empty: all such look alike"):
         quick(backbone).fit(["", *TEXTS[1:5], " "], LABELS)
     quick(backbone).fit(["", *TEXTS[1:]], LABELS)
 
@@ -86,9 +106,51 @@ def test_a_kind_of_entity_that_occurs_once_is_told(backbone):
         tagger.fit(texts, tags)
 
 
+def test_entities_that_begin_with_i_are_counted(backbone):
+    tagger = ws.TokenClassifier(backbone, max_steps=1, random_state=0, verbose=False)
+    texts, tags = [["good", "film"], ["bad", "film", "it"]], [["I-X", "O"], ["I-X", "B-X", "O"]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        tagger.fit(texts, tags)
+
+
+def test_a_label_that_every_text_has_is_told(backbone):
+    with pytest.warns(UserWarning, match="class 1 has every text: what it is not cannot be learnt"):
+        quick(backbone, multi_label=True).fit(TEXTS, np.array([[i % 2, 1] for i in range(6)]))
+
+
+def test_weights_that_leave_one_class_are_refused(backbone):
+    with pytest.raises(ValueError, match="class_weight leaves one class with a weight above 0"):
+        quick(backbone, class_weight={"bad": 0}).fit(TEXTS, LABELS)
+
+
+def test_a_rate_of_a_language_model_beyond_reason_is_told(backbone):
+    model = ws.LanguageModel(backbone, strategy=ws.FullFineTuning(learning_rate=0.5), max_steps=1, verbose=False)
+    with pytest.warns(UserWarning, match="learning_rate=0.5 is beyond reason .* usual are 1e-05 to 0.001"):
+        model.fit(TEXTS)
+
+
+def test_a_process_of_a_search_tells_of_each_search():
+    """A worker's own frames outlive the searches that it works for."""
+
+    def module(name, source, **names):
+        exec(source, scope := {"__name__": name, **names})
+        return scope
+
+    fit = module("sklearn.model_selection._validation", "def fit(): warn('told')", warn=warn)["fit"]
+    loop = module("joblib.loop", "def loop():\n    for _ in range(2): fit()", fit=fit)["loop"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module("multiprocessing.process", "loop()", loop=loop)
+    assert len(caught) == 2
+
+
 def test_numbers_that_pandas_made_floats_are_refused_with_what_to_do(backbone):
     with pytest.raises(TypeError, match=r"labels\[0\] is 1.0 \(float\).*numpy.asarray\(labels, int\)"):
         quick(backbone).fit(TEXTS, [1.0, 0.0] * 3)
+    with pytest.raises(TypeError, match=r"labels\[1\] is 1.5 \(float\).* kinds, not amounts"):
+        quick(backbone).fit(TEXTS, [1.0, 1.5] * 3)
 
 
 def test_an_arrow_table_of_one_column_is_a_column_of_texts():

@@ -28,9 +28,7 @@ def at_random():
 
 
 def test_a_run_of_too_few_steps_is_told(backbone):
-    with pytest.warns(
-        ConvergenceWarning, match=r"after 2 steps the model is hardly better than guessing.*max_steps=60"
-    ):
+    with pytest.warns(ConvergenceWarning, match=r"after 2 steps the model is worse than guessing.*max_steps=60"):
         few(backbone, max_steps=2).fit(*at_random())
 
 
@@ -176,6 +174,7 @@ def test_a_long_tail_is_asked_for_texts_of_its_own_before_it_is_doubted(backbone
         },
         head="trained in steps",
         of_words=False,
+        is_default=False,
     )
     found = np.where(rng.random(targets.shape) < 0.4, targets, 0)  # right in four of ten
     sure = np.where(targets == 1, 1.0, -5.0) * np.where((targets == 1) & (found == 0), -0.1, 1)

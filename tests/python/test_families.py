@@ -260,6 +260,7 @@ def test_nulls_mean_what_they_do_in_transformers(tokenizer_dir):
 UNTIED = ("bert", "roberta", "distilbert", "electra", "albert", "xlnet", "modernbert", "gpt2", "llama")
 
 
+@pytest.mark.filterwarnings("ignore:learning_rate=0.1 is beyond reason")
 @pytest.mark.parametrize("family", UNTIED)
 def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, corpus, tmp_path):
     backbone = tiny(family, tokenizer_dir, tie_word_embeddings=False)

@@ -61,7 +61,7 @@ def test_rate_length_or_schedule_have_the_head_trained_in_steps(encoder, given):
 def test_explain_says_what_does_not_apply(encoder):
     clf = probe(encoder)
     told = repr(clf.explain(TEXTS, LABELS))
-    assert "learning_rate, epochs and schedule do not apply" in told
+    assert "learning_rate, epochs, schedule and batches do not apply" in told
     clf.fit(TEXTS, LABELS)
     assert "do not apply" in repr(clf.report_)
 

@@ -75,6 +75,14 @@ def test_label_smoothing_is_that_of_the_loss_written_out():
     np.testing.assert_allclose(softmax(x @ found.weight.T + found.bias), expected, atol=2e-4)
 
 
+def test_the_gain_over_guessing_tells_features_that_say_something_from_chance():
+    x, y = made(120, 9, 3)
+    assert solve(x, y, 3, False).gain > 5
+    by_chance = [solve(x, np.random.default_rng(i).permutation(y), 3, False).gain for i in range(20)]
+    assert np.mean(np.array(by_chance) > 2) <= 0.1
+    assert solve(x, y, 3, False, l2=1.0).gain is None
+
+
 @pytest.mark.parametrize("c", [2, 4])
 def test_leave_one_out_is_that_of_brute_force(c):
     x, y = made(32, 6, c, noise=1.5)
@@ -82,7 +90,7 @@ def test_leave_one_out_is_that_of_brute_force(c):
     approximate, exact = [], []
     for l2 in (3.0, 1.0, 0.3, 0.1):
         theta, _ = problem.minimise(l2, problem.start())
-        approximate.append(problem.leave_one_out(theta, l2))
+        approximate.append(problem.leave_one_out(theta, l2).mean())
         losses = []
         for i in range(32):
             others = np.delete(np.arange(32), i)

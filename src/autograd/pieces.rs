@@ -41,9 +41,8 @@ impl<'a> Gradient<'a> {
 
 /// Make the pieces 0 that are not `written`.
 pub(super) fn fill_unwritten(values: &mut [f32], written: &[bool]) {
-    for (piece, _) in values.chunks_mut(PIECE).zip(written).filter(|(_, written)| !**written) {
-        piece.fill(0.0);
-    }
+    let pieces = values.par_chunks_mut(PIECE).zip(written).filter(|(_, written)| !**written);
+    pieces.for_each(|(piece, _)| piece.fill(0.0));
 }
 
 /// Add `row` to `values[at..]`; pieces that are not `written` count as 0 before, and are afterwards.

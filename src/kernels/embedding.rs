@@ -131,7 +131,7 @@ impl Op for StackedRows {
 /// `sum[ids[t] - first] += dy[t]` for the ids from `first` to `first + V`, in the pieces of `sum [V, D]` that they meet.
 fn scatter(dy: &[f32], ids: &[u32], first: usize, [v, d]: [usize; 2], sum: &mut [f32], written: &mut [bool]) {
     // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums. Its rows fill
-    // whole pieces.
+    // whole pieces: `whole` is PIECE, a power of two, over its greatest common divisor with D.
     let whole = PIECE >> d.trailing_zeros().min(PIECE.trailing_zeros());
     let rows = v.div_ceil(64).max(1).next_multiple_of(whole);
     let parts = sum.par_chunks_mut(rows * d).zip(written.par_chunks_mut(rows * d / PIECE));

@@ -20,7 +20,7 @@ pub struct AdamW {
     /// First and second moments, the parameters one after another.
     m: Vec<f32>,
     v: Vec<f32>,
-    /// Of each parameter, for each [`PIECE`] of it: whether its moments are more than 0. Most words of a vocabulary are in
+    /// Of each parameter, for each [`PIECE`] of it: whether a gradient has ever arrived. Most words of a vocabulary are in
     /// none of a few hundred texts, and for them a step is the decay alone.
     moved: Vec<bool>,
 }

@@ -37,8 +37,9 @@ impl Gradients {
     pub fn norm(&self) -> f64 {
         self.read(|gradients| {
             let of_chunk = |chunk: autograd::Gradient| chunk.pieces().flatten().map(sum_of_squares).sum::<f64>();
-            let sums = |g: &autograd::Gradient| g.par_chunks().map(of_chunk).collect::<Vec<f64>>();
-            gradients.iter().flatten().flat_map(sums).sum::<f64>().sqrt()
+            let chunks = gradients.iter().flatten().copied().flat_map(|g| g.par_chunks().collect::<Vec<_>>());
+            let chunks: Vec<autograd::Gradient> = chunks.collect();
+            chunks.into_par_iter().map(of_chunk).collect::<Vec<f64>>().into_iter().sum::<f64>().sqrt()
         })
     }
 
@@ -46,7 +47,9 @@ impl Gradients {
     pub fn audit(&self, trainable: &[Trainable]) -> Vec<String> {
         let problem = |gradient: Option<autograd::Gradient>| match gradient {
             None => Some("no gradient"),
-            Some(gradient) if !gradient.pieces().flatten().all(all_finite) => Some("not finite"),
+            Some(gradient) if !gradient.par_chunks().all(|chunk| chunk.pieces().flatten().all(all_finite)) => {
+                Some("not finite")
+            }
             Some(_) => None,
         };
         self.read(|gradients| {

@@ -124,9 +124,9 @@ fn chain_when_very_long_is_dropped_without_exhausting_the_stack() -> Outcome {
 
 #[test]
 fn gradients_when_rows_and_the_whole_table_arrive_in_either_order_are_their_sum() -> Outcome {
-    let (v, d) = (500, 33);
+    let (v, d) = (2500, 33); // rows of several tasks
     let (params, gradients) = parameters(&[random(1, &[v, d])?])?;
-    let ids: Arc<[u32]> = [3, 499, 3, 120].into();
+    let ids: Arc<[u32]> = [3, 2499, 3, 1200].into();
     let weights: Vec<f32> = (0..v * d).map(|i| (i % 11) as f32 - 5.0).collect();
     let rows = || weighted_sum(&[(&embedding(&params[0], ids.clone())?, &weights[..4 * d])])?.backward();
     let whole = || weighted_sum(&[(&params[0], &weights)])?.backward();
@@ -151,6 +151,11 @@ fn gradients_when_rows_and_the_whole_table_arrive_in_either_order_are_their_sum(
         whole()?;
         rows()?;
         assert_eq!(collected(&gradients), [Some(both.clone())]);
+        gradients.clear();
+        let table = Scale::new(2.0).apply(&params[0])?;
+        let picked = [embedding(&table, ids.clone())?, embedding(&table, ids.clone())?];
+        weighted_sum(&[(&picked[0], &weights[..4 * d]), (&picked[1], &weights[..4 * d])])?.backward()?;
+        assert_eq!(collected(&gradients), [Some(of_rows.iter().map(|a| 4.0 * a).collect())]);
     }
     Ok(())
 }

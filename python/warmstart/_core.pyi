@@ -192,6 +192,7 @@ class Backbone:
         """The same model, on which the head of a classifier of texts takes the vectors of these poolings."""
     def has_linear_head(self, of_words: bool) -> bool:
         """Whether only the last map of a new head is not pretrained."""
+    def head_dropout(self, of_words: bool) -> float: ...
     def head_has_bias(self, of_words: bool) -> bool:
         """Whether the last map of a head has one: those of most decoders' classes in transformers have not."""
     def with_prefix_space(self) -> Backbone:

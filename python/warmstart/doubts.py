@@ -61,13 +61,12 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
             f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
             f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
         )
-    return found + of_rate(run.options["strategy"])
+    return found + of_rate(*rates(run.options["strategy"]))
 
 
-def of_rate(strategy: dict[str, Any], usual: tuple[float, float, float] | None = None) -> list[str]:
-    """Say that the learning rate of a strategy, as the core takes it, is beyond reason."""
-    rate, known = _rates(strategy)
-    least, most, beyond = known if usual is None or known is _PROBING else usual
+def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
+    """Say that a learning rate is beyond reason."""
+    least, most, beyond = usual
     if rate <= beyond:
         return []
     return [
@@ -83,7 +82,7 @@ def of_labels(run: Prepared) -> list[str]:
     for n, what in (
         (0, "no text: what it is cannot be learnt"),
         (1, "one text: too few to be learnt from"),
-        (len(run.data.encodings), "every text: what it is not cannot be learnt"),
+        (max(2, len(run.data.encodings)), "every text: what it is not cannot be learnt"),
     ):
         few = classes.values[counts == n]
         if len(few):
@@ -117,13 +116,18 @@ def refuse_alike(run: Prepared) -> None:
         return
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
-    kinds = len({encodings.ids(i).tobytes() for i in range(n)})
-    if kinds > 1 and (run.classes.multi_label or len(run.classes) < SWAPPED * kinds):
-        return
-    if kinds > 1:
+    enough = 2 if run.classes.multi_label else max(2, len(run.classes) // SWAPPED + 1)
+    kinds: set[bytes] = set()
+    for i in range(n):
+        kinds.add(encodings.ids(i).tobytes())
+        if len(kinds) >= enough:
+            return
+    if len(kinds) > 1 and (encodings.n_truncated or encodings.n_unknown):
+        return  # different texts may look alike
+    if len(kinds) > 1:
         raise ValueError(
-            f"there are {len(run.classes)} different labels for {kinds} different texts: have texts and labels been "
-            "swapped?"
+            f"there are {len(run.classes)} different labels for {len(kinds)} different texts: have texts and labels "
+            "been swapped?"
         )
     if encodings.n_truncated:
         what = f"alike in their first {encodings.max_length} tokens, where they are cut; give a larger max_length"
@@ -140,19 +144,14 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
     texts = drawn(len(run.data.encodings), TEXTS)
     logits, asked = ask(texts), targets[np.isin(text_of, texts)]
+    if run.is_default and run.head == SOLVED:
+        return [_guessed(run, logits)]
     trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
     weight = None if run.options["class_weight"] is None else np.array(run.options["class_weight"])
     loss = mean_loss(logits, asked, classes.multi_label, weight)
     guessing = min(guessing_loss(some, classes.multi_label, weight) for some in (targets, asked))
     right, common = (predictions(logits, classes.multi_label) == asked).mean(), _commonest(asked, classes.multi_label)
     # A strong penalty makes a loss large and leaves what is predicted right.
-    if run.is_default and run.head == SOLVED:
-        return [
-            f"left out in turn, the {len(run.data.encodings)} texts are predicted from the features of this model "
-            f"hardly better than by guessing, and {common:.0%} of them have one label: the head alone was solved for, "
-            "and mostly predicts that. More texts, a model of their language and kind, class_weight='balanced' or "
-            "strategy=FullFineTuning() may do better"
-        ]
     if loss > HARDLY * guessing and right < (1 + common) / 2:
         how = "hardly better" if loss <= guessing else "worse"
         return [
@@ -171,10 +170,29 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     ]
 
 
+def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
+    """Say that fine-tuning was left out."""
+    targets = run.data.targets
+    label = int(np.bincount(targets).argmax())
+    name, share, said = (
+        run.classes.values[label].item(),
+        (targets == label).mean(),
+        (logits.argmax(axis=1) == label).mean(),
+    )
+    return (
+        f"left out in turn, the {len(targets)} texts are not predicted surely better from the features of this model "
+        f"than by guessing, and {share:.0%} of them are {name!r}: fine-tuning was left out, and the head alone was solved "
+        f"for; it predicts {name!r} for {said:.0%} of them. More texts, a model of their language and kind, "
+        "class_weight='balanced' or strategy=FullFineTuning() may do better"
+    )
+
+
 def of_evaluation(run: Prepared, report: Report, metric: str) -> list[str]:
     """Say that what is predicted of `eval_set` is no better than its commonest class, or that no entity is found."""
     accuracy = report.accuracy
     if run.held_out is None or accuracy is None or len(run.held_out.encodings) < EVALUATED:
+        return []
+    if run.is_default and run.head == SOLVED:  # it was told that this is to be expected
         return []
     if run.of_words:
         nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
@@ -236,15 +254,17 @@ def _counts(run: Prepared) -> NDArray[Any]:
     return np.asarray(targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes)))
 
 
-def _rates(strategy: dict[str, Any]) -> tuple[float, tuple[float, float, float]]:
-    """Return the learning rate of a strategy as the core takes it, and the usual ones."""
-    return strategy["learning_rate"], _PROBING if strategy["method"] == LinearProbing.method else _FINE_TUNING
+def rates(
+    strategy: dict[str, Any], full: tuple[float, float, float] = _FINE_TUNING
+) -> tuple[float, tuple[float, float, float]]:
+    """Return the learning rate of a strategy as the core takes it, and the usual ones; `full` where all is trained."""
+    return strategy["learning_rate"], _PROBING if strategy["method"] == LinearProbing.method else full
 
 
 def _remedy(run: Prepared, n_steps: int) -> str:
     if run.head == SOLVED:
         return "FullFineTuning() changes the features too"
-    rate, (least, most, _) = _rates(run.options["strategy"])
+    rate, (least, most, _) = rates(run.options["strategy"])
     if not least <= rate <= most:
         return f"learning_rate={rate:g} is {'low' if rate < least else 'high'}, usual are {least:g} to {most:g}"
     if n_steps >= FEW_STEPS:

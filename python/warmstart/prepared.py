@@ -24,6 +24,7 @@ from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
+from warmstart.solve import Gain
 from warmstart.strategies import require_strategy
 from warmstart.texts import warn_empty
 from warmstart.warn import warn
@@ -53,7 +54,7 @@ class Prepared:
     pairs: bool | None = None
     """Whether texts are pairs; None of tagged words."""
     is_default: bool = False
-    """Whether neither a strategy nor how long to train was asked for."""
+    """Whether neither a strategy nor how to train was asked for."""
 
     @property
     def of_words(self) -> bool:
@@ -65,18 +66,18 @@ class Prepared:
         """Whether fine-tuning is left out where features turn out to tell nothing.
 
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
-        that are right less often than that label.
+        that are right less often than that label. Where rare labels are very few, it costs nothing.
         """
         if not self.is_default or self.of_words or self.classes.multi_label or self.options["class_weight"] is not None:
             return False
         shares = np.bincount(self.data.targets) / len(self.data.targets)
         return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
 
-    def with_solved_head(self, gain: float) -> "Prepared":
+    def with_solved_head(self, gain: Gain) -> "Prepared":
         """Return the run with a head that stays as it is solved."""
         why = (
-            f"left out in turn, texts are predicted from the features hardly better than by guessing ({gain:.1f} "
-            "standard errors); strategy=FullFineTuning() fine-tunes anyway"
+            f"left out in turn, texts lose {gain.loss:.3g} by what the features tell, {gain.guessing:.3g} by guessing: "
+            f"not surely less, {gain.errors:.2g} standard errors; strategy=FullFineTuning() fine-tunes anyway"
         )
         return replace(self, head=SOLVED, choices={"head": Choice(SOLVED, why)})
 
@@ -129,7 +130,8 @@ def settle(
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
-    is_default = params["strategy"] is None and head.value == SOLVED_FIRST and not steps_asked(params)
+    batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
+    is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
     if prepared.may_stay_solved:
         choices["head"] = replace(head, why=f"{head.why}; it stays as solved where the features tell nothing")

@@ -11,7 +11,7 @@ import numpy as np
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.corpus import open_corpus
-from warmstart.doubts import PRETRAINING, of_rate
+from warmstart.doubts import PRETRAINING, of_rate, rates
 from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
@@ -91,7 +91,7 @@ def prepare(
         )
 
     train = opened(corpus)
-    for doubt in of_rate(options["strategy"], PRETRAINING):
+    for doubt in of_rate(*rates(options["strategy"], PRETRAINING)):
         warn(doubt)
     _warn_unknown(train, tokenizer)
     first, held_out = train.n_documents, None

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.defaults import SOLVED, START_TEXTS, SURE
+from warmstart.defaults import HARDLY, SOLVED, START_TEXTS, SURE
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
 from warmstart.prepared import Labelled, Prepared
 from warmstart.progress import TokenBar
 from warmstart.samples import drawn, some_of_each
-from warmstart.scores import guessing_loss, mean_loss
-from warmstart.solve import NO_WEIGHTS, Solution, solve
+from warmstart.scores import mean_loss
+from warmstart.solve import NO_WEIGHTS, Gain, Solution, solve
 
 START_L2, START_CLASSES = 1.0, 6
 """Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
@@ -29,8 +29,8 @@ START_A_CLASS, START_ITEMS = 8, 20_000
 
 More would take time and memory, and training soon leaves the start behind."""
 
-DROPPED, STRONGER = 0.1, 10.0
-"""Share of the features that training drops at random; and by what the penalty grows until the head bears that."""
+STRONGER = 10.0
+"""By what that penalty grows until the head bears dropout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,14 @@ class Probe:
                 options["strategy"]["label_smoothing"],
                 l2,
                 run.backbone._inner.head_has_bias(run.of_words),
+                run.may_stay_solved,
             )
 
         final = solved(None) if run.head == SOLVED or run.may_stay_solved else None
-        if final is not None and (run.head == SOLVED or (final.gain or 0.0) < SURE):
+        if final is not None and (final.gain is None or _says_nothing(final.gain)):
             return cls(final, time.perf_counter() - started, found)
-        return cls(_start(found, data.targets, options, solved), time.perf_counter() - started)
+        start = _start(found, data.targets, run, solved)
+        return cls(start, time.perf_counter() - started)
 
     def finish(
         self, run: Prepared, monitor: FitMonitor
@@ -120,27 +122,39 @@ def start_l2(n_outputs: int, multi_label: bool) -> float:
     return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
 
 
+def _says_nothing(gain: Gain) -> bool:
+    """Tell features that gain nothing over guessing: neither surely nor much."""
+    return gain.errors < SURE and gain.loss > HARDLY * gain.guessing
+
+
 def _start(
-    found: NDArray[np.float32],
-    targets: NDArray[Any],
-    options: dict[str, Any],
-    solved: Callable[[float | None], Solution],
+    found: NDArray[np.float32], targets: NDArray[Any], run: Prepared, solved: Callable[[float | None], Solution]
 ) -> Solution:
-    """Return the head that fine-tuning begins from: with a penalty such that it bears dropout.
+    """Return the head that fine-tuning begins from: with a penalty such that it bears the dropout of training.
 
     Where features are nearly the same for all texts, as those of a model that was hardly trained, what tells them apart
     is small beside what dropout adds, and a head that reads it is worse than guessing once training begins.
     """
+    options, share = run.options, run.backbone._inner.head_dropout(run.of_words)
     weight = None if options["class_weight"] is None else np.array(options["class_weight"])
-    kept = np.random.default_rng(0).random(found.shape, dtype=np.float32) >= DROPPED
-    dropped = found * kept / np.float32(1 - DROPPED)
-    guessing = guessing_loss(targets, options["multi_label"], weight)
+    rows = drawn(len(found), START_TEXTS)
+    kept = np.random.default_rng(0).random((len(rows), found.shape[1]), dtype=np.float32) >= share
+    dropped = found[rows] * kept / np.float32(1 - share)
+
+    def loss(solution: Solution) -> float:
+        return mean_loss(solution.logits(dropped), targets[rows], options["multi_label"], weight)
+
     l2 = start_l2(options["n_outputs"], options["multi_label"])
-    while True:
-        solution = solved(l2)
-        if l2 >= NO_WEIGHTS or mean_loss(solution.logits(dropped), targets, options["multi_label"], weight) <= guessing:
-            return solution
+    solution = solved(l2)
+    if not share:
+        return solution
+    guessing = solved(NO_WEIGHTS)
+    while loss(solution) > loss(guessing):
         l2 *= STRONGER
+        if l2 >= NO_WEIGHTS:
+            return guessing
+        solution = solved(l2)
+    return solution
 
 
 def some(data: Labelled) -> Labelled:

@@ -35,6 +35,23 @@ BIAS_L2 = 1e-6
 """Keeps the bias of a class finite that has no text, or all."""
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What features tell of labels, each text left out in turn.
+
+    Attributes
+    ----------
+    loss, guessing : float
+        Mean loss by the map of the others, and by the share of each class among them.
+    errors : float
+        The difference, in standard errors of its mean.
+    """
+
+    loss: float
+    guessing: float
+    errors: float
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The map ``weight @ x + bias`` from features to logits.
@@ -51,9 +68,8 @@ class Solution:
         Each strength tried, with the mean loss of each text by the map that the others give; empty if it was given.
     n_iter : int
         Iterations of L-BFGS in all.
-    gain : float or None
-        By how many standard errors texts that are left out lose less than by the share of each class; None if the
-        strength was given.
+    gain : Gain or None
+        Of the features over guessing, where it was asked for.
     """
 
     weight: NDArray[np.float32]
@@ -62,7 +78,7 @@ class Solution:
     loss: float
     path: list[tuple[float, float]]
     n_iter: int
-    gain: float | None = None
+    gain: "Gain | None" = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[N, C]`` of features ``[N, D]``."""
@@ -78,6 +94,7 @@ def solve(
     label_smoothing: float = 0.0,
     l2: float | None = None,
     has_bias: bool = True,
+    with_gain: bool = False,
 ) -> Solution:
     """Find the map.
 
@@ -99,6 +116,8 @@ def solve(
         Strength of the penalty; None chooses it by leave-one-out.
     has_bias : bool
         False of a map without a bias: that of the solution is 0.
+    with_gain : bool
+        Tell what the features gain over guessing; where `l2` is None.
 
     Raises
     ------
@@ -114,7 +133,7 @@ def solve(
 
     # The products are small: two threads of OpenBLAS take up to seven times as long as one, waiting for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(features, targets, n_outputs, multi_label, class_weight, label_smoothing, l2, has_bias)
+        return _solve(features, targets, n_outputs, multi_label, class_weight, label_smoothing, l2, has_bias, with_gain)
 
 
 def _solve(
@@ -126,6 +145,7 @@ def _solve(
     label_smoothing: float,
     l2: float | None,
     has_bias: bool,
+    with_gain: bool,
 ) -> Solution:
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
@@ -143,7 +163,9 @@ def _solve(
 
     theta = problem.start()
     if l2 is None:
-        l2, path, theta, n_iter, gain = _strength(problem.part(targets))
+        part = problem.part(targets)
+        l2, path, theta, n_iter = _strength(part)
+        gain = part.gain(theta, l2) if with_gain else None
     else:
         path, n_iter, gain = [], 0, None
     theta, further = problem.minimise(l2, theta)
@@ -168,15 +190,13 @@ def _solve(
     )
 
 
-def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array, int, float]:
-    """Choose the strength by leave-one-out; also those tried with losses, the optimum, all iterations, and the gain."""
+def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array, int]:
+    """Choose the strength by leave-one-out; also those tried with their losses, the optimum, and all iterations."""
     found: dict[float, tuple[float, Array, int]] = {}
-    each: dict[float, Array] = {}
 
     def attempt(l2: float, start: Array) -> Array:
         theta, n_iter = part.minimise(l2, start)
-        each[l2] = part.leave_one_out(theta, l2)
-        found[l2] = (float(each[l2].mean()), theta, n_iter)
+        found[l2] = (float(part.leave_one_out(theta, l2).mean()), theta, n_iter)
         return theta
 
     theta = part.start()
@@ -190,11 +210,7 @@ def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array,
         attempt(l2, found[best][1])
     best = min(found, key=lambda l2: found[l2][0])
     path = [(l2, found[l2][0]) for l2 in sorted(found, reverse=True)]
-    n_iter = sum(iterations for _, _, iterations in found.values())
-    attempt(NO_WEIGHTS, part.start())
-    gains = each[NO_WEIGHTS] - each[best]
-    spread = float(gains.std() / np.sqrt(len(gains)))
-    return best, path, found[best][1], n_iter, float(gains.mean() / spread) if spread > 0 else 0.0
+    return best, path, found[best][1], sum(iterations for _, _, iterations in found.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,6 +338,14 @@ class Problem:
             step = gradient[left_out, k] / np.maximum(1 - leverage * curvature[left_out, k], 1e-3)
             logits[left_out, k] += leverage * step
         return np.asarray(self.outcome(logits)[0][left_out])
+
+    def gain(self, theta: Array, l2: float) -> Gain:
+        """Return what the features gain over guessing, by the optimum of a strength."""
+        guessing, _ = self.minimise(NO_WEIGHTS, self.start())
+        losses, guessed = self.leave_one_out(theta, l2), self.leave_one_out(guessing, NO_WEIGHTS)
+        gains = guessed - losses
+        error = float(gains.std() / np.sqrt(len(gains)))
+        return Gain(float(losses.mean()), float(guessed.mean()), float(gains.mean()) / error if error > 0 else 0.0)
 
 
 def _basis(centred: Array) -> Array:

@@ -4,6 +4,7 @@ Containers are recognised by what they can do (``to_numpy``, ``to_pylist``, ``to
 pyarrow and datasets are never imported.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ Texts = Any
 """What a user may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars Series, an
 Arrow array, a ``datasets`` column."""
 
+
+SEVERAL = 3
+"""Texts of each label from which on it is no chance that another column tells it."""
 
 MANY = 0.25
 """A share of texts that are empty, or mostly unknown words, from which on it is told."""
@@ -146,16 +150,23 @@ def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
 
 
 def refuse_labels_beside(texts: Texts, labels: list[Any], name: str = "texts") -> None:
-    """Refuse pairs of which one half tells the label: a table was passed, and what is to be predicted with it.
+    """Refuse pairs of which one half is the label: a table was passed, and what is to be predicted with it.
 
     Raises
     ------
     ValueError
-        In one column each label has a value of its own, whatever it is called there, and values come again.
+        In one column is the label itself; or each label has a value of its own, whatever it is called there, in several
+        texts, while the other column has more.
     """
-    for which, column in zip(("first", "second"), normalise(texts, name), strict=True):
-        kinds = set(zip(column or [], labels, strict=False))
-        if len(kinds) < len(labels) and len(kinds) == len(set(column or [])) == len(set(labels)):
+    first, second = normalise(texts, name)
+    if second is None or not all(isinstance(label, Hashable) for label in labels):
+        return
+    for which, own, other in (("first", first, second), ("second", second, first)):
+        kinds = set(zip(own, labels, strict=False))
+        is_code = SEVERAL * len(kinds) <= len(labels) and len(kinds) == len(set(own)) == len(set(labels)) < len(
+            set(other)
+        )
+        if is_code or own == [str(label) for label in labels]:
             raise ValueError(
                 f"{name} has the labels as its {which} column; pass the column of texts alone, as data['text']"
             )

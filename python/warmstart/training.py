@@ -121,8 +121,8 @@ def execute(
     data, options = run.data, run.options
     monitor = FitMonitor(metric, finite, verbose)
     head = None if run.head == IN_STEPS else Probe.of(run, verbose)
-    if head is not None and not head.is_start and run.head != SOLVED:
-        run = run.with_solved_head(head.solution.gain or 0.0)
+    if head is not None and not head.is_start and head.solution.gain is not None:
+        run = run.with_solved_head(head.solution.gain)
     try:
         model, facts, stopped = (
             head.finish(run, monitor) if head is not None and run.head == SOLVED else _stepped(run, monitor, head)

@@ -222,6 +222,11 @@ impl PyBackbone {
         !self.0.config.head(task(of_words)).output_bias.is_empty()
     }
 
+    /// Share of what the last map of a head takes that training drops at random.
+    fn head_dropout(&self, of_words: bool) -> f64 {
+        self.0.config.head(task(of_words)).last_dropout
+    }
+
     /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
     fn with_classifier_pooling(&self, py: Python<'_>, pooling: Vec<String>) -> PyResult<Self> {
         run(py, || {

@@ -2,12 +2,15 @@
 
 import functools
 from math import ceil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import warmstart as ws
 from sklearn.exceptions import ConvergenceWarning
 from warmstart.defaults import SOLVED, SOLVED_FIRST, epochs, learning_rate
+from warmstart.probe import _start, start_l2
+from warmstart.solve import solve
 
 
 @pytest.mark.parametrize("batch_size", [7, 32])
@@ -41,17 +44,28 @@ def test_texts_that_the_features_tell_nothing_of_are_not_learnt_by_heart(backbon
     texts, labels = mostly_one_label()
     make = functools.partial(ws.TextClassifier, backbone, random_state=0, verbose=False)
     assert "where the features tell nothing" in make().explain(texts, labels).choices["head"].why
-    with pytest.warns(ConvergenceWarning, match="left out in turn, the 40 texts .* 80% of them have one label"):
+    with pytest.warns(
+        ConvergenceWarning,
+        match=r"left out in turn, the 40 texts .* 80% of them are 'common': fine-tuning was left out",
+    ):
         clf = make().fit(texts, labels)
     value, why = clf.report_.training["choices"]["head"]
-    assert (value, "hardly better than by guessing" in why) == (SOLVED, True)
+    assert (value, "not surely less" in why) == (SOLVED, True)
     assert "learning_rate" not in clf.report_.training["choices"]
     for row, then in zip(backbone.embed(texts), clf.backbone_.embed(texts), strict=True):
         np.testing.assert_array_equal(row, then)
-    for asked in ({"strategy": ws.FullFineTuning()}, {"max_steps": 2}, {"class_weight": "balanced"}):
+    for asked in ({"strategy": ws.FullFineTuning()}, {"max_steps": 2}, {"class_weight": "balanced"}, {"batch_size": 4}):
         assert make(**asked).fit(texts, labels).report_.training["choices"]["head"][0] == SOLVED_FIRST
     balanced = ["a" if i % 2 else "b" for i in range(40)]  # where learning by heart costs nothing
     assert make().fit(texts, balanced).report_.training["choices"]["head"][0] == SOLVED_FIRST
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_head_that_stays_as_solved_is_told_once(backbone):
+    texts, labels = mostly_one_label()
+    with pytest.warns(ConvergenceWarning) as caught:
+        ws.TextClassifier(backbone, random_state=0, verbose=False).fit(texts, labels, eval_set=(texts, labels))
+    assert len(caught) == 1
 
 
 def test_texts_that_the_features_tell_apart_are_fine_tuned_though_most_have_one_label(backbone):
@@ -76,3 +90,19 @@ def test_training_begins_no_worse_than_guessing_where_features_hardly_differ(tok
     labels = [text.split()[0] for text in texts]
     clf = ws.TextClassifier(backbone, random_state=0, verbose=False, max_steps=1).fit(texts, labels)
     assert clf.history_.rows[0]["loss"] < 1.1 * np.log(8)
+
+
+@pytest.mark.parametrize(
+    ("offset", "dropout", "smoothing", "grows"), [(0, 0.1, 0.2, False), (30, 0.0, 0.0, False), (30, 0.1, 0.0, True)]
+)
+def test_the_penalty_of_the_start_grows_where_dropout_would_drown_the_features_alone(offset, dropout, smoothing, grows):
+    targets = (np.arange(100) % 10 == 0).astype(np.int64)
+    rng = np.random.default_rng(0)
+    found = (rng.normal(size=(100, 40)) + offset + 2 * targets[:, None]).astype(np.float32)
+    run = SimpleNamespace(
+        of_words=False,
+        options={"class_weight": None, "multi_label": False, "n_outputs": 2},
+        backbone=SimpleNamespace(_inner=SimpleNamespace(head_dropout=lambda _: dropout)),
+    )
+    start = _start(found, targets, run, lambda l2: solve(found, targets, 2, False, None, smoothing, l2))
+    assert (start.l2 > start_l2(2, False)) == grows

@@ -9,6 +9,7 @@ import warmstart as ws
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from warmstart.texts import normalise
 from warmstart.warn import warn
@@ -84,8 +85,13 @@ def test_columns_that_tell_the_label_by_any_name_are_refused(backbone, frame):
         quick(backbone).fit(frame, LABELS)
 
 
-def test_a_column_that_tells_the_label_of_some_is_text(backbone):
+def test_columns_that_may_tell_the_label_by_chance_are_texts(backbone):
     quick(backbone).fit(Frame(TEXTS, ["plot", "plot", "plot", "hero", "hero", "hero"]), LABELS)
+    quick(backbone).fit(
+        [("good film", "plot"), ("good film", "hero"), ("bad film", "plot"), ("bad film", "hero")], [1, 1, 0, 0]
+    )
+    model = make_pipeline(ws.FeatureExtractor(backbone), OneVsRestClassifier(LogisticRegression()))
+    model.fit(PAIRS, np.array([[i % 2, 1 - i % 2] for i in range(6)]))
 
 
 def test_texts_and_labels_that_are_each_others_are_refused(backbone):

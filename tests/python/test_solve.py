@@ -77,10 +77,18 @@ def test_label_smoothing_is_that_of_the_loss_written_out():
 
 def test_the_gain_over_guessing_tells_features_that_say_something_from_chance():
     x, y = made(120, 9, 3)
-    assert solve(x, y, 3, False).gain > 5
-    by_chance = [solve(x, np.random.default_rng(i).permutation(y), 3, False).gain for i in range(20)]
+    gain = solve(x, y, 3, False, with_gain=True).gain
+    assert gain.errors > 5
+    assert gain.loss < 0.5 * gain.guessing
+    rare = (np.arange(120) % 5 == 0).astype(np.int64)
+    by_chance = [
+        solve(x, np.random.default_rng(i).permutation(rare), 2, False, with_gain=True).gain.errors for i in range(20)
+    ]
     assert np.mean(np.array(by_chance) > 2) <= 0.1
-    assert solve(x, y, 3, False, l2=1.0).gain is None
+    others = 23 / 119, 24 / 119
+    guessing = -(24 * np.log(others[0]) + 96 * np.log(1 - others[1])) / 120
+    assert solve(x, rare, 2, False, with_gain=True).gain.guessing == pytest.approx(guessing, rel=1e-3)
+    assert solve(x, y, 3, False).gain is None
 
 
 @pytest.mark.parametrize("c", [2, 4])

@@ -181,8 +181,8 @@ def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
     )
     return (
         f"left out in turn, the {len(targets)} texts are not predicted surely better from the features of this model "
-        f"than by guessing, and {share:.0%} of them are {name!r}: fine-tuning was left out, and the head alone was solved "
-        f"for; it predicts {name!r} for {said:.0%} of them. More texts, a model of their language and kind, "
+        f"than by guessing, and {share:.0%} of them are {name!r}: fine-tuning was left out, and the head alone was "
+        f"solved for; it predicts {name!r} for {said:.0%} of them. More texts, a model of their language and kind, "
         "class_weight='balanced' or strategy=FullFineTuning() may do better"
     )
 

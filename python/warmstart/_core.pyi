@@ -92,7 +92,8 @@ class Encodings:
     @property
     def n_tokens(self) -> int: ...
     @property
-    def n_empty(self) -> int: ...
+    def n_empty(self) -> int:
+        """Texts of which no character became a token; where words are known, texts without any."""
     @property
     def n_truncated(self) -> int: ...
     @property
@@ -192,7 +193,8 @@ class Backbone:
         """The same model, on which the head of a classifier of texts takes the vectors of these poolings."""
     def has_linear_head(self, of_words: bool) -> bool:
         """Whether only the last map of a new head is not pretrained."""
-    def head_dropout(self, of_words: bool) -> float: ...
+    def head_dropout(self, of_words: bool) -> float:
+        """Share of what the last map of a head takes that training drops at random."""
     def head_has_bias(self, of_words: bool) -> bool:
         """Whether the last map of a head has one: those of most decoders' classes in transformers have not."""
     def with_prefix_space(self) -> Backbone:

@@ -37,9 +37,11 @@ RISK = 0.08
 """Share of texts that the commonest label alone gets right beyond what guessing in proportion does, from which on
 learning texts by heart costs something; of two labels with 60 to 90% of the commoner."""
 
-SURE, HARDLY = 2.0, 0.9
-"""Features tell labels apart if their gain over guessing, each text left out in turn, is so many standard errors, or
-their loss less than this share of that of guessing."""
+HARDLY = 0.9
+"""A loss above this share of that of guessing is hardly better than guessing."""
+
+SURE = 2.0
+"""Standard errors of the gain of features over guessing, each text left out in turn, from which on it is sure."""
 
 STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
 """Parameters of an estimator that only a run in steps has."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart.defaults import LEAST_STEPS, SOLVED
+from warmstart.defaults import HARDLY, LEAST_STEPS, SOLVED
 from warmstart.entities import to_spans
 from warmstart.samples import drawn, some_of_each
 from warmstart.scores import guessing_loss, mean_loss, metric_name, predictions
@@ -36,9 +36,6 @@ FEW_STEPS = 100
 
 EVALUATED = 20
 """Texts of an `eval_set` from which on its accuracy says something."""
-
-HARDLY = 0.9
-"""A loss above this share of that of guessing is hardly better than guessing."""
 
 SWAPPED = 2
 """Labels for each different text, from which on they are each other's."""
@@ -122,9 +119,9 @@ def refuse_alike(run: Prepared) -> None:
         kinds.add(encodings.ids(i).tobytes())
         if len(kinds) >= enough:
             return
-    if len(kinds) > 1 and (encodings.n_truncated or encodings.n_unknown):
-        return  # different texts may look alike
     if len(kinds) > 1:
+        if encodings.n_truncated or encodings.n_unknown:
+            return  # different texts may look alike
         raise ValueError(
             f"there are {len(run.classes)} different labels for {len(kinds)} different texts: have texts and labels "
             "been swapped?"

@@ -126,6 +126,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         return self._settle(texts, labels, eval_set).plan()
 
     def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+        """Return the run of `fit` with these arguments before it starts."""
         raise NotImplementedError
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:

@@ -77,7 +77,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            The second column of `X` is `y`.
+            A column of `X` is `y`.
         """
         if y is not None and are_pairs(X, "X"):
             refuse_labels_beside(X, to_list(y, "y"), "X")

@@ -42,11 +42,6 @@ class Probe:
     features: NDArray[np.float32] | None = None
     """Of all that is classified, ``[N, D]``; None of a start."""
 
-    @property
-    def is_start(self) -> bool:
-        """Whether training begins from it, and it is not what was to be found."""
-        return self.features is None
-
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
@@ -136,6 +131,10 @@ def _start(
     is small beside what dropout adds, and a head that reads it is worse than guessing once training begins.
     """
     options, share = run.options, run.backbone._inner.head_dropout(run.of_words)
+    l2 = start_l2(options["n_outputs"], options["multi_label"])
+    solution = solved(l2)
+    if not share:
+        return solution
     weight = None if options["class_weight"] is None else np.array(options["class_weight"])
     rows = drawn(len(found), START_TEXTS)
     kept = np.random.default_rng(0).random((len(rows), found.shape[1]), dtype=np.float32) >= share
@@ -144,10 +143,6 @@ def _start(
     def loss(solution: Solution) -> float:
         return mean_loss(solution.logits(dropped), targets[rows], options["multi_label"], weight)
 
-    l2 = start_l2(options["n_outputs"], options["multi_label"])
-    solution = solved(l2)
-    if not share:
-        return solution
     guessing = solved(NO_WEIGHTS)
     while loss(solution) > loss(guessing):
         l2 *= STRONGER

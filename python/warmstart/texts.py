@@ -18,7 +18,7 @@ Arrow array, a ``datasets`` column."""
 
 
 SEVERAL = 3
-"""Texts of each label from which on it is no chance that another column tells it."""
+"""Texts for each label from which on a column that tells the label is taken for the label, and not for chance."""
 
 MANY = 0.25
 """A share of texts that are empty, or mostly unknown words, from which on it is told."""
@@ -162,10 +162,9 @@ def refuse_labels_beside(texts: Texts, labels: list[Any], name: str = "texts") -
     if second is None or not all(isinstance(label, Hashable) for label in labels):
         return
     for which, own, other in (("first", first, second), ("second", second, first)):
-        kinds = set(zip(own, labels, strict=False))
-        is_code = SEVERAL * len(kinds) <= len(labels) and len(kinds) == len(set(own)) == len(set(labels)) < len(
-            set(other)
-        )
+        n = len(set(labels))
+        one_to_one = len(set(zip(own, labels, strict=False))) == len(set(own)) == n
+        is_code = one_to_one and n < len(set(other)) and SEVERAL * n <= len(labels)
         if is_code or own == [str(label) for label in labels]:
             raise ValueError(
                 f"{name} has the labels as its {which} column; pass the column of texts alone, as data['text']"

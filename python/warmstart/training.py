@@ -121,7 +121,7 @@ def execute(
     data, options = run.data, run.options
     monitor = FitMonitor(metric, finite, verbose)
     head = None if run.head == IN_STEPS else Probe.of(run, verbose)
-    if head is not None and not head.is_start and head.solution.gain is not None:
+    if head is not None and head.solution.gain is not None:  # so little that the head stays as it is
         run = run.with_solved_head(head.solution.gain)
     try:
         model, facts, stopped = (

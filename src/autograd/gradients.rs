@@ -22,7 +22,7 @@ struct Flat {
 struct Place {
     values: Range<usize>,
     pieces: Range<usize>,
-    /// Whether a contribution has arrived, were it one without a piece.
+    /// Whether a contribution has arrived; that of an embedding of no ids writes no piece.
     arrived: bool,
 }
 

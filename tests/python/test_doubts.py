@@ -121,6 +121,21 @@ def test_entities_that_begin_with_i_are_counted(backbone):
         tagger.fit(texts, tags)
 
 
+def test_an_eval_set_of_which_no_entity_is_found_is_told(backbone):
+    tagger = ws.TokenClassifier(backbone, max_steps=1, learning_rate=1e-6, random_state=0, verbose=False)
+    texts, tags = [["good", "film"], ["bad", "film"]] * 20, [["O", "B-X"], ["O", "O"]] * 20
+    with pytest.warns(ConvergenceWarning, match="no entity of eval_set is found"):
+        tagger.fit(texts, tags, eval_set=([["the", "story"]] * 20, [["O", "B-X"]] * 20))
+
+
+def test_an_eval_set_of_one_class_that_is_all_right_is_not_doubted(backbone):
+    clf = ws.TextClassifier(backbone, learning_rate=1e-3, epochs=30, random_state=0, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        clf.fit(TEXTS * 4, LABELS * 4, eval_set=([TEXTS[0]] * 20, [LABELS[0]] * 20))
+    assert clf.report_.accuracy == 1
+
+
 def test_a_label_that_every_text_has_is_told(backbone):
     with pytest.warns(UserWarning, match="class 1 has every text: what it is not cannot be learnt"):
         quick(backbone, multi_label=True).fit(TEXTS, np.array([[i % 2, 1] for i in range(6)]))

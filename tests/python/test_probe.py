@@ -39,6 +39,14 @@ def test_a_head_is_at_the_optimum_that_scikit_learn_finds(encoder):
     np.testing.assert_allclose(clf.predict_proba(TEXTS), peer.predict_proba(scaled), atol=2e-3)
 
 
+def test_the_loss_of_an_eval_set_is_weighted_as_when_stepped(encoder):
+    weight = {"yes": 10.0, "no": 1.0, "maybe": 0.5}
+    clf = probe(encoder, class_weight=weight).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
+    true = clf.predict_proba(TEXTS)[np.arange(len(TEXTS)), np.searchsorted(clf.classes_, LABELS)]
+    expected = np.average(-np.log(true), weights=[weight[label] for label in LABELS])
+    assert clf.history_.rows[-1]["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_a_solved_head_needs_no_seed(encoder):
     one, other = (probe(encoder, random_state=seed).fit(TEXTS, LABELS) for seed in (0, 1))
     np.testing.assert_array_equal(one._logits(TEXTS), other._logits(TEXTS))

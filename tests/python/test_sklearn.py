@@ -57,6 +57,7 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
         ("weight_decay", r"give strategy=FullFineTuning\(weight_decay=...\)"),
         ("presicion", "precision may be meant"),
         ("zzz", "it has backbone, strategy"),
+        ("eval_set", r"give fit\(texts, labels, eval_set=...\)"),
     ],
 )
 def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
@@ -69,6 +70,8 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
     ("call", "hint"),
     [
         (lambda _: ws.FullFineTuning(lr=1e-3), "FullFineTuning has no parameter 'lr'; learning_rate is meant"),
+        (lambda _: ws.FullFineTuning(num_epochs=2), "give the estimator epochs=..."),
+        (lambda b: ws.FeatureExtractor(ws.LanguageModel(b)).transform(GOOD), "got LanguageModel; pass its backbone"),
         (lambda _: ws.LinearProbing(layer_decay=0.9), "no parameter 'layer_decay'; weight_decay may be meant"),
         (lambda b: ws.FeatureExtractor(b, layer=-2), "FeatureExtractor has no parameter 'layer'; layers may be meant"),
         (lambda b: ws.LanguageModel(b, learning_rate=1e-3), r"give strategy=FullFineTuning\(learning_rate=...\)"),

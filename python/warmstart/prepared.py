@@ -24,7 +24,7 @@ from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
-from warmstart.solve import Gain
+from warmstart.solve import VECTORS, Gain
 from warmstart.strategies import require_strategy
 from warmstart.texts import warn_empty
 from warmstart.warn import warn
@@ -88,8 +88,10 @@ class Prepared:
         found = estimate(self.backbone._inner, self.data.encodings, held_out, options)
         if self.head != SOLVED:
             return found
-        # The features in float64, beside those in float32.
-        solving = np.dtype(np.float64).itemsize * len(self.data.targets) * self.backbone.hidden_size
+        # Beside what a run in steps has: the features in float64, and the vectors of L-BFGS.
+        n_values = found.trainable // np.dtype(np.float32).itemsize
+        n_features = len(self.data.targets) * (n_values // self.options["n_outputs"])
+        solving = np.dtype(np.float64).itemsize * (n_features + VECTORS * n_values)
         return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:

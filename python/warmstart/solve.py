@@ -31,6 +31,12 @@ NO_WEIGHTS = 1e6
 MOST_ITERATIONS = 1000
 """Of L-BFGS; most problems take less than a hundred."""
 
+CORRECTIONS = 20
+"""Of L-BFGS: pairs of steps and gradients that it keeps."""
+
+VECTORS = 2 * CORRECTIONS + 5
+"""As long as the map, that it takes: the pairs, the map, its gradient, and a few more."""
+
 BIAS_L2 = 1e-6
 """Keeps the bias of a class finite that has no text, or all."""
 
@@ -306,7 +312,7 @@ class Problem:
         """Return the optimum and the iterations it took."""
         from scipy.optimize import minimize
 
-        options = {"maxiter": MOST_ITERATIONS, "maxcor": 20, "gtol": 1e-4, "ftol": 1e-12}
+        options = {"maxiter": MOST_ITERATIONS, "maxcor": CORRECTIONS, "gtol": 1e-4, "ftol": 1e-12}
         found = minimize(self.objective, start, args=(l2,), jac=True, method="L-BFGS-B", options=options)
         return np.asarray(found.x), int(found.nit)
 

@@ -198,8 +198,11 @@ def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatc
         np.testing.assert_array_equal(part.targets, np.arange(len(part.targets)) % 4 == 0)
 
 
-def test_estimate_of_a_solved_head_counts_its_features(encoder, texts, labels):
-    probing = ws.TextClassifier(encoder, strategy=ws.LinearProbing(), verbose=False)
+@pytest.mark.parametrize("pooling", ["mean", ["cls", "mean", "max"]])
+def test_estimate_of_a_solved_head_counts_its_features_and_vectors(encoder, texts, labels, pooling):
+    probing = ws.TextClassifier(encoder, strategy=ws.LinearProbing(), pooling=pooling, verbose=False)
     solved = probing.estimate_memory(texts, labels)
     stepped = probing.set_params(epochs=30).estimate_memory(texts, labels)
-    assert solved.activations - stepped.activations == 8 * len(texts) * encoder.hidden_size
+    values = len(set(labels)) * (np.size(pooling) * encoder.hidden_size + 1)
+    features = len(texts) * (np.size(pooling) * encoder.hidden_size + 1)
+    assert solved.activations - stepped.activations == 8 * (features + 45 * values)

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from warmstart.report import Report
 
 _FINE_TUNING = (1e-5, 5e-4, 1e-2)
-_PROBING = (1e-3, 1e-1, 1.0)
+_PROBING = (1e-3, 1e-1, 0.5)
 PRETRAINING = (1e-5, 1e-3, 1e-2)
 """Learning rates: from, to what they are usual; above the third a model is most likely destroyed."""
+
+LOW = 1e-3
+"""Share of the least usual rate below which a model hardly moves."""
 
 TEXTS = 256
 """Texts that a trained model is asked again."""
@@ -62,13 +65,15 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
 
 
 def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
-    """Say that a learning rate is beyond reason."""
+    """Say that a learning rate is beyond reason, on either side."""
     least, most, beyond = usual
-    if rate <= beyond:
+    if rate > beyond:
+        what = "most likely destroys the model"
+    elif 0 < rate < LOW * least:
+        what = "hardly moves the model"
+    else:
         return []
-    return [
-        f"learning_rate={rate:g} is beyond reason and most likely destroys the model; usual are {least:g} to {most:g}"
-    ]
+    return [f"learning_rate={rate:g} is beyond reason and {what}; usual are {least:g} to {most:g}"]
 
 
 def of_labels(run: Prepared) -> list[str]:

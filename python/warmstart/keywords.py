@@ -75,11 +75,17 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
     """Say which of the known names is most likely meant by an unknown one, and where else it may be given."""
-    meant = _NAMES_ELSEWHERE.get(name, name)
+    plain = name.removeprefix("strategy__")  # as set_params has it, and no constructor
+    meant = _NAMES_ELSEWHERE.get(plain, plain)
     if meant in known:
         return f"; {meant} is meant"
     for how, names in (parts or {}).items():
         if meant in names:
             return f"; give {how.format(meant)}"
-    close = get_close_matches(name, known, n=1)
-    return f"; {close[0]} may be meant" if close else f"; it has {', '.join(known)}"
+    close = get_close_matches(plain, known, n=1)
+    if close:
+        return f"; {close[0]} may be meant"
+    for how, names in (parts or {}).items():
+        for other in get_close_matches(plain, names, n=1):
+            return f"; {how.format(other)} may be meant"
+    return f"; it has {', '.join(known)}"

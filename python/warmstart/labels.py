@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.texts import to_list
+from warmstart.texts import is_missing, to_list
 
 Label = str | int | bool
 Targets = NDArray[np.int64] | NDArray[np.float32]
@@ -229,7 +229,7 @@ def _indicator(labels: Any, n_texts: int, name: str) -> NDArray[np.float32]:
     if not dense.shape[1]:
         raise ValueError(f"{name} has shape {dense.shape}; at least one column is expected")
     # Missing ones first: pandas' NA cannot be compared with 0 and 1.
-    missing = np.vectorize(_is_missing, otypes=[bool])(dense) if dense.dtype == object else dense != dense
+    missing = np.vectorize(is_missing, otypes=[bool])(dense) if dense.dtype == object else dense != dense
     bad = np.argwhere(missing if missing.any() else ~np.isin(dense, (0, 1)))
     if len(bad):
         row, column = bad[0].tolist()
@@ -245,7 +245,7 @@ def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
     _check_length(len(items), n_texts, name)
     rows = []
     for index, item in enumerate(items):
-        if _is_missing(item):
+        if is_missing(item):
             raise ValueError(f"{name}[{index}] is missing ({item}); give an empty list where a text has no label")
         if isinstance(item, str | bytes) or not hasattr(item, "__iter__"):
             raise TypeError(
@@ -267,7 +267,7 @@ def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
     _check_length(len(items), n_texts, name)
     # Missing ones first: they turn the integers beside them into floats, which is what would be reported otherwise.
     for index, item in enumerate(items):
-        if _is_missing(item):
+        if is_missing(item):
             raise ValueError(f"{name}[{index}] is missing ({item}); give every text a label or drop it")
     for index, item in enumerate(items):
         if isinstance(item, float) and not item.is_integer():
@@ -284,7 +284,7 @@ def _label(item: Any, where: str) -> Label:
         raise ValueError(f"{where} is {item}; integers from -2**63 to 2**63 - 1 are labels. Pass larger ones as str")
     if isinstance(item, str | int):
         return item
-    if _is_missing(item):
+    if is_missing(item):
         raise ValueError(f"{where} is missing ({item}); give every text a label or drop it")
     if isinstance(item, _COLLECTIONS):
         raise TypeError(f"{where} is a {type(item).__name__}; for several labels a text set multi_label=True")
@@ -317,12 +317,6 @@ def _dtype(labels: list[Label], name: str) -> type[np.generic]:
 def _check_length(n_labels: int, n_texts: int, name: str) -> None:
     if n_labels != n_texts:
         raise ValueError(f"{name} has {n_labels} entries for {n_texts} texts; every text needs exactly one")
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and value != value
 
 
 def _some(labels: list[Label]) -> str:

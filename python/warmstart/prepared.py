@@ -26,7 +26,7 @@ from warmstart.options import as_seed, check_compute, flag, optional_positive_in
 from warmstart.plan import Choice, Plan
 from warmstart.solve import VECTORS, Gain
 from warmstart.strategies import require_strategy
-from warmstart.texts import warn_empty
+from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn
 
 
@@ -138,6 +138,8 @@ def settle(
     if prepared.may_stay_solved:
         choices["head"] = replace(head, why=f"{head.why}; it stays as solved where the features tell nothing")
     refuse_alike(prepared)
+    if not of_words:  # of words it was told where they were cut
+        warn_unread(data.encodings, *([] if held_out is None else [held_out.encodings]))
     warn_empty(data.encodings)
     for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
         warn(doubt)

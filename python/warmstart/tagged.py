@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
-from warmstart.texts import Texts, normalise, to_list, warn_unread
+from warmstart.texts import Texts, is_missing, normalise, to_list, warn_unread
 from warmstart.warn import warn
 
 NO_ROW = -1
@@ -63,6 +63,9 @@ class Windows:
             They are neither texts nor lists of words.
         """
         items = to_list(texts, name)
+        for i, item in enumerate(items):
+            if is_missing(item):
+                raise TypeError(f"{name}[{i}] is {item}; expected str or a list of words; drop the missing texts")
         are_words = bool(items) and not isinstance(items[0], str)
         word_lists = [_words(item, f"{name}[{i}]") for i, item in enumerate(items)] if are_words else []
         plain = [" ".join(words) for words in word_lists] if are_words else normalise(items, name)[0]

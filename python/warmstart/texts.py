@@ -97,13 +97,16 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
         return items, None
     for index, item in enumerate(items):
         if not isinstance(item, tuple | list) or len(item) != 2:
-            expected = (
-                f"a pair of str, as {name}[0] is one" if index else "a str or a pair of str: pass one column or two"
-            )
+            if index:
+                expected = f"a pair of str, as {name}[0] is one"
+            elif all(isinstance(part, str) for part in item):
+                expected = "a str or a pair of str: pass one column or two; words are joined, as in ' '.join(words)"
+            else:
+                expected = "a str or a pair of str: pass one column or two"
             raise TypeError(f"{name}[{index}] is {_describe(item)}; expected {expected}")
         for side, part in enumerate(item):
             if not isinstance(part, str):
-                raise TypeError(f"{name}[{index}][{side}] is {_describe(part)}; expected str")
+                raise TypeError(f"{name}[{index}][{side}] is {_describe(part)}; expected str{_other_than(part)}")
     return [item[0] for item in items], [item[1] for item in items]
 
 
@@ -259,15 +262,25 @@ def _describe(item: Any) -> str:
     return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(item).__name__})"
 
 
+def is_missing(item: Any) -> bool:
+    """Tell None, NaN and what pandas has for them."""
+    return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
+
+
+def _other_than(item: Any) -> str:
+    """Say what to do about an item that is no str."""
+    if is_missing(item):
+        return "; drop the missing texts or replace them by ''"
+    return "; was another column meant?" if isinstance(item, int | float) else ""
+
+
 def _raise_not_text(items: list[Any], name: str) -> None:
     index, item = next((i, item) for i, item in enumerate(items) if not isinstance(item, str))
-    hint = "expected str; drop the missing texts or replace them by ''"
+    hint = f"expected str{_other_than(item)}"
     if isinstance(item, bytes | bytearray):
         hint = "expected str; decode it, as in text.decode('utf-8')"
     elif isinstance(item, dict):
         hint = "expected str; pass one column, as in dataset['text']"
     elif isinstance(item, tuple | list):
         hint = f"{name}[0] is a single text, so a str is expected"
-    elif isinstance(item, int | float) and item == item:
-        hint = "expected str; was another column meant?"
     raise TypeError(f"{name}[{index}] is {_describe(item)}; {hint}")

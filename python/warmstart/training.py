@@ -23,7 +23,7 @@ from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
-from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside, warn_unread
+from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn_unlearnt
 
 
@@ -73,7 +73,6 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     run = prepare(params, texts, labels, eval_set)
     classes, held_out, metric = run.classes, run.held_out, params["metric"]
     run.check_memory()
-    warn_unread(run.data.encodings, *([] if held_out is None else [held_out.encodings]))
 
     def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
         assert held_out is not None

@@ -209,7 +209,14 @@ def test_a_batch_smaller_than_a_text_is_told(backbone):
         quick(backbone, batch_tokens=4).fit(TEXTS, LABELS)
 
 
-@pytest.mark.parametrize(("strategy", "rate"), [(None, 0.02), (ws.LinearProbing(), 2.0)])
+@pytest.mark.parametrize(("strategy", "rate"), [(None, 0.02), (ws.LinearProbing(), 1.0), (None, 1e-9)])
 def test_a_learning_rate_beyond_reason_is_told(backbone, strategy, rate):
     with pytest.warns(UserWarning, match=f"learning_rate={rate:g} is beyond reason .* usual are"):
         quick(backbone, strategy=strategy, learning_rate=rate).fit(TEXTS, LABELS)
+
+
+def test_what_is_unread_is_told_before_a_run_too(backbone):
+    clf = quick(backbone, max_length=3)
+    for before in (clf.explain, clf.estimate_memory):
+        with pytest.warns(UserWarning, match="6 of 6 texts are longer than 3 tokens"):
+            before(TEXTS, LABELS)

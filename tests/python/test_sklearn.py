@@ -56,6 +56,8 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
         ("num_train_epochs", "epochs is meant"),
         ("weight_decay", r"give strategy=FullFineTuning\(weight_decay=...\)"),
         ("presicion", "precision may be meant"),
+        ("strategy__layer_deacy", r"strategy=FullFineTuning\(layer_decay=...\) may be meant"),
+        ("strategy__lr", "learning_rate is meant"),
         ("zzz", "it has backbone, strategy"),
         ("eval_set", r"give fit\(texts, labels, eval_set=...\)"),
     ],

@@ -43,6 +43,9 @@ HARDLY = 0.9
 SURE = 2.0
 """Standard errors of the gain of features over guessing, each text left out in turn, from which on it is sure."""
 
+SLOWER, MORE_EPOCHS = 0.5, 5
+"""Factor of the rate, and passes at least, where features gain surely over guessing and yet hardly."""
+
 STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
 """Parameters of an estimator that only a run in steps has."""
 

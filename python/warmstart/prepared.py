@@ -11,7 +11,9 @@ from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.defaults import (
     BATCH_SIZE,
+    MORE_EPOCHS,
     RISK,
+    SLOWER,
     SOLVED,
     SOLVED_FIRST,
     START_TEXTS,
@@ -62,8 +64,8 @@ class Prepared:
         return self.options.get("task") == "words"
 
     @property
-    def may_stay_solved(self) -> bool:
-        """Whether fine-tuning is left out where features turn out to tell nothing.
+    def follows_gain(self) -> bool:
+        """Whether fine-tuning is left out, or slower, where features turn out to tell nothing, or little.
 
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
         that are right less often than that label. Where rare labels are very few, it costs nothing.
@@ -73,13 +75,22 @@ class Prepared:
         shares = np.bincount(self.data.targets) / len(self.data.targets)
         return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
 
-    def with_solved_head(self, gain: Gain) -> "Prepared":
-        """Return the run with a head that stays as it is solved."""
-        why = (
-            f"left out in turn, texts lose {gain.loss:.3g} by what the features tell, {gain.guessing:.3g} by guessing: "
-            f"not surely less, {gain.errors:.2g} standard errors; strategy=FullFineTuning() fine-tunes anyway"
+    def with_little_gain(self, gain: Gain) -> "Prepared":
+        """Return the run for features that gain little: the head stays as it is solved, or all learns slowly."""
+        why = f"left out in turn, texts lose {gain.loss:.3g} by what the features tell, {gain.guessing:.3g} by guessing"
+        sure = f"{gain.errors:.2g} standard errors"
+        if not gain.is_sure:
+            why = f"{why}: not surely less, {sure}; strategy=FullFineTuning() fine-tunes anyway"
+            return replace(self, head=SOLVED, choices={"head": Choice(SOLVED, why)})
+        strategy = self.options["strategy"]
+        rate, epochs = SLOWER * strategy["learning_rate"], max(MORE_EPOCHS, self.options["epochs"])
+        options = {**self.options, "strategy": {**strategy, "learning_rate": rate}, "epochs": epochs}
+        why = f"{why}: surely less, {sure}, but not much"
+        return replace(
+            self,
+            options=options,
+            choices={**self.choices, "learning_rate": Choice(rate, why), "epochs": Choice(epochs, why)},
         )
-        return replace(self, head=SOLVED, choices={"head": Choice(SOLVED, why)})
 
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
@@ -135,8 +146,9 @@ def settle(
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
-    if prepared.may_stay_solved:
-        choices["head"] = replace(head, why=f"{head.why}; it stays as solved where the features tell nothing")
+    if prepared.follows_gain:
+        then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"
+        choices["head"] = replace(head, why=f"{head.why}; {then}")
     refuse_alike(prepared)
     if not of_words:  # of words it was told where they were cut
         warn_unread(data.encodings, *([] if held_out is None else [held_out.encodings]))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.defaults import HARDLY, SOLVED, START_TEXTS, SURE
+from warmstart.defaults import SOLVED, START_TEXTS
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
 from warmstart.prepared import Labelled, Prepared
@@ -41,6 +41,8 @@ class Probe:
     seconds: float
     features: NDArray[np.float32] | None = None
     """Of all that is classified, ``[N, D]``; None of a start."""
+    gain: Gain | None = None
+    """Of the features over guessing, where it decides how the run goes on."""
 
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
@@ -59,14 +61,15 @@ class Probe:
                 options["strategy"]["label_smoothing"],
                 l2,
                 run.backbone._inner.head_has_bias(run.of_words),
-                run.may_stay_solved,
+                run.follows_gain,
             )
 
-        final = solved(None) if run.head == SOLVED or run.may_stay_solved else None
-        if final is not None and (final.gain is None or _says_nothing(final.gain)):
-            return cls(final, time.perf_counter() - started, found)
+        final = solved(None) if run.head == SOLVED or run.follows_gain else None
+        gain = None if final is None or final.gain is None or not final.gain.is_little else final.gain
+        if final is not None and (run.head == SOLVED or (gain is not None and not gain.is_sure)):
+            return cls(final, time.perf_counter() - started, found, gain)
         start = _start(found, data.targets, run, solved)
-        return cls(start, time.perf_counter() - started)
+        return cls(start, time.perf_counter() - started, gain=gain)
 
     def finish(
         self, run: Prepared, monitor: FitMonitor
@@ -115,11 +118,6 @@ class Probe:
 def start_l2(n_outputs: int, multi_label: bool) -> float:
     """Return the penalty of the head that fine-tuning begins from."""
     return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
-
-
-def _says_nothing(gain: Gain) -> bool:
-    """Tell features that gain nothing over guessing: neither surely nor much."""
-    return gain.errors < SURE and gain.loss > HARDLY * gain.guessing
 
 
 def _start(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.defaults import HARDLY, SURE
 from warmstart.samples import drawn, some_of_each
 from warmstart.warn import warn_unlearnt
 
@@ -56,6 +57,16 @@ class Gain:
     loss: float
     guessing: float
     errors: float
+
+    @property
+    def is_little(self) -> bool:
+        """Whether the loss is hardly below that of guessing."""
+        return self.loss > HARDLY * self.guessing
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is no accident."""
+        return self.errors >= SURE
 
 
 @dataclass(frozen=True, eq=False)

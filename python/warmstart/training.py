@@ -120,8 +120,8 @@ def execute(
     data, options = run.data, run.options
     monitor = FitMonitor(metric, finite, verbose)
     head = None if run.head == IN_STEPS else Probe.of(run, verbose)
-    if head is not None and head.solution.gain is not None:  # so little that the head stays as it is
-        run = run.with_solved_head(head.solution.gain)
+    if head is not None and head.gain is not None:
+        run = run.with_little_gain(head.gain)
     try:
         model, facts, stopped = (
             head.finish(run, monitor) if head is not None and run.head == SOLVED else _stepped(run, monitor, head)

@@ -106,3 +106,19 @@ def test_the_penalty_of_the_start_grows_where_dropout_would_drown_the_features_a
     )
     start = _start(found, targets, run, lambda l2: solve(found, targets, 2, False, None, smoothing, l2))
     assert (start.l2 > start_l2(2, False)) == grows
+
+
+def test_texts_that_the_features_tell_little_of_are_learnt_slowly(backbone):
+    rng = np.random.default_rng(3)
+    words = ["good", "film", "movie", "old", "new", "plot", "story"]
+    is_bad = rng.random(400) < 0.5
+    texts = [" ".join(rng.choice(words, 4)) + (" bad bad" if bad else " good good") for bad in is_bad]
+    labels = (rng.random(400) < np.where(is_bad, 0.4, 0.12)).astype(int)
+    make = functools.partial(ws.TextClassifier, backbone, random_state=0, verbose=False)
+    clf = make().fit(texts, labels)
+    choices, usual = clf.report_.training["choices"], make().explain(texts, labels).choices
+    assert "surely less" in choices["learning_rate"][1]
+    assert choices["learning_rate"][0] == pytest.approx(usual["learning_rate"].value / 2)
+    same = make(learning_rate=choices["learning_rate"][0], epochs=5).fit(texts, labels)
+    np.testing.assert_array_equal(same.predict_proba(texts), clf.predict_proba(texts))
+    assert (usual["epochs"].value, choices["epochs"][0], clf.report_.training["epochs"]) == (3, 5, 5)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
 use warmstart::kernels::affine::Affine;
@@ -44,8 +45,8 @@ impl Case {
         let (x, weight) = (random(1, (m, k))?, random(2, (n, k))?);
         let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         let operands = [x.to_dtype(dtype)?, weight.to_dtype(dtype)?];
-        let weight = Frozen::new(&Affine::new(&Value::constant(weight), None)?, precision);
-        let case = Self { x: Value::constant(x), weight, operands, flops: 2.0 * (m * k * n) as f64 };
+        let weight = Frozen::new(&Affine::new(&Value::constant(Array::try_from(&weight)?), None)?, precision);
+        let case = Self { x: Value::constant(Array::try_from(&x)?), weight, operands, flops: 2.0 * (m * k * n) as f64 };
         case.ours()?;
         Ok(case)
     }

@@ -9,6 +9,7 @@ pub mod report;
 pub mod files;
 pub mod rng;
 pub mod compute;
+pub mod array;
 pub mod product;
 pub mod autograd;
 pub mod kernels;

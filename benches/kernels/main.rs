@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, SamplingMode};
+use warmstart::array::Array;
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::{Storing, in_pool};
 use warmstart::kernels::activation::Activation;
@@ -65,17 +66,17 @@ fn seed(y: &Value) -> Outcome<Value> {
         fn name(&self) -> &'static str {
             "ones"
         }
-        fn backward(&self, _: &[&Tensor], _: Vec<f32>, into: &mut [Slot]) -> warmstart::error::Result<()> {
+        fn backward(&self, _: &[&Array], _: Vec<f32>, into: &mut [Slot]) -> warmstart::error::Result<()> {
             for slot in into {
                 slot.write(|dy, _| dy.fill(1.0));
             }
             Ok(())
         }
     }
-    if y.tensor().elem_count() == 1 {
+    if y.array().elem_count() == 1 {
         return Ok(y.clone());
     }
-    Ok(Value::computed(Tensor::new(0f32, &Device::Cpu)?, &[y], Ones))
+    Ok(Value::computed(Array::new(vec![0.0], ())?, &[y], Ones))
 }
 
 /// One comparison: `args` go in as constants for forward alone, as parameters for backward.
@@ -89,9 +90,10 @@ fn compare(
 ) -> Outcome {
     let mut group = criterion.benchmark_group(name);
     group.sampling_mode(SamplingMode::Flat);
-    let constants: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
+    let arrays: Vec<Array> = args.iter().map(Array::try_from).collect::<Result<_, _>>()?;
+    let constants: Vec<Value> = arrays.iter().cloned().map(Value::constant).collect();
     let gradients = GradientBuffer::new(&args.iter().map(Tensor::elem_count).collect::<Vec<_>>());
-    let parameters = args.iter().zip(gradients.slots()).map(|(arg, slot)| Value::parameter(arg.clone(), slot));
+    let parameters = arrays.into_iter().zip(gradients.slots()).map(|(array, slot)| Value::parameter(array, slot));
     let parameters: Vec<Value> = parameters.collect::<Result<_, _>>()?;
     let variables: Vec<Var> = args.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
     let variables: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
@@ -109,7 +111,7 @@ fn compare(
     let both = || composed(&variables)?.backward();
     // What does not compute what the kernel does is no comparison; dropout draws masks of its own.
     if name != "dropout" {
-        let (a, b) = (ours(&constants, Precision::F32)?.tensor().clone(), composed(args)?);
+        let (a, b) = (Tensor::try_from(ours(&constants, Precision::F32)?.array().clone())?, composed(args)?);
         let worst = (a.flatten_all()? - b.flatten_all()?)?.abs()?.max(0)?.to_scalar::<f32>()?;
         if worst.is_nan() || worst > 1e-3 {
             return Err(format!("{name}: off by {worst}").into());

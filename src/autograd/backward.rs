@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
 use super::slot::{Slot, Target};
 use super::value::{Node, Origin, Value};
+use crate::array::Array;
 use crate::compute::add;
 use crate::error::{Error, Result, without_backtrace};
 
@@ -19,9 +18,9 @@ impl Value {
     /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is freed
     /// on the way, where nobody else holds it.
     pub fn backward(self) -> Result<()> {
-        match self.tensor().elem_count() {
+        match self.array().elem_count() {
             1 => self.backward_from(vec![1.0]),
-            _ => Err(Error::internal(format!("backward: got shape {:?}, expected a scalar", self.tensor().shape()))),
+            _ => Err(Error::internal(format!("backward: got shape {:?}, expected a scalar", self.array().shape()))),
         }
     }
 
@@ -35,8 +34,8 @@ impl Value {
         while let Some((_, (node, gradient))) = pending.0.pop_last() {
             // The node's last reference, and with it the values it was computed from, goes at the end of this block.
             let mut slots: Vec<Slot> = node.inputs.iter().map(|input| pending.slot(input)).collect();
-            let tensors: Vec<&Tensor> = node.inputs.iter().map(Value::tensor).collect();
-            node.op.backward(&tensors, gradient, &mut slots).map_err(|error| within(error, node.op.name()))?;
+            let arrays: Vec<&Array> = node.inputs.iter().map(Value::array).collect();
+            node.op.backward(&arrays, gradient, &mut slots).map_err(|error| within(error, node.op.name()))?;
             for (input, slot) in node.inputs.iter().zip(slots) {
                 pending.collect(input, slot)?;
             }
@@ -55,7 +54,7 @@ impl Pending {
             Origin::Leaf(leaf) => (Target::Buffer, leaf.take()),
             Origin::Computed(node) => (Target::Buffer, self.0.remove(&node.id).map(|(_, gradient)| gradient)),
         };
-        Slot::new(value.tensor().elem_count(), target, buffer)
+        Slot::new(value.array().elem_count(), target, buffer)
     }
 
     /// Put back what is in the slot.

@@ -1,10 +1,9 @@
 //! Computing a part again in the backward pass instead of keeping its activations (Chen et al. 2016).
 
-use candle_core::Tensor;
-
 use super::op::Op;
 use super::slot::{Leaf, Slot};
 use super::value::Value;
+use crate::array::Array;
 use crate::error::Result;
 
 /// `f(inputs)`, of which only the inputs are kept; the backward pass runs `f` again.
@@ -15,14 +14,14 @@ pub fn checkpoint<F>(inputs: &[&Value], f: F) -> Result<Value>
 where
     F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
 {
-    let constants: Vec<Value> = inputs.iter().map(|input| Value::constant(input.tensor().clone())).collect();
+    let constants: Vec<Value> = inputs.iter().map(|input| Value::constant(input.array().clone())).collect();
     let output = f(&constants)?;
     // The parameters that `f` holds may want a gradient even if no input does.
     let differentiable = Value::differentiable(inputs) || Value::differentiable(&[&output]);
-    let tensor = output.tensor().clone();
+    let array = output.array().clone();
     // What this run kept for its backward goes here.
     drop(output);
-    Ok(if differentiable { Value::with_node(tensor, inputs, Checkpoint(f)) } else { Value::constant(tensor) })
+    Ok(if differentiable { Value::with_node(array, inputs, Checkpoint(f)) } else { Value::constant(array) })
 }
 
 struct Checkpoint<F>(F);
@@ -35,13 +34,13 @@ where
         "checkpoint"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         // A leaf begins with what its slot holds, so that sums are taken in the order they would have without this.
         let leaf = |slot: &mut Slot| slot.wanted().then(|| Leaf::new(slot.take()));
         let leaves: Vec<Option<Leaf>> = into.iter_mut().map(leaf).collect();
-        let value = |(&tensor, leaf): (&&Tensor, &Option<Leaf>)| match leaf {
-            Some(leaf) => Value::leaf(tensor.clone(), leaf.clone()),
-            None => Value::constant(tensor.clone()),
+        let value = |(&array, leaf): (&&Array, &Option<Leaf>)| match leaf {
+            Some(leaf) => Value::leaf(array.clone(), leaf.clone()),
+            None => Value::constant(array.clone()),
         };
         let values: Vec<Value> = inputs.iter().zip(&leaves).map(value).collect();
         (self.0)(&values)?.backward_from(gradient)?;

@@ -1,6 +1,6 @@
 //! Reverse-mode differentiation of what the kernels compute.
 //!
-//! A [`Value`] is a tensor that remembers the operation it came from, if a gradient must flow there; what follows from
+//! A [`Value`] is an array that remembers the operation it came from, if a gradient must flow there; what follows from
 //! constants alone remembers nothing. [`Value::backward`] walks the operations from the last to the first and frees what
 //! each one kept as it passes. A gradient is never made of zeros and then added to: the first contribution to a [`Slot`]
 //! overwrites fresh memory, later ones are added in place. The gradients of parameters lie in one buffer, [`GradientBuffer`],

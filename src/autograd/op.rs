@@ -1,8 +1,7 @@
 //! What an operation owes the backward pass.
 
-use candle_core::Tensor;
-
 use super::slot::Slot;
+use crate::array::Array;
 use crate::error::Result;
 
 /// A computed operation: it holds what its forward pass kept for the backward pass.
@@ -14,5 +13,5 @@ pub trait Op: Send + Sync + 'static {
     ///
     /// The gradient is the operation's own, to be changed in place and handed on where that helps. A slot that is not
     /// wanted should cost nothing.
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()>;
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()>;
 }

@@ -1,21 +1,19 @@
-//! Tensors that know where their gradient goes.
+//! Arrays that know where their gradient goes.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use candle_core::Tensor;
-
 use super::gradients::GradientSlot;
 use super::op::Op;
 use super::slot::Leaf;
-use crate::compute::values;
+use crate::array::Array;
 use crate::error::{Error, Result};
 
-/// A tensor, and where the gradient with respect to it goes, if anywhere. Cloning shares both.
+/// An array, and where the gradient with respect to it goes, if anywhere. Cloning shares both.
 #[derive(Clone)]
 pub struct Value {
-    tensor: Tensor,
+    array: Array,
     origin: Origin,
 }
 
@@ -40,33 +38,33 @@ pub(super) struct Node {
 
 impl Value {
     /// A value that no gradient flows to.
-    pub fn constant(tensor: Tensor) -> Self {
-        Self { tensor, origin: Origin::Constant }
+    pub fn constant(array: Array) -> Self {
+        Self { array, origin: Origin::Constant }
     }
 
     /// A value whose gradient is collected in `slot`, which must be of its size.
-    pub fn parameter(tensor: Tensor, slot: GradientSlot) -> Result<Self> {
-        if slot.len() != tensor.elem_count() {
-            let message = format!("a parameter of shape {:?} has a gradient of {} values", tensor.shape(), slot.len());
+    pub fn parameter(array: Array, slot: GradientSlot) -> Result<Self> {
+        if slot.len() != array.elem_count() {
+            let message = format!("a parameter of shape {:?} has a gradient of {} values", array.shape(), slot.len());
             return Err(Error::internal(message));
         }
-        Ok(Self { tensor, origin: Origin::Parameter(slot) })
+        Ok(Self { array, origin: Origin::Parameter(slot) })
     }
 
     /// What `op` made of `inputs`. Where none of them wants a gradient, neither they nor the operation are kept.
-    pub fn computed(tensor: Tensor, inputs: &[&Self], op: impl Op) -> Self {
-        if Self::differentiable(inputs) { Self::with_node(tensor, inputs, op) } else { Self::constant(tensor) }
+    pub fn computed(array: Array, inputs: &[&Self], op: impl Op) -> Self {
+        if Self::differentiable(inputs) { Self::with_node(array, inputs, op) } else { Self::constant(array) }
     }
 
-    pub(super) fn with_node(tensor: Tensor, inputs: &[&Self], op: impl Op) -> Self {
+    pub(super) fn with_node(array: Array, inputs: &[&Self], op: impl Op) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let inputs = inputs.iter().map(|&input| input.clone()).collect();
         let node = Node { id: NEXT.fetch_add(1, Ordering::Relaxed), op: Box::new(op), inputs };
-        Self { tensor, origin: Origin::Computed(Arc::new(node)) }
+        Self { array, origin: Origin::Computed(Arc::new(node)) }
     }
 
-    pub(super) fn leaf(tensor: Tensor, leaf: Leaf) -> Self {
-        Self { tensor, origin: Origin::Leaf(leaf) }
+    pub(super) fn leaf(array: Array, leaf: Leaf) -> Self {
+        Self { array, origin: Origin::Leaf(leaf) }
     }
 
     /// True if a gradient must flow to any of `inputs`.
@@ -74,16 +72,16 @@ impl Value {
         inputs.iter().any(|input| !matches!(input.origin, Origin::Constant))
     }
 
-    /// The tensor alone.
-    pub fn tensor(&self) -> &Tensor {
-        &self.tensor
+    /// The array alone.
+    pub fn array(&self) -> &Array {
+        &self.array
     }
 
-    /// The value of a tensor with one element.
+    /// The value of an array with one element.
     pub fn scalar(&self) -> Result<f32> {
-        match *values(&self.tensor)? {
+        match *self.array.values()? {
             [value] => Ok(value),
-            _ => Err(Error::internal(format!("got shape {:?}, expected a scalar", self.tensor.shape()))),
+            _ => Err(Error::internal(format!("got shape {:?}, expected a scalar", self.array.shape()))),
         }
     }
 
@@ -100,7 +98,7 @@ impl fmt::Debug for Value {
             Origin::Leaf(_) => "leaf",
             Origin::Computed(node) => node.op.name(),
         };
-        write!(f, "Value({origin} {:?})", self.tensor.shape())
+        write!(f, "Value({origin} {:?})", self.array.shape())
     }
 }
 

@@ -8,8 +8,9 @@ use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
 use super::relative::{Relating, Relative};
+use crate::array::Array;
 use crate::autograd::Value;
-use crate::compute::{Storing, operand, tensor, uninit};
+use crate::compute::{Storing, uninit};
 use crate::error::Result;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::{Cache, Scheme, Step, attention};
@@ -231,7 +232,7 @@ impl Attention {
             cache.append(sequences.layer, &wide(&k)?, &wide(&v)?, &step)?;
             if !begins {
                 let attended = cache.attend(sequences.layer, &wide(&q)?, &step);
-                return Ok(Value::constant(tensor(attended, q.tensor().shape())?));
+                return Ok(Value::constant(Array::new(attended, q.array().shape())?));
             }
         }
         let scheme = Scheme {
@@ -285,7 +286,7 @@ impl FeedForward {
 
 /// The values as f32.
 fn wide(x: &Value) -> Result<Vec<f32>> {
-    let x = operand(x.tensor())?;
+    let x = x.array().operand()?;
     let mut out = uninit(x.elements().len());
     x.elements().copy_to(&mut out);
     Ok(out)

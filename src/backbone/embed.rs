@@ -8,7 +8,7 @@ use super::pretrained::Backbone;
 use super::sentence::{SentenceMaps, normalize_rows};
 use crate::autograd::Value;
 use crate::batch::{PackedBatch, in_order_of_length};
-use crate::compute::{in_pool, values};
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::kernels::columns::side_by_side;
 use crate::product::Precision;
@@ -70,7 +70,7 @@ impl Backbone {
             let joined = side_by_side(&pooled.into_iter().flatten().collect::<Vec<_>>())?;
             let Some(maps) = &maps else { return Ok(joined) };
             // The maps may make finite numbers of it.
-            check_finite(&values(joined.tensor())?, || self.params.clone())?;
+            check_finite(&joined.array().values()?, || self.params.clone())?;
             maps.forward(&joined)
         };
         let columns = self.vector_size(vectors);
@@ -96,7 +96,7 @@ pub fn collect_rows(
     for examples in in_order_of_length(&encodings.lengths(), batch_tokens) {
         let batch = PackedBatch::collate(encodings, examples);
         let out = in_pool(|| forward(&batch))?;
-        let out = values(out.tensor())?;
+        let out = out.array().values()?;
         check_finite(&out, || params.clone())?;
         let items = batch.examples.iter().flat_map(|&example| encodings.items(example));
         for (item, row) in items.zip(out.chunks_exact(columns.max(1))) {

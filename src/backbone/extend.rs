@@ -1,10 +1,8 @@
 //! A backbone with a larger vocabulary.
 
-use candle_core::{Device, Tensor};
-
 use super::config::Config;
 use super::pretrained::Backbone;
-use crate::compute::values;
+use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::text::Extension;
 
@@ -27,13 +25,13 @@ impl Backbone {
         let size = old_size.max(needed);
         let mut params = self.params.clone();
         let mut found = false;
-        for (name, tensor) in self.params.iter() {
-            if !TOKEN_ROWS.iter().any(|end| name.ends_with(end)) || tensor.dims().first() != Some(&old_size) {
+        for (name, array) in self.params.iter() {
+            if !TOKEN_ROWS.iter().any(|end| name.ends_with(end)) || array.dims().first() != Some(&old_size) {
                 continue;
             }
             found = true;
-            let width: usize = tensor.dims()[1..].iter().product();
-            let old = values(tensor)?;
+            let width: usize = array.dims()[1..].iter().product();
+            let old = array.values()?;
             let mut new = old.to_vec();
             new.resize(size * width, 0.0);
             // Tokens that the tokenizer had and the model did not begin as the mean of all.
@@ -53,8 +51,8 @@ impl Backbone {
                     row.iter_mut().zip(piece).for_each(|(sum, value)| *sum += value / pieces.len() as f32);
                 }
             }
-            let shape = [&[size][..], &tensor.dims()[1..]].concat();
-            params.insert(name, Tensor::from_vec(new, shape, &Device::Cpu)?);
+            let shape = [&[size][..], &array.dims()[1..]].concat();
+            params.insert(name, Array::new(new, shape)?);
         }
         if !found {
             return Err(Error::Value(format!("no embedding of {old_size} tokens found in this model")));

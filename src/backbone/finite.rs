@@ -1,7 +1,7 @@
 //! Numbers computed from weights: what to say where they are not finite.
 
 use super::parameters::{Parameters, Spec};
-use crate::compute::{all_finite, values};
+use crate::compute::all_finite;
 use crate::error::{Error, Result};
 
 /// Names in one message.
@@ -12,7 +12,7 @@ impl Parameters {
     pub fn not_finite(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for (name, tensor) in self.iter() {
-            let values = values(tensor)?;
+            let values = tensor.values()?;
             if !all_finite(&values) {
                 names.push(name.to_string());
             }

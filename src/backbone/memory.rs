@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::kernels::embedding::stacked_rows;
@@ -13,7 +12,7 @@ use crate::kernels::embedding::stacked_rows;
 #[derive(Clone)]
 pub struct Memory {
     /// What each layer takes, from the embedding output on: `[M, D]`.
-    pub hidden: Vec<Tensor>,
+    pub hidden: Vec<Array>,
     /// Where the memory of each sequence begins, and the end, `[B + 1]`.
     pub cu_seqlens: Arc<[u32]>,
 }
@@ -30,7 +29,7 @@ pub struct Remember {
 impl Memory {
     /// What `remember` asks for of a pass with the memory `before`, of which `hidden` are the rows' states from the embedding
     /// output to the last, `[R, D]`, and the tokens of sequence `i` begin in row `starts[i]`.
-    pub fn after(before: Option<&Self>, hidden: &[Tensor], starts: &[u32], remember: &Remember) -> Result<Self> {
+    pub fn after(before: Option<&Self>, hidden: &[Array], starts: &[u32], remember: &Remember) -> Result<Self> {
         let none = Self { hidden: Vec::new(), cu_seqlens: vec![0; starts.len() + 1].into() };
         let before = before.unwrap_or(&none);
         let remembered = before.cu_seqlens.last().copied().unwrap_or(0);
@@ -51,7 +50,7 @@ impl Memory {
         let state = |layer: usize| {
             let parts = before.hidden.get(layer).into_iter().chain(&hidden[layer..=layer]).cloned();
             let parts: Vec<Value> = parts.map(Value::constant).collect();
-            Ok(stacked_rows(&parts.iter().collect::<Vec<_>>(), rows.clone())?.tensor().clone())
+            Ok(stacked_rows(&parts.iter().collect::<Vec<_>>(), rows.clone())?.array().clone())
         };
         Ok(Self { hidden: (0..layers).map(state).collect::<Result<_>>()?, cu_seqlens: ends.into() })
     }

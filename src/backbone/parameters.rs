@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
-
+use crate::array::Array;
 use crate::autograd::{GradientSlot, Value};
 use crate::compute::available_memory;
 use crate::error::{Error, Result};
@@ -40,14 +39,14 @@ impl Spec {
     }
 }
 
-/// Tensors by name: f32, on the CPU; those that are trained have a place for their gradient. Cloning shares them.
+/// Arrays by name: f32, on the CPU; those that are trained have a place for their gradient. Cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(BTreeMap<String, Value>);
 
 impl Parameters {
     /// The parameter `name`.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.value(name).map(Value::tensor)
+    pub fn get(&self, name: &str) -> Result<&Array> {
+        self.value(name).map(Value::array)
     }
 
     /// The parameter `name` as operations take it.
@@ -56,8 +55,8 @@ impl Parameters {
     }
 
     /// Add a parameter, or put another in its place.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.0.insert(name.into(), Value::constant(tensor));
+    pub fn insert(&mut self, name: impl Into<String>, array: Array) {
+        self.0.insert(name.into(), Value::constant(array));
     }
 
     /// Add a parameter that is another's too.
@@ -66,19 +65,19 @@ impl Parameters {
     }
 
     /// Add a parameter whose gradient is collected in `slot`, or put it in another's place.
-    pub fn insert_trained(&mut self, name: impl Into<String>, tensor: Tensor, slot: GradientSlot) -> Result<()> {
-        self.0.insert(name.into(), Value::parameter(tensor, slot)?);
+    pub fn insert_trained(&mut self, name: impl Into<String>, array: Array, slot: GradientSlot) -> Result<()> {
+        self.0.insert(name.into(), Value::parameter(array, slot)?);
         Ok(())
     }
 
-    /// Names and tensors in alphabetical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.tensor()))
+    /// Names and arrays in alphabetical order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.array()))
     }
 
     /// The number of values in all parameters.
     pub fn count(&self) -> usize {
-        self.0.values().map(|value| value.tensor().elem_count()).sum()
+        self.0.values().map(|value| value.array().elem_count()).sum()
     }
 
     /// The parameters whose name passes.
@@ -88,9 +87,9 @@ impl Parameters {
     }
 }
 
-impl FromIterator<(String, Tensor)> for Parameters {
-    fn from_iter<I: IntoIterator<Item = (String, Tensor)>>(iter: I) -> Self {
-        Self(iter.into_iter().map(|(name, tensor)| (name, Value::constant(tensor))).collect())
+impl FromIterator<(String, Array)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, Array)>>(iter: I) -> Self {
+        Self(iter.into_iter().map(|(name, array)| (name, Value::constant(array))).collect())
     }
 }
 
@@ -114,7 +113,7 @@ pub fn check_memory<'a>(specs: impl Iterator<Item = &'a Spec>) -> Result<()> {
 }
 
 /// A new parameter; its values follow from `key` and its name.
-pub fn initialise(spec: &Spec, key: Key) -> Result<Tensor> {
+pub fn initialise(spec: &Spec, key: Key) -> Result<Array> {
     let n = spec.shape.iter().product();
     let values = match spec.init {
         Init::Normal(std) => key.named(&spec.name).normal(n, std),
@@ -122,5 +121,5 @@ pub fn initialise(spec: &Spec, key: Key) -> Result<Tensor> {
         Init::Zeros => vec![0.0; n],
         Init::Ones => vec![1.0; n],
     };
-    Ok(Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?)
+    Array::new(values, spec.shape.as_slice())
 }

@@ -112,8 +112,8 @@ impl Backbone {
             {
                 all.extend(own.iter().map(|name| format!("{before}{name}")));
             }
-            for (name, tensor) in read.iter() {
-                params.insert(format!("{before}{name}"), tensor.clone());
+            for (name, array) in read.iter() {
+                params.insert(format!("{before}{name}"), array.clone());
             }
         }
         Ok(())

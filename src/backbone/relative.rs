@@ -6,16 +6,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::Tensor;
-
 use super::config::{Config, RelativeOptions};
 use super::layers::{Linear, Map};
 use super::memory::{Memory, check_starts};
 use super::mode::Mode;
 use super::parameters::{Parameters, Spec};
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
-use crate::compute::tensor;
 use crate::error::Result;
 use crate::kernels::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use crate::kernels::embedding::stacked_rows;
@@ -98,7 +96,7 @@ impl Relating {
         let (n, rows) = (batch.cu_seqlens.len(), context.rows(batch)?);
         let none = Memory { hidden: Vec::new(), cu_seqlens: vec![0; n].into() };
         let memory = context.memory.as_ref().unwrap_or(&none);
-        let remembered = memory.hidden.first().map_or(Ok(0), |hidden| hidden.dim(0))?;
+        let remembered = memory.hidden.first().map_or(Ok(0), |hidden| hidden.dims2().map(|(rows, _)| rows))?;
         check_starts("memory", &memory.cu_seqlens, n, remembered)?;
         let n_rows = rows.tokens.len() + rows.predictions.len();
         let (mut keys, mut key_segments, mut key_starts) = (Vec::new(), Vec::new(), vec![0]);
@@ -166,7 +164,7 @@ pub(super) struct Sinusoids {
     width: usize,
     options: RelativeOptions,
     /// Of the distances from this on downwards, to as many ahead.
-    table: Mutex<Option<(usize, Tensor)>>,
+    table: Mutex<Option<(usize, Array)>>,
 }
 
 impl Sinusoids {
@@ -175,7 +173,7 @@ impl Sinusoids {
     }
 
     /// Those of the distances `farthest` down to `-ahead`: `[farthest + ahead + 1, width]`.
-    fn of(&self, farthest: usize, ahead: usize) -> Result<Tensor> {
+    fn of(&self, farthest: usize, ahead: usize) -> Result<Array> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let (made, rows) = match table.take() {
             Some((made, rows)) if made >= farthest.max(ahead) => (made, rows),
@@ -185,10 +183,10 @@ impl Sinusoids {
             }
         };
         *table = Some((made, rows.clone()));
-        Ok(rows.narrow(0, made - farthest, farthest + ahead + 1)?)
+        rows.rows(made - farthest, farthest + ahead + 1)
     }
 
-    fn make(&self, reach: usize) -> Result<Tensor> {
+    fn make(&self, reach: usize) -> Result<Array> {
         let (n, pairs) = (2 * reach + 1, self.width / 2);
         let longest = self.options.longest.map_or(f64::INFINITY, |longest| longest as f64);
         let mut rows = Vec::with_capacity(n * self.width);
@@ -198,7 +196,7 @@ impl Sinusoids {
             rows.extend((0..pairs).map(|j| angle(j).sin() as f32));
             rows.extend((0..pairs).map(|j| angle(j).cos() as f32));
         }
-        tensor(rows, (n, self.width))
+        Array::new(rows, (n, self.width))
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
-
 use super::misplaced::ADAPTER_FILES;
 use super::parameters::Parameters;
 use super::pretrained::{Backbone, METADATA};
 use super::shards::{shards_in, stage_weights};
 use super::weights::{WEIGHT_FILES, write_safetensors};
-use crate::compute::values;
+use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::{SideFiles, side_files_in};
@@ -22,8 +20,8 @@ impl Backbone {
         config.insert("architectures".into(), serde_json::json!([self.config.class("Model")]));
         stage_common(&mut staged, self, &config)?;
         let of_transformer = self.params.iter().filter(|(name, _)| !self.config.is_of_sentence(name));
-        let tensors = of_transformer.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
-        stage_weights(&mut staged, tensors, max_shard_bytes)?;
+        let arrays = of_transformer.map(|(name, array)| (name.to_string(), array.clone())).collect();
+        stage_weights(&mut staged, arrays, max_shard_bytes)?;
         let read_back = Self::from_pretrained(staged.directory())?;
         if !same_values(&self.params, &read_back.params)? {
             return Err(Error::Weights(format!("{}: the weights read back differ from those written", dir.display())));
@@ -62,18 +60,18 @@ pub(crate) fn stage_common(
     }
     for dense in backbone.config.sentence.iter().flat_map(|modules| &modules.dense) {
         let before = format!("{}.", dense.folder);
-        let own = backbone.params.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&before)?, tensor)));
-        let tensors = own.map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+        let own = backbone.params.iter().filter_map(|(name, array)| Some((name.strip_prefix(&before)?, array)));
+        let arrays = own.map(|(name, array)| (name.to_string(), array.clone())).collect();
         let file = staged.reserve(&format!("{}/{}", dense.folder, WEIGHT_FILES[0]))?;
-        write_safetensors::<Tensor>(tensors, &file)?;
+        write_safetensors::<Array>(arrays, &file)?;
     }
     Ok(())
 }
 
 pub(crate) fn same_values(a: &Parameters, b: &Parameters) -> Result<bool> {
-    for (name, tensor) in a.iter() {
+    for (name, array) in a.iter() {
         let other = b.get(name)?;
-        let (a, b) = (values(tensor)?, values(other)?);
+        let (a, b) = (array.values()?, other.values()?);
         if a.len() != b.len() || a.iter().zip(&*b).any(|(a, b)| a.to_bits() != b.to_bits()) {
             return Ok(false);
         }

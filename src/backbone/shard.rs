@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use candle_core::safetensors::Load;
-use candle_core::{Device, Tensor};
 use safetensors::tensor::{Metadata, TensorView};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::compute::{MappedFile, tensor};
-use crate::error::{Error, Result, without_backtrace};
+use crate::array::Array;
+use crate::compute::MappedFile;
+use crate::error::{Error, Result};
 
 /// A mapped file and its header.
 pub(super) struct Shard {
@@ -39,22 +38,21 @@ impl Shard {
         self.header.info(name).is_some_and(|info| info.dtype == Dtype::F32)
     }
 
-    /// A tensor in the type in which it is stored: in the file's own memory if that is f32. None if it is not here.
-    pub fn tensor(&self, name: &str) -> Option<Result<Tensor>> {
+    /// A tensor as f32, in the file's own memory where it is stored so, and whether it is; none if it is not here. Integers are
+    /// an error.
+    pub fn get(&self, name: &str) -> Option<Result<(Array, bool)>> {
         let info = self.header.info(name)?;
-        let (start, end) = info.data_offsets;
-        let cut = || Error::Weights(format!("tensor {name} reaches beyond the file"));
-        if info.dtype == Dtype::F32 {
-            // SAFETY: parameters as they are opened never change; training begins with copies of them (`train/plan.rs`).
-            let values = unsafe { self.file.values(self.start + start, (end - start) / size_of::<f32>()) };
-            return Some(values.ok_or_else(cut).and_then(|values| tensor(values, info.shape.as_slice())));
-        }
-        let bytes = self.file.get(self.start + start..self.start + end);
-        Some(bytes.ok_or_else(cut).and_then(|bytes| {
-            let unreadable = |e: String| Error::Weights(format!("tensor {name}: {e}"));
-            let view = TensorView::new(info.dtype, info.shape.clone(), bytes).map_err(|e| unreadable(e.to_string()))?;
-            view.load(&Device::Cpu).map_err(|e| unreadable(without_backtrace(e).to_string()))
-        }))
+        let (start, end) = (self.start + info.data_offsets.0, self.start + info.data_offsets.1);
+        let is_f32 = info.dtype == Dtype::F32;
+        let mapped = is_f32.then(|| self.file.values(start, (end - start) / size_of::<f32>())).flatten();
+        let array = match (mapped, self.file.get(start..end)) {
+            (Some(values), _) => Array::mapped(values, info.shape.as_slice()),
+            (None, Some(bytes)) => TensorView::new(info.dtype, info.shape.clone(), bytes)
+                .map_err(|e| Error::Weights(e.to_string()))
+                .and_then(|view| Array::try_from(&view)),
+            (None, None) => Err(Error::Weights("it reaches beyond the file".into())),
+        };
+        Some(array.map(|array| (array, is_f32)))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::{Map, json};
 
 use super::weights::{WEIGHT_FILES, write_safetensors};
+use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 
@@ -14,7 +14,7 @@ const INDEX: &str = WEIGHT_FILES[1];
 
 /// Stage `tensors` as `model.safetensors`, or if they are more than `max_bytes` as shards of at most that, in the order
 /// given; a tensor that is larger has a shard of its own.
-pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Tensor)>, max_bytes: u64) -> Result<()> {
+pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, max_bytes: u64) -> Result<()> {
     let total: u64 = tensors.iter().map(|(_, tensor)| bytes(tensor)).sum();
     let mut shards = split(tensors, |(_, tensor)| bytes(tensor), max_bytes);
     if shards.len() <= 1 {
@@ -32,7 +32,7 @@ pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Tensor)>,
     staged.write(INDEX, &text)
 }
 
-fn bytes(tensor: &Tensor) -> u64 {
+fn bytes(tensor: &Array) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 

@@ -5,13 +5,14 @@ use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::state_dict;
 use super::pickle_object::View;
-use crate::compute::{MappedFile, tensor};
+use crate::array::Array;
+use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
 /// Bytes of the largest pickle: a hundred thousand tensors take a third of it.
@@ -40,7 +41,7 @@ impl TorchFile {
     }
 
     /// A tensor as f32, and whether it is stored so; none if it is not there. Integers are an error.
-    pub fn get(&self, name: &str) -> Option<std::result::Result<(Tensor, bool), String>> {
+    pub fn get(&self, name: &str) -> Option<std::result::Result<(Array, bool), String>> {
         let (view, range) = self.tensors.get(name)?;
         let Some(dtype) = view.dtype else { return Some(Err("got integers, expected floating point".into())) };
         let bytes = self.map.get(range.clone()).unwrap_or_default();
@@ -51,7 +52,7 @@ impl TorchFile {
             _ => gather(view, bytes, f32::from_le_bytes),
         };
         Some(
-            tensor(values, view.shape.as_slice())
+            Array::new(values, view.shape.as_slice())
                 .map(|tensor| (tensor, dtype == DType::F32))
                 .map_err(|e| e.to_string()),
         )

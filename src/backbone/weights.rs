@@ -5,15 +5,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
-
 use super::family::Names;
 use super::finite;
 use super::misplaced::{no_weights, refuse_adapter};
 use super::parameters::{Parameters, Spec, check_memory, initialise};
 use super::shard::Shard;
 use super::torch_file::TorchFile;
-use crate::compute::{all_finite, values};
+use crate::array::Array;
+use crate::compute::all_finite;
 use crate::error::{Error, Result};
 use crate::gguf::Gguf;
 use crate::rng::Key;
@@ -158,7 +157,7 @@ impl Checkpoint {
                 Some((_, stored)) => self.read(stored, &spec.name, &mut report)?,
                 None => initialise(spec, key)?,
             };
-            let finite = values(&tensor).map(|values| all_finite(&values))?;
+            let finite = tensor.values().map(|values| all_finite(&values))?;
             report.not_finite.extend((!finite).then(|| spec.name.clone()));
             params.insert(&spec.name, tensor);
         }
@@ -194,31 +193,24 @@ impl Checkpoint {
         Ok(entries)
     }
 
-    fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Tensor> {
+    fn read(&self, stored: &str, name: &str, report: &mut LoadReport) -> Result<Array> {
         let unreadable = |e: String| Error::Weights(format!("{}: tensor {stored}: {e}", self.files));
-        let (tensor, was_f32) = match &self.source {
+        let (array, was_f32) = match &self.source {
             Source::Safetensors(shards) => {
-                let found = shards.iter().find_map(|shard| shard.tensor(stored));
-                let tensor = found.unwrap_or_else(|| Err(Error::internal("not found")));
-                let tensor = tensor.map_err(|e| unreadable(e.to_string()))?;
-                let dtype = tensor.dtype();
-                if !dtype.is_float() {
-                    return Err(unreadable(format!("got {dtype:?}, expected floating point")));
-                }
-                (tensor.to_dtype(DType::F32)?.contiguous()?, dtype == DType::F32)
+                let found = shards.iter().find_map(|shard| shard.get(stored));
+                found.unwrap_or_else(|| Err(Error::internal("not found"))).map_err(|e| unreadable(e.to_string()))?
             }
-            Source::Pickle(parts) => parts
-                .iter()
-                .find_map(|part| part.get(stored))
-                .unwrap_or_else(|| Err("not found".into()))
-                .map_err(unreadable)?,
+            Source::Pickle(parts) => {
+                let found = parts.iter().find_map(|part| part.get(stored));
+                found.unwrap_or_else(|| Err("not found".into())).map_err(unreadable)?
+            }
             Source::Gguf(gguf) => (gguf.tensor(stored)?, gguf.is_f32(stored)),
         };
         report.loaded += 1;
         if !was_f32 {
             report.converted.push(name.to_string());
         }
-        Ok(tensor)
+        Ok(array)
     }
 }
 

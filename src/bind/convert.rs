@@ -1,10 +1,11 @@
 //! Between Python's containers and the crate's.
 
-use candle_core::{Device, Tensor};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
+use safetensors::SafeTensors;
 
+use crate::array::Array;
 use crate::backbone::{Backbone, Config, LoadReport, Parameters};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Point, Record, Row, Summary};
@@ -116,7 +117,7 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
 
 /// Everything of a model, for pickling: configuration, side files, and its parameters as safetensors.
 pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
-    let tensors: Vec<(String, Tensor)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    let tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
     let bytes = super::guard::run(py, || {
         safetensors::serialize(tensors, None).map_err(|e| Error::Weights(format!("pickling: {e}")))
     })?;
@@ -169,9 +170,10 @@ struct Report {
 impl State {
     /// The backbone, and the parameters that are not its.
     pub fn restore(self) -> Result<(Backbone, Parameters)> {
-        let tensors = candle_core::safetensors::load_buffer(&self.weights, &Device::Cpu)
-            .map_err(|e| Error::Weights(format!("unpickling: {e}")))?;
-        let params: Parameters = tensors.into_iter().collect();
+        let unreadable = |e: &dyn std::fmt::Display| Error::Weights(format!("unpickling: {e}"));
+        let stored = SafeTensors::deserialize(&self.weights).map_err(|e| unreadable(&e))?;
+        let read = |(name, view)| Ok((name, Array::try_from(&view).map_err(|e| unreadable(&e))?));
+        let params: Parameters = stored.tensors().into_iter().map(read).collect::<Result<_>>()?;
         let Report { loaded, missing, ignored, converted, not_finite, prefix } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted, not_finite, prefix };
         let mut files = SideFiles(self.files);

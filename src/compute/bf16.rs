@@ -1,12 +1,10 @@
 //! Values kept as bfloat16: half the memory, and all that a product in bf16 sees of them.
 
-use candle_core::{CpuStorage, Device, Shape, Storage, StorageRef, Tensor};
 use half::bf16;
 
-use super::access::{Values, uninit, values};
 use super::parallel::SharedSlice;
 use super::simd::vectorised;
-use crate::error::{Error, Result};
+use super::uninit::uninit;
 
 /// The type in which values are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -86,51 +84,6 @@ impl<'a> From<&'a Vec<f32>> for Elements<'a> {
     }
 }
 
-impl<'a> From<&'a Values<'_>> for Elements<'a> {
-    fn from(values: &'a Values<'_>) -> Self {
-        Self::F32(values)
-    }
-}
-
-impl<'a> From<&'a Operand<'_>> for Elements<'a> {
-    fn from(operand: &'a Operand<'_>) -> Self {
-        operand.elements()
-    }
-}
-
-/// The values of a tensor in either type.
-pub(crate) enum Operand<'a> {
-    F32(Values<'a>),
-    /// Checked to be bf16 on the CPU, and contiguous.
-    Bf16(StorageRef<'a>, std::ops::Range<usize>),
-}
-
-impl Operand<'_> {
-    pub fn elements(&self) -> Elements<'_> {
-        match self {
-            Self::F32(values) => Elements::F32(values),
-            Self::Bf16(storage, range) => match &**storage {
-                Storage::Cpu(CpuStorage::BF16(values)) => Elements::Bf16(&values[range.clone()]),
-                _ => unreachable!("checked where it was made"),
-            },
-        }
-    }
-}
-
-/// The values of a tensor of f32, or of bf16 and contiguous, row-major.
-pub(crate) fn operand(tensor: &Tensor) -> Result<Operand<'_>> {
-    {
-        let (storage, layout) = tensor.storage_and_layout();
-        if let Storage::Cpu(CpuStorage::BF16(_)) = &*storage {
-            let Some((start, end)) = layout.contiguous_offsets() else {
-                return Err(Error::internal("got a tensor of BF16 that is not contiguous"));
-            };
-            return Ok(Operand::Bf16(storage, start..end));
-        }
-    }
-    Ok(Operand::F32(values(tensor)?))
-}
-
 /// Values of their own, in either type.
 pub(crate) enum Buffer {
     F32(Vec<f32>),
@@ -164,14 +117,6 @@ impl Buffer {
             Self::F32(values) => SharedBuffer::F32(SharedSlice::new(values)),
             Self::Bf16(values) => SharedBuffer::Bf16(SharedSlice::new(values)),
         }
-    }
-
-    pub fn into_tensor(self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
-        Ok(match self {
-            Self::F32(values) => Tensor::from_vec(values, shape, &Device::Cpu)?,
-            Self::Bf16(values) => Tensor::from_vec(values, shape, &Device::Cpu)?,
-        })
     }
 }
 

@@ -1,6 +1,5 @@
-//! How the processor is used: threads, vector instructions, and the values of tensors as slices.
+//! How the processor is used: threads, vector instructions, memory.
 
-mod access;
 mod available;
 mod bf16;
 mod finite;
@@ -8,14 +7,15 @@ pub(crate) mod math;
 mod memory;
 mod parallel;
 pub(crate) mod simd;
+mod uninit;
 
-pub use access::{Values, overwrite, values};
-pub(crate) use access::{rows_and_columns, tensor, uninit};
 pub use available::available_memory;
 pub use bf16::Storing;
-pub(crate) use bf16::{Buffer, Elements, Operand, SharedBuffer, bf16_bits, operand};
+pub(crate) use bf16::{Buffer, Elements, SharedBuffer, bf16_bits};
 pub use finite::all_finite;
+pub(crate) use memory::MappedValues;
 pub use memory::{Allocator, MappedFile, release};
 pub use parallel::{CHUNK, MOST_THREADS, add, for_chunks, in_pool, num_threads, set_num_threads};
 pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};
 pub use simd::check_environment;
+pub(crate) use uninit::uninit;

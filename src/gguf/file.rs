@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
 use candle_core::quantized::GgmlDType;
 use serde_json::{Map, Value};
 
@@ -13,6 +12,7 @@ use super::header::{Checked, Header, Stored};
 use super::metadata::Metadata;
 use super::values::{Order, Placed};
 use super::{generation, rope_factors, tokenizer};
+use crate::array::Array;
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
@@ -80,7 +80,7 @@ impl Gguf {
     }
 
     /// A tensor by its Hugging Face name, de-quantised to f32; contiguous, on the CPU.
-    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+    pub fn tensor(&self, name: &str) -> Result<Array> {
         match self.tensors.get(name) {
             Some(placed) => placed.read(&self.map),
             None => Err(Error::Weights(format!("{}: has no tensor {name}", self.path.display()))),

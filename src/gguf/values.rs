@@ -1,11 +1,11 @@
 //! The values of a tensor: de-quantised in parallel, row by row, straight to where a Hugging Face checkpoint has them.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::blocks::decode;
 use super::header::{Checked, Stored};
-use crate::compute::{CHUNK, in_pool, tensor, uninit};
+use crate::array::Array;
+use crate::compute::{CHUNK, in_pool, uninit};
 use crate::error::{Error, Result};
 
 /// Where a row of the file belongs.
@@ -65,7 +65,7 @@ impl Placed {
     }
 
     /// Its values, in parallel.
-    pub fn read(&self, file: &[u8]) -> Result<Tensor> {
+    pub fn read(&self, file: &[u8]) -> Result<Array> {
         let bytes = file.get(self.stored.bytes.clone()).unwrap_or_default();
         // A vector is one row, unless its values change places.
         let columns = match (&self.stored.shape[..], self.order) {
@@ -74,7 +74,7 @@ impl Placed {
         };
         let values = in_pool(|| self.rows(bytes, columns))?;
         let values = if self.order == Order::Transposed { in_pool(|| transpose(&values, columns)) } else { values };
-        tensor(values, self.shape.as_slice())
+        Array::new(values, self.shape.as_slice())
     }
 
     fn rows(&self, bytes: &[u8], columns: usize) -> Result<Vec<f32>> {

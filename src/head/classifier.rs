@@ -2,18 +2,17 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::layers::Head;
 use super::task_head::TaskHead;
 use super::{padding, saving};
+use crate::array::Array;
 use crate::backbone::{
     Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, check_finite, collect_rows, initialise,
     same_values,
 };
 use crate::batch::PackedBatch;
-use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
@@ -96,7 +95,7 @@ impl Classifier {
                     shape.elem_count()
                 )));
             }
-            params.insert(&name, Tensor::from_slice(values, shape, &Device::Cpu)?);
+            params.insert(&name, Array::new(values.clone(), shape)?);
         }
         Ok(params)
     }
@@ -126,11 +125,11 @@ impl Classifier {
         let params = Self::initial(backbone, task, 1, None, 0)?;
         let encoder = backbone.encoder(precision)?;
         let head = TaskHead::load(&params, config, task, 1)?;
-        let columns = params.get(&format!("{}.weight", config.head(task).output))?.dim(1)?;
+        let columns = params.get(&format!("{}.weight", config.head(task).output))?.dims2()?.1;
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
             let pooled = Pooling::join(&config.head(task).pooling, &hidden, batch)?;
-            check_finite(&values(pooled.tensor())?, || params.clone())?;
+            check_finite(&pooled.array().values()?, || params.clone())?;
             head.before_output(&pooled, Mode::inference())
         };
         Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
@@ -161,7 +160,7 @@ impl Classifier {
     /// The number of outputs, `C`.
     pub fn n_outputs(&self) -> Result<usize> {
         let output = format!("{}.weight", self.options().output);
-        Ok(self.head.get(&output)?.dim(0)?)
+        Ok(self.head.get(&output)?.dims2()?.0)
     }
 
     /// Logits, row-major `[N, C]` in input order, of texts or of words. `progress` gets the number of tokens done and may stop the work.
@@ -180,7 +179,7 @@ impl Classifier {
             let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
             let pooled = Pooling::join(&self.options().pooling, &hidden, batch)?;
             // The head may make finite numbers of it.
-            check_finite(&values(pooled.tensor())?, || params.clone())?;
+            check_finite(&pooled.array().values()?, || params.clone())?;
             head.forward(&pooled, mode)
         };
         collect_rows(encodings, batch_tokens, (self.n_outputs()?, &params), &forward, progress)

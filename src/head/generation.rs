@@ -10,7 +10,7 @@ use super::sampling::Sampling;
 use super::writing::Writing;
 use crate::backbone::{Cache, check_finite};
 use crate::batch::PackedBatch;
-use crate::compute::{in_pool, values};
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
@@ -75,7 +75,7 @@ pub fn generate(
             break;
         }
         let logits = in_pool(|| network.next_logits(&batch, &cache))?;
-        let mut logits = values(logits.tensor())?.to_vec();
+        let mut logits = logits.array().values()?.to_vec();
         check_finite(&logits, || model.params())?;
         let mut going = Vec::with_capacity(writing.len());
         for (i, logits) in logits.chunks_exact_mut(config.vocab_size).enumerate() {

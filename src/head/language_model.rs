@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use candle_core::Tensor;
 use serde_json::json;
 
 use super::layers::Head;
 use super::saving;
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{
     Backbone, Cache, Cached, Config, Context, Memory, Mode, Parameters, Remember, Spec, Transformer, check_finite,
     initialise, same_values,
 };
 use crate::batch::PackedBatch;
-use crate::compute::{in_pool, values};
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::kernels::embedding::embedding;
 use crate::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
@@ -46,7 +46,7 @@ pub struct LanguageLoss {
     /// The summed loss of the rows that are asked, divided.
     pub loss: Value,
     /// What the last map of the head was given, `[rows, D]`.
-    pub(super) answers: Tensor,
+    pub(super) answers: Array,
     /// What the batch asked to remember.
     pub memory: Option<Memory>,
 }
@@ -117,7 +117,7 @@ impl LanguageModel {
         let batch = PackedBatch::collate(&encodings, (0..texts.len()).collect());
         let (rows, network) = (batch.last_tokens(), self.network(precision)?);
         let logits = in_pool(|| network.logits(&batch, &Context::default(), Some(rows)))?;
-        let logits = values(logits.tensor())?;
+        let logits = logits.array().values()?;
         check_finite(&logits, || self.params())?;
         Ok(logits.chunks_exact(self.backbone.config.vocab_size).map(|row| likeliest(row, n)).collect())
     }
@@ -191,7 +191,7 @@ impl LanguageNetwork {
         let mut states = Vec::new();
         let answers = self.answers(&packed, &context, rows, mode, &mut |_, hidden| {
             if remember.is_some() {
-                states.push(hidden.tensor().clone());
+                states.push(hidden.array().clone());
             }
             Ok(())
         })?;
@@ -200,12 +200,12 @@ impl LanguageNetwork {
         };
         let memory = remember.map(remembered).transpose()?;
         let loss = vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)?;
-        Ok(LanguageLoss { loss, answers: answers.tensor().clone(), memory })
+        Ok(LanguageLoss { loss, answers: answers.array().clone(), memory })
     }
 
     /// Logits of `n` rows of what the last map was given.
-    pub(super) fn logits_of(&self, answers: &Tensor, first: usize, n: usize) -> Result<Value> {
-        self.head.logits(&Value::constant(answers.narrow(0, first, n)?))
+    pub(super) fn logits_of(&self, answers: &Array, first: usize, n: usize) -> Result<Value> {
+        self.head.logits(&Value::constant(answers.rows(first, n)?))
     }
 
     /// The loss of each row, none where it is not asked.

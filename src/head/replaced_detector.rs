@@ -2,17 +2,16 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::json;
 
 use super::language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
 use super::saving;
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{
     Backbone, Config, Context, Init, Linear, Map, Mode, Parameters, Spec, Transformer, initialise, same_values,
 };
 use crate::batch::PackedBatch;
-use crate::compute::values;
 use crate::error::{Error, Result};
 use crate::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use crate::product::Precision;
@@ -88,7 +87,7 @@ impl ReplacedDetector {
             [n.word_embeddings, n.position_embeddings, n.segment_embeddings]
         });
         let same = |name: &String| {
-            let shape = |model: &Parameters| model.get(name).map(Tensor::dims).ok().map(<[usize]>::to_vec);
+            let shape = |model: &Parameters| model.get(name).map(Array::dims).ok().map(<[usize]>::to_vec);
             shape(&self.backbone.params).is_some()
                 && shape(&self.backbone.params) == shape(&self.generator.backbone.params)
         };
@@ -221,7 +220,7 @@ impl DetectorNetwork {
         for first in (0..rows.len()).step_by(ROWS) {
             let n = ROWS.min(rows.len() - first);
             let logits = self.generator.logits_of(&answers, first, n)?;
-            let (logits, vocab_size) = (values(logits.tensor())?, logits.tensor().dim(1)?);
+            let (logits, vocab_size) = (logits.array().values()?, logits.array().dims2()?.1);
             for (i, id) in drawn(&logits, vocab_size, draw.child(first as u64))?.into_iter().enumerate() {
                 let row = rows[first + i] as usize;
                 ids[row] = id;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::{Map, Value};
 
+use crate::array::Array;
 use crate::backbone::{
     Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, second_bias, stage_common, stage_weights,
 };
@@ -45,13 +45,13 @@ pub(super) fn save(
     stage_common(&mut staged, backbone, config)?;
     staged.write(METADATA, metadata.as_bytes())?;
     let prefix = backbone.config.family.names.prefix;
-    let named = |(name, tensor): (&str, &Tensor)| (format!("{prefix}{name}"), tensor.clone());
+    let named = |(name, tensor): (&str, &Array)| (format!("{prefix}{name}"), tensor.clone());
     let of_transformer = backbone.params.iter().filter(|(name, _)| !backbone.config.is_of_sentence(name));
-    let mut tensors: Vec<(String, Tensor)> = of_transformer.map(named).collect();
-    tensors.extend(head.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())));
+    let mut arrays: Vec<(String, Array)> = of_transformer.map(named).collect();
+    arrays.extend(head.iter().map(|(name, array)| (name.to_string(), array.clone())));
     // Under both names it is what either version of transformers takes.
-    tensors.extend(head.iter().filter_map(|(name, tensor)| Some((second_bias(name)?, tensor.clone()))));
-    stage_weights(&mut staged, tensors, max_shard_bytes)?;
+    arrays.extend(head.iter().filter_map(|(name, array)| Some((second_bias(name)?, array.clone()))));
+    stage_weights(&mut staged, arrays, max_shard_bytes)?;
     if !same(staged.directory())? {
         return Err(Error::Weights(format!(
             "{}: what was written does not read back as the same model; nothing was replaced",

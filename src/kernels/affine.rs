@@ -28,10 +28,10 @@ impl Affine {
     }
 
     fn stored(weight: &Value, bias: Option<&Value>, input_major: bool) -> Result<Self> {
-        let dims = weight.tensor().dims();
+        let dims = weight.array().dims();
         let (first, rest) = (dims.first().copied().unwrap_or(0), dims.iter().skip(1).product());
         let [n, k] = if input_major { [rest, first] } else { [first, rest] };
-        let n_bias = bias.map(|bias| bias.tensor().elem_count());
+        let n_bias = bias.map(|bias| bias.array().elem_count());
         if dims.len() < 2 || n_bias.is_some_and(|n_bias| n_bias != n) {
             return Err(Error::internal(format!("affine map: got a weight {dims:?} and a bias of {n_bias:?} values")));
         }

@@ -3,11 +3,12 @@
 //! For logits `z [B, C]` and targets `t` in [0, 1]: `w_c (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
 //! `normalizer` (torch: `B * C`). Backward: `dz = w_c (sigmoid(z) - t) / normalizer`.
 
-use candle_core::{Shape, Tensor};
+use candle_core::Shape;
 
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
-use crate::compute::{CHUNK, for_chunks, put, tensor, values};
+use crate::compute::{CHUNK, for_chunks, put};
 use crate::error::{Error, Result};
 
 /// What the logits are held against.
@@ -23,8 +24,8 @@ pub struct BinaryCrossEntropy {
 
 /// The loss, a scalar, of `logits [B, C]`.
 pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Result<Value> {
-    let loss = target.loss(logits.tensor())?;
-    Ok(Value::computed(tensor(vec![loss], ())?, &[logits], target))
+    let loss = target.loss(logits.array())?;
+    Ok(Value::computed(Array::new(vec![loss], ())?, &[logits], target))
 }
 
 impl BinaryCrossEntropy {
@@ -42,9 +43,10 @@ impl BinaryCrossEntropy {
         self.class_weight.as_ref().map_or(1.0, |w| w[output])
     }
 
-    fn loss(&self, logits: &Tensor) -> Result<f32> {
+    fn loss(&self, logits: &Array) -> Result<f32> {
         let c = self.check(logits.shape())?;
-        let total: f64 = values(logits)?
+        let total: f64 = logits
+            .values()?
             .iter()
             .zip(&self.targets)
             .enumerate()
@@ -61,10 +63,10 @@ impl Op for BinaryCrossEntropy {
         "binary cross entropy"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let c = self.check(inputs[0].shape())?;
         let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
-        let z: &[f32] = &values(inputs[0])?;
+        let z: &[f32] = &inputs[0].values()?;
         into[0].write(|dz, add| {
             for_chunks(dz, CHUNK, |start, dz| {
                 for (i, dz) in dz.iter_mut().enumerate() {

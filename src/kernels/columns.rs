@@ -2,10 +2,9 @@
 //!
 //! Shapes: `x_i [B, D_i]`, `y [B, D_1 + ... + D_n]`. Backward: each input gets its columns of `dy`.
 
-use candle_core::Tensor;
-
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{put, tensor, values};
+use crate::compute::put;
 use crate::error::{Error, Result};
 
 /// Put matrices `[B, D_i]` side by side: `[B, D_1 + ... + D_n]`; one alone is given back as it is.
@@ -13,7 +12,7 @@ pub fn side_by_side(parts: &[Value]) -> Result<Value> {
     if let [one] = parts {
         return Ok(one.clone());
     }
-    let sizes = parts.iter().map(|part| Ok(part.tensor().dims2()?)).collect::<Result<Vec<_>>>()?;
+    let sizes = parts.iter().map(|part| part.array().dims2()).collect::<Result<Vec<_>>>()?;
     let (rows, width) = (sizes.first().map_or(0, |(rows, _)| *rows), sizes.iter().map(|(_, width)| width).sum());
     if parts.is_empty() || width == 0 || sizes.iter().any(|(other, _)| *other != rows) {
         return Err(Error::internal(format!("side by side: got matrices of {sizes:?}")));
@@ -21,14 +20,14 @@ pub fn side_by_side(parts: &[Value]) -> Result<Value> {
     let mut y = vec![0f32; rows * width];
     let mut at = 0;
     for (part, (_, columns)) in parts.iter().zip(&sizes) {
-        let x = values(part.tensor())?;
+        let x = part.array().values()?;
         for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(*columns)) {
             y[at..at + columns].copy_from_slice(x);
         }
         at += columns;
     }
     let columns = sizes.into_iter().map(|(_, columns)| columns).collect();
-    Ok(Value::computed(tensor(y, (rows, width))?, &parts.iter().collect::<Vec<_>>(), SideBySide { columns }))
+    Ok(Value::computed(Array::new(y, (rows, width))?, &parts.iter().collect::<Vec<_>>(), SideBySide { columns }))
 }
 
 struct SideBySide {
@@ -40,7 +39,7 @@ impl Op for SideBySide {
         "side by side"
     }
 
-    fn backward(&self, _: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let width: usize = self.columns.iter().sum();
         let mut at = 0;
         for (slot, &columns) in into.iter_mut().zip(&self.columns) {

@@ -6,12 +6,13 @@
 //! (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
 //! sum of the subtracted weights.
 
-use candle_core::{Shape, Tensor};
+use candle_core::Shape;
 
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{for_chunks, put, tensor, values};
+use crate::compute::{for_chunks, put};
 use crate::error::{Error, Result};
 
 /// What the logits are held against.
@@ -29,8 +30,8 @@ pub struct CrossEntropy {
 
 /// The loss, a scalar, of `logits [B, C]`.
 pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
-    let loss = target.loss(logits.tensor())?;
-    Ok(Value::computed(tensor(vec![loss], ())?, &[logits], target))
+    let loss = target.loss(logits.array())?;
+    Ok(Value::computed(Array::new(vec![loss], ())?, &[logits], target))
 }
 
 impl CrossEntropy {
@@ -56,10 +57,10 @@ impl CrossEntropy {
         Ok(c)
     }
 
-    fn loss(&self, logits: &Tensor) -> Result<f32> {
+    fn loss(&self, logits: &Array) -> Result<f32> {
         let c = self.check(logits.shape())?;
         let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
-        for (row, label) in values(logits)?.chunks_exact(c.max(1)).zip(&self.labels) {
+        for (row, label) in logits.values()?.chunks_exact(c.max(1)).zip(&self.labels) {
             let Some(y) = *label else { continue };
             let lse = log_sum_exp(row);
             total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
@@ -92,11 +93,11 @@ impl Op for CrossEntropy {
         "cross entropy"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let c = self.check(inputs[0].shape())?;
         let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
         let mean_weight = (0..c).map(|c| self.weight(c)).sum::<f32>() / c.max(1) as f32;
-        let z: &[f32] = &values(inputs[0])?;
+        let z: &[f32] = &inputs[0].values()?;
         into[0].write(|dz, add| {
             for_chunks(dz, c, |start, dz| {
                 let Some(y) = self.labels.get(start / c.max(1)).copied().flatten() else {

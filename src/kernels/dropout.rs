@@ -3,12 +3,13 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use rayon::prelude::*;
 
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, Storing, for_chunks, operand, put};
+use crate::compute::{Buffer, Storing, for_chunks, put};
 use crate::error::Result;
 use crate::rng::{COUNTERS, Key, hashes32};
 
@@ -97,11 +98,11 @@ vectorised! {
 
 /// Dropout of any shape, f32 or bf16, to the same.
 pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
-    let n = x.tensor().elem_count();
-    let storing = if x.tensor().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
+    let n = x.array().elem_count();
+    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
     let mut out = Buffer::uninit(storing, n);
     {
-        let (x, out) = (operand(x.tensor())?, out.shared());
+        let (x, out) = (x.array().operand()?, out.shared());
         (0..n.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
             let range = block * BLOCK..((block + 1) * BLOCK).min(n);
             let mut values = [0f32; BLOCK];
@@ -112,7 +113,7 @@ pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
             unsafe { out.copy_from(range.start, values) };
         });
     }
-    Ok(Value::computed(out.into_tensor(x.tensor().shape())?, &[x], dropout))
+    Ok(Value::computed(Array::from_buffer(out, x.array().shape())?, &[x], dropout))
 }
 
 impl Op for Dropout {
@@ -120,7 +121,7 @@ impl Op for Dropout {
         "dropout"
     }
 
-    fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         for_chunks(&mut gradient, BLOCK, |start, dx| self.mask(start, dx));
         into[0].give(gradient)
     }

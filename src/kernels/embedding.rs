@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::array::{Array, Values, rows_and_columns};
 use crate::autograd::{Op, PIECE, Slot, Value, add_to_pieces};
-use crate::compute::{CHUNK, Values, add_rows, for_chunks, rows_and_columns, tensor, uninit, values};
+use crate::compute::{CHUNK, add_rows, for_chunks, uninit};
 use crate::error::{Error, Result};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
@@ -21,7 +21,7 @@ pub fn embedding(table: &Value, ids: Arc<[u32]>) -> Result<Value> {
 pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
     let (tables, ids): (Vec<&Value>, Vec<Arc<[u32]>>) = lookups.iter().cloned().unzip();
     let (t, d) = check(&tables, &ids)?;
-    let sources = tables.iter().map(|table| values(table.tensor())).collect::<Result<Vec<Values>>>()?;
+    let sources = tables.iter().map(|table| table.array().values()).collect::<Result<Vec<Values>>>()?;
     let sources: Vec<(&[f32], &[u32])> = sources.iter().zip(&ids).map(|(table, ids)| (&**table, &**ids)).collect();
     let mut out = uninit(t * d);
     let rows = (CHUNK / d).max(1);
@@ -33,12 +33,12 @@ pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
             }
         }
     });
-    Ok(Value::computed(tensor(out, (t, d))?, &tables, Embedding { ids }))
+    Ok(Value::computed(Array::new(out, (t, d))?, &tables, Embedding { ids }))
 }
 
 /// Rows of several tables `[.., D]`, numbered as if one followed the other: `[T, D]`. A row outside them is an error.
 pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
-    let shape = |table: &&Value| rows_and_columns("stacked rows", table.tensor().shape());
+    let shape = |table: &&Value| rows_and_columns("stacked rows", table.array().shape());
     let shapes = tables.iter().map(shape).collect::<Result<Vec<_>>>()?;
     let (total, d) = (shapes.iter().map(|(v, _)| v).sum::<usize>(), shapes.first().map_or(0, |(_, d)| *d));
     if d == 0 || shapes.iter().any(|(_, columns)| *columns != d) || rows.iter().any(|&row| row as usize >= total) {
@@ -47,7 +47,7 @@ pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
             rows.iter().max()
         )));
     }
-    let sources = tables.iter().map(|table| values(table.tensor())).collect::<Result<Vec<Values>>>()?;
+    let sources = tables.iter().map(|table| table.array().values()).collect::<Result<Vec<Values>>>()?;
     let row = |mut row: usize| {
         let mut tables = sources.iter().zip(&shapes);
         tables.find_map(|(values, (v, _))| {
@@ -63,7 +63,7 @@ pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
             out.copy_from_slice(row(index as usize).unwrap_or(&[]));
         }
     });
-    let out = tensor(out, (t, d))?;
+    let out = Array::new(out, (t, d))?;
     drop(sources);
     Ok(Value::computed(out, tables, StackedRows { rows }))
 }
@@ -73,9 +73,9 @@ fn check(tables: &[&Value], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
     let (Some(first), Some(table)) = (ids.first(), tables.first()) else {
         return Err(Error::internal("embedding: no tables"));
     };
-    let (t, d) = (first.len(), table.tensor().dims2()?.1);
+    let (t, d) = (first.len(), table.array().dims2()?.1);
     for (table, ids) in tables.iter().zip(ids) {
-        let (v, columns) = table.tensor().dims2()?;
+        let (v, columns) = table.array().dims2()?;
         if ids.len() != t || columns != d || d == 0 {
             let n = ids.len();
             return Err(Error::internal(format!(
@@ -99,7 +99,7 @@ impl Op for Embedding {
         "embedding"
     }
 
-    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         for ((table, ids), slot) in inputs.iter().zip(&self.ids).zip(into) {
             let (v, d) = table.dims2()?;
             slot.write_pieces(|sum, written| scatter(&dy, ids, 0, [v, d], sum, written));
@@ -117,7 +117,7 @@ impl Op for StackedRows {
         "stacked rows"
     }
 
-    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let mut first = 0;
         for (table, slot) in inputs.iter().zip(into) {
             let (v, d) = rows_and_columns(self.name(), table.shape())?;

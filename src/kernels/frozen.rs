@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::affine::Affine;
 use super::linear::{Ending, Then, fill, output_shape};
+use crate::array::{Array, Operand};
 use crate::autograd::Value;
-use crate::compute::{Operand, Storing, operand, values};
+use crate::compute::Storing;
 use crate::error::{Error, Result};
 use crate::product::{FEW, Int8Weight, Lines, Packed, Precision, product, product_once};
 
@@ -46,7 +47,7 @@ impl Frozen {
     fn pack(&self) -> Result<FrozenWeight> {
         let Self { map, precision, .. } = self;
         let [n, k] = map.shape();
-        let values: &[f32] = &values(map.weight.tensor())?;
+        let values: &[f32] = &map.weight.array().values()?;
         Ok(match precision {
             Precision::Int8 if map.part.input_major => {
                 let (start, stride) = map.part.place();
@@ -70,12 +71,12 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
     let y = {
-        let x = operand(x.tensor())?;
+        let x = x.array().operand()?;
         let ending = Ending::new(map, &then, None)?;
         let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
         match (frozen.weight(t)?, &x) {
             (None, x) => {
-                let values = values(map.weight.tensor())?;
+                let values = map.weight.array().values()?;
                 let (rows, columns) = (Lines::rows(x, t, k), map.part.rows(&values));
                 fill(result, [t, n], &finish, |out, finish| product_once(rows, columns, *precision, out, finish))
             }
@@ -90,5 +91,5 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
             }
         }
     };
-    Ok(Value::constant(y.into_tensor(shape)?))
+    Ok(Value::constant(Array::from_buffer(y, shape)?))
 }

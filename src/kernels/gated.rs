@@ -3,13 +3,13 @@
 //!
 //! Shapes: `gate, up, y [.., F]`, each f32 or bf16. Backward: `dgate = dy up f'(gate)`, `dup = dy f(gate)`.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::activation::Activation;
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks, operand};
+use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
 use crate::error::{Error, Result};
 
 /// Values held in f32 between the steps.
@@ -17,14 +17,14 @@ const PIECE: usize = 1024;
 
 /// `activation(gate) * up`: `[.., F]` each.
 pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) -> Result<Value> {
-    let shape = gate.tensor().shape();
-    if up.tensor().shape() != shape {
-        return Err(Error::internal(format!("gated: got {shape:?} and {:?}", up.tensor().shape())));
+    let shape = gate.array().shape();
+    if up.array().shape() != shape {
+        return Err(Error::internal(format!("gated: got {shape:?} and {:?}", up.array().shape())));
     }
     let n = shape.elem_count();
     let mut y = Buffer::uninit(result, n);
     {
-        let (gate, up) = (operand(gate.tensor())?, operand(up.tensor())?);
+        let (gate, up) = (gate.array().operand()?, up.array().operand()?);
         let (gate, up, y) = (gate.elements(), up.elements(), y.shared());
         (0..n.div_ceil(PIECE)).into_par_iter().with_min_len(CHUNK / PIECE).for_each(|piece| {
             let range = piece * PIECE..n.min((piece + 1) * PIECE);
@@ -36,7 +36,7 @@ pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) 
             unsafe { y.copy_from(range.start, activated) };
         });
     }
-    Ok(Value::computed(y.into_tensor(shape)?, &[gate, up], Gated(activation)))
+    Ok(Value::computed(Array::from_buffer(y, shape)?, &[gate, up], Gated(activation)))
 }
 
 struct Gated(Activation);
@@ -46,11 +46,11 @@ impl Op for Gated {
         "gated"
     }
 
-    fn backward(&self, inputs: &[&Tensor], mut dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], mut dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let (&[gate, up], [dgate, dup]) = (inputs, into) else {
             return Err(Error::internal("got other than two inputs"));
         };
-        let (gate, up) = (operand(gate)?, operand(up)?);
+        let (gate, up) = (gate.operand()?, up.operand()?);
         let (gate, up) = (gate.elements(), up.elements());
         if dup.wanted() {
             let mut gradient = dy.clone();

@@ -4,16 +4,14 @@
 //! `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, of the residual `dy`; a side nobody
 //! asked for is not computed. `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
 
-use candle_core::{Shape, Tensor};
+use candle_core::Shape;
 
 use super::activation::Activation;
 use super::affine::{Affine, Part};
 use super::dropout::Dropout;
+use crate::array::{Array, Values, rows_and_columns};
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{
-    Buffer, CHUNK, SharedBuffer, Storing, Values, add_rows, add_to_rows, for_chunks, operand, rows_and_columns,
-    sum_rows, values,
-};
+use crate::compute::{Buffer, CHUNK, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
 use crate::error::{Error, Result};
 use crate::product::{Format, Lines, Output, Packed, Precision, Right, product};
 
@@ -65,7 +63,7 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
     let keep = then.activation().is_some() && Value::differentiable(&inputs);
     let mut pre = Buffer::uninit(result, if keep { t * n } else { 0 });
     let y = {
-        let (x, weight) = (operand(x.tensor())?, values(map.weight.tensor())?);
+        let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
         let ending = Ending::new(map, &then, keep.then(|| pre.shared()))?;
         fill(result, [t, n], &|row, column, y: &mut [f32]| ending.finish(row, column, y), |out, finish| {
@@ -75,7 +73,7 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
     let through = then.activation().filter(|_| keep).map(|activation| (activation, pre));
     let op =
         Linear { part: map.part.clone(), has_bias: map.bias.is_some(), through, dropout: then.dropout(), precision };
-    Ok(Value::computed(y.into_tensor(shape)?, &inputs, op))
+    Ok(Value::computed(Array::from_buffer(y, shape)?, &inputs, op))
 }
 
 /// What is done to the rows of a product while they are in the cache.
@@ -94,12 +92,12 @@ impl<'a> Ending<'a> {
     pub(super) fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
         Ok(Self {
             columns: map.shape()[0],
-            bias: map.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?,
+            bias: map.bias.as_ref().map(|bias| bias.array().values()).transpose()?,
             first_bias: map.part.outputs.start,
             kept,
             activation: then.activation(),
             dropout: then.dropout(),
-            residual: then.residual().map(|residual| values(residual.tensor())).transpose()?,
+            residual: then.residual().map(|residual| residual.array().values()).transpose()?,
         })
     }
 
@@ -153,13 +151,13 @@ pub(super) fn fill(
 
 /// The rows of `x`, and the shape of what comes out.
 pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
-    let shape = x.tensor().shape();
+    let shape = x.array().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;
     let mut dims = shape.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    let residual = then.residual().map(|residual| residual.tensor().dims());
+    let residual = then.residual().map(|residual| residual.array().dims());
     if k != x_k || residual.is_some_and(|residual| residual != dims) {
         return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], residual {residual:?}")));
     }
@@ -180,7 +178,7 @@ impl Op for Linear {
         "linear"
     }
 
-    fn backward(&self, inputs: &[&Tensor], mut g: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], mut g: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let ([x, w, ..], [dx, dw, rest @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
@@ -201,12 +199,12 @@ impl Op for Linear {
             for_chunks(&mut g, CHUNK, |start, g| dropout.mask(start, g));
         }
         if dx.wanted() {
-            let w = values(w)?;
+            let w = w.values()?;
             let w = Right::new(self.part.columns(&w), precision);
             dx.write(|dx, add| product(Lines::rows(&g, t, n), w.whole(), Output::new(dx, k, add), |_, _, _| {}));
         }
         if dw.wanted() {
-            let x = operand(x)?;
+            let x = x.operand()?;
             dw.write(|dw, add| self.weight_gradient(&g, Lines::columns(&x, k, t), dw, add));
         }
         if let Some(db) = db.take().filter(|db| db.wanted()) {

@@ -8,14 +8,14 @@
 //! backward: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`, `dw = sum dy n`,
 //! `db = sum dy`; `mean(g)` comes from the mean of `s` and is 0 with it.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
+use crate::array::{Array, rows_and_columns};
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{CHUNK, add_assign, for_chunks, rows_and_columns, sum_partials, tensor, uninit, values};
+use crate::compute::{CHUNK, add_assign, for_chunks, sum_partials, uninit};
 use crate::error::{Error, Result};
 
 /// Rows handled by one task.
@@ -50,13 +50,13 @@ pub fn residual_norm(x: &Value, residual: &Value, norm: &Norm, dropout: Option<D
 }
 
 fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Dropout>) -> Result<Value> {
-    let shape = x.tensor().shape();
+    let shape = x.array().shape();
     let (rows, columns) = rows_and_columns("norm", shape)?;
-    let d = norm.weight.tensor().elem_count();
-    let n_bias = norm.bias.as_ref().map_or(d, |bias| bias.tensor().elem_count());
-    let fits = residual.map_or(d > 0 && columns.is_multiple_of(d), |r| d == columns && r.tensor().shape() == shape);
+    let d = norm.weight.array().elem_count();
+    let n_bias = norm.bias.as_ref().map_or(d, |bias| bias.array().elem_count());
+    let fits = residual.map_or(d > 0 && columns.is_multiple_of(d), |r| d == columns && r.array().shape() == shape);
     if !fits || n_bias != d || d == 0 {
-        let residual = residual.map(|r| r.tensor().shape());
+        let residual = residual.map(|r| r.array().shape());
         return Err(Error::internal(format!(
             "norm: got x {shape:?}, residual {residual:?}, a weight of {d} and a bias of {n_bias} values"
         )));
@@ -65,10 +65,10 @@ fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Drop
     let summand = Summand { dropout };
     let (mut y, mut moments) = (uninit(t * d), uninit(2 * t));
     {
-        let residual = residual.map(|r| values(r.tensor())).transpose()?;
-        let bias = norm.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?;
-        let (x, residual): (&[f32], _) = (&values(x.tensor())?, residual.as_deref());
-        let (weight, bias): (&[f32], _) = (&values(norm.weight.tensor())?, bias.as_deref());
+        let residual = residual.map(|r| r.array().values()).transpose()?;
+        let bias = norm.bias.as_ref().map(|bias| bias.array().values()).transpose()?;
+        let (x, residual): (&[f32], _) = (&x.array().values()?, residual.as_deref());
+        let (weight, bias): (&[f32], _) = (&norm.weight.array().values()?, bias.as_deref());
         y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(
             |(task, (y, moments))| {
                 let eps = norm.eps as f32;
@@ -79,7 +79,7 @@ fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Drop
     // Bias and residual, which may be absent, come last.
     let inputs: Vec<&Value> = [&norm.weight, x].into_iter().chain(&norm.bias).chain(residual).collect();
     let op = Normed { kind: norm.kind, has_bias: norm.bias.is_some(), summand, moments };
-    Ok(Value::computed(tensor(y, shape)?, &inputs, op))
+    Ok(Value::computed(Array::new(y, shape)?, &inputs, op))
 }
 
 struct Normed {
@@ -123,7 +123,7 @@ impl Op for Normed {
         "norm"
     }
 
-    fn backward(&self, inputs: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let ([weight, x, rest @ ..], [dw, dx, gradients @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
@@ -135,9 +135,9 @@ impl Op for Normed {
             sum: dx.wanted() || dr.first().is_some_and(Slot::wanted),
         };
         let partial: Vec<Vec<f32>> = {
-            let residual = residual.first().map(|r| values(r)).transpose()?;
-            let (x, residual): (&[f32], _) = (&values(x)?, residual.as_deref());
-            let weight: &[f32] = &values(weight)?;
+            let residual = residual.first().map(|r| r.values()).transpose()?;
+            let (x, residual): (&[f32], _) = (&x.values()?, residual.as_deref());
+            let weight: &[f32] = &weight.values()?;
             let rows = |(task, gradient): (usize, &mut [f32])| {
                 let mut sums = vec![0f32; if wanted.parameters { 2 * d } else { 0 }];
                 let first = task * ROWS;

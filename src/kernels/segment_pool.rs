@@ -7,12 +7,12 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
+use crate::compute::put;
 use crate::compute::simd::vectorised;
-use crate::compute::{put, tensor, values};
 use crate::error::{Error, Result};
 
 /// How rows become one.
@@ -45,7 +45,7 @@ impl Reduction {
 
 /// Reduce the rows of each packed sequence of `x [T, D]`: `[B, D]`.
 pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Value> {
-    let (t, d) = x.tensor().dims2()?;
+    let (t, d) = x.array().dims2()?;
     let b = cu_seqlens.len().saturating_sub(1);
     if d == 0
         || cu_seqlens.first() != Some(&0)
@@ -55,19 +55,19 @@ pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> 
         return Err(Error::internal(format!("segment pool: got x [{t}, {d}] and sequences {cu_seqlens:?}")));
     }
     let mut y = vec![0f32; b * d];
-    let x_values: &[f32] = &values(x.tensor())?;
+    let x_values: &[f32] = &x.array().values()?;
     y.par_chunks_mut(d).enumerate().for_each(|(sequence, y)| {
         let rows = &x_values[cu_seqlens[sequence] as usize * d..cu_seqlens[sequence + 1] as usize * d];
         reduce(reduction, rows, y);
     });
-    let y = tensor(y, (b, d))?;
+    let y = Array::new(y, (b, d))?;
     Ok(Value::computed(y.clone(), &[x], SegmentPool { cu_seqlens, reduction, y }))
 }
 
 struct SegmentPool {
     cu_seqlens: Arc<[u32]>,
     reduction: Reduction,
-    y: Tensor,
+    y: Array,
 }
 
 vectorised! {
@@ -130,9 +130,9 @@ impl Op for SegmentPool {
         "segment pool"
     }
 
-    fn backward(&self, inputs: &[&Tensor], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let (_, d) = inputs[0].dims2()?;
-        let (x, y): (&[f32], &[f32]) = (&values(inputs[0])?, &values(&self.y)?);
+        let (x, y): (&[f32], &[f32]) = (&inputs[0].values()?, &self.y.values()?);
         into[0].write(|dx, add| {
             let (mut parts, mut rest) = (Vec::with_capacity(self.cu_seqlens.len()), dx);
             for rows in self.cu_seqlens.windows(2) {
@@ -159,9 +159,9 @@ mod tests {
         for place in 0..3 {
             let mut rows = [1.0, 2.0, 3.0];
             rows[place] = f32::NAN;
-            let x = Value::constant(tensor(rows.to_vec(), (3, 1))?);
+            let x = Value::constant(Array::new(rows.to_vec(), (3, 1))?);
             let y = segment_pool(&x, Arc::from([0, 3]), Reduction::Max)?;
-            assert!(values(y.tensor())?[0].is_nan());
+            assert!(y.array().values()?[0].is_nan());
         }
         let mut x = [f32::NAN, -1.0, 2.0];
         Activation::Relu.forward(&mut x);

@@ -12,14 +12,14 @@
 //! for each of them. With N = 1024, D = 768, V = 50257 in f32 (bf16) on two cores, 1.6 (0.83) s and 30 MiB here are 1.8 (1.1)
 //! s by 128 rows, 1.5 (0.9) s by 256 rows, which take 200 MiB, and 1.3 (0.69) s with whole logits, which take 400 MiB.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::affine::{Affine, Part};
+use crate::array::{Array, rows_and_columns};
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{add_rows, add_to_rows, operand, rows_and_columns, sum_rows, tensor, uninit, values};
+use crate::compute::{add_rows, add_to_rows, sum_rows, uninit};
 use crate::error::{Error, Result};
 use crate::product::{Lines, Output, Packed, Precision, Right, product};
 
@@ -39,13 +39,13 @@ pub fn vocabulary_loss(
     normalizer: f64,
     precision: Precision,
 ) -> Result<Value> {
-    let rows = Rows::new(hidden.tensor(), map, &labels)?;
+    let rows = Rows::new(hidden.array(), map, &labels)?;
     let states = rows.states(map, precision)?;
     let total: f64 = states.iter().map(RowState::loss).sum();
     let inputs: Vec<&Value> = [hidden, &map.weight].into_iter().chain(&map.bias).collect();
     let log_sums = states.iter().map(RowState::log_sum).collect();
     let op = VocabularyLoss { part: map.part.clone(), labels, log_sums, normalizer, precision };
-    Ok(Value::computed(tensor(vec![(total / normalizer) as f32], ())?, &inputs, op))
+    Ok(Value::computed(Array::new(vec![(total / normalizer) as f32], ())?, &inputs, op))
 }
 
 /// The negative logarithm of the probability of each row's label, as [`vocabulary_loss`] sums them; none where there is no
@@ -56,7 +56,7 @@ pub fn token_losses(
     labels: &[Option<u32>],
     precision: Precision,
 ) -> Result<Vec<Option<f32>>> {
-    let mut states = Rows::new(hidden.tensor(), map, labels)?.states(map, precision)?.into_iter();
+    let mut states = Rows::new(hidden.array(), map, labels)?.states(map, precision)?.into_iter();
     let loss = |label: &Option<u32>| label.and_then(|_| states.next()).map(|state| state.loss() as f32);
     Ok(labels.iter().map(loss).collect())
 }
@@ -80,7 +80,7 @@ struct RowState {
 }
 
 impl Rows {
-    fn new(hidden: &Tensor, map: &Affine, labels: &[Option<u32>]) -> Result<Self> {
+    fn new(hidden: &Array, map: &Affine, labels: &[Option<u32>]) -> Result<Self> {
         let ((n, k), [v, d]) = (rows_and_columns("vocabulary loss", hidden.shape())?, map.shape());
         let bad = labels.iter().flatten().find(|y| **y as usize >= v);
         if n != labels.len() || k != d || d == 0 || bad.is_some() || map.part.input_major || !map.part.is_whole() {
@@ -88,14 +88,14 @@ impl Rows {
                 "vocabulary loss: got hidden states {:?}, {} labels, label {bad:?}, a weight {:?} of which [{v}, {d}]",
                 hidden.shape(),
                 labels.len(),
-                map.weight.tensor().shape(),
+                map.weight.array().shape(),
             )));
         }
         Self::gather(hidden, d, labels)
     }
 
-    fn gather(hidden: &Tensor, width: usize, labels: &[Option<u32>]) -> Result<Self> {
-        let hidden = operand(hidden)?;
+    fn gather(hidden: &Array, width: usize, labels: &[Option<u32>]) -> Result<Self> {
+        let hidden = hidden.operand()?;
         let kept: Vec<u32> = labels.iter().flatten().copied().collect();
         let mut rows = uninit(kept.len() * width);
         let labelled = labels.iter().enumerate().filter(|(_, label)| label.is_some());
@@ -113,8 +113,8 @@ impl Rows {
     }
 
     fn states(&self, map: &Affine, precision: Precision) -> Result<Vec<RowState>> {
-        let weight = values(map.weight.tensor())?;
-        let bias = map.bias.as_ref().map(|bias| values(bias.tensor())).transpose()?;
+        let weight = map.weight.array().values()?;
+        let bias = map.bias.as_ref().map(|bias| bias.array().values()).transpose()?;
         let mut states = vec![RowState { max: f32::NEG_INFINITY, sum: 0.0, label: 0.0 }; self.labels.len()];
         for words in blocks_of_words(&map.part) {
             let (first, n) = (words.outputs.start, words.outputs.len());
@@ -212,16 +212,16 @@ impl Op for VocabularyLoss {
         "vocabulary loss"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let ([hidden, weight, rest @ ..], [dh, dw, db @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
         let ([v, d], scale) = (self.part.shape(), (f64::from(gradient[0]) / self.normalizer) as f32);
         let rows = Rows::gather(hidden, d, &self.labels)?;
-        let bias = rest.first().map(|bias| values(bias)).transpose()?;
+        let bias = rest.first().map(|bias| bias.values()).transpose()?;
         let wanted = |slot: &Slot, n| if slot.wanted() { Some(uninit(n)) } else { None };
         let mut sums = Sums { hidden: wanted(dh, rows.hidden.len()), bias: db.first().and_then(|db| wanted(db, v)) };
-        let weight = values(weight)?;
+        let weight = weight.values()?;
         // One parameter's gradient at a time can be open: that of `W`, which is large.
         if dw.wanted() {
             dw.write(|dw, add| self.pass(&rows, &weight, bias.as_deref(), scale, &mut sums, Some((dw, add))));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::causal::next_tokens;
 use crate::backbone::{Backbone, Context, Prediction, check_finite};
 use crate::batch::{PackedBatch, in_order_of_length};
-use crate::compute::{in_pool, values};
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::head::{LanguageBatch, LanguageModel};
 use crate::product::Precision;
@@ -128,7 +128,7 @@ pub fn fill_masks(
     }
     let network = model.network(precision)?;
     let logits = in_pool(|| network.logits(&packed, &context, Some(rows)))?;
-    let logits = values(logits.tensor())?;
+    let logits = logits.array().values()?;
     check_finite(&logits, || model.params())?;
     let rows = logits.chunks_exact(model.backbone.config.vocab_size);
     Ok(rows.map(|row| crate::head::likeliest(row, top)).collect())

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::gradients::Gradients;
 use super::trainable::Trainable;
 use crate::autograd::PIECE;
+use crate::compute::CHUNK;
 use crate::compute::simd::vectorised;
-use crate::compute::{CHUNK, overwrite};
 use crate::error::{Error, Result};
 
 /// The optimiser with its state.
@@ -31,8 +31,8 @@ const ZEROS: [f32; PIECE] = [0.0; PIECE];
 impl AdamW {
     /// For these parameters, moments zero.
     pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Self {
-        let n = trainable.iter().map(|p| p.tensor.elem_count()).sum();
-        let pieces = trainable.iter().map(|p| p.tensor.elem_count().div_ceil(PIECE)).sum();
+        let n = trainable.iter().map(|p| p.array.elem_count()).sum();
+        let pieces = trainable.iter().map(|p| p.array.elem_count().div_ceil(PIECE)).sum();
         Self { beta1, beta2, epsilon, steps: 0, m: vec![0.0; n], v: vec![0.0; n], moved: vec![false; pieces] }
     }
 
@@ -75,7 +75,7 @@ impl AdamW {
         let (mut m, mut v, mut moved) = (self.m.as_mut_slice(), self.v.as_mut_slice(), self.moved.as_mut_slice());
         gradients.read(|gradients| {
             for (parameter, gradient) in trainable.iter().zip(gradients) {
-                let n = parameter.tensor.elem_count();
+                let n = parameter.array.elem_count();
                 let (m, v, moved) =
                     (m.split_off_mut(..n), v.split_off_mut(..n), moved.split_off_mut(..n.div_ceil(PIECE)));
                 let (Some(g), Some(m), Some(v), Some(moved)) = (gradient, m, v, moved) else { continue };
@@ -90,7 +90,7 @@ impl AdamW {
                     root: (1.0 / correction2.sqrt()) as f32,
                     epsilon: self.epsilon as f32,
                 };
-                overwrite(&parameter.tensor, |p| {
+                parameter.array.overwrite(|p| {
                     let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
                     let chunks = p.par_chunks_mut(CHUNK).zip(moments).zip(moved.par_chunks_mut(CHUNK / PIECE));
                     chunks.zip(g.par_chunks()).for_each(|(((p, (m, v)), moved), g)| {

@@ -1,12 +1,12 @@
 //! The gradients of one optimiser step, summed over its batches in one buffer: measured, checked.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::trainable::Trainable;
+use crate::array::Array;
 use crate::autograd;
+use crate::compute::all_finite;
 use crate::compute::simd::vectorised;
-use crate::compute::{all_finite, values};
 use crate::error::Result;
 
 /// One buffer with the gradient of each trainable parameter, in their order.
@@ -15,7 +15,7 @@ pub struct Gradients(autograd::GradientBuffer);
 impl Gradients {
     /// For these parameters; nothing has arrived.
     pub fn new(trainable: &[Trainable]) -> Self {
-        Self(autograd::GradientBuffer::new(&trainable.iter().map(|p| p.tensor.elem_count()).collect::<Vec<_>>()))
+        Self(autograd::GradientBuffer::new(&trainable.iter().map(|p| p.array.elem_count()).collect::<Vec<_>>()))
     }
 
     /// Where the gradient of each parameter goes, in their order.
@@ -60,8 +60,8 @@ impl Gradients {
 }
 
 /// True if every value is finite.
-pub fn is_finite(tensor: &Tensor) -> Result<bool> {
-    Ok(all_finite(&values(tensor)?))
+pub fn is_finite(array: &Array) -> Result<bool> {
+    Ok(all_finite(&array.values()?))
 }
 
 vectorised! {

@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -17,8 +16,9 @@ use super::learner::Learner;
 use super::optimisation::Optimisation;
 use super::pretraining_options::PretrainOptions;
 use super::pretraining_setup::Documents;
+use crate::array::{Array, Values};
 use crate::backbone::{Config, Memory, Parameters, write_safetensors};
-use crate::compute::{MappedFile, Values, in_pool, values};
+use crate::compute::{MappedFile, in_pool};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::report::{Curve, Evaluation, Record, Row, exact};
@@ -152,10 +152,10 @@ pub(super) fn identity(model: &impl Learner, documents: &Documents, options: &Pr
 
 /// Of all values, by name: the same for the same weights, another for others but for an accident in 2^64.
 fn fingerprint(params: &Parameters) -> Result<String> {
-    let all: Vec<(&str, &Tensor)> = params.iter().collect();
-    let of_one = |(name, tensor): &(&str, &Tensor)| -> Result<u64> {
+    let all: Vec<(&str, &Array)> = params.iter().collect();
+    let of_one = |(name, tensor): &(&str, &Array)| -> Result<u64> {
         let step = |hash: u64, word: u32| (hash ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-        let values = values(tensor)?;
+        let values = tensor.values()?;
         let named = name.bytes().fold(0, |hash, byte| step(hash, byte.into()));
         Ok(values.iter().fold(named, |hash, value| step(hash, value.to_bits())))
     };
@@ -180,8 +180,8 @@ pub(super) fn write(
     };
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
     let n = state.len();
-    let memory = memory.map(|memory| Tensor::stack(&memory.hidden, 0)).transpose()?;
-    let tensors = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.tensor));
+    let memory = memory.map(|memory| Array::stack(&memory.hidden)).transpose()?;
+    let tensors = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.array));
     let mut stored: Vec<(String, Stored)> =
         tensors.chain(memory.iter().map(|memory| (MEMORY, memory))).map(Stored::values).collect::<Result<_>>()?;
     for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
@@ -208,8 +208,8 @@ enum Content<'a> {
 }
 
 impl<'a> Stored<'a> {
-    fn values((name, tensor): (&str, &'a Tensor)) -> Result<(String, Self)> {
-        let content = Content::Values(values(tensor)?);
+    fn values((name, tensor): (&str, &'a Array)) -> Result<(String, Self)> {
+        let content = Content::Values(tensor.values()?);
         Ok((name.to_string(), Self { dtype: Dtype::F32, shape: tensor.dims().to_vec(), content }))
     }
 }
@@ -249,14 +249,15 @@ pub(super) fn read(
     let file = MappedFile::open(&path)?;
     let stored = SafeTensors::deserialize(&file).map_err(|e| bad(e.to_string()))?;
     let view = |name: &str| stored.tensor(name).map_err(|e| bad(e.to_string()));
-    let tensor = |name: &str| {
+    let values = |name: &str| {
         let view = view(name)?;
         let values: Vec<f32> = match view.dtype() {
             Dtype::F32 => view.data().chunks_exact(4).map(bytemuck::pod_read_unaligned).collect(),
             other => return Err(bad(format!("{name} is of {other:?}, expected F32"))),
         };
-        Ok(Tensor::from_vec(values, view.shape(), &Device::Cpu)?)
+        Ok((values, view.shape().to_vec()))
     };
+    let array = |name: &str| values(name).and_then(|(values, shape)| Array::new(values, shape));
     let unreadable = |e: serde_json::Error| bad(format!("its state cannot be read: {e}"));
     let state = view(STATE)?.data();
     let Version { format_version, warmstart_version } = serde_json::from_slice(state).map_err(unreadable)?;
@@ -286,13 +287,11 @@ pub(super) fn read(
     }
     let mut moments = Vec::new();
     for name in MOMENTS {
-        moments.push(tensor(name)?.to_vec1::<f32>()?);
+        moments.push(values(name)?.0);
     }
-    optimisation.restore(tensor, moments, progress.updates).map_err(|e| bad(e.to_string()))?;
+    optimisation.restore(array, moments, progress.updates).map_err(|e| bad(e.to_string()))?;
     let memory = starts.map(|starts| -> Result<Memory> {
-        let hidden = tensor(MEMORY)?;
-        let layer = |i| Ok(hidden.get(i)?.copy()?);
-        Ok(Memory { hidden: (0..hidden.dim(0)?).map(layer).collect::<Result<_>>()?, cu_seqlens: starts.into() })
+        Ok(Memory { hidden: array(MEMORY)?.entries()?, cu_seqlens: starts.into() })
     });
     Ok(Some((progress, memory.transpose()?)))
 }

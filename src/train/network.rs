@@ -1,8 +1,7 @@
 //! The trained function: inputs of a batch to logits.
 
-use candle_core::Tensor;
-
 use super::options::FitOptions;
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Config, Mode, Parameters, Pooling, Task, Transformer, collect_rows};
 use crate::batch::PackedBatch;
@@ -34,7 +33,7 @@ impl<'a> Inputs<'a> {
         };
         let d = config.hidden_size * config.head(options.task).pooling.len();
         let rows = collect_rows(encodings, options.batch_tokens, (d, params), &forward, progress)?;
-        let features = Tensor::from_vec(rows, (encodings.n_items(), d), &candle_core::Device::Cpu)?;
+        let features = Array::new(rows, (encodings.n_items(), d))?;
         Ok(Self::Features(Value::constant(features), encodings))
     }
 

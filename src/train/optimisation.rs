@@ -1,17 +1,16 @@
 //! Optimiser steps: the gradients of one or several batches, checked, clipped and applied.
 
-use candle_core::Tensor;
-
 use super::plan::Plan;
 use super::strategy::Strategy;
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Parameters, damaged};
-use crate::compute::{in_pool, overwrite, release, values};
+use crate::compute::{in_pool, release};
 use crate::error::{Error, Result};
 use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
 
 /// Values of the trained parameters at some moment.
-pub(super) type Snapshot = Vec<Tensor>;
+pub(super) type Snapshot = Vec<Array>;
 
 /// What learns, and how.
 pub(super) struct Optimisation<'a> {
@@ -50,7 +49,7 @@ impl<'a> Optimisation<'a> {
         let gradients = Gradients::new(&trainable);
         let mut learning = params.clone();
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            learning.insert_trained(&p.name, p.tensor.clone(), slot)?;
+            learning.insert_trained(&p.name, p.array.clone(), slot)?;
         }
         // The first rate of a warm-up is 0: a run of one step would learn nothing.
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
@@ -113,7 +112,7 @@ impl<'a> Optimisation<'a> {
     /// The last update may have been the one that overflowed: the loss would tell only a step later.
     pub fn check_weights(&self, step: usize) -> Result<()> {
         for p in &self.trainable {
-            if !is_finite(&p.tensor)? {
+            if !is_finite(&p.array)? {
                 return Err(not_finite(&format!("parameter {}", p.name), f64::NAN, step, 0, &[]));
             }
         }
@@ -128,18 +127,18 @@ impl<'a> Optimisation<'a> {
     /// Go on from values of each parameter and moments after `steps` steps.
     pub fn restore(
         &mut self,
-        value: impl Fn(&str) -> Result<Tensor>,
+        value: impl Fn(&str) -> Result<Array>,
         moments: Vec<Vec<f32>>,
         steps: usize,
     ) -> Result<()> {
         for p in &self.trainable {
             let found = value(&p.name)?;
-            if found.dims() != p.tensor.dims() {
-                let (got, expected) = (found.dims(), p.tensor.dims());
+            if found.dims() != p.array.dims() {
+                let (got, expected) = (found.dims(), p.array.dims());
                 return Err(Error::Training(format!("{} is of shape {got:?}, expected {expected:?}", p.name)));
             }
-            let found = values(&found)?;
-            overwrite(&p.tensor, |values| values.copy_from_slice(&found))?;
+            let found = found.values()?;
+            p.array.overwrite(|values| values.copy_from_slice(&found))?;
         }
         self.optimiser.restore(moments, steps)
     }
@@ -148,21 +147,21 @@ impl<'a> Optimisation<'a> {
     pub fn current(&self, all: &Parameters) -> Parameters {
         let mut params = all.clone();
         for p in &self.trainable {
-            params.insert(&p.name, p.tensor.clone());
+            params.insert(&p.name, p.array.clone());
         }
         params
     }
 
     /// The values that the trained parameters have now.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        self.trainable.iter().map(|p| Ok(p.tensor.copy()?)).collect()
+        self.trainable.iter().map(|p| p.array.copy()).collect()
     }
 
     /// `all` parameters by name, the trained ones with the values of some moment.
     pub fn at(&self, all: &Parameters, snapshot: Snapshot) -> Parameters {
         let mut params = all.clone();
-        for (p, tensor) in self.trainable.iter().zip(snapshot) {
-            params.insert(&p.name, tensor);
+        for (p, array) in self.trainable.iter().zip(snapshot) {
+            params.insert(&p.name, array);
         }
         params
     }

@@ -107,7 +107,7 @@ impl Plan {
             .map(|p| {
                 Ok(Trainable {
                     name: p.name.clone(),
-                    tensor: params.get(&p.name)?.force_contiguous()?,
+                    array: params.get(&p.name)?.trained()?,
                     learning_rate: p.learning_rate,
                     weight_decay: p.weight_decay,
                 })

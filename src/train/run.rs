@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::Tensor;
-
 use super::batches::Batches;
 use super::monitor::Monitor;
 use super::network::{Inputs, Network};
@@ -11,10 +9,11 @@ use super::optimisation::{Optimisation, Snapshot, not_finite};
 use super::options::FitOptions;
 use super::plan::Plan;
 use super::strategy::Strategy;
+use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Mode, Parameters};
 use crate::batch::in_order_of_length;
-use crate::compute::{in_pool, values};
+use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::objective::{Classification, Labels};
 use crate::report::{Evaluation, Record, Row, Summary};
@@ -178,20 +177,20 @@ impl<'a> Run<'a> {
         let mut logits = vec![0f32; inputs.n_items() * c];
         for examples in in_order_of_length(&lengths, self.options.batch_tokens) {
             let out = in_pool(|| network.logits(inputs, &examples, Mode::inference()))?;
-            for (item, row) in inputs.items(&examples).into_iter().zip(values(out.tensor())?.chunks_exact(c)) {
+            for (item, row) in inputs.items(&examples).into_iter().zip(out.array().values()?.chunks_exact(c)) {
                 logits[item * c..][..c].copy_from_slice(row);
             }
             monitor.on_wait()?;
         }
         let all: Vec<usize> = (0..inputs.n_items()).collect();
-        let rows = Value::constant(Tensor::from_slice(&logits, (all.len(), c), &candle_core::Device::Cpu)?);
+        let rows = Value::constant(Array::new(logits, (all.len(), c))?);
         let normalizer = self.objective.normalizer(labels, &all);
         let loss = f64::from(self.objective.loss(&rows, labels, &all, normalizer)?.scalar()?);
         if !loss.is_finite() {
             return Err(not_finite("evaluation loss", loss, self.summary.last.step, 0, &[]));
         }
         let record = self.mean_record();
-        let score = monitor.on_evaluate(&logits, &record, loss)?;
+        let score = monitor.on_evaluate(&rows.array().values()?, &record, loss)?;
         self.summary.rows.push(Row { record, evaluation: Some(Evaluation { loss, score }) });
         self.evaluating += began.elapsed();
         if self.is_best(score, loss) {

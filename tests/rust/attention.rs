@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, set_num_threads};
 use warmstart::error::Result;
@@ -14,7 +15,7 @@ use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 use crate::checks::check;
-use crate::ops::{collected, f64s, parameters, random, weighted_sum};
+use crate::ops::{as_type, collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -57,7 +58,7 @@ impl Case {
         }
     }
 
-    fn inputs(&self) -> Result<Vec<Tensor>> {
+    fn inputs(&self) -> Result<Vec<Array>> {
         let t = self.lengths.iter().sum::<u32>() as usize;
         let [queries, keys] = self.heads.map(|heads| heads * self.size);
         [(1, queries), (2, keys), (3, keys)].into_iter().map(|(seed, width)| random(seed, &[t, width])).collect()
@@ -109,7 +110,7 @@ fn run(a: &[Value], scheme: Scheme, format: impl Into<Format>) -> Result<Value> 
     attention(&a[0], &a[1], &a[2], scheme, format)
 }
 
-fn constants(tensors: Vec<Tensor>) -> Vec<Value> {
+fn constants(tensors: Vec<Array>) -> Vec<Value> {
     tensors.into_iter().map(Value::constant).collect()
 }
 
@@ -165,9 +166,9 @@ fn attention_when_dropout_is_on_drops_probabilities_and_its_gradients_follow_the
                 unit[(first + key) * keys..(first + key + 1) * keys].fill(1.0);
             }
             let mut args = constants(inputs.clone());
-            args[2] = Value::constant(Tensor::from_vec(unit, (t, keys), &Device::Cpu)?);
-            let plain = f64s(run(&args, case.scheme(None), Precision::F32)?.tensor())?;
-            let dropped = f64s(run(&args, scheme.clone(), Precision::F32)?.tensor())?;
+            args[2] = Value::constant(Array::new(unit, (t, keys))?);
+            let plain = f64s(run(&args, case.scheme(None), Precision::F32)?.array())?;
+            let dropped = f64s(run(&args, scheme.clone(), Precision::F32)?.array())?;
             for (row, factor) in factor.iter_mut().enumerate() {
                 let at = row * case.size;
                 if plain[at] > 0.0 {
@@ -195,11 +196,11 @@ fn attention_when_sequences_are_packed_is_the_same_as_alone() -> Outcome {
         let (inputs, starts) = (case.inputs()?, case.starts());
         let together = run(&constants(inputs.clone()), case.scheme(None), Precision::F32)?;
         for (w, &n) in starts.windows(2).zip(&case.lengths).filter(|(_, n)| **n > 0) {
-            let own = |tensor: &Tensor| tensor.narrow(0, w[0] as usize, n as usize)?.contiguous();
+            let own = |array: &Array| array.rows(w[0] as usize, n as usize);
             let alone = Case { lengths: vec![n], ..case.clone() };
             let args = inputs.iter().map(own).collect::<std::result::Result<Vec<_>, _>>()?;
-            let got = f64s(run(&constants(args), alone.scheme(None), Precision::F32)?.tensor())?;
-            let expected = f64s(&own(together.tensor())?)?;
+            let got = f64s(run(&constants(args), alone.scheme(None), Precision::F32)?.array())?;
+            let expected = f64s(&own(together.array())?)?;
             let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             assert!(off <= 1e-6, "{:?}: {off:e}", case.lengths);
         }
@@ -211,12 +212,11 @@ fn attention_when_sequences_are_packed_is_the_same_as_alone() -> Outcome {
 fn attention_when_values_and_products_are_bf16_stays_close() -> Outcome {
     for case in odd_cases() {
         // The formula sees the rounded inputs too: what is left is the error of the products and of the result.
-        let inputs: Vec<Tensor> =
-            case.inputs()?.iter().map(|x| x.to_dtype(DType::BF16)).collect::<std::result::Result<_, _>>()?;
-        let wide = |x: &Tensor| f64s(&x.to_dtype(DType::F32)?);
+        let inputs: Vec<Array> = case.inputs()?.iter().map(|x| as_type(x, DType::BF16)).collect::<Result<_>>()?;
+        let wide = |x: &Array| f64s(&as_type(x, DType::F32)?);
         let expected = case.formula(&inputs.iter().map(wide).collect::<Result<Vec<_>>>()?, |_, _, _| 1.0);
         let format = Format { precision: Precision::Bf16, result: Storing::Bf16 };
-        let got = wide(run(&constants(inputs), case.scheme(None), format)?.tensor())?;
+        let got = wide(run(&constants(inputs), case.scheme(None), format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
         let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
         assert!(off < 0.02, "{:?} {:?}: {off}", case.lengths, case.span);
@@ -233,10 +233,10 @@ fn attention_when_some_gradients_are_not_wanted_gives_the_others() -> Outcome {
         let args: Vec<Value> = params
             .iter()
             .zip(wanted)
-            .map(|(p, w)| if w { p.clone() } else { Value::constant(p.tensor().clone()) })
+            .map(|(p, w)| if w { p.clone() } else { Value::constant(p.array().clone()) })
             .collect();
         let out = run(&args, case.scheme(None), Precision::F32)?;
-        let weights: Vec<f32> = random(9, out.tensor().dims())?.flatten_all()?.to_vec1()?;
+        let weights: Vec<f32> = random(9, out.array().dims())?.values()?.to_vec();
         weighted_sum(&[(&out, &weights)])?.backward()?;
         Ok(collected(&gradients))
     };
@@ -256,8 +256,8 @@ fn attention_when_the_number_of_threads_changes_gives_the_same_bytes() -> Outcom
     let all = || -> std::result::Result<Vec<Option<Vec<f32>>>, Box<dyn std::error::Error>> {
         let (params, gradients) = parameters(&inputs)?;
         let out = in_pool(|| run(&params, case.scheme(None), Precision::F32))?;
-        let weights: Vec<f32> = random(9, out.tensor().dims())?.flatten_all()?.to_vec1()?;
-        let mut all = vec![Some(out.tensor().flatten_all()?.to_vec1()?)];
+        let weights: Vec<f32> = random(9, out.array().dims())?.values()?.to_vec();
+        let mut all = vec![Some(out.array().values()?.to_vec())];
         weighted_sum(&[(&out, &weights)])?.backward()?;
         all.extend(collected(&gradients));
         Ok(all)

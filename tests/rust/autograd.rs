@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use candle_core::{Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::{Op, Slot, Value, checkpoint};
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
@@ -63,7 +63,7 @@ impl Op for Picky {
         "picky"
     }
 
-    fn backward(&self, _: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         for slot in into {
             let wanted = slot.wanted();
             self.0.lock().unwrap().push(wanted);
@@ -116,7 +116,7 @@ fn chain_when_very_long_is_dropped_without_exhausting_the_stack() -> Outcome {
     let (params, _gradients) = parameters(&[random(1, &[1])?])?;
     let mut value = params[0].clone();
     for _ in 0..200_000 {
-        value = Value::computed(value.tensor().clone(), &[&value], Scale::new(1.0));
+        value = Value::computed(value.array().clone(), &[&value], Scale::new(1.0));
     }
     drop(value);
     Ok(())
@@ -165,7 +165,7 @@ fn gradients_when_two_batches_arrive_are_their_sum_and_begin_anew_when_cleared()
     let (w, b) = (random(1, &[5, 7])?, random(2, &[5])?);
     let batches = [random(3, &[11, 7])?, random(4, &[6, 7])?];
     let (params, gradients) = parameters(&[w, b, random(5, &[2])?])?;
-    let run = |batch: &Tensor| {
+    let run = |batch: &Array| {
         let y = linear(
             &Value::constant(batch.clone()),
             &params[0],
@@ -261,11 +261,11 @@ fn misuse_when_it_happens_is_an_error() -> Outcome {
         fn name(&self) -> &'static str {
             "wrong"
         }
-        fn backward(&self, _: &[&Tensor], _: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        fn backward(&self, _: &[&Array], _: Vec<f32>, into: &mut [Slot]) -> Result<()> {
             into[0].give(vec![0.0; 3])
         }
     }
-    let wrong = Value::computed(Tensor::new(0f32, &Device::Cpu)?, &[&params[0]], Wrong);
+    let wrong = Value::computed(Array::new(vec![0.0], ())?, &[&params[0]], Wrong);
     let error = wrong.backward().err().ok_or("three values were taken for four")?;
     assert!(error.to_string().contains("wrong, backward: a gradient has 3 values, expected 4"), "{error}");
     Ok(())

@@ -1,6 +1,6 @@
 //! How an operation is held against a formula: values directly, gradients against central differences.
 
-use candle_core::{DType, Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
@@ -26,19 +26,19 @@ pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
 /// then results of another operation, each of them used once and then twice, so that the second use adds to the first.
 pub fn check(
     what: &str,
-    args: &[Tensor],
+    args: &[Array],
     op: impl Fn(&[Value]) -> Result<Value>,
     formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
 ) -> Outcome {
     const PROBES: usize = 40;
     let constants: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
-    let y = op(&constants)?.tensor().clone();
+    let y = op(&constants)?.array().clone();
     let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;
     assert_close(what, &f64s(&y)?, &formula(&values), TOLERANCE);
     if y.elem_count() == 0 {
         return Ok(());
     }
-    let weights: Vec<f32> = random(99, y.dims())?.flatten_all()?.to_vec1()?;
+    let weights: Vec<f32> = random(99, y.dims())?.values()?.to_vec();
     let half: Vec<f32> = weights.iter().map(|w| w / 2.0).collect();
     let loss = |values: &[Vec<f64>]| formula(values).iter().zip(&weights).map(|(y, &w)| y * f64::from(w)).sum::<f64>();
     let picks = |n: usize| (0..n).step_by(n.div_ceil(PROBES).max(1));
@@ -57,7 +57,7 @@ pub fn check(
         let input = |p: &Value| if computed { Scale::new(1.0).apply(p) } else { Ok(p.clone()) };
         let inputs: Vec<Value> = params.iter().map(input).collect::<Result<_>>()?;
         let first = op(&inputs)?;
-        assert_eq!(f64s(first.tensor())?, f64s(&y)?, "{what}: with a gradient and without");
+        assert_eq!(f64s(first.array())?, f64s(&y)?, "{what}: with a gradient and without");
         if twice {
             weighted_sum(&[(&first, &weights), (&op(&inputs)?, &half)])?.backward()?;
         } else {
@@ -90,5 +90,5 @@ pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
 
 /// What dropout multiplies each value of this shape by.
 pub fn factors(drop: Dropout, shape: &[usize]) -> Result<Vec<f64>> {
-    f64s(dropout(&Value::constant(Tensor::ones(shape, DType::F32, &Device::Cpu)?), drop)?.tensor())
+    f64s(dropout(&Value::constant(Array::new(vec![1.0; shape.iter().product()], shape)?), drop)?.array())
 }

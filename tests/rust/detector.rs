@@ -28,8 +28,8 @@ fn detector() -> Outcome<ReplacedDetector> {
     let params = detector.params();
     let moved = params.iter().map(|(name, tensor)| {
         let noise = Key::new(4, Stream::Init).named(name).normal(tensor.elem_count(), 0.2);
-        let noise = candle_core::Tensor::from_vec(noise, tensor.dims(), &candle_core::Device::Cpu)?;
-        Ok::<_, candle_core::Error>((name.to_string(), tensor.add(&noise)?))
+        let values = tensor.values()?.iter().zip(noise).map(|(value, noise)| value + noise).collect();
+        Ok::<_, warmstart::error::Error>((name.to_string(), warmstart::array::Array::new(values, tensor.dims())?))
     });
     Ok(detector.with_params(&moved.collect::<Result<_, _>>()?))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
+use warmstart::array::Array;
 use warmstart::backbone::{Backbone, Config, Pooling};
 use warmstart::gguf::Gguf;
 
@@ -14,9 +15,8 @@ pub fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
-fn bits(tensor: &Tensor) -> candle_core::Result<(Vec<usize>, Vec<u32>)> {
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    Ok((tensor.dims().to_vec(), values.into_iter().map(f32::to_bits).collect()))
+fn bits(array: &Array) -> warmstart::error::Result<(Vec<usize>, Vec<u32>)> {
+    Ok((array.dims().to_vec(), array.values()?.iter().map(|x| x.to_bits()).collect()))
 }
 
 #[test]
@@ -30,7 +30,10 @@ fn tensors_when_read_equal_those_of_the_gguf_package_and_transformers_bit_for_bi
         assert_eq!((shapes.len(), expected.len()), (count, count), "{name}");
         for (tensor_name, expected) in &expected {
             assert_eq!(shapes.get(tensor_name.as_str()), Some(&expected.dims()), "{name}: {tensor_name}");
-            assert!(bits(&gguf.tensor(tensor_name)?)? == bits(expected)?, "{name}: {tensor_name} differs");
+            assert!(
+                bits(&gguf.tensor(tensor_name)?)? == bits(&Array::try_from(expected)?)?,
+                "{name}: {tensor_name} differs"
+            );
         }
     }
     Ok(())
@@ -83,7 +86,7 @@ fn backbone_when_opened_from_a_gguf_file_is_that_of_the_directory() -> Outcome {
             2 => original.to_dtype(candle_core::DType::F16)?.to_dtype(candle_core::DType::F32)?,
             _ => original.clone(),
         };
-        assert!(bits(tensor)? == bits(&original)?, "{name}");
+        assert!(bits(tensor)? == bits(&Array::try_from(&original)?)?, "{name}");
         compared += 1;
     }
     assert_eq!((compared, backbone.report.missing.len(), backbone.report.converted.len()), (53, 2, 21));

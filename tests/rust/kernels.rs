@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::DType;
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
@@ -19,7 +20,7 @@ use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::checks::{Outcome, activate, assert_close, check, factors};
-use crate::ops::{attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
+use crate::ops::{as_type, attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
 
 fn norm_formula(x: &[f64], w: &[f64], b: &[f64], eps: f64) -> Vec<f64> {
     let d = w.len();
@@ -88,12 +89,12 @@ fn gated_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
             )?;
         }
     }
-    let narrow = |tensor: Tensor| Ok::<_, warmstart::error::Error>(Value::constant(tensor.to_dtype(DType::BF16)?));
+    let narrow = |array: Array| Ok::<_, warmstart::error::Error>(Value::constant(as_type(&array, DType::BF16)?));
     let (gate, up) = (narrow(random(1, &[3, 700])?)?, narrow(random(2, &[3, 700])?)?);
-    let wide = |x: &Value| Ok::<_, warmstart::error::Error>(Value::constant(x.tensor().to_dtype(DType::F32)?));
+    let wide = |x: &Value| Ok::<_, warmstart::error::Error>(Value::constant(as_type(x.array(), DType::F32)?));
     let expected = gated(&wide(&gate)?, &wide(&up)?, Activation::Silu, Storing::F32)?;
     let got = gated(&gate, &up, Activation::Silu, Storing::Bf16)?;
-    assert_eq!(f64s(wide(&got)?.tensor())?, f64s(&expected.tensor().to_dtype(DType::BF16)?.to_dtype(DType::F32)?)?);
+    assert_eq!(f64s(wide(&got)?.array())?, f64s(&as_type(&as_type(expected.array(), DType::BF16)?, DType::F32)?)?);
     Ok(())
 }
 
@@ -128,14 +129,14 @@ fn dropout_when_applied_keeps_the_mean_and_its_backward_uses_the_same_mask() -> 
     assert!(factor.iter().all(|&f| f == 0.0 || (f - 4.0 / 3.0).abs() < 1e-6));
     let (params, gradients) = parameters(&[random(1, &[n])?])?;
     let y = dropout(&params[0], drop)?;
-    let expected: Vec<f64> = f64s(params[0].tensor())?.iter().zip(&factor).map(|(x, f)| x * f).collect();
-    assert_close("dropout", &f64s(y.tensor())?, &expected, 1e-6);
+    let expected: Vec<f64> = f64s(params[0].array())?.iter().zip(&factor).map(|(x, f)| x * f).collect();
+    assert_close("dropout", &f64s(y.array())?, &expected, 1e-6);
     sum(&y)?.backward()?;
     let gradient: Vec<f64> = collected(&gradients).remove(0).ok_or("none")?.into_iter().map(f64::from).collect();
     assert_close("dropout gradient", &gradient, &factor, 1e-6);
-    let narrow = params[0].tensor().to_dtype(DType::BF16)?;
-    let dropped = dropout(&Value::constant(narrow.clone()), drop)?.tensor().to_dtype(DType::F32)?;
-    let expected: Vec<f64> = f64s(&narrow.to_dtype(DType::F32)?)?.iter().zip(&factor).map(|(x, f)| x * f).collect();
+    let narrow = as_type(params[0].array(), DType::BF16)?;
+    let dropped = as_type(dropout(&Value::constant(narrow.clone()), drop)?.array(), DType::F32)?;
+    let expected: Vec<f64> = f64s(&as_type(&narrow, DType::F32)?)?.iter().zip(&factor).map(|(x, f)| x * f).collect();
     assert_close("dropout of bf16", &f64s(&dropped)?, &expected, 4e-3);
     let small = Dropout::new(0.4, Key::new(13, Stream::Dropout));
     let mask = factors(small, &[9, 11])?;
@@ -343,7 +344,7 @@ fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
         let ids: Arc<[u32]> = (0..900u32).map(|i| i * 31 % 700).collect();
         let y = embedding_sum(&[(&y, ids.clone()), (x, ids)])?;
         let y = segment_pool(&y, vec![0, 450, 900].into(), Reduction::Max)?;
-        let values = y.tensor().flatten_all()?.to_vec1()?;
+        let values = y.array().values()?.to_vec();
         // The derivative of the sum of squares.
         weighted_sum(&[(&y, &values.iter().map(|y| 2.0 * y).collect::<Vec<f32>>())])?.backward()?;
         let all = [Some(values)].into_iter().chain(collected(&gradients));

@@ -1,6 +1,6 @@
 //! The affine map at odd sizes, in each of its forms.
 
-use candle_core::{DType, Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
@@ -13,7 +13,7 @@ use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};
-use crate::ops::{collected, f64s, linear, parameters, random, sum};
+use crate::ops::{collected, f64s, linear, parameters, random, scaled, sum};
 
 #[test]
 fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
@@ -27,7 +27,7 @@ fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
     ];
     for (i, (t, k, n)) in [(1, 1, 1), (7, 5, 3), (1, 33, 17), (130, 7, 65), (3, 1023, 9)].into_iter().enumerate() {
         // Sums of about 1, as a trained layer has them: far from where the hyperbolic tangent is flat.
-        let weight = random(2, &[n, k])?.affine(1.0 / (k as f64).sqrt(), 0.0)?;
+        let weight = scaled(&random(2, &[n, k])?, 1.0 / (k as f64).sqrt())?;
         let args = [random(1, &[t, k])?, weight, random(3, &[n])?];
         let kind = kinds[i];
         let with_bias = move |v: &[Vec<f64>]| {
@@ -42,9 +42,9 @@ fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {
 
 #[test]
 fn linear_when_there_are_no_rows_gives_none() -> Outcome {
-    let (params, gradients) = parameters(&[Tensor::zeros((0, 4), DType::F32, &Device::Cpu)?, random(1, &[3, 4])?])?;
+    let (params, gradients) = parameters(&[Array::new(vec![], (0, 4))?, random(1, &[3, 4])?])?;
     let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), Precision::F32)?;
-    assert_eq!(y.tensor().dims(), [0, 3]);
+    assert_eq!(y.array().dims(), [0, 3]);
     sum(&y)?.backward()?;
     assert_eq!(collected(&gradients), [Some(vec![]), Some(vec![0.0; 12])]);
     Ok(())
@@ -93,7 +93,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
             // The first time from where the weight lies, then packed.
             for _ in 0..2 {
                 let got = frozen_linear(&constants[0], &frozen, Then::Nothing, Storing::F32)?;
-                assert_close("frozen part", &f64s(got.tensor())?, &expected, tolerance);
+                assert_close("frozen part", &f64s(got.array())?, &expected, tolerance);
             }
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
-use warmstart::compute::values;
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::affine::Affine;
@@ -18,20 +18,30 @@ use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 /// Standard normal values.
-pub fn random(seed: u64, shape: &[usize]) -> Result<Tensor> {
+pub fn random(seed: u64, shape: &[usize]) -> Result<Array> {
     let values = Key::new(seed, Stream::Init).normal(shape.iter().product(), 1.0);
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    Array::new(values, shape)
 }
 
-pub fn f64s(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(values(tensor)?.iter().copied().map(f64::from).collect())
+pub fn f64s(array: &Array) -> Result<Vec<f64>> {
+    Ok(array.values()?.iter().copied().map(f64::from).collect())
 }
 
-/// Each tensor as a parameter, and where their gradients arrive.
-pub fn parameters(tensors: &[Tensor]) -> Result<(Vec<Value>, GradientBuffer)> {
-    let gradients = GradientBuffer::new(&tensors.iter().map(Tensor::elem_count).collect::<Vec<_>>());
+/// `factor * array`.
+pub fn scaled(array: &Array, factor: f64) -> Result<Array> {
+    Array::new(array.values()?.iter().map(|x| x * factor as f32).collect(), array.shape())
+}
+
+/// The same values rounded to bf16, or widened to f32.
+pub fn as_type(array: &Array, dtype: DType) -> Result<Array> {
+    Array::try_from(&Tensor::try_from(array.clone())?.to_dtype(dtype)?)
+}
+
+/// Each array as a parameter, and where their gradients arrive.
+pub fn parameters(arrays: &[Array]) -> Result<(Vec<Value>, GradientBuffer)> {
+    let gradients = GradientBuffer::new(&arrays.iter().map(Array::elem_count).collect::<Vec<_>>());
     let slots = gradients.slots();
-    let values = tensors.iter().zip(slots).map(|(tensor, slot)| Value::parameter(tensor.clone(), slot));
+    let values = arrays.iter().zip(slots).map(|(array, slot)| Value::parameter(array.clone(), slot));
     Ok((values.collect::<Result<_>>()?, gradients))
 }
 
@@ -82,7 +92,7 @@ pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
         fn name(&self) -> &'static str {
             "weighted sum"
         }
-        fn backward(&self, _: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        fn backward(&self, _: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
             for (slot, weights) in into.iter_mut().zip(&self.0) {
                 slot.write(|dx, add| {
                     for (dx, w) in dx.iter_mut().zip(weights) {
@@ -95,15 +105,15 @@ pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
     }
     let (mut total, inputs) = (0.0, terms.iter().map(|(x, _)| *x).collect::<Vec<_>>());
     for (x, weights) in terms {
-        total += values(x.tensor())?.iter().zip(*weights).map(|(x, w)| x * w).sum::<f32>();
+        total += x.array().values()?.iter().zip(*weights).map(|(x, w)| x * w).sum::<f32>();
     }
     let op = WeightedSum(terms.iter().map(|(_, weights)| weights.to_vec()).collect());
-    Ok(Value::computed(Tensor::new(total, &Device::Cpu)?, &inputs, op))
+    Ok(Value::computed(Array::new(vec![total], ())?, &inputs, op))
 }
 
 /// The sum of all values.
 pub fn sum(x: &Value) -> Result<Value> {
-    weighted_sum(&[(x, &vec![1.0; x.tensor().elem_count()])])
+    weighted_sum(&[(x, &vec![1.0; x.array().elem_count()])])
 }
 
 /// `factor * x`, counting in `backwards` how many of these have run backward and in `alive` how many are kept.
@@ -127,7 +137,7 @@ impl Scale {
     }
 
     pub fn apply(self, x: &Value) -> Result<Value> {
-        Ok(Value::computed(x.tensor().affine(f64::from(self.factor), 0.0)?, &[x], self))
+        Ok(Value::computed(scaled(x.array(), f64::from(self.factor))?, &[x], self))
     }
 }
 
@@ -136,7 +146,7 @@ impl Op for Scale {
         "scale"
     }
 
-    fn backward(&self, _: &[&Tensor], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         self.backwards.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap().push(Arc::strong_count(&self.alive));
         for g in &mut gradient {

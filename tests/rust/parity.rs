@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Pooling, Task, Transformer};
 use warmstart::batch::PackedBatch;
-use warmstart::compute::values as read;
 use warmstart::error::Error;
 use warmstart::head::{Classifier, Head};
 use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
@@ -27,14 +27,18 @@ fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
-fn values(tensor: &Tensor) -> Result<Vec<f64>, Error> {
+fn recorded(tensor: &Tensor) -> Result<Vec<f64>, Error> {
     Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }
 
+fn values(array: &Array) -> Result<Vec<f64>, Error> {
+    Ok(array.values()?.iter().copied().map(f64::from).collect())
+}
+
 /// Compare, with the tolerance relative to the largest recorded value, at least to `floor`.
-fn assert_close(what: &str, got: &Tensor, expected: &Tensor, floor: f64) -> Result<(), Error> {
+fn assert_close(what: &str, got: &Array, expected: &Tensor, floor: f64) -> Result<(), Error> {
     assert_eq!(got.elem_count(), expected.elem_count(), "{what}: number of values");
-    let (got, expected) = (values(got)?, values(expected)?);
+    let (got, expected) = (values(got)?, recorded(expected)?);
     let scale = expected.iter().fold(floor, |a, b| a.max(b.abs()));
     let worst = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(worst <= TOLERANCE * scale, "{what}: off by {worst:e}, values up to {scale:e}");
@@ -42,9 +46,9 @@ fn assert_close(what: &str, got: &Tensor, expected: &Tensor, floor: f64) -> Resu
 }
 
 /// The gradient of each parameter.
-fn arrived(gradients: &Gradients) -> Vec<Option<Tensor>> {
-    let tensor = |values: Vec<f32>| Tensor::from_slice(&values, values.len(), &Device::Cpu).ok();
-    gradients.read(|all| all.iter().map(|g| g.and_then(|g| tensor(g.to_vec()))).collect())
+fn arrived(gradients: &Gradients) -> Vec<Option<Array>> {
+    let array = |values: Vec<f32>| Array::new(values.clone(), values.len()).ok();
+    gradients.read(|all| all.iter().map(|g| g.and_then(|g| array(g.to_vec()))).collect())
 }
 
 struct Reference {
@@ -89,14 +93,14 @@ impl Reference {
 
     fn trained(&self) -> Result<(Parameters, Vec<Trainable>, Gradients), Error> {
         let mut trainable = Vec::new();
-        for (name, tensor) in self.params.iter() {
+        for (name, array) in self.params.iter() {
             let decays = !name.ends_with("bias") && !name.contains("LayerNorm");
             let weight_decay = if decays { 0.01 } else { 0.0 };
-            trainable.push(Trainable { name: name.into(), tensor: tensor.copy()?, learning_rate: 1e-2, weight_decay });
+            trainable.push(Trainable { name: name.into(), array: array.trained()?, learning_rate: 1e-2, weight_decay });
         }
         let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable));
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            params.insert_trained(&p.name, p.tensor.clone(), slot)?;
+            params.insert_trained(&p.name, p.array.clone(), slot)?;
         }
         Ok((params, trainable, gradients))
     }
@@ -115,7 +119,7 @@ impl Reference {
 
     fn loss(&self, logits: &Value) -> Result<Value, Error> {
         // bert_b is recorded with smoothing and class weights, bert_a without.
-        let (class_weight, label_smoothing) = match logits.tensor().dim(1)? {
+        let (class_weight, label_smoothing) = match logits.array().dims2()?.1 {
             4 => (Some(vec![1.0, 2.0, 0.5, 1.5]), 0.1),
             _ => (None, 0.0),
         };
@@ -138,14 +142,14 @@ fn forward_when_compared_with_transformers_agrees_in_every_layer() -> Outcome {
             let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             assert_close(
                 &format!("{name} layer {layer}"),
-                hidden.tensor(),
+                hidden.array(),
                 &reference.tensors[&format!("hidden_states.{layer}")],
                 0.0,
             )?;
         }
         let logits = reference.logits(&reference.params, Precision::F32)?;
-        assert_close("logits", logits.tensor(), &reference.tensors["logits"], 0.0)?;
-        assert_close("loss", reference.loss(&logits)?.tensor(), &reference.tensors["loss"], 0.0)?;
+        assert_close("logits", logits.array(), &reference.tensors["logits"], 0.0)?;
+        assert_close("loss", reference.loss(&logits)?.array(), &reference.tensors["loss"], 0.0)?;
     }
     Ok(())
 }
@@ -162,7 +166,7 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
             // The gradient of a key's bias is zero in exact arithmetic (softmax does not see a shift), so it has no scale
             // of its own: it is held against that of the query's bias.
             let floor = match p.name.strip_suffix("key.bias") {
-                Some(layer) => values(&reference.tensors[&format!("grad.bert.{layer}query.bias")])?
+                Some(layer) => recorded(&reference.tensors[&format!("grad.bert.{layer}query.bias")])?
                     .iter()
                     .fold(0.0, |a: f64, b| a.max(b.abs())),
                 None => 0.0,
@@ -174,8 +178,8 @@ fn backward_when_compared_with_torch_agrees_in_every_gradient() -> Outcome {
 }
 
 /// The length of a tensor, and its distance from another.
-fn length_and_distance(got: &Tensor, expected: &Tensor) -> Result<(f64, f64), Error> {
-    let (got, expected) = (values(got)?, values(expected)?);
+fn length_and_distance(got: &Array, expected: &Tensor) -> Result<(f64, f64), Error> {
+    let (got, expected) = (values(got)?, recorded(expected)?);
     assert_eq!(got.len(), expected.len());
     let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     Ok((squares(&mut expected.iter().copied()), squares(&mut got.iter().zip(&expected).map(|(a, b)| a - b))))
@@ -195,7 +199,7 @@ fn bf16_when_compared_with_f32_stays_near_in_every_layer_and_gradient() -> Outco
         for layer in 0..=reference.config.num_hidden_layers {
             let hidden = bert.forward(&reference.batch, layer, Mode::inference())?;
             let expected = &reference.tensors[&format!("hidden_states.{layer}")];
-            let (length, distance) = length_and_distance(hidden.tensor(), expected)?;
+            let (length, distance) = length_and_distance(hidden.array(), expected)?;
             assert!(distance <= 0.01 * length, "{name} layer {layer}: {distance} of {length}");
             farthest.0 = farthest.0.max(distance / length);
         }
@@ -208,7 +212,7 @@ fn bf16_when_compared_with_f32_stays_near_in_every_layer_and_gradient() -> Outco
             // As above: zero in exact arithmetic, so it is held against the query's.
             if let Some(layer) = p.name.strip_suffix("key.bias") {
                 let query = recorded(&format!("{layer}query.bias"));
-                length = length_and_distance(query, query)?.0;
+                length = length_and_distance(&Array::try_from(query)?, query)?.0;
             }
             assert!(distance <= 0.045 * length, "{name} {}: {distance} of {length}", p.name);
             farthest.1 = farthest.1.max(distance / length);
@@ -228,7 +232,7 @@ fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outc
         let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
         let normalizer = targets.len() as f64;
         let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
-        assert_close("multi-label loss", loss.tensor(), &reference.tensors["multi_loss"], 0.0)?;
+        assert_close("multi-label loss", loss.array(), &reference.tensors["multi_loss"], 0.0)?;
         loss.backward()?;
         let arrived = arrived(&gradients);
         for part in ["classifier.weight", "classifier.bias"] {
@@ -295,7 +299,7 @@ fn company_when_it_changes_leaves_a_sequence_as_it_was() -> Outcome {
         let hidden = bert.forward(&batch, 3, Mode::inference())?;
         let mut parts = vec![Vec::new(); texts.len()];
         for (&text, w) in order.iter().zip(batch.cu_seqlens.windows(2)) {
-            parts[text] = read(&hidden.tensor().narrow(0, w[0] as usize, (w[1] - w[0]) as usize)?)?.to_vec();
+            parts[text] = hidden.array().rows(w[0] as usize, (w[1] - w[0]) as usize)?.values()?.to_vec();
         }
         Ok(parts)
     };
@@ -329,7 +333,8 @@ fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
         for (parameter, tensor) in params.iter() {
             let expected = reference.params.get(parameter)?;
             let expected = if name.ends_with("f16") {
-                expected.to_dtype(DType::F16)?.to_dtype(DType::F32)?
+                let expected = Tensor::try_from(expected.clone())?;
+                Array::try_from(&expected.to_dtype(DType::F16)?.to_dtype(DType::F32)?)?
             } else {
                 expected.clone()
             };

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
@@ -19,7 +20,7 @@ use warmstart::product::{Format, Precision};
 
 use crate::checks::activate;
 use crate::kernels::attention_formula;
-use crate::ops::{attention, collected, f64s, frozen, linear, parameters, random, weighted_sum};
+use crate::ops::{as_type, attention, collected, f64s, frozen, linear, parameters, random, scaled, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -89,7 +90,7 @@ fn linear_in_bf16_when_shapes_are_odd_is_the_product_of_rounded_operands() -> Ou
         let y = linear(&Value::constant(x.clone()), &Value::constant(w.clone()), None, None, Precision::Bf16)?;
         let (x, w) = (to_bf16(&f64s(&x)?)?, to_bf16(&f64s(&w)?)?);
         let bounds: Vec<f64> = matmul(&abs(&x), &abs(&w), shape).iter().map(|sum| F32 * sum).collect();
-        within("linear", &f64s(y.tensor())?, &matmul(&x, &w, shape), &bounds);
+        within("linear", &f64s(y.array())?, &matmul(&x, &w, shape), &bounds);
     }
     Ok(())
 }
@@ -99,11 +100,11 @@ fn linear_in_bf16_when_differentiated_is_within_the_rounding_of_its_operands() -
     for kind in [None, Some(Activation::Gelu)] {
         for shape in SHAPES {
             let [t, k, n] = shape;
-            let weight = random(2, &[n, k])?.affine(1.0 / (k as f64).sqrt(), 0.0)?;
+            let weight = scaled(&random(2, &[n, k])?, 1.0 / (k as f64).sqrt())?;
             let args = [random(1, &[t, k])?, weight];
             let (params, gradients) = parameters(&args)?;
             let y = linear(&params[0], &params[1], None, kind, Precision::Bf16)?;
-            let dy: Vec<f32> = random(3, &[t * n])?.to_vec1()?;
+            let dy: Vec<f32> = random(3, &[t * n])?.values()?.to_vec();
             weighted_sum(&[(&y, &dy)])?.backward()?;
             let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;
             let (x, w) = (&values[0], &values[1]);
@@ -194,13 +195,13 @@ fn attention_in_bf16_when_lengths_are_odd_is_within_the_rounding_of_its_operands
         let (params, gradients) = parameters(&args)?;
         let cu: Arc<[u32]> = starts.clone().into();
         let y = attention(&params[0], &params[1], &params[2], cu, heads, None, Precision::Bf16)?;
-        let dy: Vec<f32> = random(4, &[t * width])?.to_vec1()?;
+        let dy: Vec<f32> = random(4, &[t * width])?.values()?.to_vec();
         weighted_sum(&[(&y, &dy)])?.backward()?;
         let dy: Vec<f64> = dy.into_iter().map(f64::from).collect();
         let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;
         let formula = |v: &[Vec<f64>]| attention_formula(v, &starts, heads, width);
         let Bounds([forward, backward @ ..]) = Bounds::new(&values, &dy, &starts, heads, width);
-        let used = within("attention", &f64s(y.tensor())?, &formula(&values), &forward);
+        let used = within("attention", &f64s(y.array())?, &formula(&values), &forward);
         // Far from zero, or nothing was rounded and the bound says nothing.
         assert!(t == 1 || used > 0.01, "{lengths:?}: an error of {used} of its bound");
         for (a, (got, bounds)) in collected(&gradients).into_iter().zip(backward).enumerate() {
@@ -214,7 +215,7 @@ fn attention_in_bf16_when_lengths_are_odd_is_within_the_rounding_of_its_operands
 }
 
 fn bits(y: &Value) -> Result<Vec<u32>> {
-    Ok(y.tensor().flatten_all()?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+    Ok(y.array().values()?.to_vec().into_iter().map(f32::to_bits).collect())
 }
 
 #[test]
@@ -241,11 +242,11 @@ const NARROW: Format = Format { precision: Precision::Bf16, result: Storing::Bf1
 
 /// The bits of values kept in bf16, as those of f32.
 fn wide(y: &Value) -> Result<Vec<u32>> {
-    bits(&Value::constant(y.tensor().to_dtype(DType::F32)?))
+    bits(&Value::constant(as_type(y.array(), DType::F32)?))
 }
 
-fn rounded(x: &Tensor) -> Result<Tensor> {
-    Ok(x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?)
+fn rounded(x: &Array) -> Result<Array> {
+    as_type(&as_type(x, DType::BF16)?, DType::F32)
 }
 
 #[test]
@@ -255,8 +256,8 @@ fn linear_when_its_result_is_kept_in_bf16_is_that_of_f32_rounded() -> Outcome {
         for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
             let y = linear(&x, &w, bias, kind, Precision::Bf16)?;
             let narrow = linear(&x, &w, bias, kind, NARROW)?;
-            assert_eq!(narrow.tensor().dtype(), DType::BF16);
-            let expected = bits(&Value::constant(rounded(y.tensor())?))?;
+            assert_eq!(narrow.array().dtype(), DType::BF16);
+            let expected = bits(&Value::constant(rounded(y.array())?))?;
             assert_eq!(wide(&narrow)?, expected, "{t}x{k}x{n}");
             let frozen = frozen(&w, bias, Precision::Bf16)?;
             assert_eq!(wide(&frozen_linear(&x, &frozen, kind.into(), Storing::Bf16)?)?, expected, "{t}x{k}x{n}");
@@ -279,7 +280,7 @@ fn gradients_when_values_are_kept_in_bf16_are_those_of_the_same_values_in_f32() 
     let (t, d, n) = (131, 36, 45);
     let weights = [random(1, &[d, d])?, random(2, &[d, d])?, random(3, &[d, d])?, random(4, &[n, d])?];
     let x = Value::constant(random(5, &[t, d])?);
-    let dy: Vec<f32> = random(6, &[t * n])?.to_vec1()?;
+    let dy: Vec<f32> = random(6, &[t * n])?.values()?.to_vec();
     let run = |format: Format| -> Result<Vec<Vec<u32>>> {
         let (params, gradients) = parameters(&weights)?;
         let part = |i: usize| -> Result<Value> { linear(&x, &params[i], None, None, format) };
@@ -298,13 +299,13 @@ fn gradients_when_values_are_kept_in_bf16_are_those_of_the_same_values_in_f32() 
 #[test]
 fn gelu_when_its_input_is_kept_in_bf16_has_the_slope_there() -> Outcome {
     let (t, k, n) = (19, 33, 270);
-    let args = [random(1, &[t, k])?, random(2, &[n, k])?.affine(0.2, 0.0)?];
-    let dy: Vec<f32> = random(3, &[t * n])?.to_vec1()?;
+    let args = [random(1, &[t, k])?, scaled(&random(2, &[n, k])?, 0.2)?];
+    let dy: Vec<f32> = random(3, &[t * n])?.values()?.to_vec();
     let run = |format: Format| -> Result<Vec<f32>> {
         let (params, gradients) = parameters(&args)?;
         // Onwards as an operand, whose gradient passes unchanged.
         let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), format)?;
-        let identity = Value::constant(Tensor::eye(n, DType::F32, &Device::Cpu)?);
+        let identity = Value::constant(Array::try_from(&Tensor::eye(n, DType::F32, &Device::Cpu)?)?);
         weighted_sum(&[(&linear(&y, &identity, None, None, Precision::F32)?, &dy)])?.backward()?;
         Ok(collected(&gradients).into_iter().flatten().flatten().collect())
     };
@@ -334,7 +335,7 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
             let size = |row: &[f64]| row.iter().map(|x| x.abs()).sum::<f64>();
             half(x) * size(w) + half(w) * size(x) + k as f64 * half(x) * half(w) + 1e-5
         };
-        within("int8", &f64s(y.tensor())?, &expected, &(0..t * n).map(bound).collect::<Vec<_>>());
+        within("int8", &f64s(y.array())?, &expected, &(0..t * n).map(bound).collect::<Vec<_>>());
     }
     Ok(())
 }
@@ -343,7 +344,7 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
 fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that_row_alone() -> Outcome {
     let (k, n) = (37, 35);
     let (w, b) = (random(2, &[n, k])?, random(3, &[n])?);
-    let ordinary: Vec<f32> = random(1, &[k])?.to_vec1()?;
+    let ordinary: Vec<f32> = random(1, &[k])?.values()?.to_vec();
     let mut broken = ordinary.clone();
     broken[5] = f32::NAN;
     let mut infinite = ordinary.clone();
@@ -352,10 +353,10 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     let rows = [vec![0f32; k], broken, ordinary.clone(), infinite, tiny].concat();
     let frozen = frozen(&Value::constant(w), Some(&Value::constant(b.clone())), Precision::Int8)?;
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
-        let x = Value::constant(Tensor::from_vec(x.clone(), (x.len() / k, k), &Device::Cpu)?);
-        Ok(frozen_linear(&x, &frozen, Then::Nothing, Storing::F32)?.tensor().flatten_all()?.to_vec1()?)
+        let x = Value::constant(Array::new(x.clone(), (x.len() / k, k))?);
+        Ok(frozen_linear(&x, &frozen, Then::Nothing, Storing::F32)?.array().values()?.to_vec())
     };
-    let (y, b) = (run(rows)?, b.to_vec1::<f32>()?);
+    let (y, b) = (run(rows)?, b.values()?.to_vec());
     assert_eq!(y[..n], b);
     assert!(y[n..2 * n].iter().chain(&y[3 * n..4 * n]).all(|y| !y.is_finite()), "NaN became a number");
     assert_eq!(y[2 * n..3 * n], run(ordinary)?);
@@ -370,7 +371,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     let (x, w, b) = (random(1, &[t, k])?, Value::constant(random(2, &[n, k])?), Value::constant(random(3, &[n])?));
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let run = |frozen: &Frozen, first: usize, rows: usize| {
-            let (x, then) = (Value::constant(x.narrow(0, first, rows)?), Then::Activate(Activation::Gelu));
+            let (x, then) = (Value::constant(x.rows(first, rows)?), Then::Activate(Activation::Gelu));
             bits(&frozen_linear(&x, frozen, then, Storing::F32)?)
         };
         let packed = frozen(&w, Some(&b), precision)?;
@@ -386,7 +387,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
         let starts = [0usize, 57, 58, 131];
         let [q, k, v] = [random(4, &[t, 48])?, random(5, &[t, 48])?, random(6, &[t, 48])?];
         let run = |first: usize, end: usize, cu: Vec<u32>| -> Result<Vec<u32>> {
-            let part = |x: &Tensor| -> Result<Value> { Ok(Value::constant(x.narrow(0, first, end - first)?)) };
+            let part = |x: &Array| -> Result<Value> { Ok(Value::constant(x.rows(first, end - first)?)) };
             bits(&attention(&part(&q)?, &part(&k)?, &part(&v)?, cu.into(), 3, None, precision)?)
         };
         let together = run(0, t, starts.map(|s| s as u32).to_vec())?;

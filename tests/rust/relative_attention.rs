@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
@@ -49,26 +49,15 @@ fn relations(lengths: Lengths, causal: bool, masked: bool) -> Relations {
 }
 
 /// Random inputs of the operation, in its order, for `heads` of size `d` and distances from `farthest` down.
-fn inputs(relations: &Relations, heads: usize, d: usize, farthest: usize) -> Result<Vec<Tensor>> {
+fn inputs(relations: &Relations, heads: usize, d: usize, farthest: usize) -> Result<Vec<Array>> {
     let ((queries, keys), width) = ((relations.positions.len(), relations.key_segments.len()), heads * d);
     let distances = farthest + relations.reach().1 + 3;
-    [
-        [queries, width, 1],
-        [keys, width, 1],
-        [keys, width, 1],
-        [distances, width, 1],
-        [1, heads, d],
-        [1, heads, d],
-        [1, heads, d],
-        [2, heads, d],
-    ]
-    .iter()
-    .enumerate()
-    .map(|(i, shape)| {
-        let tensor = random(10 + i as u64, shape)?;
-        Ok(if i < 4 { tensor.squeeze(2)? } else { tensor })
-    })
-    .collect()
+    let [bias, segments] = [[1, heads, d], [2, heads, d]];
+    [&[queries, width][..], &[keys, width], &[keys, width], &[distances, width], &bias, &bias, &bias, &segments]
+        .iter()
+        .enumerate()
+        .map(|(i, shape)| random(10 + i as u64, shape))
+        .collect()
 }
 
 fn run(a: &[Value], scheme: &RelativeScheme, format: impl Into<Format>) -> Result<Value> {
@@ -180,9 +169,9 @@ fn relative_attention_when_dropout_is_on_drops_probabilities_and_its_gradients_f
         let mut unit = vec![0f32; keys * width];
         unit[key * width..(key + 1) * width].fill(1.0);
         let mut args: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
-        args[2] = Value::constant(Tensor::from_vec(unit, (keys, width), &Device::Cpu)?);
-        let plain = f64s(run(&args, &scheme(&relations, heads, farthest, None), Precision::F32)?.tensor())?;
-        let out = f64s(run(&args, &dropped, Precision::F32)?.tensor())?;
+        args[2] = Value::constant(Array::new(unit, (keys, width))?);
+        let plain = f64s(run(&args, &scheme(&relations, heads, farthest, None), Precision::F32)?.array())?;
+        let out = f64s(run(&args, &dropped, Precision::F32)?.array())?;
         for (row, factor) in factor.iter_mut().enumerate() {
             let at = row / heads * width + row % heads * d;
             factor[key] = (out[at] / plain[at] * 0.6).round() / 0.6;
@@ -207,7 +196,7 @@ fn relative_attention_when_products_are_in_bf16_stays_close() -> Outcome {
         let expected = formula(&values, &relations, heads, farthest, |_, _, _| 1.0);
         let constants: Vec<Value> = args.into_iter().map(Value::constant).collect();
         let format = Format { precision: Precision::Bf16, result: Storing::F32 };
-        let got = f64s(run(&constants, &scheme(&relations, heads, farthest, None), format)?.tensor())?;
+        let got = f64s(run(&constants, &scheme(&relations, heads, farthest, None), format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
         let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
         assert!(off < 0.03, "{heads} heads of {d}: {off}");
@@ -224,8 +213,8 @@ fn relative_attention_when_the_number_of_threads_changes_gives_the_same_bytes() 
         let (params, gradients) = parameters(&args)?;
         let out =
             warmstart::compute::in_pool(|| run(&params, &scheme(&relations, heads, farthest, None), Precision::F32))?;
-        let weights: Vec<f32> = random(99, out.tensor().dims())?.flatten_all()?.to_vec1()?;
-        let mut all = vec![Some(out.tensor().flatten_all()?.to_vec1()?)];
+        let weights: Vec<f32> = random(99, out.array().dims())?.values()?.to_vec();
+        let mut all = vec![Some(out.array().values()?.to_vec())];
         weighted_sum(&[(&out, &weights)])?.backward()?;
         all.extend(collected(&gradients));
         Ok(all)

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use candle_core::Tensor;
 use serde_json::json;
+use warmstart::array::Array;
 use warmstart::autograd::{self, Value};
 use warmstart::backbone::{Backbone, Config, Task};
-use warmstart::compute::{CHUNK, values};
+use warmstart::compute::CHUNK;
 use warmstart::error::{Error, Result};
 use warmstart::head::Classifier;
 use warmstart::kernels::embedding::embedding;
@@ -249,7 +249,7 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
         let mut weights = Vec::new();
         for (_, tensor) in model.params().iter() {
-            weights.extend(values(tensor)?.iter().map(|x| x.to_bits()));
+            weights.extend(tensor.values()?.iter().map(|x| x.to_bits()));
         }
         Ok((steps, weights))
     };
@@ -266,7 +266,7 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
     // The legacy checkpoint has a pooler, so the classifier alone is the head.
     assert_eq!(outcome.facts.trainable_parameters, OUTPUTS * 20 + OUTPUTS);
     for (name, tensor) in before.params.iter() {
-        let bits = |t: &Tensor| Ok::<_, Error>(values(t)?.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        let bits = |a: &Array| Ok::<_, Error>(a.values()?.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
         assert_eq!(bits(tensor)?, bits(model.backbone.params.get(name)?)?, "{name}");
     }
     assert!(script.epochs[3].loss < script.epochs[0].loss);
@@ -294,12 +294,12 @@ fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> 
 
 /// A parameter that is trained, and the value to compute with.
 fn trained(name: &str, values: &[f32], shape: &[usize]) -> Result<Trainable> {
-    let tensor = Tensor::from_slice(values, shape, &candle_core::Device::Cpu)?;
-    Ok(Trainable { name: name.into(), tensor, learning_rate: 1.0, weight_decay: 0.0 })
+    let array = Array::new(values.to_vec(), shape)?.trained()?;
+    Ok(Trainable { name: name.into(), array, learning_rate: 1.0, weight_decay: 0.0 })
 }
 
 fn learning(trainable: &[Trainable], slots: Vec<autograd::GradientSlot>) -> Result<Vec<Value>> {
-    trainable.iter().zip(slots).map(|(p, slot)| Value::parameter(p.tensor.clone(), slot)).collect()
+    trainable.iter().zip(slots).map(|(p, slot)| Value::parameter(p.array.clone(), slot)).collect()
 }
 
 #[test]
@@ -350,7 +350,7 @@ fn adamw_when_most_rows_meet_no_gradient_changes_the_same_bytes() -> Checked {
             norms.push(gradients.norm());
             optimiser.step(&trainable, &gradients, 1.0, 0.1)?;
         }
-        Ok((values(&trainable[0].tensor)?.to_vec(), norms))
+        Ok((trainable[0].array.values()?.to_vec(), norms))
     };
     let ((quick, quick_norms), (all, norms)) = (run(true)?, run(false)?);
     assert!(quick.iter().zip(&all).all(|(a, b)| a.to_bits() == b.to_bits()));

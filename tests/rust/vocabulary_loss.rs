@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{in_pool, set_num_threads};
 use warmstart::error::Result;
@@ -12,7 +13,7 @@ use warmstart::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
 use warmstart::product::Precision;
 
 use crate::checks::{assert_close, check};
-use crate::ops::{Scale, collected, f64s, parameters, random, weighted_sum};
+use crate::ops::{Scale, as_type, collected, f64s, parameters, random, scaled, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -52,8 +53,8 @@ fn reference(
     (losses, gradients)
 }
 
-fn tensors([n, d, v]: [usize; 3]) -> Result<[Tensor; 3]> {
-    Ok([random(1, &[n, d])?, random(2, &[v, d])?.affine(1.0 / (d as f64).sqrt(), 0.0)?, random(3, &[v])?])
+fn tensors([n, d, v]: [usize; 3]) -> Result<[Array; 3]> {
+    Ok([random(1, &[n, d])?, scaled(&random(2, &[v, d])?, 1.0 / (d as f64).sqrt())?, random(3, &[v])?])
 }
 
 fn loss(args: &[Value], labels: &[Option<u32>], normalizer: f64, precision: Precision) -> Result<Value> {
@@ -175,27 +176,27 @@ fn loss_when_it_is_a_part_of_a_sum_passes_the_gradient_on() -> Outcome {
 #[test]
 fn loss_when_hidden_states_are_bf16_equals_that_of_the_same_values() -> Outcome {
     let ([hidden, weight, bias], labels) = (tensors([70, 33, 2051])?, labels(70, 2051));
-    let narrow = hidden.to_dtype(DType::BF16)?;
-    let run = |hidden: Tensor| -> Result<_> {
+    let narrow = as_type(&hidden, DType::BF16)?;
+    let run = |hidden: Array| -> Result<_> {
         let (params, gradients) = parameters(&[hidden, weight.clone(), bias.clone()])?;
         let loss = loss(&params, &labels, 70.0, Precision::Bf16)?;
         let value = loss.scalar()?;
         loss.backward()?;
         Ok((value, collected(&gradients)))
     };
-    assert_eq!(run(narrow.clone())?, run(narrow.to_dtype(DType::F32)?)?);
+    assert_eq!(run(narrow.clone())?, run(as_type(&narrow, DType::F32)?)?);
     Ok(())
 }
 
 #[test]
 fn loss_when_logits_are_large_is_finite() -> Outcome {
-    let hidden = Value::constant(Tensor::new(&[[1000f32, -1000.0]], &Device::Cpu)?);
-    let weight = Value::constant(Tensor::new(&[[1f32, 0.0], [0.0, 1.0], [0.5, 0.0]], &Device::Cpu)?);
+    let hidden = Value::constant(Array::new(vec![1000.0, -1000.0], (1, 2))?);
+    let weight = Value::constant(Array::new(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.0], (3, 2))?);
     let map = Affine::new(&weight, None)?;
     for (label, expected) in [(0, 0.0), (1, 2000.0), (2, 500.0)] {
         assert_eq!(token_losses(&hidden, &map, &[Some(label)], Precision::F32)?, [Some(expected)]);
     }
-    let broken = Value::constant(Tensor::new(&[[f32::NAN, 0.0]], &Device::Cpu)?);
+    let broken = Value::constant(Array::new(vec![f32::NAN, 0.0], (1, 2))?);
     assert!(vocabulary_loss(&broken, &map, vec![Some(0)], 1.0, Precision::F32)?.scalar()?.is_nan());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use memmap2::Mmap;
 
@@ -14,6 +14,15 @@ use crate::error::{Error, Result};
 /// under its name does not.
 pub struct MappedFile(Arc<Mmap>);
 
+/// Values in the memory of a file: there as long as somebody holds them, read-only.
+#[derive(Clone)]
+pub(crate) struct MappedValues {
+    file: Arc<Mmap>,
+    /// In bytes.
+    start: usize,
+    len: usize,
+}
+
 impl MappedFile {
     /// Map a file.
     pub fn open(path: &Path) -> Result<Self> {
@@ -23,23 +32,15 @@ impl MappedFile {
         Ok(Self(Arc::new(map)))
     }
 
-    /// The `len` values from byte `offset` on: the file's own memory where it can be, else a copy. None beyond the end.
-    ///
-    /// # Safety
-    ///
-    /// The values are not written to: their pages are read-only, and another vector may be of the same bytes.
-    pub(crate) unsafe fn values(&self, offset: usize, len: usize) -> Option<Vec<f32>> {
-        let bytes = self.get(offset..offset.checked_add(len.checked_mul(4)?)?)?;
-        // Aligned or not used.
-        #[allow(clippy::cast_ptr_alignment)]
-        let start = bytes.as_ptr().cast::<f32>().cast_mut();
-        if cfg!(target_endian = "little") && bytes.len() >= LARGE && start.is_aligned() {
-            Blocks::add(&self.0);
-            // SAFETY: the memory is there until the allocator is given the block back. Of its type any bits are valid.
-            return Some(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(start, len)) }.into_vec());
+    /// The `len` values from byte `offset` on in the file's own memory; none beyond its end, where they are so few that a copy
+    /// is smaller than the pages, or where the memory cannot be read as f32.
+    pub(crate) fn values(&self, offset: usize, len: usize) -> Option<MappedValues> {
+        let bytes = self.get(offset..offset.checked_add(len.checked_mul(size_of::<f32>())?)?)?;
+        if cfg!(target_endian = "big") || bytes.len() < LARGE || bytemuck::try_cast_slice::<u8, f32>(bytes).is_err() {
+            return None;
         }
-        let value = |bytes: &[u8]| bytes.try_into().map(f32::from_le_bytes).ok();
-        bytes.chunks_exact(4).map(value).collect()
+        SHARED.with(|arena| arena.files.add(&self.0));
+        Some(MappedValues { file: self.0.clone(), start: offset, len })
     }
 }
 
@@ -51,37 +52,37 @@ impl Deref for MappedFile {
     }
 }
 
-/// A file of which parts serve as blocks.
-pub(super) struct Blocks {
-    map: Arc<Mmap>,
-    count: usize,
+impl Deref for MappedValues {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // Checked where it was made.
+        bytemuck::cast_slice(&self.file[self.start..self.start + self.len * size_of::<f32>()])
+    }
 }
 
-impl Blocks {
-    /// One block more of this file.
-    fn add(map: &Arc<Mmap>) {
-        SHARED.with(|arena| match arena.files.iter_mut().find(|file| Arc::ptr_eq(&file.map, map)) {
-            Some(file) => file.count += 1,
-            None => arena.files.push(Self { map: map.clone(), count: 1 }),
-        });
-    }
+/// The files in whose memory values are.
+pub(super) struct Files(Vec<Weak<Mmap>>);
 
-    /// True if the address lies in the file.
-    pub fn holds(&self, address: usize) -> bool {
-        self.map.as_ptr_range().contains(&(address as *const u8))
-    }
+impl Files {
+    pub const EMPTY: Self = Self(Vec::new());
 
-    /// A block comes back; true if it was the last.
-    pub fn put(&mut self) -> bool {
-        self.count -= 1;
-        self.count == 0
+    fn add(&mut self, file: &Arc<Mmap>) {
+        if !self.0.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(file))) {
+            self.0.push(Arc::downgrade(file));
+        }
     }
 
     /// The kernel may use the pages for something else; they are read again when they are touched.
-    pub fn release(&self) {
-        #[cfg(target_os = "linux")]
-        // SAFETY: the mapping is shared and read-only: there is nothing to lose. The kernel may not listen.
-        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    pub fn release(&mut self) {
+        self.0.retain(|file| {
+            let Some(file) = file.upgrade() else { return false };
+            #[cfg(target_os = "linux")]
+            // SAFETY: the mapping is shared and read-only: there is nothing to lose. The kernel may not listen.
+            let _ = unsafe { file.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            drop(file);
+            true
+        });
     }
 }
 
@@ -97,19 +98,14 @@ mod tests {
         let bytes: Vec<u8> = (0..=2 * n).flat_map(|i| (i as f32).to_le_bytes()).collect();
         assert!(std::fs::write(&path, bytes).is_ok());
         let file = MappedFile::open(&path).ok();
-        // SAFETY: what is pushed to a vector goes to a copy of it.
-        let read = |offset, len| file.as_ref().and_then(|file| unsafe { file.values(offset, len) });
-        let (first, second, odd) = (read(0, n), read(4 * n, n), read(2, n));
-        assert_eq!((read(8 * n + 1, 1), read(4, usize::MAX / 2), read(usize::MAX, 1)), (None, None, None));
-        assert_eq!(read(8 * n, 1), Some(vec![2.0 * n as f32]));
+        let read = |offset, len| file.as_ref().and_then(|file| file.values(offset, len));
+        let (first, second) = (read(0, n), read(4 * n, n));
+        let none = [(8 * n + 1, 1), (4, usize::MAX / 2), (usize::MAX, 1), (2, n), (0, LARGE / 4 - 1)];
+        assert!(none.iter().all(|&(offset, len)| read(offset, len).is_none()));
         drop((file, std::fs::remove_file(&path)));
         super::super::release();
-        assert!(odd.is_some_and(|odd| odd.len() == n));
-        assert!(first.is_some_and(|first| first.iter().enumerate().all(|(i, x)| *x == i as f32)));
-        let second = second.map(|mut second| {
-            second.push(0.5);
-            second
-        });
-        assert!(second.is_some_and(|second| second.len() == n + 1 && second[0] == n as f32 && second[n] == 0.5));
+        assert!(first.is_some_and(|first| first.len() == n && first.iter().enumerate().all(|(i, x)| *x == i as f32)));
+        let second = second.map(|second| second.to_vec());
+        assert!(second.is_some_and(|second| second[0] == n as f32 && second[n - 1] == (2 * n - 1) as f32));
     }
 }

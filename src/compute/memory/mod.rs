@@ -5,7 +5,7 @@
 //! [`release`], at the end of a call. A freed range joins its neighbours, and the next block goes where it fits first, so
 //! that blocks of other sizes use the same pages and the touched part of a segment stays small.
 //!
-//! A block may also be the part of a mapped file, so that the weights of a model are there without being copied.
+//! The weights of a model may lie in the memory of a mapped file, without being copied.
 
 mod file;
 mod segment;
@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mimalloc::MiMalloc;
 
-use file::Blocks;
+use file::Files;
 use segment::Segment;
 
 pub use file::MappedFile;
+pub(crate) use file::MappedValues;
 
 /// Bytes from which on a block comes from the arena.
 const LARGE: usize = 256 << 10;
@@ -32,11 +33,11 @@ pub struct Allocator;
 
 struct Arena {
     segments: Vec<Segment>,
-    files: Vec<Blocks>,
+    files: Files,
 }
 
 impl Arena {
-    const EMPTY: Self = Self { segments: Vec::new(), files: Vec::new() };
+    const EMPTY: Self = Self { segments: Vec::new(), files: Files::EMPTY };
 
     fn take(&mut self, size: usize) -> Option<usize> {
         if let Some(address) = self.segments.iter_mut().find_map(|segment| segment.take(size)) {
@@ -52,19 +53,14 @@ impl Arena {
     fn put(&mut self, address: usize, size: usize) -> bool {
         if let Some(segment) = self.segments.iter_mut().find(|segment| segment.holds(address)) {
             segment.put(address, size);
-        } else if let Some(i) = self.files.iter().position(|file| file.holds(address)) {
-            if self.files[i].put() {
-                self.files.remove(i);
-            }
-        } else {
-            return false;
+            return true;
         }
-        true
+        false
     }
 
     fn release(&mut self) {
         self.segments.retain(|segment| !segment.release());
-        self.files.iter().for_each(Blocks::release);
+        self.files.release();
     }
 }
 

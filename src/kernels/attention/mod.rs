@@ -16,14 +16,14 @@ mod scheme;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::dropout::Dropout;
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, operand, uninit};
+use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, uninit};
 use crate::error::{Error, Result};
 use crate::product::{Format, Lines, Output, Packed, Precision, product_here};
 pub use cached::{Cache, Step};
@@ -35,21 +35,21 @@ pub use scheme::{Scheme, Span};
 /// Attention within each packed sequence: `q [T, heads * d]`, `k, v [T, key_heads * d]` to `[T, heads * d]`; each f32 or bf16.
 pub fn attention(q: &Value, k: &Value, v: &Value, scheme: Scheme, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
-    let tasks = scheme.tasks(shapes([q, k, v].map(Value::tensor))?)?;
-    let (t, width) = q.tensor().dims2()?;
+    let tasks = scheme.tasks(shapes([q, k, v].map(Value::array))?)?;
+    let (t, width) = q.array().dims2()?;
     let (mut out, mut log_sum_exp) = (Buffer::uninit(result, t * width), uninit(t * scheme.heads));
     let kernel = Kernel { scheme, precision };
     {
-        let (q, k, v) = (operand(q.tensor())?, operand(k.tensor())?, operand(v.tensor())?);
+        let (q, k, v) = (q.array().operand()?, k.array().operand()?, v.array().operand()?);
         let operands = [&q, &k, &v].map(Elements::from);
         let (out, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
         tasks.par_iter().for_each(|key| kernel.forward_task(key, operands, out, lse, t));
     }
-    Ok(Value::computed(out.into_tensor((t, width))?, &[q, k, v], Attention { kernel, log_sum_exp }))
+    Ok(Value::computed(Array::from_buffer(out, (t, width))?, &[q, k, v], Attention { kernel, log_sum_exp }))
 }
 
-fn shapes(tensors: [&Tensor; 3]) -> Result<[(usize, usize); 3]> {
-    let [q, k, v] = tensors.map(Tensor::dims2);
+fn shapes(arrays: [&Array; 3]) -> Result<[(usize, usize); 3]> {
+    let [q, k, v] = arrays.map(Array::dims2);
     Ok([q?, k?, v?])
 }
 
@@ -275,12 +275,12 @@ impl Op for Attention {
         "attention"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
         let (&[q, k, v], [dq, dk, dv]) = (inputs, into) else {
             return Err(Error::internal("got other than three inputs"));
         };
         let tasks = self.kernel.scheme.tasks(shapes([q, k, v])?)?;
-        let (q, k, v) = (operand(q)?, operand(k)?, operand(v)?);
+        let (q, k, v) = (q.operand()?, k.operand()?, v.operand()?);
         let operands = [&q, &k, &v].map(Elements::from);
         // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
         let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (SharedSlice::new(values), add)));

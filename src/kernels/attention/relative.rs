@@ -11,15 +11,15 @@
 //! difference of the two rows counts, where they differ. The backward's `dS` is that of [`super::attention`]; a task there is
 //! a head, which meets its sequences in order, since they share `r`, the biases and `seg_embed`.
 
-use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::Gradient;
 use super::relations::{Relations, Sequence};
 use super::relative_task::{Operands, RelativeAttention, SharedSums};
 use super::scheme::Head;
+use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::{Buffer, SharedSlice, operand, uninit};
+use crate::compute::{Buffer, SharedSlice, uninit};
 use crate::error::{Error, Result};
 use crate::kernels::dropout::Dropout;
 use crate::product::Format;
@@ -57,13 +57,13 @@ pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, forma
     let Format { precision, result } = format.into();
     let RelativeInputs { q, k, v, r, word_bias, distance_bias, segment_bias, segments } = inputs;
     let inputs = [*q, k, v, r, word_bias, distance_bias, segment_bias, segments];
-    let tensors = inputs.map(Value::tensor);
-    let sequences = scheme.check(tensors)?;
-    let (queries, width) = q.tensor().dims2()?;
+    let arrays = inputs.map(Value::array);
+    let sequences = scheme.check(arrays)?;
+    let (queries, width) = q.array().dims2()?;
     let (mut out, mut lse) = (Buffer::uninit(result, queries * width), uninit(queries * scheme.heads));
     let mut kernel = RelativeAttention { scheme, precision, sequences, log_sum_exp: Vec::new() };
     {
-        let read = tensors.iter().map(|tensor| operand(tensor)).collect::<Result<Vec<_>>>()?;
+        let read = arrays.iter().map(|array| array.operand()).collect::<Result<Vec<_>>>()?;
         let operands = Operands::new(&read)?;
         let (out, lse) = (out.shared(), SharedSlice::new(&mut lse));
         let heads = 0..kernel.scheme.heads;
@@ -71,12 +71,12 @@ pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, forma
         tasks.into_par_iter().for_each(|(sequence, head)| kernel.forward_task(sequence, head, &operands, out, lse));
     }
     kernel.log_sum_exp = lse;
-    Ok(Value::computed(out.into_tensor((queries, width))?, &inputs, kernel))
+    Ok(Value::computed(Array::from_buffer(out, (queries, width))?, &inputs, kernel))
 }
 
 impl RelativeScheme {
-    fn check(&self, tensors: [&Tensor; 8]) -> Result<Vec<Sequence>> {
-        let [q, k, v, r, biases @ .., segments] = tensors;
+    fn check(&self, arrays: [&Array; 8]) -> Result<Vec<Sequence>> {
+        let [q, k, v, r, biases @ .., segments] = arrays;
         let [q, k, v, r] = [q.dims2()?, k.dims2()?, v.dims2()?, r.dims2()?];
         let size = q.1.checked_div(self.heads).unwrap_or(0);
         let width = self.heads * size;
@@ -85,7 +85,7 @@ impl RelativeScheme {
             return Err(Error::internal(format!(
                 "relative attention: got q, k, v, r of {q:?}, {k:?}, {v:?}, {r:?}, {} heads, biases and segments of {:?}",
                 self.heads,
-                [biases[0], biases[1], biases[2], segments].map(Tensor::elem_count)
+                [biases[0], biases[1], biases[2], segments].map(Array::elem_count)
             )));
         }
         let sequences = self.relations.sequences(q.0, k.0)?;
@@ -105,8 +105,8 @@ impl Op for RelativeAttention {
         "relative attention"
     }
 
-    fn backward(&self, inputs: &[&Tensor], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        let read = inputs.iter().map(|tensor| operand(tensor)).collect::<Result<Vec<_>>>()?;
+    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        let read = inputs.iter().map(|array| array.operand()).collect::<Result<Vec<_>>>()?;
         let operands = Operands::new(&read)?;
         let (width, n_distances) = (operands.segment.len(), inputs[3].dims2()?.0);
         let size = width / self.scheme.heads;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Spec, Task, Transformer};
 use warmstart::batch::PackedBatch;
@@ -40,14 +41,18 @@ fn with_heads() -> Result<Vec<Reference>, Box<dyn std::error::Error>> {
     Ok(all.into_iter().filter(Reference::has_heads).collect())
 }
 
-fn values(tensor: &Tensor) -> Result<Vec<f64>, Error> {
+fn recorded(tensor: &Tensor) -> Result<Vec<f64>, Error> {
     Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?)
 }
 
+fn values(array: &Array) -> Result<Vec<f64>, Error> {
+    Ok(array.values()?.iter().copied().map(f64::from).collect())
+}
+
 /// The largest difference over the largest recorded value, or over `floor` if that is larger.
-fn difference(got: &Tensor, expected: &Tensor, floor: f64) -> Result<f64, Error> {
+fn difference(got: &Array, expected: &Tensor, floor: f64) -> Result<f64, Error> {
     assert_eq!(got.elem_count(), expected.elem_count());
-    let (got, expected) = (values(got)?, values(expected)?);
+    let (got, expected) = (values(got)?, recorded(expected)?);
     let scale = expected.iter().fold(floor, |a, b| a.max(b.abs()));
     Ok(got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale)
 }
@@ -81,7 +86,7 @@ impl Reference {
         let mut language = params.clone();
         if dir.join("lm.safetensors").is_file() {
             for (name, tensor) in candle_core::safetensors::load(dir.join("lm.safetensors"), &Device::Cpu)? {
-                language.insert(name, tensor);
+                language.insert(name, Array::try_from(&tensor)?);
             }
         }
         let integers = |name: &str| tensors[name].to_vec1::<i64>();
@@ -112,15 +117,15 @@ impl Reference {
         let mut trainable: Vec<Trainable> = Vec::new();
         for spec in specs {
             if trainable.iter().all(|p| p.name != spec.name) {
-                let tensor = all.get(&spec.name)?;
-                assert_eq!(tensor.dims(), spec.shape, "{} {}", self.name, spec.name);
-                let (name, tensor) = (spec.name.clone(), tensor.copy()?);
-                trainable.push(Trainable { name, tensor, learning_rate: 0.0, weight_decay: 0.0 });
+                let array = all.get(&spec.name)?;
+                assert_eq!(array.dims(), spec.shape, "{} {}", self.name, spec.name);
+                let (name, array) = (spec.name.clone(), array.trained()?);
+                trainable.push(Trainable { name, array, learning_rate: 0.0, weight_decay: 0.0 });
             }
         }
         let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable));
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            params.insert_trained(&p.name, p.tensor.clone(), slot)?;
+            params.insert_trained(&p.name, p.array.clone(), slot)?;
         }
         Ok((params, trainable, gradients))
     }
@@ -153,7 +158,7 @@ impl Reference {
         Ok(self.texts.iter().flat_map(next).collect())
     }
 
-    fn assert_close(&self, what: &str, got: &Tensor, floor: f64) -> Result<(), Error> {
+    fn assert_close(&self, what: &str, got: &Array, floor: f64) -> Result<(), Error> {
         let expected = self.tensors.get(what).ok_or_else(|| Error::internal(format!("{what} is not recorded")))?;
         let off = difference(got, expected, floor)?;
         assert!(off <= TOLERANCE, "{} {what}: off by {off:e}", self.name);
@@ -175,9 +180,10 @@ impl Reference {
                     // Without positions in the scores a shift of all keys changes nothing: the gradient of their bias is zero
                     // but for rounding, which is as large as that of their weight's.
                     let weight = self.tensors.get(&stored(&p.name).replace(".bias", ".weight"));
-                    let floor = weight
-                        .map_or(Ok(0.0), |g| Ok::<_, Error>(values(g)?.iter().fold(0.0, |a: f64, b| a.max(b.abs()))))?;
-                    self.assert_close(&stored(&p.name), &Tensor::from_vec(gradient, n, &Device::Cpu)?, floor)?;
+                    let floor = weight.map_or(Ok(0.0), |g| {
+                        Ok::<_, Error>(recorded(g)?.iter().fold(0.0, |a: f64, b| a.max(b.abs())))
+                    })?;
+                    self.assert_close(&stored(&p.name), &Array::new(gradient, n)?, floor)?;
                     compared += 1;
                 }
                 // transformers does not train sinusoids.
@@ -206,15 +212,15 @@ fn families_when_compared_with_transformers_agree_in_every_layer_and_head() -> O
             Mode::inference(),
             &mut |layer, hidden| {
                 layers += 1;
-                reference.assert_close(&format!("hidden_states.{layer}"), hidden.tensor(), 0.0)
+                reference.assert_close(&format!("hidden_states.{layer}"), hidden.array(), 0.0)
             },
         )?;
         assert!(!reference.tensors.contains_key(&format!("hidden_states.{layers}")), "{name}: {layers} layers");
         if reference.has_heads() {
             let logits = reference.logits(&reference.params, &reference.all(), Precision::F32)?;
-            reference.assert_close("logits", logits.tensor(), 0.0)?;
+            reference.assert_close("logits", logits.array(), 0.0)?;
             let logits = reference.token_logits(&reference.language, &reference.all())?;
-            reference.assert_close("lm_logits", logits.tensor(), 0.0)?;
+            reference.assert_close("lm_logits", logits.array(), 0.0)?;
         }
     }
     Ok(())
@@ -232,7 +238,7 @@ fn padding_ids_when_they_stand_in_a_text_have_no_position() -> Outcome {
             [vec![7, 9], ids.clone(), vec![8; 3], ids[..5].to_vec()].map(|ids| (ids.clone(), vec![0; ids.len()]));
         let batch = PackedBatch::collate(&Encodings::from_ids(&texts), vec![0, 1, 2, 3]);
         let hidden = reference.hidden(&reference.params, &batch, Precision::F32)?;
-        let own = hidden.tensor().narrow(0, 2, ids.len())?;
+        let own = hidden.array().rows(2, ids.len())?;
         let worst = difference(&own, &recorded[&format!("{name}.hidden")], 0.0)?;
         assert!(worst <= TOLERANCE, "{name}: off by {worst:e}");
     }
@@ -252,7 +258,7 @@ fn families_when_trained_as_classifiers_receive_the_gradients_of_torch() -> Outc
         let logits = reference.logits(&params, &reference.all(), Precision::F32)?;
         let options = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer: n };
         let loss = cross_entropy(&logits, options)?;
-        reference.assert_close("loss", loss.tensor(), 0.0)?;
+        reference.assert_close("loss", loss.array(), 0.0)?;
         loss.backward()?;
         reference.assert_gradients("grad.", &trainable, &gradients)?;
     }
@@ -271,7 +277,7 @@ fn families_when_trained_as_language_models_receive_the_gradients_of_torch() -> 
         let logits = reference.token_logits(&params, &reference.all())?;
         let options = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer };
         let loss = cross_entropy(&logits, options)?;
-        reference.assert_close("lm_loss", loss.tensor(), 0.0)?;
+        reference.assert_close("lm_loss", loss.array(), 0.0)?;
         loss.backward()?;
         reference.assert_gradients("lm_grad.", &trainable, &gradients)?;
     }
@@ -284,7 +290,9 @@ fn families_when_texts_are_alone_or_in_another_order_give_the_same_logits() -> O
         let name = &reference.name;
         let rows = |texts: Vec<usize>| -> Result<Vec<Vec<f32>>, Error> {
             let batch = reference.batch(texts);
-            Ok(reference.logits(&reference.params, &batch, Precision::F32)?.tensor().to_vec2()?)
+            let logits = reference.logits(&reference.params, &batch, Precision::F32)?;
+            let (_, columns) = logits.array().dims2()?;
+            Ok(logits.array().values()?.chunks(columns).map(<[f32]>::to_vec).collect())
         };
         let together = rows((0..5).collect())?;
         let mixed = rows(vec![3, 0, 4, 2, 1])?;
@@ -306,7 +314,7 @@ fn families_when_products_are_in_bf16_stay_close() -> Outcome {
         for precision in [Precision::Bf16, Precision::Int8] {
             let hidden = reference.hidden(&reference.params, &reference.all(), precision)?;
             let last = format!("hidden_states.{}", reference.config.num_hidden_layers);
-            let off = difference(hidden.tensor(), &reference.tensors[&last], 0.0)?;
+            let off = difference(hidden.array(), &reference.tensors[&last], 0.0)?;
             assert!(off < 0.08, "{name} {precision:?}: {off:e}");
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, Prediction, Remember, Transformer};
 use warmstart::batch::PackedBatch;
@@ -42,15 +43,10 @@ fn all_of(batch: &PackedBatch, keep: usize) -> Remember {
 }
 
 /// Every hidden state of the tokens, from 0 on.
-fn layers(
-    encoder: &Transformer,
-    config: &Config,
-    batch: &PackedBatch,
-    context: &Context,
-) -> Result<Vec<Tensor>, Error> {
+fn layers(encoder: &Transformer, config: &Config, batch: &PackedBatch, context: &Context) -> Result<Vec<Array>, Error> {
     let (tokens, mut all) = (context.rows(batch)?.tokens, Vec::new());
     encoder.forward_within(batch, context, config.num_hidden_layers, Mode::inference(), &mut |_, hidden| {
-        all.push(embedding(hidden, tokens.clone())?.tensor().clone());
+        all.push(embedding(hidden, tokens.clone())?.array().clone());
         Ok(())
     })?;
     Ok(all)
@@ -77,14 +73,14 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
     let starts: Vec<u32> = memory.cu_seqlens.to_vec();
     assert_eq!(starts, [0, 6, 12, 18]);
     let chosen = Memory {
-        hidden: memory.hidden.iter().map(|h| h.narrow(0, 6, 12)).collect::<Result<_, _>>()?,
+        hidden: memory.hidden.iter().map(|h| h.rows(6, 12)).collect::<Result<_, _>>()?,
         cu_seqlens: Arc::from([0, 0, 6, 12]),
     };
     let context = Context { memory: Some(chosen), ..Context::default() };
     let got = layers(&encoder, config, &batch_of(&[first, second.clone(), second]), &context)?;
     for (layer, got) in got.iter().enumerate() {
         for from in [6, 15] {
-            reference.assert_close(&format!("mems.hidden_states.{layer}"), &got.narrow(0, from, 9)?, 0.0)?;
+            reference.assert_close(&format!("mems.hidden_states.{layer}"), &got.rows(from, 9)?, 0.0)?;
         }
     }
     Ok(())
@@ -92,12 +88,12 @@ fn xlnet_when_it_remembers_a_segment_agrees_with_transformers() -> Outcome {
 
 #[test]
 fn memory_when_segments_follow_keeps_the_last_states_of_each_sequence_that_goes_on() -> Outcome {
-    let states = |values: &[f32]| -> Result<Vec<Tensor>, Error> {
-        let states = Tensor::from_slice(values, (values.len(), 1), &candle_core::Device::Cpu)?;
-        Ok(vec![states.clone(), states.zeros_like()?])
+    let states = |values: &[f32]| -> Result<Vec<Array>, Error> {
+        let states = Array::new(values.to_vec(), (values.len(), 1))?;
+        Ok(vec![states, Array::new(vec![0.0; values.len()], (values.len(), 1))?])
     };
     let remember = |sequences: &[(usize, std::ops::Range<u32>)], keep| Remember { sequences: sequences.to_vec(), keep };
-    let values = |memory: &Memory| memory.hidden[0].flatten_all()?.to_vec1::<f32>();
+    let values = |memory: &Memory| memory.hidden[0].values().map(|values| values.to_vec());
     // One token, then two with the row of a prediction between.
     let first = Memory::after(None, &states(&[1.0, 9.0, 2.0, 3.0])?, &[0, 2], &remember(&[(0, 0..1), (1, 0..2)], 2))?;
     assert_eq!((first.hidden.len(), &*first.cu_seqlens, values(&first)?), (1, &[0, 1, 3][..], vec![1.0, 2.0, 3.0]));
@@ -152,11 +148,11 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
         hidden: hidden.clone().into(),
     };
     let logits = predict(&params, &batch_of(std::slice::from_ref(&text)), alone)?;
-    reference.assert_close("perm.logits", logits.tensor(), 0.0)?;
+    reference.assert_close("perm.logits", logits.array(), 0.0)?;
     let options =
         CrossEntropy { labels: labels.collect(), class_weight: None, label_smoothing: 0.0, normalizer: f64::from(n) };
     let loss = cross_entropy(&logits, options)?;
-    reference.assert_close("perm.loss", loss.tensor(), 0.0)?;
+    reference.assert_close("perm.loss", loss.array(), 0.0)?;
     loss.backward()?;
     reference.assert_gradients("perm.grad.", &trainable, &gradients)?;
     // Behind a sequence of which nothing is predicted, it is the same.
@@ -168,7 +164,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
         hidden: [all_seen, hidden].concat().into(),
     };
     let together = predict(&reference.language, &batch_of(&[other, text]), beside)?;
-    assert!(difference(together.tensor(), logits.tensor(), 0.0)? <= 1e-6);
+    assert!(difference(together.array(), &Tensor::try_from(logits.array().clone())?, 0.0)? <= 1e-6);
     Ok(())
 }
 
@@ -216,7 +212,7 @@ fn xlnet_when_a_segment_goes_on_learns_as_in_transformers() -> Outcome {
     )?;
     let LanguageLoss { loss, memory, .. } = network.loss(after, n as f64, Mode::inference())?;
     assert!(memory.is_none());
-    reference.assert_close("perm_mems.loss", loss.tensor(), 0.0)?;
+    reference.assert_close("perm_mems.loss", loss.array(), 0.0)?;
     loss.backward()?;
     reference.assert_gradients("perm_mems.grad.", &trainable, &gradients)
 }

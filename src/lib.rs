@@ -26,7 +26,3 @@ pub mod train;
 mod hostile;
 #[cfg(feature = "python")]
 mod bind;
-
-#[cfg(not(test))]
-#[global_allocator]
-static ALLOCATOR: compute::Allocator = compute::Allocator;

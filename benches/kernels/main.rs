@@ -35,6 +35,11 @@ use composed::{means, norm, packed_attention, packed_relative_attention, rotated
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
+/// As the package has it.
+#[cfg(not(feature = "python"))]
+#[global_allocator]
+static ALLOCATOR: warmstart::compute::Allocator = warmstart::compute::Allocator;
+
 const WIDTH: usize = 384;
 const INNER: usize = 1536;
 const HEADS: usize = 12;

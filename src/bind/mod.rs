@@ -20,6 +20,10 @@ use crate::compute;
 use crate::error::Error;
 use crate::text::SIDE_FILES;
 
+#[cfg(not(test))]
+#[global_allocator]
+static ALLOCATOR: compute::Allocator = compute::Allocator;
+
 /// Use `n` threads from now on; 0 means the default: RAYON_NUM_THREADS, else OMP_NUM_THREADS, else the processors this
 /// process may use.
 #[pyfunction]

@@ -175,7 +175,8 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     ///
     /// Nobody else touches these values while they are borrowed.
     pub unsafe fn range(self, start: usize, len: usize) -> &'a mut [T] {
-        assert!(start + len <= self.len, "{len} values at {start} of {}", self.len);
+        let fits = start.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(fits, "{len} values at {start} of {}", self.len);
         // SAFETY: within the slice; what the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(start), len) }
     }

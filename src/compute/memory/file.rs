@@ -39,7 +39,7 @@ impl MappedFile {
         if cfg!(target_endian = "big") || bytes.len() < LARGE || bytemuck::try_cast_slice::<u8, f32>(bytes).is_err() {
             return None;
         }
-        SHARED.with(|arena| arena.files.add(&self.0));
+        let _ = SHARED.with(|arena| arena.files.add(&self.0));
         Some(MappedValues { file: self.0.clone(), start: offset, len })
     }
 }

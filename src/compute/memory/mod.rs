@@ -13,7 +13,7 @@ mod segment;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mimalloc::MiMalloc;
 
@@ -64,36 +64,54 @@ impl Arena {
     }
 }
 
-/// The arena, and whether a thread has it in hand.
+/// The arena, and which thread has it in hand: 0 is none.
 struct Shared {
-    taken: AtomicBool,
+    owner: AtomicUsize,
     arena: UnsafeCell<Arena>,
 }
 
 // SAFETY: `Shared::with` lets one thread in at a time.
 unsafe impl Sync for Shared {}
 
-static SHARED: Shared = Shared { taken: AtomicBool::new(false), arena: UnsafeCell::new(Arena::EMPTY) };
+static SHARED: Shared = Shared { owner: AtomicUsize::new(0), arena: UnsafeCell::new(Arena::EMPTY) };
 
 impl Shared {
-    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> R {
+    /// `f` of the arena; none where this thread has it in hand already, as the arena's own lists grow.
+    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> Option<R> {
         prepare_for_forks();
+        if self.owner.load(Ordering::Relaxed) == this_thread() {
+            return None;
+        }
         self.take();
+        let _in_hand = InHand(self);
         // SAFETY: this thread alone took it, until it gives it back.
-        let result = f(unsafe { &mut *self.arena.get() });
-        self.give_back();
-        result
+        Some(f(unsafe { &mut *self.arena.get() }))
     }
 
     fn take(&self) {
-        while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self.owner.compare_exchange_weak(0, this_thread(), Ordering::Acquire, Ordering::Relaxed).is_err() {
             std::thread::yield_now();
         }
     }
 
     fn give_back(&self) {
-        self.taken.store(false, Ordering::Release);
+        self.owner.store(0, Ordering::Release);
     }
+}
+
+/// Gives the arena back, whatever happens.
+struct InHand<'a>(&'a Shared);
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
+/// A number of this thread, not 0. Takes no memory, so that the allocator may ask for it.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// A process is forked while no other thread has the arena in hand: in the child that thread would never give it back.
@@ -123,7 +141,7 @@ fn size_in_arena(layout: Layout) -> Option<usize> {
 // SAFETY: blocks of the arena are disjoint, and as large and aligned as asked; all others are mimalloc's.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let address = size_in_arena(layout).and_then(|size| SHARED.with(|arena| arena.take(size)));
+        let address = size_in_arena(layout).and_then(|size| SHARED.with(|arena| arena.take(size)).flatten());
         match address {
             Some(address) => address as *mut u8,
             // SAFETY: as the caller promises.
@@ -139,7 +157,8 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         let size = size_in_arena(layout);
-        if !size.is_some_and(|size| SHARED.with(|arena| arena.put(pointer as usize, size))) {
+        let put = |size| SHARED.with(|arena| arena.put(pointer as usize, size)).unwrap_or(false);
+        if !size.is_some_and(put) {
             // SAFETY: it is not from the arena, so it is mimalloc's, with this layout.
             unsafe { MiMalloc.dealloc(pointer, layout) }
         }
@@ -148,11 +167,13 @@ unsafe impl GlobalAlloc for Allocator {
 
 /// Hand what is free back to the system, and the pages of mapped files, which are read again where they are needed.
 pub fn release() {
-    SHARED.with(Arena::release);
+    let _ = SHARED.with(Arena::release);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
 
     #[test]
@@ -165,6 +186,21 @@ mod tests {
         }
         release();
         assert_eq!(vec![3u8; LARGE * 3].iter().map(|&x| usize::from(x)).sum::<usize>(), LARGE * 9);
+    }
+
+    #[test]
+    fn memory_when_it_is_asked_for_with_the_arena_in_hand_comes_from_elsewhere() {
+        let layout = Layout::new::<[u8; 2 * LARGE]>();
+        let inside = SHARED.with(|_| {
+            // SAFETY: not of size zero; given back with its layout.
+            let block = unsafe { Allocator.alloc(layout) };
+            let again = SHARED.with(|_| ()).is_some();
+            // SAFETY: as it came.
+            unsafe { Allocator.dealloc(block, layout) };
+            (block as usize, again)
+        });
+        assert!(inside.is_some_and(|(block, again)| block != 0 && !again));
+        assert!(SHARED.with(|arena| arena.segments.len()).is_some(), "it was given back");
     }
 
     #[test]

@@ -26,7 +26,8 @@ where
 
 struct Checkpoint<F>(F);
 
-impl<F> Op for Checkpoint<F>
+// SAFETY: what is not added to is written, all of it.
+unsafe impl<F> Op for Checkpoint<F>
 where
     F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
 {

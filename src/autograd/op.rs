@@ -5,7 +5,12 @@ use crate::array::Array;
 use crate::error::Result;
 
 /// A computed operation: it holds what its forward pass kept for the backward pass.
-pub trait Op: Send + Sync + 'static {
+///
+/// # Safety
+///
+/// Where a [`Slot`] lends values that are not to be added to, `backward` writes every one of them before it reads any: they
+/// may never have been set.
+pub unsafe trait Op: Send + Sync + 'static {
     /// For messages.
     fn name(&self) -> &'static str;
 

@@ -62,7 +62,8 @@ impl Slot {
         }
         let add = self.buffer.is_some();
         let len = self.len;
-        Some((self.buffer.get_or_insert_with(|| uninit(len)), add))
+        // SAFETY: an operation writes every value that does not add, see `Op`.
+        Some((self.buffer.get_or_insert_with(|| unsafe { uninit(len) }), add))
     }
 
     /// Contribute `values`: moved in if they are the first, else added.

@@ -287,7 +287,8 @@ impl FeedForward {
 /// The values as f32.
 fn wide(x: &Value) -> Result<Vec<f32>> {
     let x = x.array().operand()?;
-    let mut out = uninit(x.elements().len());
+    // SAFETY: all are copied.
+    let mut out = unsafe { uninit(x.elements().len()) };
     x.elements().copy_to(&mut out);
     Ok(out)
 }

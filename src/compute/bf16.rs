@@ -91,16 +91,17 @@ pub(crate) enum Buffer {
 }
 
 impl Buffer {
-    /// For `len` values, each to be written before it is read.
-    #[allow(clippy::uninit_vec)]
-    pub fn uninit(storing: Storing, len: usize) -> Self {
-        match storing {
-            Storing::F32 => Self::F32(uninit(len)),
-            Storing::Bf16 => {
-                let mut values = Vec::with_capacity(len);
-                // SAFETY: as in `uninit`.
-                unsafe { values.set_len(len) };
-                Self::Bf16(values)
+    /// Of `len` values, none of which is set.
+    ///
+    /// # Safety
+    ///
+    /// The caller writes every value before any is read.
+    pub unsafe fn uninit(storing: Storing, len: usize) -> Self {
+        // SAFETY: what the caller promises.
+        unsafe {
+            match storing {
+                Storing::F32 => Self::F32(uninit(len)),
+                Storing::Bf16 => Self::Bf16(uninit(len)),
             }
         }
     }

@@ -1,12 +1,16 @@
 //! Memory that is not cleared first.
 
-/// A vector of `len` values that the caller overwrites, every one of them, before any is read.
+/// A vector of `len` values, none of which is set.
 ///
 /// Clearing first would touch every page once more than needed: fresh pages are the largest cost beside the products.
+///
+/// # Safety
+///
+/// The caller writes every value before any is read.
 #[allow(clippy::uninit_vec)]
-pub(crate) fn uninit(len: usize) -> Vec<f32> {
+pub(crate) unsafe fn uninit<T: Copy>(len: usize) -> Vec<T> {
     let mut values = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, any bit pattern is a valid f32, and callers write before they read.
+    // SAFETY: the capacity is there; what the caller promises.
     unsafe { values.set_len(len) };
     values
 }

@@ -83,7 +83,8 @@ impl Placed {
             return Err(Error::Weights(format!("a vector of {kind:?} cannot change the places of its values")));
         }
         let row_bytes = columns / kind.block_size() * kind.type_size();
-        let mut values = uninit(self.stored.shape.iter().product());
+        // SAFETY: each row of the file is decoded to a row of its own, all values of it; else there is an error.
+        let mut values = unsafe { uninit(self.stored.shape.iter().product()) };
         let rows = (CHUNK / columns).max(1);
         values.par_chunks_mut(rows * columns).enumerate().try_for_each(|(task, chunk)| {
             chunk.chunks_mut(columns).enumerate().try_for_each(|(i, row)| {
@@ -99,7 +100,8 @@ impl Placed {
 /// `[rows, columns]` as `[columns, rows]`.
 fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     let rows = values.len() / columns;
-    let mut out = uninit(values.len());
+    // SAFETY: every column becomes a row.
+    let mut out = unsafe { uninit(values.len()) };
     out.par_chunks_mut(rows).enumerate().for_each(|(column, out)| {
         out.iter_mut().zip(values[column..].iter().step_by(columns)).for_each(|(out, &value)| *out = value);
     });

@@ -58,7 +58,8 @@ impl BinaryCrossEntropy {
     }
 }
 
-impl Op for BinaryCrossEntropy {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for BinaryCrossEntropy {
     fn name(&self) -> &'static str {
         "binary cross entropy"
     }

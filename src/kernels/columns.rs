@@ -34,7 +34,8 @@ struct SideBySide {
     columns: Vec<usize>,
 }
 
-impl Op for SideBySide {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for SideBySide {
     fn name(&self) -> &'static str {
         "side by side"
     }

@@ -88,7 +88,8 @@ vectorised! {
     }
 }
 
-impl Op for CrossEntropy {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross entropy"
     }

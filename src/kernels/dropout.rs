@@ -100,7 +100,8 @@ vectorised! {
 pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
     let n = x.array().elem_count();
     let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
-    let mut out = Buffer::uninit(storing, n);
+    // SAFETY: every block is written.
+    let mut out = unsafe { Buffer::uninit(storing, n) };
     {
         let (x, out) = (x.array().operand()?, out.shared());
         (0..n.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
@@ -116,7 +117,8 @@ pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
     Ok(Value::computed(Array::from_buffer(out, x.array().shape())?, &[x], dropout))
 }
 
-impl Op for Dropout {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Dropout {
     fn name(&self) -> &'static str {
         "dropout"
     }

@@ -23,7 +23,8 @@ pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
     let (t, d) = check(&tables, &ids)?;
     let sources = tables.iter().map(|table| table.array().values()).collect::<Result<Vec<Values>>>()?;
     let sources: Vec<(&[f32], &[u32])> = sources.iter().zip(&ids).map(|(table, ids)| (&**table, &**ids)).collect();
-    let mut out = uninit(t * d);
+    // SAFETY: the first table writes every row.
+    let mut out = unsafe { uninit(t * d) };
     let rows = (CHUNK / d).max(1);
     for_chunks(&mut out, rows * d, |start, out| {
         for (i, row) in out.chunks_exact_mut(d).enumerate() {
@@ -56,7 +57,9 @@ pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
             found
         })
     };
-    let (t, mut out) = (rows.len(), uninit(rows.len() * d));
+    let t = rows.len();
+    // SAFETY: every row is copied to; one that is in no table was refused above.
+    let mut out = unsafe { uninit(t * d) };
     let chunk = (CHUNK / d).max(1);
     for_chunks(&mut out, chunk * d, |start, out| {
         for (out, &index) in out.chunks_exact_mut(d).zip(&rows[start / d..]) {
@@ -94,7 +97,8 @@ struct Embedding {
     ids: Vec<Arc<[u32]>>,
 }
 
-impl Op for Embedding {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
     }
@@ -112,7 +116,8 @@ struct StackedRows {
     rows: Arc<[u32]>,
 }
 
-impl Op for StackedRows {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for StackedRows {
     fn name(&self) -> &'static str {
         "stacked rows"
     }

@@ -61,7 +61,8 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &then)?;
     let keep = then.activation().is_some() && Value::differentiable(&inputs);
-    let mut pre = Buffer::uninit(result, if keep { t * n } else { 0 });
+    // SAFETY: what is kept is written as rows are finished, each of them.
+    let mut pre = unsafe { Buffer::uninit(result, if keep { t * n } else { 0 }) };
     let y = {
         let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
@@ -134,7 +135,8 @@ pub(super) fn fill(
     finish: Finish,
     product: impl FnOnce(Output, Finish),
 ) -> Buffer {
-    let mut y = Buffer::uninit(storing, t * n);
+    // SAFETY: the product writes them all, or finishes every row, which is then copied.
+    let mut y = unsafe { Buffer::uninit(storing, t * n) };
     match &mut y {
         Buffer::F32(y) => product(Output::new(y, n, false), finish),
         narrow @ Buffer::Bf16(_) => {
@@ -173,7 +175,8 @@ struct Linear {
     precision: Precision,
 }
 
-impl Op for Linear {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
     }

@@ -26,7 +26,8 @@ impl Rotary {
     /// are off by up to `position * 2^-24` where a frequency is about 1: 5e-4 at position 8192.
     pub fn new(inverse_frequencies: &[f64], positions: usize, scale: f64) -> Self {
         let pairs = inverse_frequencies.len();
-        let mut turns = uninit(positions * 2 * pairs);
+        // SAFETY: cosines and sines of every position are written.
+        let mut turns = unsafe { uninit(positions * 2 * pairs) };
         turns.par_chunks_exact_mut((2 * pairs).max(1)).enumerate().for_each(|(position, turn)| {
             let (cos, sin) = turn.split_at_mut(pairs);
             for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(inverse_frequencies) {

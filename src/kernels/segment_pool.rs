@@ -125,7 +125,8 @@ vectorised! {
     }
 }
 
-impl Op for SegmentPool {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for SegmentPool {
     fn name(&self) -> &'static str {
         "segment pool"
     }

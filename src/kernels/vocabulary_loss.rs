@@ -97,7 +97,8 @@ impl Rows {
     fn gather(hidden: &Array, width: usize, labels: &[Option<u32>]) -> Result<Self> {
         let hidden = hidden.operand()?;
         let kept: Vec<u32> = labels.iter().flatten().copied().collect();
-        let mut rows = uninit(kept.len() * width);
+        // SAFETY: there are as many rows as labels are kept, and each is copied to.
+        let mut rows = unsafe { uninit(kept.len() * width) };
         let labelled = labels.iter().enumerate().filter(|(_, label)| label.is_some());
         for ((i, _), row) in labelled.zip(rows.chunks_exact_mut(width)) {
             hidden.elements().range(i * width..(i + 1) * width).copy_to(row);
@@ -188,7 +189,8 @@ fn logits(
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let (rows, [words, _]) = (hidden.len() / width, weight.shape());
-    let mut z = uninit(rows * words);
+    // SAFETY: the product writes them all.
+    let mut z = unsafe { uninit(rows * words) };
     product(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
         if let Some(bias) = bias {
             add_to_rows(z, &bias[column..][..z.len()]);
@@ -207,7 +209,8 @@ struct VocabularyLoss {
     precision: Precision,
 }
 
-impl Op for VocabularyLoss {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for VocabularyLoss {
     fn name(&self) -> &'static str {
         "vocabulary loss"
     }
@@ -219,7 +222,8 @@ impl Op for VocabularyLoss {
         let ([v, d], scale) = (self.part.shape(), (f64::from(gradient[0]) / self.normalizer) as f32);
         let rows = Rows::gather(hidden, d, &self.labels)?;
         let bias = rest.first().map(|bias| bias.values()).transpose()?;
-        let wanted = |slot: &Slot, n| if slot.wanted() { Some(uninit(n)) } else { None };
+        // SAFETY: the first block of words writes all of `hidden`, and the first block of rows its words of `bias`.
+        let wanted = |slot: &Slot, n| slot.wanted().then(|| unsafe { uninit(n) });
         let mut sums = Sums { hidden: wanted(dh, rows.hidden.len()), bias: db.first().and_then(|db| wanted(db, v)) };
         let weight = weight.values()?;
         // One parameter's gradient at a time can be open: that of `W`, which is large.

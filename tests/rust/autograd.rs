@@ -58,7 +58,8 @@ fn gradient_when_one_operation_takes_a_value_twice_is_the_sum() -> Outcome {
 /// Notes which of its inputs' gradients are asked for, and fails if the others are written.
 struct Picky(Arc<std::sync::Mutex<Vec<bool>>>);
 
-impl Op for Picky {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Picky {
     fn name(&self) -> &'static str {
         "picky"
     }
@@ -257,7 +258,8 @@ fn misuse_when_it_happens_is_an_error() -> Outcome {
     let slot = gradients.slots().remove(0);
     assert!(Value::parameter(random(1, &[5])?, slot).is_err());
     struct Wrong;
-    impl Op for Wrong {
+    // SAFETY: what is not added to is written, all of it.
+    unsafe impl Op for Wrong {
         fn name(&self) -> &'static str {
             "wrong"
         }

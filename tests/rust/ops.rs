@@ -88,7 +88,8 @@ pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
 /// `sum over inputs i of weights_i . x_i`, a scalar.
 pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
     struct WeightedSum(Vec<Vec<f32>>);
-    impl Op for WeightedSum {
+    // SAFETY: what is not added to is written, all of it.
+    unsafe impl Op for WeightedSum {
         fn name(&self) -> &'static str {
             "weighted sum"
         }
@@ -141,7 +142,8 @@ impl Scale {
     }
 }
 
-impl Op for Scale {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Scale {
     fn name(&self) -> &'static str {
         "scale"
     }

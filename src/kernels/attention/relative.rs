@@ -60,7 +60,8 @@ pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, forma
     let arrays = inputs.map(Value::array);
     let sequences = scheme.check(arrays)?;
     let (queries, width) = q.array().dims2()?;
-    let (mut out, mut lse) = (Buffer::uninit(result, queries * width), uninit(queries * scheme.heads));
+    // SAFETY: there is a task for each head of each sequence, and it writes their queries.
+    let (mut out, mut lse) = unsafe { (Buffer::uninit(result, queries * width), uninit(queries * scheme.heads)) };
     let mut kernel = RelativeAttention { scheme, precision, sequences, log_sum_exp: Vec::new() };
     {
         let read = arrays.iter().map(|array| array.operand()).collect::<Result<Vec<_>>>()?;
@@ -100,7 +101,8 @@ impl RelativeScheme {
     }
 }
 
-impl Op for RelativeAttention {
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for RelativeAttention {
     fn name(&self) -> &'static str {
         "relative attention"
     }

@@ -153,6 +153,10 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
         Self { values: values.as_mut_ptr(), len: values.len(), lifetime: PhantomData }
     }
 
+    pub fn len(self) -> usize {
+        self.len
+    }
+
     /// The address of value `i`.
     pub fn at(self, i: usize) -> *mut T {
         assert!(i < self.len, "value {i} of {}", self.len);

@@ -72,20 +72,25 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
     }
     let y = {
         let x = x.array().operand()?;
-        let ending = Ending::new(map, &then, None)?;
+        // SAFETY: `fill` finishes each piece once.
+        let ending = unsafe { Ending::new(map, &then, None) }?;
         let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
+        // SAFETY, of each: that is what a product does.
         match (frozen.weight(t)?, &x) {
             (None, x) => {
                 let values = map.weight.array().values()?;
                 let (rows, columns) = (Lines::rows(x, t, k), map.part.rows(&values));
-                fill(result, [t, n], &finish, |out, finish| product_once(rows, columns, *precision, out, finish))
+                unsafe {
+                    fill(result, [t, n], &finish, |out, finish| product_once(rows, columns, *precision, out, finish))
+                }
             }
             (Some(FrozenWeight::Float(weight)), x) => {
-                fill(result, [t, n], &finish, |out, finish| product(Lines::rows(x, t, k), weight.whole(), out, finish))
+                let rows = Lines::rows(x, t, k);
+                unsafe { fill(result, [t, n], &finish, |out, finish| product(rows, weight.whole(), out, finish)) }
             }
-            (Some(FrozenWeight::Int8(weight)), Operand::F32(x)) => {
+            (Some(FrozenWeight::Int8(weight)), Operand::F32(x)) => unsafe {
                 fill(result, [t, n], &finish, |out, finish| weight.product(x, out, finish))
-            }
+            },
             (Some(FrozenWeight::Int8(_)), Operand::Bf16(..)) => {
                 return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
             }

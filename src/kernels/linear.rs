@@ -66,10 +66,13 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
     let y = {
         let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
-        let ending = Ending::new(map, &then, keep.then(|| pre.shared()))?;
-        fill(result, [t, n], &|row, column, y: &mut [f32]| ending.finish(row, column, y), |out, finish| {
-            product(Lines::rows(&x, t, k), weight.whole(), out, finish);
-        })
+        // SAFETY: `fill` finishes each piece once.
+        let ending = unsafe { Ending::new(map, &then, keep.then(|| pre.shared())) }?;
+        let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
+        // SAFETY: that is what a product does.
+        unsafe {
+            fill(result, [t, n], &finish, |out, finish| product(Lines::rows(&x, t, k), weight.whole(), out, finish))
+        }
     };
     let through = then.activation().filter(|_| keep).map(|activation| (activation, pre));
     let op =
@@ -90,7 +93,10 @@ pub(super) struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
-    pub(super) fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
+    /// # Safety
+    ///
+    /// Each piece of a row is finished once.
+    pub(super) unsafe fn new(map: &'a Affine, then: &'a Then, kept: Option<SharedBuffer<'a>>) -> Result<Self> {
         Ok(Self {
             columns: map.shape()[0],
             bias: map.bias.as_ref().map(|bias| bias.array().values()).transpose()?,
@@ -109,7 +115,7 @@ impl<'a> Ending<'a> {
             add_to_rows(y, &bias[self.first_bias + column..][..y.len()]);
         }
         if let Some(kept) = &self.kept {
-            // SAFETY: each piece of a row is finished once.
+            // SAFETY: each piece of a row is finished once, as was promised when this was made.
             unsafe { kept.copy_from(start, y) };
         }
         if let Some(activation) = self.activation {
@@ -129,7 +135,11 @@ impl<'a> Ending<'a> {
 pub(super) type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
 
 /// The `[t, n]` values that `product(out, finish)` makes, which takes them through `finish`.
-pub(super) fn fill(
+///
+/// # Safety
+///
+/// `product` sets all of them, and finishes each piece of a row once.
+pub(super) unsafe fn fill(
     storing: Storing,
     [t, n]: [usize; 2],
     finish: Finish,
@@ -143,7 +153,7 @@ pub(super) fn fill(
             let narrow = narrow.shared();
             product(Output::lent(), &|row, column, y| {
                 finish(row, column, y);
-                // SAFETY: each piece of a row is finished once.
+                // SAFETY: each piece of a row is finished once, as the caller promises.
                 unsafe { narrow.copy_from(row * n + column, y) };
             });
         }

@@ -59,7 +59,9 @@ pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, 
     let packed = shared.then(|| Panels::pack(rows, ROWS, b.unit(), Vec::new()));
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
-        block(&rows, packed.as_ref(), &b, &out, row, (column, (column + grid.width).min(columns)), &finish);
+        let part = (column, (column + grid.width).min(columns));
+        // SAFETY: they were checked, and each task has rows and columns of its own.
+        unsafe { block(&rows, packed.as_ref(), &b, &out, row, part, &finish) };
     };
     if grid.small {
         (0..grid.tasks).for_each(task);
@@ -73,7 +75,8 @@ pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(us
     let columns = b.columns.len();
     check(&rows, &b, &out);
     for row in (0..rows.count).step_by(TASK_ROWS) {
-        block(&rows, None, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values));
+        // SAFETY: they were checked, and there is this thread alone.
+        unsafe { block(&rows, None, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values)) };
     }
 }
 
@@ -85,7 +88,11 @@ fn check(rows: &Lines, b: &Part, out: &Output) {
 
 /// The columns `left .. right` of the rows of a task that begins at `row`. `shared` are all rows, packed; none if this task is
 /// to pack its own.
-fn block(
+///
+/// # Safety
+///
+/// The operands fit the output, see [`check`]; these rows and columns of it nobody else touches.
+unsafe fn block(
     rows: &Lines,
     shared: Option<&Panels>,
     b: &Part,
@@ -103,8 +110,9 @@ fn block(
         if lent.len() < height * stride {
             lent.resize(height * stride, 0.0);
         }
+        let first = lent.as_mut_ptr().wrapping_sub(row * stride + left);
         // SAFETY: rows and columns of this task lie within it.
-        own = unsafe { Output::from_raw(lent.as_mut_ptr().wrapping_sub(row * stride + left), stride, false) };
+        own = unsafe { Output::from_raw(first, usize::MAX, stride, false) };
         &own
     } else {
         out
@@ -141,7 +149,7 @@ fn block(
     }
     LEFT.set(memory);
     for i in row..row + height {
-        // SAFETY: as above.
+        // SAFETY: a row of this task, which lies within `C` or what is lent.
         finish(i, left, unsafe { std::slice::from_raw_parts_mut(out.at(i, left), right - left) });
     }
     if !lent.is_empty() {
@@ -179,27 +187,37 @@ impl Grid {
 /// `to` points at that many rows and columns, which nobody else touches.
 unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, (height, width): (usize, usize), add: bool) {
     if width == COLUMNS {
-        store_whole(&tile[..height], Place { to, stride }, add);
+        // SAFETY: what the caller promises.
+        store_whole(&tile[..height], unsafe { Place::new(to, stride) }, add);
         return;
     }
     for (i, row) in tile[..height].iter().enumerate() {
-        // SAFETY: as above.
+        // SAFETY: what the caller promises.
         let to = unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) };
         to.iter_mut().zip(row).for_each(|(t, r)| *t = if add { *t + r } else { *r });
     }
 }
 
-/// Where whole rows of a tile go: memory that nobody else touches.
+/// Where whole rows of a tile go.
 struct Place {
     to: *mut f32,
     stride: usize,
+}
+
+impl Place {
+    /// # Safety
+    ///
+    /// As many whole rows as will be stored lie there, and nobody else touches them.
+    unsafe fn new(to: *mut f32, stride: usize) -> Self {
+        Self { to, stride }
+    }
 }
 
 vectorised! {
     /// Write or add whole rows of a tile.
     fn store_whole(tile: &[[f32; COLUMNS]], place: Place, add: bool) {
         for (i, row) in tile.iter().enumerate() {
-            // SAFETY: what the caller of `store` promises.
+            // SAFETY: what was promised when the place was made.
             let to = unsafe { &mut *place.to.add(i * place.stride).cast::<[f32; COLUMNS]>() };
             if add {
                 to.iter_mut().zip(row).for_each(|(t, r)| *t += r);

@@ -39,10 +39,10 @@ pub(crate) fn product_once(
         let packed = Packed(Panels::pack_here(piece, COLUMNS, unit, RIGHT.take()));
         let out = out.at_column(first);
         check(&rows, &packed.whole(), &out);
+        let finish = |row, column, y: &mut [f32]| finish(row, first + column, y);
         for row in (0..rows.count).step_by(TASK_ROWS) {
-            block(&rows, None, &packed.whole(), &out, row, (0, count), &|row, column, y: &mut [f32]| {
-                finish(row, first + column, y);
-            });
+            // SAFETY: they were checked, and each task has columns of its own.
+            unsafe { block(&rows, None, &packed.whole(), &out, row, (0, count), &finish) };
         }
         RIGHT.set(packed.0.memory);
     };

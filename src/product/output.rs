@@ -22,13 +22,13 @@ impl<'a> Output<'a> {
         Self { values: values.as_mut_ptr(), len: values.len(), stride, add, lifetime: PhantomData }
     }
 
-    /// Into memory of which others hold the columns between the rows of `C`.
+    /// Into the `len` values at an address, of which others hold the columns between the rows of `C`.
     ///
     /// # Safety
     ///
     /// The rows of `C` lie within one allocation that outlives this, and nobody else touches them.
-    pub unsafe fn from_raw(values: *mut f32, stride: usize, add: bool) -> Self {
-        Self { values, len: usize::MAX, stride, add, lifetime: PhantomData }
+    pub unsafe fn from_raw(values: *mut f32, len: usize, stride: usize, add: bool) -> Self {
+        Self { values, len, stride, add, lifetime: PhantomData }
     }
 
     /// Nowhere: whoever finishes the rows takes the values along.

@@ -48,18 +48,25 @@ impl<'a> Panel<'a> {
 /// lines of `a`, `rows` are wanted. What is not wanted may be computed too.
 pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, rows: usize, tile: &mut Tile) {
     assert!(a.holds(units, ROWS) && b.holds(units, COLUMNS) && b.line_stride == 1, "a panel is too short");
-    match rows {
-        // So few that `b` comes from memory: what is not computed does not delay its loads.
-        ..=4 => multiply_rows::<4>(unit, units, a, b, tile),
-        _ => multiply_rows::<ROWS>(unit, units, a, b, tile),
+    // SAFETY: it was checked that there are so many units, each of `ROWS` and of `COLUMNS` lines.
+    unsafe {
+        match rows {
+            // So few that `b` comes from memory: what is not computed does not delay its loads.
+            ..=4 => multiply_rows::<4>(unit, units, a, b, tile),
+            _ => multiply_rows::<ROWS>(unit, units, a, b, tile),
+        }
     }
 }
 
 /// The first `R` rows of a tile.
-fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+///
+/// # Safety
+///
+/// `a` holds so many units of [`ROWS`] lines, `b` as many of [`COLUMNS`] lines with a line stride of 1.
+unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: `level` found these instructions on this processor.
+        // SAFETY: `level` found these instructions on this processor; what the caller promises.
         match (unit, level()) {
             (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(units, a, b, tile) },
             (Unit::Bf16Pair, _) if a.line_stride > 1 => {
@@ -74,20 +81,29 @@ fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, t
             (_, Level::Baseline) => {}
         }
     }
-    portable::<4, 8>(units, a, b, tile, |a, b, sum| sum + a * b);
+    // SAFETY: what the caller promises.
+    unsafe { portable::<4, 8>(units, a, b, tile, |a, b, sum| sum + a * b) };
 }
 
+/// # Safety
+///
+/// As of [`multiply_rows`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 // A closure has this function's instructions; the method by its name would be a call of the library's.
 #[allow(clippy::redundant_closure_for_method_calls)]
-fn avx2(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-    portable::<5, 16>(units, a, b, tile, |a, b, sum| a.mul_add(b, sum));
+unsafe fn avx2(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    // SAFETY: what the caller promises.
+    unsafe { portable::<5, 16>(units, a, b, tile, |a, b, sum| a.mul_add(b, sum)) };
 }
 
 /// In pieces of `R` rows and `C` columns, so many that their sums fit the registers.
+///
+/// # Safety
+///
+/// As of [`multiply_rows`].
 #[inline(always)]
-fn portable<const R: usize, const C: usize>(
+unsafe fn portable<const R: usize, const C: usize>(
     units: usize,
     a: Panel,
     b: Panel,
@@ -100,10 +116,10 @@ fn portable<const R: usize, const C: usize>(
             for unit in 0..units {
                 // The last piece may begin before `row`: it must lie within the tile.
                 let first = row.min(ROWS - R);
-                // SAFETY: `multiply` checked that there are so many units, each of `ROWS` and of `COLUMNS` lines.
+                // SAFETY: what the caller promises.
                 let b = unsafe { b.units.get_unchecked(unit * b.stride + column..).get_unchecked(..C) };
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: as above.
+                    // SAFETY: what the caller promises.
                     let line = unsafe { *a.units.get_unchecked(unit * a.stride + (first + i) * a.line_stride) };
                     let line = f32::from_bits(line);
                     for (sum, b) in sums.iter_mut().zip(b) {
@@ -120,6 +136,8 @@ fn portable<const R: usize, const C: usize>(
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
+    //! What `multiply_rows` asks of its caller is asked of that of each of these.
+
     use std::arch::x86_64::{
         __m512, __m512bh, __m512i, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
         _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
@@ -134,7 +152,7 @@ mod avx512 {
             let mut sums = [[$zero; 2]; R];
             let (mut a, mut b) = ($a.units.as_ptr(), $b.units.as_ptr());
             for _ in 0..$units {
-                // SAFETY: `multiply` checked that there are so many units, each of `R` lines and of two vectors.
+                // SAFETY: the caller promises so many units, each of `R` lines and of two vectors.
                 let (lines, vectors) = unsafe { (&*a.cast::<[u32; R]>(), [$load(b.cast()), $load(b.add(16).cast())]) };
                 for (sums, line) in sums.iter_mut().zip(lines) {
                     let line = $set(*line);
@@ -154,10 +172,10 @@ mod avx512 {
             let mut b = $b.units.as_ptr();
             let mut sums = [[$zero; 2]; R];
             for unit in 0..$units {
-                // SAFETY: `multiply` checked that there are so many units, each of two vectors.
+                // SAFETY: the caller promises so many units, each of two vectors.
                 let vectors = unsafe { [$load(b.cast()), $load(b.add(16).cast())] };
                 for (sums, row) in sums.iter_mut().zip(rows) {
-                    // SAFETY: as above, in each of `R` rows.
+                    // SAFETY: the caller promises so many units of each of `R` rows.
                     let line = $set(unsafe { *row.add(unit) });
                     sums[0] = $product(sums[0], line, vectors[0]);
                     sums[1] = $product(sums[1], line, vectors[1]);
@@ -199,29 +217,29 @@ mod avx512 {
     }
 
     #[target_feature(enable = "avx512f")]
-    pub fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub unsafe fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile, units, a, b), tile);
     }
 
     /// As [`f32`] of rows of `A`.
     #[target_feature(enable = "avx512f")]
-    pub fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub unsafe fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile_of_rows, units, a, b), tile);
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub unsafe fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile, units, a, b), tile);
     }
 
     /// As [`bf16`] of rows of `A`.
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub unsafe fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile_of_rows, units, a, b), tile);
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub fn int8<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
+    pub unsafe fn int8<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(
             units,
             a,

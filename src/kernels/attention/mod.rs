@@ -135,11 +135,13 @@ impl Kernel {
                     unsafe { *log_sum_exp.at(head.index * tokens + head.first + row + i) = max + sum.ln() };
                 });
                 let attended = Lines::rows(&*p, rows, width);
-                head.product(attended, values.depths(block.keys), out, row, |i, attended| {
+                let normalise = |i: usize, attended: &mut [f32]| {
                     for x in attended {
                         *x *= inverses[i].get();
                     }
-                });
+                };
+                // SAFETY: a task writes its own sequence and head alone.
+                unsafe { head.product(attended, values.depths(block.keys), out, row, normalise) };
             }
         });
     }
@@ -159,10 +161,12 @@ impl Kernel {
             let rows = self.turned(key.rows(k, 0, len), 0, keys);
             let (keys, values) = (self.pack(rows), self.pack(key.rows(v, 0, len)));
             let key_columns = dq.map(|_| self.pack(rows.transposed()));
-            let dv = dv.map(|dv| key.part(dv));
+            // SAFETY: a task writes its own sequence and head alone.
+            let dv = dv.map(|dv| unsafe { key.part(dv) });
             let dk_sum = dk.map(|dk| match scheme.rotary {
                 Some(_) => Rows::of(turned_dk, key.size),
-                None => key.part(dk),
+                // SAFETY: a task writes its own sequence and head alone.
+                None => unsafe { key.part(dk) },
             });
             // Keys whose gradients hold the sums of queries before.
             let mut begun = 0;
@@ -183,7 +187,8 @@ impl Kernel {
                     add_to_keys(p, &self.pack(grad.transposed()), &block.keys, begun, dv);
                 }
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
-                    let (dq, keys) = (head.part(dq), keys.depths(block.keys.clone()));
+                    // SAFETY: a task writes its own sequence and head alone.
+                    let (dq, keys) = (unsafe { head.part(dq) }, keys.depths(block.keys.clone()));
                     let ds = Lines::rows(&*dp, rows, width);
                     match &scheme.rotary {
                         Some(rotary) => product_here(ds, keys, Output::lent(), |i, turned| {
@@ -199,7 +204,8 @@ impl Kernel {
                 begun = begun.max(block.keys.end);
             }
             if let (Some(rotary), Some(dk)) = (&scheme.rotary, dk) {
-                let dk = key.part(dk);
+                // SAFETY: a task writes its own sequence and head alone.
+                let dk = unsafe { key.part(dk) };
                 for (row, turned) in turned_dk.chunks_exact_mut(key.size).take(len).enumerate() {
                     rotary.backward(row, turned);
                     dk.put(row, turned);

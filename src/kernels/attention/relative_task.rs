@@ -195,11 +195,13 @@ impl RelativeAttention {
                     unsafe { *log_sum_exp.at(head * tokens + query) = lse };
                 }
                 let attended = Lines::rows(&*p, block.rows, n_keys);
-                place.queries.product(attended, values.whole(), out, block.row, |i, attended| {
+                let normalise = |i: usize, attended: &mut [f32]| {
                     for x in attended {
                         *x *= inverses[i];
                     }
-                });
+                };
+                // SAFETY: a task writes its own sequence and head alone.
+                unsafe { place.queries.product(attended, values.whole(), out, block.row, normalise) };
             }
         });
     }
@@ -215,7 +217,8 @@ impl RelativeAttention {
         shared: &mut SharedSums,
     ) {
         let place = self.place(sequence, head, operands.segment.len());
-        let [dk, dv] = [dk, dv].map(|gradient| gradient.map(|gradient| place.keys.part(gradient)));
+        // SAFETY: a task writes its own sequence and head alone.
+        let [dk, dv] = [dk, dv].map(|gradient| gradient.map(|gradient| unsafe { place.keys.part(gradient) }));
         let (size, n_keys) = (place.keys.size, sequence.keys);
         if sequence.queries == 0 {
             for rows in dk.iter().chain(&dv) {
@@ -224,7 +227,8 @@ impl RelativeAttention {
             return;
         }
         let (tokens, scale) = (self.scheme.relations.positions.len(), 1.0 / (size as f32).sqrt());
-        let dq = dq.map(|gradient| place.queries.part(gradient));
+        // SAFETY: a task writes its own sequence and head alone.
+        let dq = dq.map(|gradient| unsafe { place.queries.part(gradient) });
         let at = head * size..(head + 1) * size;
         let (segment, segment_bias) = (&operands.segment[at.clone()], &operands.biases[2][at]);
         let [scores, by_distance, queries] = Self::scratch(sequence, size);

@@ -135,12 +135,20 @@ impl Head {
     }
 
     /// This head's part of values that tasks write, `add`ed to what is there or not.
-    pub(super) fn part<'a>(&self, (values, add): (SharedSlice<'a>, bool)) -> Rows<'a> {
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches the rows of this head meanwhile.
+    pub(super) unsafe fn part<'a>(&self, (values, add): (SharedSlice<'a>, bool)) -> Rows<'a> {
         Rows { values, first: self.offset(0), stride: self.width, size: self.size, add }
     }
 
     /// `rows B` into the rows of this head's part of `out` from `row` on, each taken through `finish` first.
-    pub(super) fn product(
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches the rows of this head meanwhile.
+    pub(super) unsafe fn product(
         &self,
         rows: Lines,
         b: Part,
@@ -149,10 +157,14 @@ impl Head {
         finish: impl Fn(usize, &mut [f32]),
     ) {
         match out {
-            SharedBuffer::F32(values) => product_here(rows, b, self.part((values, false)).output(row, false), finish),
+            SharedBuffer::F32(values) => {
+                // SAFETY: what the caller promises.
+                let out = unsafe { self.part((values, false)) };
+                product_here(rows, b, out.output(row, false), finish);
+            }
             narrow @ SharedBuffer::Bf16(_) => product_here(rows, b, Output::lent(), |i, values| {
                 finish(i, values);
-                // SAFETY: a task writes its own rows and columns alone.
+                // SAFETY: what the caller promises.
                 unsafe { narrow.copy_from(self.offset(row + i), values) };
             }),
         }
@@ -167,12 +179,14 @@ impl<'a> Rows<'a> {
 
     /// Those from `row` on, as a product's output; `add` to what a product has left there.
     pub(super) fn output(&self, row: usize, add: bool) -> Output<'a> {
-        // SAFETY: products write this task's rows and columns alone.
-        unsafe { Output::from_raw(self.values.at(self.first + row * self.stride), self.stride, self.add || add) }
+        let start = self.first + row * self.stride;
+        let len = self.values.len() - start;
+        // SAFETY: these rows are the holder's alone, as was promised when they were made.
+        unsafe { Output::from_raw(self.values.at(start), len, self.stride, self.add || add) }
     }
 
     pub(super) fn put(&self, row: usize, values: &[f32]) {
-        // SAFETY: as above.
+        // SAFETY: these rows are the holder's alone, as was promised when they were made.
         let out = unsafe { self.values.range(self.first + row * self.stride, self.size) };
         out.iter_mut().zip(values).for_each(|(out, &value)| put(out, value, self.add));
     }

@@ -37,7 +37,7 @@ enum Storage {
     /// In the memory of a file, read-only.
     Mapped(MappedValues),
     /// Of a parameter that learns.
-    Trained(Arc<RwLock<Vec<f32>>>),
+    Overwritable(Arc<RwLock<Vec<f32>>>),
 }
 
 impl Array {
@@ -65,7 +65,8 @@ impl Array {
     }
 
     fn checked(storage: Storage, n: usize, shape: Shape) -> Result<Self> {
-        if n != shape.elem_count() {
+        let wanted = shape.dims().iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        if wanted != Some(n) {
             return Err(Error::internal(format!("{n} values for an array of shape {shape:?}")));
         }
         Ok(Self { shape, storage, start: 0 })
@@ -95,7 +96,7 @@ impl Array {
     pub fn dtype(&self) -> DType {
         match self.storage {
             Storage::Bf16(_) => DType::BF16,
-            Storage::F32(_) | Storage::Mapped(_) | Storage::Trained(_) => DType::F32,
+            Storage::F32(_) | Storage::Mapped(_) | Storage::Overwritable(_) => DType::F32,
         }
     }
 
@@ -109,7 +110,7 @@ impl Array {
         match &self.storage {
             Storage::F32(values) => Ok(Values::of(&values[range])),
             Storage::Mapped(values) => Ok(Values::of(&values[range])),
-            Storage::Trained(values) => {
+            Storage::Overwritable(values) => {
                 Ok(Values::locked(values.read().unwrap_or_else(PoisonError::into_inner), range))
             }
             Storage::Bf16(_) => Err(Error::internal("got an array of BF16, expected F32")),
@@ -120,7 +121,7 @@ impl Array {
     pub(crate) fn operand(&self) -> Result<Operand<'_>> {
         match &self.storage {
             Storage::Bf16(values) => Ok(Operand::Bf16(&values[self.range()])),
-            Storage::F32(_) | Storage::Mapped(_) | Storage::Trained(_) => Ok(Operand::F32(self.values()?)),
+            Storage::F32(_) | Storage::Mapped(_) | Storage::Overwritable(_) => Ok(Operand::F32(self.values()?)),
         }
     }
 
@@ -148,7 +149,7 @@ impl Array {
     /// Arrays of the same shape as the entries of one: what [`Array::entries`] takes apart.
     pub fn stack(entries: &[Self]) -> Result<Self> {
         let shape = entries.first().map_or(&[][..], Self::dims);
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(entries.iter().map(Self::elem_count).sum());
         for entry in entries {
             if entry.dims() != shape {
                 return Err(Error::internal(format!("stack: got shapes {shape:?} and {:?}", entry.dims())));
@@ -164,14 +165,14 @@ impl Array {
     }
 
     /// A copy whose values may be overwritten.
-    pub fn trained(&self) -> Result<Self> {
-        let storage = Storage::Trained(Arc::new(RwLock::new(self.values()?.to_vec())));
+    pub fn overwritable(&self) -> Result<Self> {
+        let storage = Storage::Overwritable(Arc::new(RwLock::new(self.values()?.to_vec())));
         Ok(Self { shape: self.shape.clone(), storage, start: 0 })
     }
 
-    /// Change the values in place, for all who share them. An error where they may not change, see [`Array::trained`].
+    /// Change the values in place, for all who share them. An error where they may not change, see [`Array::overwritable`].
     pub fn overwrite(&self, f: impl FnOnce(&mut [f32])) -> Result<()> {
-        let Storage::Trained(values) = &self.storage else {
+        let Storage::Overwritable(values) = &self.storage else {
             return Err(Error::internal("the values of this array do not change"));
         };
         f(&mut values.write().unwrap_or_else(PoisonError::into_inner)[self.range()]);
@@ -200,18 +201,20 @@ mod tests {
     #[test]
     fn array_when_its_shape_does_not_fit_is_refused() {
         assert!(Array::new(vec![0.0; 5], (2, 3)).is_err());
+        // A product that wraps to 0.
+        assert!(Array::new(Vec::new(), (1 << 32, 1 << 32)).is_err());
     }
 
     #[test]
     fn values_when_they_may_change_do_so_for_all_who_share_them() -> Result<()> {
         let first = Array::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (3, 2))?;
         assert!(first.overwrite(|_| {}).is_err(), "they are shared with whoever reads them");
-        let (trained, kept) = (first.trained()?, first.trained()?.copy()?);
-        let shared = trained.rows(1, 2)?;
-        trained.overwrite(|values| values[3] = 0.5)?;
+        let (changing, kept) = (first.overwritable()?, first.overwritable()?.copy()?);
+        let shared = changing.rows(1, 2)?;
+        changing.overwrite(|values| values[3] = 0.5)?;
         assert_eq!(*shared.values()?, [3.0, 0.5, 5.0, 6.0]);
         shared.overwrite(|values| values[0] = 7.0)?;
-        assert_eq!(*trained.values()?, [1.0, 2.0, 7.0, 0.5, 5.0, 6.0]);
+        assert_eq!(*changing.values()?, [1.0, 2.0, 7.0, 0.5, 5.0, 6.0]);
         assert_eq!((first.values()?[3], kept.values()?[3]), (4.0, 4.0));
         Ok(())
     }

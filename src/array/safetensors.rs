@@ -60,7 +60,7 @@ impl View for Array {
             Storage::F32(values) => bytemuck::cast_slice(&values[range]).into(),
             Storage::Bf16(values) => bytemuck::cast_slice(&values[range]).into(),
             Storage::Mapped(values) => bytemuck::cast_slice(&values[range]).into(),
-            Storage::Trained(values) => {
+            Storage::Overwritable(values) => {
                 let values = values.read().unwrap_or_else(std::sync::PoisonError::into_inner);
                 bytemuck::cast_slice(&values[range]).to_vec().into()
             }

@@ -9,7 +9,7 @@ use crate::error::Result;
 /// # Safety
 ///
 /// Where a [`Slot`] lends values that are not to be added to, `backward` writes every one of them before it reads any: they
-/// may never have been set.
+/// may never have been set. Through [`Slot::write_pieces`], every one of the pieces that it marks as written.
 pub unsafe trait Op: Send + Sync + 'static {
     /// For messages.
     fn name(&self) -> &'static str;

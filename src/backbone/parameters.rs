@@ -39,7 +39,7 @@ impl Spec {
     }
 }
 
-/// Arrays by name: f32, on the CPU; those that are trained have a place for their gradient. Cloning shares them.
+/// Arrays of f32 by name; those that are trained have a place for their gradient. Cloning shares them.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(BTreeMap<String, Value>);
 

@@ -8,9 +8,9 @@
 ///
 /// The caller writes every value before any is read.
 #[allow(clippy::uninit_vec)]
-pub(crate) unsafe fn uninit<T: Copy>(len: usize) -> Vec<T> {
+pub(crate) unsafe fn uninit<T: bytemuck::Pod>(len: usize) -> Vec<T> {
     let mut values = Vec::with_capacity(len);
-    // SAFETY: the capacity is there; what the caller promises.
+    // SAFETY: the capacity is there, any bits are a value of this type; what the caller promises.
     unsafe { values.set_len(len) };
     values
 }

@@ -79,7 +79,7 @@ impl Gguf {
         self.tensors.iter().map(|(name, placed)| (name.as_str(), placed.shape.as_slice()))
     }
 
-    /// A tensor by its Hugging Face name, de-quantised to f32; contiguous, on the CPU.
+    /// A tensor by its Hugging Face name, de-quantised to f32.
     pub fn tensor(&self, name: &str) -> Result<Array> {
         match self.tensors.get(name) {
             Some(placed) => placed.read(&self.map),

@@ -97,7 +97,7 @@ struct Embedding {
     ids: Vec<Arc<[u32]>>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: a piece is cleared when it is marked as written, before rows are added to it.
 unsafe impl Op for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
@@ -116,7 +116,7 @@ struct StackedRows {
     rows: Arc<[u32]>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: a piece is cleared when it is marked as written, before rows are added to it.
 unsafe impl Op for StackedRows {
     fn name(&self) -> &'static str {
         "stacked rows"

@@ -75,6 +75,9 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
         // SAFETY: `fill` finishes each piece once.
         let ending = unsafe { Ending::new(map, &then, None) }?;
         let finish = |row, column, y: &mut [f32]| ending.finish(row, column, y);
+        if k == 0 && *precision == Precision::Int8 {
+            return Err(Error::internal("linear: a product in int8 of no columns"));
+        }
         // SAFETY, of each: that is what a product does.
         match (frozen.weight(t)?, &x) {
             (None, x) => {

@@ -39,7 +39,7 @@ impl Int8Weight {
         Self { packed, scales, surplus, depth: k }
     }
 
-    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`product`].
+    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`product`]. Where k is 0, nothing tells m: nothing is written.
     pub(crate) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
         let unit = self.packed.0.unit;
         let m = a.len() / self.depth.max(1);

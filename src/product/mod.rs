@@ -83,7 +83,12 @@ pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(us
 fn check(rows: &Lines, b: &Part, out: &Output) {
     let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
     assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
-    assert!(m == 0 || n == 0 || (m - 1) * out.stride + n <= out.len, "the output is too small");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let end = (m - 1).checked_mul(out.stride).and_then(|start| start.checked_add(n));
+    assert!(end.is_some_and(|end| end <= out.len), "the output is too small");
+    assert!(m == 1 || out.values.is_null() || n <= out.stride, "rows of the output overlap");
 }
 
 /// The columns `left .. right` of the rows of a task that begins at `row`. `shared` are all rows, packed; none if this task is

@@ -136,8 +136,6 @@ unsafe fn portable<const R: usize, const C: usize>(
 
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    //! What `multiply_rows` asks of its caller is asked of that of each of these.
-
     use std::arch::x86_64::{
         __m512, __m512bh, __m512i, _mm512_cvtepi32_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
         _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
@@ -216,28 +214,45 @@ mod avx512 {
         };
     }
 
+    /// # Safety
+    ///
+    /// As of `multiply_rows`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile, units, a, b), tile);
     }
 
     /// As [`f32`] of rows of `A`.
+    ///
+    /// # Safety
+    ///
+    /// As of `multiply_rows`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile_of_rows, units, a, b), tile);
     }
 
+    /// # Safety
+    ///
+    /// As of `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub unsafe fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile, units, a, b), tile);
     }
 
     /// As [`bf16`] of rows of `A`.
+    ///
+    /// # Safety
+    ///
+    /// As of `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub unsafe fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile_of_rows, units, a, b), tile);
     }
 
+    /// # Safety
+    ///
+    /// As of `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub unsafe fn int8<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(

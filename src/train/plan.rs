@@ -107,7 +107,7 @@ impl Plan {
             .map(|p| {
                 Ok(Trainable {
                     name: p.name.clone(),
-                    array: params.get(&p.name)?.trained()?,
+                    array: params.get(&p.name)?.overwritable()?,
                     learning_rate: p.learning_rate,
                     weight_decay: p.weight_decay,
                 })

@@ -96,7 +96,12 @@ impl Reference {
         for (name, array) in self.params.iter() {
             let decays = !name.ends_with("bias") && !name.contains("LayerNorm");
             let weight_decay = if decays { 0.01 } else { 0.0 };
-            trainable.push(Trainable { name: name.into(), array: array.trained()?, learning_rate: 1e-2, weight_decay });
+            trainable.push(Trainable {
+                name: name.into(),
+                array: array.overwritable()?,
+                learning_rate: 1e-2,
+                weight_decay,
+            });
         }
         let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable));
         for (p, slot) in trainable.iter().zip(gradients.slots()) {

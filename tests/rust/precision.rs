@@ -365,6 +365,14 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
 }
 
 #[test]
+fn frozen_linear_in_int8_when_there_are_no_columns_is_refused() -> Outcome {
+    let weight = frozen(&Value::constant(Array::new(vec![], (4, 0))?), None, Precision::Int8)?;
+    let x = Value::constant(Array::new(vec![], (3, 0))?);
+    assert!(frozen_linear(&x, &weight, Then::Nothing, Storing::F32).is_err());
+    Ok(())
+}
+
+#[test]
 fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     // Together there are several tasks of rows, and enough work for threads; alone there are not.
     let (t, k, n) = (131, 300, 77);

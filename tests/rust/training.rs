@@ -294,7 +294,7 @@ fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> 
 
 /// A parameter that is trained, and the value to compute with.
 fn trained(name: &str, values: &[f32], shape: &[usize]) -> Result<Trainable> {
-    let array = Array::new(values.to_vec(), shape)?.trained()?;
+    let array = Array::new(values.to_vec(), shape)?.overwritable()?;
     Ok(Trainable { name: name.into(), array, learning_rate: 1.0, weight_decay: 0.0 })
 }
 

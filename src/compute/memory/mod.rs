@@ -124,7 +124,7 @@ fn prepare_for_forks() {
         SHARED.give_back();
     }
     static ONCE: Once = Once::new();
-    // SAFETY: the handlers touch an atomic alone.
+    // SAFETY: the handlers touch an atomic and a variable of the thread.
     ONCE.call_once(|| unsafe {
         libc::pthread_atfork(Some(take), Some(give_back), Some(give_back));
     });
@@ -159,7 +159,8 @@ unsafe impl GlobalAlloc for Allocator {
         let size = size_in_arena(layout);
         let put = |size| SHARED.with(|arena| arena.put(pointer as usize, size)).unwrap_or(false);
         if !size.is_some_and(put) {
-            // SAFETY: it is not from the arena, so it is mimalloc's, with this layout.
+            // SAFETY: it is not from the arena, so it is mimalloc's, with this layout. What is freed with the arena in hand is
+            // what grew there, and came from mimalloc for the same reason.
             unsafe { MiMalloc.dealloc(pointer, layout) }
         }
     }

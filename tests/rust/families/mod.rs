@@ -119,7 +119,7 @@ impl Reference {
             if trainable.iter().all(|p| p.name != spec.name) {
                 let array = all.get(&spec.name)?;
                 assert_eq!(array.dims(), spec.shape, "{} {}", self.name, spec.name);
-                let (name, array) = (spec.name.clone(), array.trained()?);
+                let (name, array) = (spec.name.clone(), array.overwritable()?);
                 trainable.push(Trainable { name, array, learning_rate: 0.0, weight_decay: 0.0 });
             }
         }

@@ -95,7 +95,7 @@ class Solution:
     loss: float
     path: list[tuple[float, float]]
     n_iter: int
-    gain: "Gain | None" = None
+    gain: Gain | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return ``[N, C]`` of features ``[N, D]``."""

@@ -26,7 +26,7 @@ where
 
 struct Checkpoint<F>(F);
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: slots lend it nothing: gradients are given whole.
 unsafe impl<F> Op for Checkpoint<F>
 where
     F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,

@@ -11,8 +11,8 @@ impl Parameters {
     /// Those that hold NaN or infinite values: names.
     pub fn not_finite(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for (name, tensor) in self.iter() {
-            let values = tensor.values()?;
+        for (name, array) in self.iter() {
+            let values = array.values()?;
             if !all_finite(&values) {
                 names.push(name.to_string());
             }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use safetensors::View;
 use serde_json::{Map, json};
 
 use super::weights::{WEIGHT_FILES, write_safetensors};
@@ -15,8 +16,9 @@ const INDEX: &str = WEIGHT_FILES[1];
 /// Stage `tensors` as `model.safetensors`, or if they are more than `max_bytes` as shards of at most that, in the order
 /// given; a tensor that is larger has a shard of its own.
 pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, max_bytes: u64) -> Result<()> {
-    let total: u64 = tensors.iter().map(|(_, tensor)| bytes(tensor)).sum();
-    let mut shards = split(tensors, |(_, tensor)| bytes(tensor), max_bytes);
+    let bytes = |(_, array): &(String, Array)| array.data_len() as u64;
+    let total: u64 = tensors.iter().map(bytes).sum();
+    let mut shards = split(tensors, bytes, max_bytes);
     if shards.len() <= 1 {
         return write_safetensors(shards.pop().unwrap_or_default(), &staged.reserve(SINGLE)?);
     }
@@ -30,10 +32,6 @@ pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, 
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
     let text = serde_json::to_vec_pretty(&index).map_err(|e| Error::Value(format!("{INDEX}: {e}")))?;
     staged.write(INDEX, &text)
-}
-
-fn bytes(tensor: &Array) -> u64 {
-    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
 /// Cut `items` where the sum of sizes would exceed `max`.

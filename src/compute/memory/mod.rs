@@ -51,11 +51,9 @@ impl Arena {
 
     /// False if the block is not from here.
     fn put(&mut self, address: usize, size: usize) -> bool {
-        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.holds(address)) {
-            segment.put(address, size);
-            return true;
-        }
-        false
+        let Some(segment) = self.segments.iter_mut().find(|segment| segment.holds(address)) else { return false };
+        segment.put(address, size);
+        true
     }
 
     fn release(&mut self) {

@@ -72,9 +72,9 @@ fn seed(y: &Value) -> Outcome<Value> {
         fn name(&self) -> &'static str {
             "ones"
         }
-        fn backward(&self, _: &[&Array], _: Vec<f32>, into: &mut [Slot]) -> warmstart::error::Result<()> {
+        fn backward(&self, _: &[&Array], _: Array, into: &mut [Slot]) -> warmstart::error::Result<()> {
             for slot in into {
-                slot.write(|dy, _| dy.fill(1.0));
+                slot.write(|dy, _| dy.fill(1.0))?;
             }
             Ok(())
         }
@@ -98,7 +98,7 @@ fn compare(
     group.sampling_mode(SamplingMode::Flat);
     let arrays: Vec<Array> = args.iter().map(Array::try_from).collect::<Result<_, _>>()?;
     let constants: Vec<Value> = arrays.iter().cloned().map(Value::constant).collect();
-    let gradients = GradientBuffer::new(&args.iter().map(Tensor::elem_count).collect::<Vec<_>>());
+    let gradients = GradientBuffer::new(&args.iter().map(Tensor::elem_count).collect::<Vec<_>>())?;
     let parameters = arrays.into_iter().zip(gradients.slots()).map(|(array, slot)| Value::parameter(array, slot));
     let parameters: Vec<Value> = parameters.collect::<Result<_, _>>()?;
     let variables: Vec<Var> = args.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;

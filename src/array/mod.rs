@@ -117,6 +117,33 @@ impl Array {
         }
     }
 
+    /// The values, of an array of f32, to be changed for this array alone: where others share them it gets its own first.
+    pub fn values_mut(&mut self) -> Result<&mut [f32]> {
+        let is_own = match &mut self.storage {
+            Storage::F32(values) => Arc::get_mut(values).is_some(),
+            _ => false,
+        };
+        if !is_own {
+            *self = self.copy()?;
+        }
+        let range = self.range();
+        match &mut self.storage {
+            Storage::F32(values) => Ok(&mut Arc::make_mut(values)[range]),
+            _ => Err(Error::internal("a copy has another storage")),
+        }
+    }
+
+    /// The values, of an array of f32; without a copy where nobody shares them, and they are the array's own.
+    pub fn into_vec(self) -> Result<Vec<f32>> {
+        let n = self.elem_count();
+        match self.storage {
+            Storage::F32(values) if values.len() == n => {
+                Ok(Arc::try_unwrap(values).unwrap_or_else(|shared| shared.to_vec()))
+            }
+            _ => Ok(self.values()?.to_vec()),
+        }
+    }
+
     /// The values in either type.
     pub(crate) fn operand(&self) -> Result<Operand<'_>> {
         match &self.storage {
@@ -216,6 +243,26 @@ mod tests {
         shared.overwrite(|values| values[0] = 7.0)?;
         assert_eq!(*changing.values()?, [1.0, 2.0, 7.0, 0.5, 5.0, 6.0]);
         assert_eq!((first.values()?[3], kept.values()?[3]), (4.0, 4.0));
+        Ok(())
+    }
+
+    #[test]
+    fn values_when_changed_for_one_array_stay_as_they_are_for_those_who_share_them() -> Result<()> {
+        let mut array = Array::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], (3, 2))?;
+        let there = array.values()?.as_ptr();
+        array.values_mut()?[0] = 7.0;
+        assert_eq!((array.values()?.as_ptr(), array.values()?[0]), (there, 7.0));
+        let (shared, mut part) = (array.clone(), array.rows(1, 1)?);
+        part.values_mut()?[1] = 8.0;
+        assert_eq!((&*part.values()?, &*shared.values()?), (&[3.0, 8.0][..], &[7.0, 2.0, 3.0, 4.0, 5.0, 6.0][..]));
+        let mut own = shared.overwritable()?;
+        let learning = own.clone();
+        own.values_mut()?[0] = 9.0;
+        assert_eq!((own.values()?[0], learning.values()?[0]), (9.0, 7.0));
+        drop(shared);
+        assert_eq!(array.rows(1, 2)?.into_vec()?, [3.0, 4.0, 5.0, 6.0]);
+        let values = array.into_vec()?;
+        assert_eq!(values.as_ptr(), there);
         Ok(())
     }
 

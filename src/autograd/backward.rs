@@ -12,20 +12,23 @@ use crate::error::{Error, Result, without_backtrace};
 /// Operations whose output has received a gradient, by their id. Ids grow from inputs to outputs, so the largest has
 /// received all of it.
 #[derive(Default)]
-struct Pending(BTreeMap<u64, (Arc<Node>, Vec<f32>)>);
+struct Pending(BTreeMap<u64, (Arc<Node>, Array)>);
 
 impl Value {
     /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is freed
     /// on the way, where nobody else holds it.
     pub fn backward(self) -> Result<()> {
         match self.array().elem_count() {
-            1 => self.backward_from(vec![1.0]),
+            1 => {
+                let shape = self.array().shape().clone();
+                self.backward_from(Array::new(vec![1.0], shape)?)
+            }
             _ => Err(Error::internal(format!("backward: got shape {:?}, expected a scalar", self.array().shape()))),
         }
     }
 
-    /// As [`Value::backward`] from `gradient`, that of this value, which may have any shape.
-    pub(super) fn backward_from(self, gradient: Vec<f32>) -> Result<()> {
+    /// As [`Value::backward`] from `gradient`, that of this value and of its shape, which may be any.
+    pub(super) fn backward_from(self, gradient: Array) -> Result<()> {
         let mut pending = Pending::default();
         let mut slot = pending.slot(&self);
         slot.give(gradient)?;
@@ -54,7 +57,7 @@ impl Pending {
             Origin::Leaf(leaf) => (Target::Buffer, leaf.take()),
             Origin::Computed(node) => (Target::Buffer, self.0.remove(&node.id).map(|(_, gradient)| gradient)),
         };
-        Slot::new(value.array().elem_count(), target, buffer)
+        Slot::new(value.array().shape().clone(), target, buffer)
     }
 
     /// Put back what is in the slot.
@@ -63,9 +66,9 @@ impl Pending {
         match value.origin() {
             Origin::Constant => {}
             Origin::Parameter(_) => slot.give(gradient)?,
-            Origin::Leaf(leaf) => leaf.put(gradient),
+            Origin::Leaf(leaf) => leaf.put(gradient)?,
             Origin::Computed(node) => match self.0.get_mut(&node.id) {
-                Some((_, sum)) => add(sum, &gradient),
+                Some((_, sum)) => add(sum.values_mut()?, &gradient.values()?),
                 None => {
                     self.0.insert(node.id, (node.clone(), gradient));
                 }

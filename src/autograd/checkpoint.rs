@@ -35,7 +35,7 @@ where
         "checkpoint"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         // A leaf begins with what its slot holds, so that sums are taken in the order they would have without this.
         let leaf = |slot: &mut Slot| slot.wanted().then(|| Leaf::new(slot.take()));
         let leaves: Vec<Option<Leaf>> = into.iter_mut().map(leaf).collect();

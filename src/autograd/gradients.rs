@@ -4,14 +4,16 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pieces::{Gradient, PIECE, fill_unwritten};
+use crate::array::Array;
 use crate::compute::add;
+use crate::error::Result;
 
 /// One buffer for the gradients of all parameters, which lie in it one after another. Cloning shares it.
 #[derive(Clone)]
 pub struct GradientBuffer(Arc<Mutex<Flat>>);
 
 struct Flat {
-    values: Vec<f32>,
+    values: Array,
     places: Vec<Place>,
     /// Of each piece of each parameter, whether a contribution has arrived since [`GradientBuffer::clear`]; what lies there
     /// before is of no meaning.
@@ -36,7 +38,7 @@ pub struct GradientSlot {
 
 impl GradientBuffer {
     /// For parameters of these sizes; nothing has arrived.
-    pub fn new(sizes: &[usize]) -> Self {
+    pub fn new(sizes: &[usize]) -> Result<Self> {
         let (mut n_values, mut n_pieces) = (0, 0);
         let mut after = |&size: &usize| {
             let (value, piece) = (n_values, n_pieces);
@@ -44,7 +46,8 @@ impl GradientBuffer {
             Place { values: value..n_values, pieces: piece..n_pieces, arrived: false }
         };
         let places: Vec<_> = sizes.iter().map(&mut after).collect();
-        Self(Arc::new(Mutex::new(Flat { values: vec![0.0; n_values], places, written: vec![false; n_pieces] })))
+        let values = Array::new(vec![0.0; n_values], n_values)?;
+        Ok(Self(Arc::new(Mutex::new(Flat { values, places, written: vec![false; n_pieces] }))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Flat> {
@@ -70,13 +73,14 @@ impl GradientBuffer {
     }
 
     /// `f` of each parameter's gradient; none where nothing has arrived.
-    pub fn read<R>(&self, f: impl FnOnce(&[Option<Gradient>]) -> R) -> R {
+    pub fn read<R>(&self, f: impl FnOnce(&[Option<Gradient>]) -> R) -> Result<R> {
         let flat = self.lock();
+        let values = flat.values.values()?;
         let gradient = |place: &Place| {
-            let found = Gradient::new(&flat.values[place.values.clone()], &flat.written[place.pieces.clone()]);
+            let found = Gradient::new(&values[place.values.clone()], &flat.written[place.pieces.clone()]);
             place.arrived.then_some(found)
         };
-        f(&flat.places.iter().map(gradient).collect::<Vec<_>>())
+        Ok(f(&flat.places.iter().map(gradient).collect::<Vec<_>>()))
     }
 }
 
@@ -92,7 +96,7 @@ impl GradientSlot {
     }
 
     /// See [`super::Slot::write`].
-    pub(super) fn write(&self, f: impl FnOnce(&mut [f32], bool)) {
+    pub(super) fn write(&self, f: impl FnOnce(&mut [f32], bool)) -> Result<()> {
         self.write_pieces(|values, written| {
             let before = written.contains(&true);
             if before {
@@ -100,20 +104,21 @@ impl GradientSlot {
             }
             f(values, before);
             written.fill(true);
-        });
+        })
     }
 
     /// See [`super::Slot::write_pieces`].
-    pub(super) fn write_pieces(&self, f: impl FnOnce(&mut [f32], &mut [bool])) {
+    pub(super) fn write_pieces(&self, f: impl FnOnce(&mut [f32], &mut [bool])) -> Result<()> {
         let mut flat = self.gradients.lock();
         let Flat { values, places, written } = &mut *flat;
         let place = &mut places[self.parameter];
         place.arrived = true;
-        f(&mut values[place.values.clone()], &mut written[place.pieces.clone()]);
+        f(&mut values.values_mut()?[place.values.clone()], &mut written[place.pieces.clone()]);
+        Ok(())
     }
 
     /// Contribute `values`.
-    pub(super) fn add(&self, values: &[f32]) {
-        self.write(|sum, before| if before { add(sum, values) } else { sum.copy_from_slice(values) });
+    pub(super) fn add(&self, values: &[f32]) -> Result<()> {
+        self.write(|sum, before| if before { add(sum, values) } else { sum.copy_from_slice(values) })
     }
 }

@@ -14,9 +14,9 @@ pub unsafe trait Op: Send + Sync + 'static {
     /// For messages.
     fn name(&self) -> &'static str;
 
-    /// From `gradient`, that of the output, row-major, to those of the inputs: one slot in `into` for each of `inputs`.
+    /// From `gradient`, that of the output and of its shape, to those of the inputs: one slot in `into` for each of `inputs`.
     ///
     /// The gradient is the operation's own, to be changed in place and handed on where that helps. A slot that is not
     /// wanted should cost nothing.
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()>;
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()>;
 }

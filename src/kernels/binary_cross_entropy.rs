@@ -64,9 +64,9 @@ unsafe impl Op for BinaryCrossEntropy {
         "binary cross entropy"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let c = self.check(inputs[0].shape())?;
-        let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
+        let scale = (f64::from(gradient.values()?[0]) / self.normalizer) as f32;
         let z: &[f32] = &inputs[0].values()?;
         into[0].write(|dz, add| {
             for_chunks(dz, CHUNK, |start, dz| {
@@ -76,7 +76,6 @@ unsafe impl Op for BinaryCrossEntropy {
                     put(dz, scale * self.weight(at % c) * slope, add);
                 }
             });
-        });
-        Ok(())
+        })
     }
 }

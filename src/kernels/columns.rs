@@ -40,7 +40,8 @@ unsafe impl Op for SideBySide {
         "side by side"
     }
 
-    fn backward(&self, _: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], dy: Array, into: &mut [Slot]) -> Result<()> {
+        let dy = dy.values()?;
         let width: usize = self.columns.iter().sum();
         let mut at = 0;
         for (slot, &columns) in into.iter_mut().zip(&self.columns) {
@@ -48,7 +49,7 @@ unsafe impl Op for SideBySide {
                 for (dx, dy) in dx.chunks_exact_mut(columns.max(1)).zip(dy.chunks_exact(width)) {
                     dx.iter_mut().zip(&dy[at..at + columns]).for_each(|(dx, dy)| put(dx, *dy, add));
                 }
-            });
+            })?;
             at += columns;
         }
         Ok(())

@@ -94,9 +94,9 @@ unsafe impl Op for CrossEntropy {
         "cross entropy"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let c = self.check(inputs[0].shape())?;
-        let scale = (f64::from(gradient[0]) / self.normalizer) as f32;
+        let scale = (f64::from(gradient.values()?[0]) / self.normalizer) as f32;
         let mean_weight = (0..c).map(|c| self.weight(c)).sum::<f32>() / c.max(1) as f32;
         let z: &[f32] = &inputs[0].values()?;
         into[0].write(|dz, add| {
@@ -117,7 +117,6 @@ unsafe impl Op for CrossEntropy {
                 }
                 dz[y] -= scale * hard;
             });
-        });
-        Ok(())
+        })
     }
 }

@@ -123,8 +123,8 @@ unsafe impl Op for Dropout {
         "dropout"
     }
 
-    fn backward(&self, _: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-        for_chunks(&mut gradient, BLOCK, |start, dx| self.mask(start, dx));
+    fn backward(&self, _: &[&Array], mut gradient: Array, into: &mut [Slot]) -> Result<()> {
+        for_chunks(gradient.values_mut()?, BLOCK, |start, dx| self.mask(start, dx));
         into[0].give(gradient)
     }
 }

@@ -103,10 +103,11 @@ unsafe impl Op for Embedding {
         "embedding"
     }
 
-    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Array, into: &mut [Slot]) -> Result<()> {
+        let dy = dy.values()?;
         for ((table, ids), slot) in inputs.iter().zip(&self.ids).zip(into) {
             let (v, d) = table.dims2()?;
-            slot.write_pieces(|sum, written| scatter(&dy, ids, 0, [v, d], sum, written));
+            slot.write_pieces(|sum, written| scatter(&dy, ids, 0, [v, d], sum, written))?;
         }
         Ok(())
     }
@@ -122,11 +123,12 @@ unsafe impl Op for StackedRows {
         "stacked rows"
     }
 
-    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Array, into: &mut [Slot]) -> Result<()> {
+        let dy = dy.values()?;
         let mut first = 0;
         for (table, slot) in inputs.iter().zip(into) {
             let (v, d) = rows_and_columns(self.name(), table.shape())?;
-            slot.write_pieces(|sum, written| scatter(&dy, &self.rows, first, [v, d], sum, written));
+            slot.write_pieces(|sum, written| scatter(&dy, &self.rows, first, [v, d], sum, written))?;
             first += v;
         }
         Ok(())

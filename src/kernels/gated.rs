@@ -48,15 +48,15 @@ unsafe impl Op for Gated {
         "gated"
     }
 
-    fn backward(&self, inputs: &[&Array], mut dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], mut dy: Array, into: &mut [Slot]) -> Result<()> {
         let (&[gate, up], [dgate, dup]) = (inputs, into) else {
             return Err(Error::internal("got other than two inputs"));
         };
         let (gate, up) = (gate.operand()?, up.operand()?);
         let (gate, up) = (gate.elements(), up.elements());
         if dup.wanted() {
-            let mut gradient = dy.clone();
-            for_chunks(&mut gradient, PIECE, |start, dup| {
+            let mut gradient = dy.copy()?;
+            for_chunks(gradient.values_mut()?, PIECE, |start, dup| {
                 let gate = gate.range(start..start + dup.len());
                 let activated = &mut [0f32; PIECE][..dup.len()];
                 gate.copy_to(activated);
@@ -66,7 +66,7 @@ unsafe impl Op for Gated {
             dup.give(gradient)?;
         }
         if dgate.wanted() {
-            for_chunks(&mut dy, PIECE, |start, dgate| {
+            for_chunks(dy.values_mut()?, PIECE, |start, dgate| {
                 let range = start..start + dgate.len();
                 multiply(dgate, up.range(range.clone()));
                 self.0.backward(gate.range(range), dgate);

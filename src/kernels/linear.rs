@@ -191,7 +191,7 @@ unsafe impl Op for Linear {
         "linear"
     }
 
-    fn backward(&self, inputs: &[&Array], mut g: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let ([x, w, ..], [dx, dw, rest @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
@@ -201,35 +201,37 @@ unsafe impl Op for Linear {
         };
         let ([n, k], precision) = (self.part.shape(), self.precision);
         let t = x.elem_count() / k.max(1);
+        let shape = gradient.shape().clone();
+        let mut g = gradient.into_vec()?;
         if let Some((activation, pre)) = &self.through {
             let pre = pre.elements();
             for_chunks(&mut g, CHUNK, |i, g| activation.backward(pre.range(i..i + g.len()), g));
         }
         if let Some(dropout) = &self.dropout {
             if let Some(dr) = dr.take().filter(|dr| dr.wanted()) {
-                dr.write(|dr, add| if add { crate::compute::add(dr, &g) } else { dr.copy_from_slice(&g) });
+                dr.write(|dr, add| if add { crate::compute::add(dr, &g) } else { dr.copy_from_slice(&g) })?;
             }
             for_chunks(&mut g, CHUNK, |start, g| dropout.mask(start, g));
         }
         if dx.wanted() {
             let w = w.values()?;
             let w = Right::new(self.part.columns(&w), precision);
-            dx.write(|dx, add| product(Lines::rows(&g, t, n), w.whole(), Output::new(dx, k, add), |_, _, _| {}));
+            dx.write(|dx, add| product(Lines::rows(&g, t, n), w.whole(), Output::new(dx, k, add), |_, _, _| {}))?;
         }
         if dw.wanted() {
             let x = x.operand()?;
-            dw.write(|dw, add| self.weight_gradient(&g, Lines::columns(&x, k, t), dw, add));
+            dw.write(|dw, add| self.weight_gradient(&g, Lines::columns(&x, k, t), dw, add))?;
         }
         if let Some(db) = db.take().filter(|db| db.wanted()) {
             let sum = sum_rows(&g, n);
             db.write(|db, add| {
                 clear_unless(db, add);
                 add_rows(&mut db[self.part.outputs.clone()], &sum);
-            });
+            })?;
         }
         // Without dropout the gradient of the residual is that of the sum, the memory itself.
         match dr {
-            Some(dr) => dr.give(g),
+            Some(dr) => dr.give(Array::new(g, shape)?),
             None => Ok(()),
         }
     }

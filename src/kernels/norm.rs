@@ -125,7 +125,7 @@ unsafe impl Op for Normed {
         "norm"
     }
 
-    fn backward(&self, inputs: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let ([weight, x, rest @ ..], [dw, dx, gradients @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
@@ -136,6 +136,8 @@ unsafe impl Op for Normed {
             parameters: dw.wanted() || db.first().is_some_and(Slot::wanted),
             sum: dx.wanted() || dr.first().is_some_and(Slot::wanted),
         };
+        let shape = gradient.shape().clone();
+        let mut gradient = gradient.into_vec()?;
         let partial: Vec<Vec<f32>> = {
             let residual = residual.first().map(|r| r.values()).transpose()?;
             let (x, residual): (&[f32], _) = (&x.values()?, residual.as_deref());
@@ -163,21 +165,18 @@ unsafe impl Op for Normed {
             let mut sums = sum_partials(partial, 2 * d);
             let bias = sums.split_off(d);
             if let [db] = &mut db {
-                db.give(bias)?;
+                db.give(Array::new(bias, d)?)?;
             }
-            dw.give(sums)?;
+            dw.give(Array::new(sums, d)?)?;
         }
         // Now `gradient` holds ds, which goes to both summands: one of them can have the memory itself.
         match dr {
             [dr] if dr.wanted() => {
-                dx.write(|dx, add| self.summand.backward(&gradient, dx, add));
-                dr.give(gradient)
+                dx.write(|dx, add| self.summand.backward(&gradient, dx, add))?;
+                dr.give(Array::new(gradient, shape)?)
             }
-            _ if self.summand.dropout.is_none() => dx.give(gradient),
-            _ => {
-                dx.write(|dx, add| self.summand.backward(&gradient, dx, add));
-                Ok(())
-            }
+            _ if self.summand.dropout.is_none() => dx.give(Array::new(gradient, shape)?),
+            _ => dx.write(|dx, add| self.summand.backward(&gradient, dx, add)),
         }
     }
 }

@@ -131,9 +131,9 @@ unsafe impl Op for SegmentPool {
         "segment pool"
     }
 
-    fn backward(&self, inputs: &[&Array], dy: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], dy: Array, into: &mut [Slot]) -> Result<()> {
         let (_, d) = inputs[0].dims2()?;
-        let (x, y): (&[f32], &[f32]) = (&inputs[0].values()?, &self.y.values()?);
+        let (x, y, dy): (&[f32], &[f32], &[f32]) = (&inputs[0].values()?, &self.y.values()?, &dy.values()?);
         into[0].write(|dx, add| {
             let (mut parts, mut rest) = (Vec::with_capacity(self.cu_seqlens.len()), dx);
             for rows in self.cu_seqlens.windows(2) {
@@ -145,8 +145,7 @@ unsafe impl Op for SegmentPool {
                 let at = sequence * d..(sequence + 1) * d;
                 spread(self.reduction, &x[start..start + dx.len()], &y[at.clone()], &dy[at], dx, add);
             });
-        });
-        Ok(())
+        })
     }
 }
 

@@ -215,11 +215,11 @@ unsafe impl Op for VocabularyLoss {
         "vocabulary loss"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let ([hidden, weight, rest @ ..], [dh, dw, db @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
-        let ([v, d], scale) = (self.part.shape(), (f64::from(gradient[0]) / self.normalizer) as f32);
+        let ([v, d], scale) = (self.part.shape(), (f64::from(gradient.values()?[0]) / self.normalizer) as f32);
         let rows = Rows::gather(hidden, d, &self.labels)?;
         let bias = rest.first().map(|bias| bias.values()).transpose()?;
         // SAFETY: the first block of words writes all of `hidden`, and the first block of rows its words of `bias`.
@@ -228,15 +228,15 @@ unsafe impl Op for VocabularyLoss {
         let weight = weight.values()?;
         // One parameter's gradient at a time can be open: that of `W`, which is large.
         if dw.wanted() {
-            dw.write(|dw, add| self.pass(&rows, &weight, bias.as_deref(), scale, &mut sums, Some((dw, add))));
+            dw.write(|dw, add| self.pass(&rows, &weight, bias.as_deref(), scale, &mut sums, Some((dw, add))))?;
         } else {
             self.pass(&rows, &weight, bias.as_deref(), scale, &mut sums, None);
         }
         if let Some(sum) = sums.hidden {
-            dh.write(|dh, add| self.scatter(&sum, d, dh, add));
+            dh.write(|dh, add| self.scatter(&sum, d, dh, add))?;
         }
         match (db, sums.bias) {
-            ([db, ..], Some(sum)) => db.give(sum),
+            ([db, ..], Some(sum)) => db.give(Array::new(sum, v)?),
             _ => Ok(()),
         }
     }

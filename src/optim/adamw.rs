@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::gradients::Gradients;
 use super::trainable::Trainable;
+use crate::array::Array;
 use crate::autograd::PIECE;
 use crate::compute::CHUNK;
 use crate::compute::simd::vectorised;
@@ -18,8 +19,8 @@ pub struct AdamW {
     epsilon: f64,
     steps: i32,
     /// First and second moments, the parameters one after another.
-    m: Vec<f32>,
-    v: Vec<f32>,
+    m: Array,
+    v: Array,
     /// Of each parameter, for each [`PIECE`] of it: whether a gradient has ever arrived. Most words of a vocabulary are in
     /// none of a few hundred texts, and for them a step is the decay alone.
     moved: Vec<bool>,
@@ -30,10 +31,11 @@ const ZEROS: [f32; PIECE] = [0.0; PIECE];
 
 impl AdamW {
     /// For these parameters, moments zero.
-    pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Self {
+    pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Result<Self> {
         let n = trainable.iter().map(|p| p.array.elem_count()).sum();
         let pieces = trainable.iter().map(|p| p.array.elem_count().div_ceil(PIECE)).sum();
-        Self { beta1, beta2, epsilon, steps: 0, m: vec![0.0; n], v: vec![0.0; n], moved: vec![false; pieces] }
+        let zeros = || Array::new(vec![0.0; n], n);
+        Ok(Self { beta1, beta2, epsilon, steps: 0, m: zeros()?, v: zeros()?, moved: vec![false; pieces] })
     }
 
     /// How many steps were taken.
@@ -41,19 +43,18 @@ impl AdamW {
         self.steps
     }
 
-    /// First and second moments, the parameters one after another.
-    pub fn moments(&self) -> [&[f32]; 2] {
+    /// First and second moments, `[n]` each, the parameters one after another.
+    pub fn moments(&self) -> [&Array; 2] {
         [&self.m, &self.v]
     }
 
     /// Go on from moments after `steps` steps.
-    pub fn restore(&mut self, moments: Vec<Vec<f32>>, steps: usize) -> Result<()> {
-        let Ok([m, v]) = <[Vec<f32>; 2]>::try_from(moments) else {
-            return Err(Error::internal("AdamW has two moments"));
-        };
-        if [m.len(), v.len()] != [self.m.len(), self.v.len()] {
-            let (got, expected) = (m.len(), self.m.len());
-            return Err(Error::Training(format!("moments are of {got} values, expected {expected}")));
+    pub fn restore(&mut self, [m, v]: [Array; 2], steps: usize) -> Result<()> {
+        for (found, own) in [(&m, &self.m), (&v, &self.v)] {
+            if found.dims() != own.dims() {
+                let (got, expected) = (found.elem_count(), own.elem_count());
+                return Err(Error::Training(format!("moments are of {got} values, expected {expected}")));
+            }
         }
         (self.m, self.v) = (m, v);
         self.moved.fill(true);
@@ -72,7 +73,7 @@ impl AdamW {
         self.steps += 1;
         let correction1 = 1.0 - self.beta1.powi(self.steps);
         let correction2 = 1.0 - self.beta2.powi(self.steps);
-        let (mut m, mut v, mut moved) = (self.m.as_mut_slice(), self.v.as_mut_slice(), self.moved.as_mut_slice());
+        let (mut m, mut v, mut moved) = (self.m.values_mut()?, self.v.values_mut()?, self.moved.as_mut_slice());
         gradients.read(|gradients| {
             for (parameter, gradient) in trainable.iter().zip(gradients) {
                 let n = parameter.array.elem_count();
@@ -108,7 +109,7 @@ impl AdamW {
                 })?;
             }
             Ok(())
-        })
+        })?
     }
 }
 

@@ -14,8 +14,9 @@ pub struct Gradients(autograd::GradientBuffer);
 
 impl Gradients {
     /// For these parameters; nothing has arrived.
-    pub fn new(trainable: &[Trainable]) -> Self {
-        Self(autograd::GradientBuffer::new(&trainable.iter().map(|p| p.array.elem_count()).collect::<Vec<_>>()))
+    pub fn new(trainable: &[Trainable]) -> Result<Self> {
+        let sizes: Vec<_> = trainable.iter().map(|p| p.array.elem_count()).collect();
+        autograd::GradientBuffer::new(&sizes).map(Self)
     }
 
     /// Where the gradient of each parameter goes, in their order.
@@ -29,12 +30,12 @@ impl Gradients {
     }
 
     /// `f` of each parameter's gradient; none where nothing has arrived.
-    pub fn read<R>(&self, f: impl FnOnce(&[Option<autograd::Gradient>]) -> R) -> R {
+    pub fn read<R>(&self, f: impl FnOnce(&[Option<autograd::Gradient>]) -> R) -> Result<R> {
         self.0.read(f)
     }
 
     /// The Euclidean norm over all parameters, in f64, in pieces of fixed size: the same whatever the number of threads.
-    pub fn norm(&self) -> f64 {
+    pub fn norm(&self) -> Result<f64> {
         self.read(|gradients| {
             let of_chunk = |chunk: autograd::Gradient| chunk.pieces().flatten().map(sum_of_squares).sum::<f64>();
             let chunks = gradients.iter().flatten().copied().flat_map(|g| g.par_chunks().collect::<Vec<_>>());
@@ -44,7 +45,7 @@ impl Gradients {
     }
 
     /// Parameters that received no gradient, or one that is not finite, and which of the two.
-    pub fn audit(&self, trainable: &[Trainable]) -> Vec<String> {
+    pub fn audit(&self, trainable: &[Trainable]) -> Result<Vec<String>> {
         let problem = |gradient: Option<autograd::Gradient>| match gradient {
             None => Some("no gradient"),
             Some(gradient) if !gradient.par_chunks().all(|chunk| chunk.pieces().flatten().all(all_finite)) => {

@@ -181,13 +181,11 @@ pub(super) fn write(
     let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
     let n = state.len();
     let memory = memory.map(|memory| Array::stack(&memory.hidden)).transpose()?;
-    let tensors = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.array));
+    let trained = optimisation.trainable().iter().map(|p| (p.name.as_str(), &p.array));
+    let moments = MOMENTS.into_iter().zip(optimisation.optimiser.moments());
+    let memory = memory.iter().map(|memory| (MEMORY, memory));
     let mut stored: Vec<(String, Stored)> =
-        tensors.chain(memory.iter().map(|memory| (MEMORY, memory))).map(Stored::values).collect::<Result<_>>()?;
-    for (name, values) in MOMENTS.iter().zip(optimisation.optimiser.moments()) {
-        let content = Content::Bytes(bytemuck::cast_slice(values));
-        stored.push(((*name).to_string(), Stored { dtype: Dtype::F32, shape: vec![values.len()], content }));
-    }
+        trained.chain(moments).chain(memory).map(Stored::values).collect::<Result<_>>()?;
     stored.push((STATE.into(), Stored { dtype: Dtype::U8, shape: vec![n], content: Content::Bytes(&state) }));
     let mut staged = Staged::begin(directory)?;
     let path = staged.reserve(FILE)?;
@@ -285,10 +283,8 @@ pub(super) fn read(
              or remove it"
         )));
     }
-    let mut moments = Vec::new();
-    for name in MOMENTS {
-        moments.push(values(name)?.0);
-    }
+    let [m, v] = MOMENTS.map(array);
+    let moments = [m?, v?];
     optimisation.restore(array, moments, progress.updates).map_err(|e| bad(e.to_string()))?;
     let memory = starts.map(|starts| -> Result<Memory> {
         Ok(Memory { hidden: array(MEMORY)?.entries()?, cu_seqlens: starts.into() })

@@ -46,7 +46,7 @@ impl<'a> Optimisation<'a> {
         }
         // Weights mapped from a file were read to be copied, and are not needed in memory any more.
         release();
-        let gradients = Gradients::new(&trainable);
+        let gradients = Gradients::new(&trainable)?;
         let mut learning = params.clone();
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
             learning.insert_trained(&p.name, p.array.clone(), slot)?;
@@ -54,7 +54,7 @@ impl<'a> Optimisation<'a> {
         // The first rate of a warm-up is 0: a run of one step would learn nothing.
         let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
         let warmup_steps = warmup_steps.min(total_steps.saturating_sub(1));
-        let optimiser = AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon);
+        let optimiser = AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon)?;
         let schedule = Schedule { kind: strategy.schedule, warmup_steps, total_steps };
         Ok((Self { trainable, gradients, optimiser, schedule, strategy }, learning))
     }
@@ -84,7 +84,7 @@ impl<'a> Optimisation<'a> {
             if self.optimiser.steps() == 0 {
                 self.audit()?;
             }
-            let norm = self.gradients.norm();
+            let norm = self.gradients.norm()?;
             if !norm.is_finite() {
                 return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &groups.concat()));
             }
@@ -97,7 +97,7 @@ impl<'a> Optimisation<'a> {
 
     /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
     fn audit(&self) -> Result<()> {
-        let problems = self.gradients.audit(&self.trainable);
+        let problems = self.gradients.audit(&self.trainable)?;
         if problems.is_empty() {
             return Ok(());
         }
@@ -125,12 +125,7 @@ impl<'a> Optimisation<'a> {
     }
 
     /// Go on from values of each parameter and moments after `steps` steps.
-    pub fn restore(
-        &mut self,
-        value: impl Fn(&str) -> Result<Array>,
-        moments: Vec<Vec<f32>>,
-        steps: usize,
-    ) -> Result<()> {
+    pub fn restore(&mut self, value: impl Fn(&str) -> Result<Array>, moments: [Array; 2], steps: usize) -> Result<()> {
         for p in &self.trainable {
             let found = value(&p.name)?;
             if found.dims() != p.array.dims() {

@@ -64,12 +64,12 @@ unsafe impl Op for Picky {
         "picky"
     }
 
-    fn backward(&self, _: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         for slot in into {
             let wanted = slot.wanted();
             self.0.lock().unwrap().push(wanted);
-            slot.write(|_, _| assert!(wanted, "a frozen side was computed"));
-            assert_eq!(slot.open().is_some(), wanted);
+            slot.write(|_, _| assert!(wanted, "a frozen side was computed"))?;
+            assert_eq!(slot.open()?.is_some(), wanted);
             slot.give(gradient.clone())?;
         }
         Ok(())
@@ -263,12 +263,12 @@ fn misuse_when_it_happens_is_an_error() -> Outcome {
         fn name(&self) -> &'static str {
             "wrong"
         }
-        fn backward(&self, _: &[&Array], _: Vec<f32>, into: &mut [Slot]) -> Result<()> {
-            into[0].give(vec![0.0; 3])
+        fn backward(&self, _: &[&Array], _: Array, into: &mut [Slot]) -> Result<()> {
+            into[0].give(Array::new(vec![0.0; 3], 3)?)
         }
     }
     let wrong = Value::computed(Array::new(vec![0.0], ())?, &[&params[0]], Wrong);
     let error = wrong.backward().err().ok_or("three values were taken for four")?;
-    assert!(error.to_string().contains("wrong, backward: a gradient has 3 values, expected 4"), "{error}");
+    assert!(error.to_string().contains("wrong, backward: a gradient has shape [3], expected [4]"), "{error}");
     Ok(())
 }

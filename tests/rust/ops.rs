@@ -39,7 +39,7 @@ pub fn as_type(array: &Array, dtype: DType) -> Result<Array> {
 
 /// Each array as a parameter, and where their gradients arrive.
 pub fn parameters(arrays: &[Array]) -> Result<(Vec<Value>, GradientBuffer)> {
-    let gradients = GradientBuffer::new(&arrays.iter().map(Array::elem_count).collect::<Vec<_>>());
+    let gradients = GradientBuffer::new(&arrays.iter().map(Array::elem_count).collect::<Vec<_>>())?;
     let slots = gradients.slots();
     let values = arrays.iter().zip(slots).map(|(array, slot)| Value::parameter(array.clone(), slot));
     Ok((values.collect::<Result<_>>()?, gradients))
@@ -82,7 +82,7 @@ pub fn attention(
 
 /// What has arrived for each parameter.
 pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
-    gradients.read(|gradients| gradients.iter().map(|g| g.map(|g| g.to_vec())).collect())
+    gradients.read(|gradients| gradients.iter().map(|g| g.map(|g| g.to_vec())).collect()).unwrap()
 }
 
 /// `sum over inputs i of weights_i . x_i`, a scalar.
@@ -93,13 +93,14 @@ pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
         fn name(&self) -> &'static str {
             "weighted sum"
         }
-        fn backward(&self, _: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+        fn backward(&self, _: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+            let gradient = gradient.values()?;
             for (slot, weights) in into.iter_mut().zip(&self.0) {
                 slot.write(|dx, add| {
                     for (dx, w) in dx.iter_mut().zip(weights) {
                         *dx = w * gradient[0] + if add { *dx } else { 0.0 };
                     }
-                });
+                })?;
             }
             Ok(())
         }
@@ -148,10 +149,10 @@ unsafe impl Op for Scale {
         "scale"
     }
 
-    fn backward(&self, _: &[&Array], mut gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, _: &[&Array], mut gradient: Array, into: &mut [Slot]) -> Result<()> {
         self.backwards.fetch_add(1, Ordering::Relaxed);
         self.seen.lock().unwrap().push(Arc::strong_count(&self.alive));
-        for g in &mut gradient {
+        for g in gradient.values_mut()? {
             *g *= self.factor;
         }
         into[0].give(gradient)

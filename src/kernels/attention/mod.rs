@@ -283,7 +283,7 @@ unsafe impl Op for Attention {
         "attention"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let (&[q, k, v], [dq, dk, dv]) = (inputs, into) else {
             return Err(Error::internal("got other than three inputs"));
         };
@@ -291,7 +291,8 @@ unsafe impl Op for Attention {
         let (q, k, v) = (q.operand()?, k.operand()?, v.operand()?);
         let operands = [&q, &k, &v].map(Elements::from);
         // Tasks cover every row and column, so that a slot's fresh memory is overwritten, all of it.
-        let outputs = [dq, dk, dv].map(|slot| slot.open().map(|(values, add)| (SharedSlice::new(values), add)));
+        let open = |slot| Ok::<_, Error>(Slot::open(slot)?.map(|(values, add)| (SharedSlice::new(values), add)));
+        let (outputs, gradient) = ([open(dq)?, open(dk)?, open(dv)?], gradient.values()?);
         tasks
             .par_iter()
             .for_each(|key| self.kernel.backward_task(key, operands, &gradient, outputs, &self.log_sum_exp));

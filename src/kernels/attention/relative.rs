@@ -107,13 +107,14 @@ unsafe impl Op for RelativeAttention {
         "relative attention"
     }
 
-    fn backward(&self, inputs: &[&Array], gradient: Vec<f32>, into: &mut [Slot]) -> Result<()> {
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         let read = inputs.iter().map(|array| array.operand()).collect::<Result<Vec<_>>>()?;
         let operands = Operands::new(&read)?;
         let (width, n_distances) = (operands.segment.len(), inputs[3].dims2()?.0);
         let size = width / self.scheme.heads;
-        let open = |slot| Slot::open(slot).map(|(values, add)| (SharedSlice::new(values), add));
-        let slots: Vec<Gradient> = into.iter_mut().map(open).collect();
+        let gradient = gradient.values()?;
+        let open = |slot| Ok(Slot::open(slot)?.map(|(values, add)| (SharedSlice::new(values), add)));
+        let slots = into.iter_mut().map(open).collect::<Result<Vec<Gradient>>>()?;
         let &[dq, dk, dv, dr, d_word, d_distance, d_segment_bias, d_segments] = slots.as_slice() else {
             return Err(Error::internal("got other than eight inputs"));
         };

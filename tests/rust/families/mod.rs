@@ -123,7 +123,7 @@ impl Reference {
                 trainable.push(Trainable { name, array, learning_rate: 0.0, weight_decay: 0.0 });
             }
         }
-        let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable));
+        let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable)?);
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
             params.insert_trained(&p.name, p.array.clone(), slot)?;
         }
@@ -171,7 +171,7 @@ impl Reference {
             let of_backbone = Backbone::specs(&self.config).iter().any(|spec| spec.name == name);
             format!("{prefix}{}{name}", if of_backbone { self.config.family.names.prefix } else { "" })
         };
-        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(|g| g.to_vec())).collect());
+        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(|g| g.to_vec())).collect())?;
         let mut compared = 0;
         for (p, gradient) in trainable.iter().zip(arrived) {
             match (self.tensors.contains_key(&stored(&p.name)), gradient) {

@@ -138,7 +138,8 @@ fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Out
     let labels: Vec<Option<u32>> = next.iter().copied().map(Some).collect();
     let picked = Tensor::new(next, &Device::Cpu)?.unsqueeze(1)?;
     let normalizer = rows as f64;
-    let whole = CrossEntropy { labels: labels.clone(), class_weight: None, label_smoothing: 0.0, normalizer };
+    let whole =
+        CrossEntropy { labels: labels.clone(), class_weight: None, row_weight: None, label_smoothing: 0.0, normalizer };
     let composed = |a: &[Tensor]| softmax(&a[0].matmul(&a[1].t()?)?)?.log()?.gather(&picked, 1)?.mean_all()?.neg();
     compare(
         criterion,
@@ -221,7 +222,13 @@ fn attentions_with_positions(criterion: &mut Criterion, starts: &[u32], precisio
 fn classification_losses(criterion: &mut Criterion, sequences: usize, precisions: &[Precision]) -> Outcome {
     let classes: Vec<u32> = (0..sequences).map(|i| (i % CLASSES) as u32).collect();
     let labels: Vec<Option<u32>> = classes.iter().copied().map(Some).collect();
-    let target = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer: sequences as f64 };
+    let target = CrossEntropy {
+        labels,
+        class_weight: None,
+        row_weight: None,
+        label_smoothing: 0.0,
+        normalizer: sequences as f64,
+    };
     let picked = Tensor::new(classes, &Device::Cpu)?.unsqueeze(1)?;
     compare(
         criterion,
@@ -241,7 +248,8 @@ fn classification_losses(criterion: &mut Criterion, sequences: usize, precisions
         "binary cross entropy",
         &[logits],
         |a, _| {
-            let target = BinaryCrossEntropy { targets: targets.clone(), class_weight: None, normalizer };
+            let target =
+                BinaryCrossEntropy { targets: targets.clone(), class_weight: None, row_weight: None, normalizer };
             binary_cross_entropy(&a[0], target)
         },
         precisions,

@@ -124,14 +124,23 @@ pub struct HeadOptions {
 }
 
 /// What a head classifies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Task {
     /// Texts, or pairs of texts.
     #[default]
     Texts,
     /// The words of texts.
     Words,
+}
+
+impl Task {
+    /// What a head is called after it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Texts => "texts",
+            Self::Words => "words",
+        }
+    }
 }
 
 /// The first layer of a head.

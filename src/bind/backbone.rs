@@ -13,13 +13,14 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
+use super::options::{PyAdamW, PyStrategy};
 use super::tokenizer::{PyTokenizer, TokenizerSource};
 use crate::backbone::{Backbone, Config, Pooling, Task, Vectors};
 use crate::error::{Error, Result};
 use crate::head::Classifier;
 use crate::product::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
-use crate::train::{Plan, Strategy};
+use crate::train::Plan;
 
 /// A pretrained transformer and its tokenizer.
 #[pyclass(frozen, name = "Backbone", module = "warmstart._core")]
@@ -29,11 +30,6 @@ pub struct PyBackbone(pub Backbone);
 fn vectors(layers: Option<Vec<usize>>, pooling: &[String]) -> Result<Vectors> {
     let Some(layers) = layers else { return Ok(Vectors::Sentence) };
     Ok(Vectors::Layers { layers, pooling: pooling.iter().map(|name| Pooling::parse(name)).collect::<Result<_>>()? })
-}
-
-/// A strategy from its JSON.
-fn parse_strategy(json: &str) -> Result<Strategy> {
-    Strategy::parse(serde_json::from_str(json).map_err(|e| Error::Value(format!("strategy: {e}")))?)
 }
 
 /// A configuration that does not say how large the vocabulary is takes that of the tokenizer.
@@ -295,12 +291,12 @@ impl PyBackbone {
     fn explain<'py>(
         &self,
         py: Python<'py>,
-        strategy: &str,
+        strategy: PyStrategy,
+        optimizer: PyAdamW,
         of_words: bool,
         n_outputs: usize,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let strategy = parse_strategy(strategy).map_err(to_python)?;
-        let plan = Plan::compile(&strategy, &self.0, task(of_words), n_outputs);
+        let plan = Plan::of_classifier((&strategy.0, &optimizer.0), &self.0, task(of_words), n_outputs);
         let rows = plan.0.into_iter().map(|p| {
             let row = PyDict::new(py);
             row.set_item("name", p.name)?;

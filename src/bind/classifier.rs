@@ -13,45 +13,41 @@ use super::encodings::PyEncodings;
 use super::errors::to_python;
 use super::guard::run;
 use super::monitor::{PyMonitor, PyProgress};
+use super::options::PyTrainingOptions;
 use crate::backbone::Task;
-use crate::error::Error;
 use crate::head::{Classifier, LinearMap};
-use crate::objective::Labels;
+use crate::objective::{Classification, Labels};
 use crate::product::Precision;
-use crate::train::{Dataset, FitOptions, estimate, fit};
+use crate::train::{ClassifierOptions, Dataset, estimate_fit, fit};
 
 /// A backbone with a classification head.
 #[pyclass(frozen, name = "Classifier", module = "warmstart._core")]
 pub struct PyClassifier(Classifier);
 
 /// Class indices int64 `[N]`, or for multi-label indicators float32 `[N, C]`.
-fn labels(targets: &Bound<'_, PyAny>, options: &FitOptions) -> PyResult<Labels> {
-    if options.multi_label {
-        let array: PyReadonlyArray2<'_, f32> =
-            targets.extract().map_err(|_| PyTypeError::new_err("targets: expected float32 [N, C]"))?;
+fn labels(targets: &Bound<'_, PyAny>, n_outputs: usize) -> PyResult<Labels> {
+    if let Ok(array) = targets.extract::<PyReadonlyArray2<'_, f32>>() {
         let array = array.as_array();
-        if array.ncols() != options.n_outputs {
-            return Err(PyValueError::new_err(format!(
-                "targets: got {} columns for {} outputs",
-                array.ncols(),
-                options.n_outputs
-            )));
+        if array.ncols() != n_outputs {
+            let message = format!("targets: got {} columns for {n_outputs} outputs", array.ncols());
+            return Err(PyValueError::new_err(message));
         }
         return Ok(Labels::Indicators(array.iter().copied().collect()));
     }
     let array: PyReadonlyArray1<'_, i64> =
-        targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N]"))?;
+        targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N] or float32 [N, C]"))?;
     let index =
         |&y: &i64| u32::try_from(y).map_err(|_| PyValueError::new_err(format!("targets: {y} is not a class index")));
     array.as_array().iter().map(index).collect::<PyResult<_>>().map(Labels::Classes)
 }
 
-fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f32>)) -> LinearMap {
-    LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
+/// Texts, or their words.
+fn task(encodings: &PyEncodings) -> Task {
+    if encodings.0.has_words() { Task::Words } else { Task::Texts }
 }
 
-fn parse_options(json: &str) -> PyResult<FitOptions> {
-    serde_json::from_str(json).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
+fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f32>)) -> LinearMap {
+    LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
 }
 
 #[pymethods]
@@ -62,8 +58,13 @@ impl PyClassifier {
         self.0.options().pooling.iter().map(|pooling| pooling.name()).collect()
     }
 
+    /// Train on texts of which each has a class, int64 `[N]`, or several, float32 `[N, C]`, and perhaps a weight, float32
+    /// `[N]`; of words there are as many as the texts have.
     #[staticmethod]
-    #[pyo3(signature = (backbone, train, targets, eval, eval_targets, options, monitor, start=None))]
+    #[pyo3(signature = (
+        backbone, train, targets, eval, eval_targets, options, monitor, *, n_outputs, class_weight = None,
+        label_smoothing = 0.0, sample_weight = None, start = None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn fit<'py>(
         py: Python<'py>,
@@ -72,23 +73,32 @@ impl PyClassifier {
         targets: &Bound<'py, PyAny>,
         eval: Option<&PyEncodings>,
         eval_targets: Option<&Bound<'py, PyAny>>,
-        options: &str,
+        options: &PyTrainingOptions,
         monitor: Py<PyAny>,
+        n_outputs: usize,
+        class_weight: Option<Vec<f32>>,
+        label_smoothing: f64,
+        sample_weight: Option<PyReadonlyArray1<'py, f32>>,
         start: Option<(PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, f32>)>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let options = parse_options(options)?;
         let start = start.map(linear_map);
-        let train = Dataset { encodings: &train.0, labels: labels(targets, &options)? };
+        let sample_weight = sample_weight.map(|weights| weights.as_array().to_vec());
+        let options = ClassifierOptions {
+            task: task(train),
+            objective: Classification { n_outputs, class_weight, label_smoothing },
+            training: options.0.clone(),
+        };
+        let train = Dataset { encodings: &train.0, labels: labels(targets, n_outputs)?, sample_weight };
         let eval = match (eval, eval_targets) {
-            (Some(eval), Some(targets)) => Some(Dataset { encodings: &eval.0, labels: labels(targets, &options)? }),
+            (Some(eval), Some(targets)) => {
+                Some(Dataset { encodings: &eval.0, labels: labels(targets, n_outputs)?, sample_weight: None })
+            }
             (None, None) => None,
             _ => return Err(PyTypeError::new_err("eval and eval_targets go together")),
         };
-        let mut monitor = PyMonitor::new(monitor, options.n_outputs);
+        let mut monitor = PyMonitor::new(monitor, n_outputs);
         let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, start.as_ref(), &mut monitor))?;
-        let model = outcome.model.map(|model| Py::new(py, Self(model))).transpose()?;
-        let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
-        (model, convert::summary(py, &outcome.summary, &outcome.facts)?, stopped).into_pyobject(py)
+        convert::outcome(py, outcome, Self)
     }
 
     /// What the last map of a new head takes, float32 `[N, D]`.
@@ -102,7 +112,7 @@ impl PyClassifier {
         on_progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let mut progress = PyProgress::new(on_progress);
-        let task = if encodings.0.has_words() { Task::Words } else { Task::Texts };
+        let task = task(encodings);
         let (values, columns) = run(py, || {
             let precision = Precision::parse(precision)?;
             let report = &mut |done| progress.report(done);
@@ -134,11 +144,13 @@ impl PyClassifier {
         backbone: &PyBackbone,
         train: &PyEncodings,
         eval: Option<&PyEncodings>,
-        options: &str,
+        options: &PyTrainingOptions,
+        n_outputs: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let options = parse_options(options)?;
+        let objective = Classification { n_outputs, class_weight: None, label_smoothing: 0.0 };
+        let options = ClassifierOptions { task: task(train), objective, training: options.0.clone() };
         let eval = eval.map(|eval| eval.0.lengths());
-        let memory = run(py, || estimate(&backbone.0, &train.0.lengths(), eval.as_deref(), &options))?;
+        let memory = run(py, || estimate_fit(&backbone.0, &train.0.lengths(), eval.as_deref(), &options))?;
         convert::memory(py, &memory)
     }
 

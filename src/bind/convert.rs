@@ -1,16 +1,19 @@
 //! Between Python's containers and the crate's.
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::pyclass_init::PyClassInitializer;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use safetensors::SafeTensors;
 
+use super::errors::to_python;
 use crate::array::Array;
 use crate::backbone::{Backbone, Config, LoadReport, Parameters};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Point, Record, Row, Summary};
 use crate::text::SideFiles;
-use crate::train::MemoryEstimate;
+use crate::train::{MemoryEstimate, Outcome};
 
 /// Row-major values as an array `[rows, columns]`.
 pub fn matrix(py: Python<'_>, values: Vec<f32>, columns: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
@@ -74,7 +77,7 @@ fn history<'py>(py: Python<'py>, summary: &Summary) -> PyResult<Bound<'py, PyDic
     Ok(dict)
 }
 
-pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<Bound<'py, PyDict>> {
+fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("steps", summary.last.step)?;
     dict.set_item("epochs", summary.last.epoch)?;
@@ -88,6 +91,18 @@ pub fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResu
     dict.set_item("trainable_parameters", facts.trainable_parameters)?;
     dict.set_item("parameters", facts.parameters)?;
     Ok(dict)
+}
+
+/// What came of a run: the model, or none, facts, and what stopped it.
+pub fn outcome<'py, M, P>(py: Python<'py>, outcome: Outcome<M>, wrap: fn(M) -> P) -> PyResult<Bound<'py, PyTuple>>
+where
+    P: PyClass + Into<PyClassInitializer<P>>,
+{
+    let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
+    let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
+    let facts = summary(py, &outcome.summary, &outcome.facts)?;
+    facts.set_item("was_finished", outcome.was_finished)?;
+    (model, facts, stopped).into_pyobject(py)
 }
 
 pub fn memory<'py>(py: Python<'py>, memory: &MemoryEstimate) -> PyResult<Bound<'py, PyDict>> {

@@ -12,6 +12,7 @@ mod errors;
 mod guard;
 mod language_model;
 mod monitor;
+mod options;
 mod pretraining;
 mod tokenizer;
 
@@ -80,6 +81,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<corpus::PyCorpusWriter>()?;
     module.add_class::<language_model::PyLanguageModel>()?;
     module.add_class::<language_model::PyReplacedDetector>()?;
+    module.add_class::<options::PyStrategy>()?;
+    module.add_class::<options::PyAdamW>()?;
+    module.add_class::<options::PyTrainingOptions>()?;
+    module.add_class::<options::PyObjective>()?;
     module.add_class::<tokenizer::PyTokenizer>()?;
     module.add_class::<tokenizer::PyTokenizerTrainer>()?;
     module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;

@@ -1,21 +1,19 @@
 //! Pretraining, of whatever can be pretrained.
 
 use numpy::PyArray1;
-use pyo3::PyClass;
 use pyo3::prelude::*;
-use pyo3::pyclass_init::PyClassInitializer;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::backbone::PyBackbone;
 use super::convert;
 use super::corpus::PyCorpus;
-use super::errors::to_python;
 use super::guard::run;
 use super::language_model::{PyLanguageModel, PyReplacedDetector};
 use super::monitor::PyMonitor;
-use crate::error::{Error, Result};
+use super::options::{PyObjective, PyTrainingOptions};
+use crate::error::Result;
 use crate::head::LanguageBatch;
-use crate::train::{self, Learner, PretrainOptions, batches_to_evaluate, estimate_pretraining, training_batches};
+use crate::train::{self, PretrainingOptions, batches_to_evaluate, estimate_pretraining, training_batches};
 
 #[derive(FromPyObject)]
 pub enum Model<'py> {
@@ -30,58 +28,54 @@ fn documents<'a>((corpus, from, to): &'a Documents) -> train::Documents<'a> {
     (&corpus.0, *from..*to)
 }
 
-fn parse(options: &str) -> PyResult<PretrainOptions> {
-    serde_json::from_str(options).map_err(|e| to_python(Error::Value(format!("options: {e}"))))
+fn options(options: &PyTrainingOptions, objective: PyObjective, max_length: usize) -> PretrainingOptions {
+    PretrainingOptions { objective: objective.0, max_length, training: options.0.clone() }
 }
 
 /// Train a model; it, or none, facts, and what stopped the run.
 #[pyfunction]
+#[pyo3(signature = (model, train, eval, options, monitor, *, objective, max_length))]
 pub fn pretrain<'py>(
     py: Python<'py>,
     model: Model<'py>,
     train: Documents<'py>,
     eval: Option<Documents<'py>>,
-    options: &str,
+    options: &PyTrainingOptions,
     monitor: Py<PyAny>,
+    objective: PyObjective,
+    max_length: usize,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    let (train, eval, options) = (documents(&train), eval.as_ref().map(documents), parse(options)?);
-    let monitor = PyMonitor::new(monitor, 1);
+    let (train, eval) = (documents(&train), eval.as_ref().map(documents));
+    let options = self::options(options, objective, max_length);
+    let mut monitor = PyMonitor::new(monitor, 1);
     match model {
-        Model::Language(model) => pretrained(py, &model.0, PyLanguageModel, train, eval, &options, monitor),
-        Model::Detector(model) => pretrained(py, &model.0, PyReplacedDetector, train, eval, &options, monitor),
+        Model::Language(model) => {
+            let model = &model.0;
+            let outcome = run(py, || train::pretrain(model, train, eval, &options, &mut monitor))?;
+            convert::outcome(py, outcome, PyLanguageModel)
+        }
+        Model::Detector(model) => {
+            let model = &model.0;
+            let outcome = run(py, || train::pretrain(model, train, eval, &options, &mut monitor))?;
+            convert::outcome(py, outcome, PyReplacedDetector)
+        }
     }
-}
-
-fn pretrained<'py, M: Learner, P>(
-    py: Python<'py>,
-    model: &M,
-    wrap: fn(M) -> P,
-    train: train::Documents,
-    eval: Option<train::Documents>,
-    options: &PretrainOptions,
-    mut monitor: PyMonitor,
-) -> PyResult<Bound<'py, PyTuple>>
-where
-    P: PyClass + Into<PyClassInitializer<P>>,
-{
-    let outcome = run(py, || train::pretrain(model, train, eval, options, &mut monitor))?;
-    let model = outcome.model.map(|model| Py::new(py, wrap(model))).transpose()?;
-    let stopped = outcome.stopped.map(|error| to_python(error).into_value(py));
-    let facts = convert::summary(py, &outcome.summary, &outcome.facts)?;
-    facts.set_item("was_finished", outcome.was_finished)?;
-    (model, facts, stopped).into_pyobject(py)
 }
 
 /// What [`pretrain`] takes at its peak, in bytes.
 #[pyfunction]
+#[pyo3(signature = (model, train, eval, options, *, objective, max_length))]
 pub fn pretraining_memory<'py>(
     py: Python<'py>,
     model: Model<'py>,
     train: Documents<'py>,
     eval: Option<Documents<'py>>,
-    options: &str,
+    options: &PyTrainingOptions,
+    objective: PyObjective,
+    max_length: usize,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (train, eval, options) = (documents(&train), eval.as_ref().map(documents), parse(options)?);
+    let (train, eval) = (documents(&train), eval.as_ref().map(documents));
+    let options = self::options(options, objective, max_length);
     let memory = match model {
         Model::Language(model) => {
             let model = &model.0;
@@ -97,14 +91,17 @@ pub fn pretraining_memory<'py>(
 
 /// What [`pretrain`] with these options sees: the batches of each optimiser step, or one step with those of an evaluation.
 #[pyfunction]
+#[pyo3(signature = (backbone, train, options, evaluation, *, objective, max_length))]
 pub fn pretraining_batches<'py>(
     py: Python<'py>,
     backbone: &PyBackbone,
     train: Documents<'py>,
-    options: &str,
+    options: &PyTrainingOptions,
     evaluation: bool,
+    objective: PyObjective,
+    max_length: usize,
 ) -> PyResult<Vec<Vec<Bound<'py, PyDict>>>> {
-    let (train, options) = (documents(&train), parse(options)?);
+    let (train, options) = (documents(&train), self::options(options, objective, max_length));
     let steps = run(py, || -> Result<_> {
         if evaluation {
             return Ok(vec![batches_to_evaluate(&backbone.0, train, &options)?]);

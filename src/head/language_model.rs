@@ -41,6 +41,13 @@ pub struct LanguageBatch {
     pub remember: Option<Remember>,
 }
 
+impl LanguageBatch {
+    /// How many tokens are asked for.
+    pub fn n_asked(&self) -> usize {
+        self.labels.iter().flatten().count()
+    }
+}
+
 /// What training makes of a batch.
 pub struct LanguageLoss {
     /// The summed loss of the rows that are asked, divided.

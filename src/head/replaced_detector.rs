@@ -233,7 +233,7 @@ impl DetectorNetwork {
         let hidden = self.discriminator.forward_within(&packed, &context, self.n_layers, mode, &mut |_, _| Ok(()))?;
         let logits = self.output.forward(&self.dense.forward(&hidden)?)?;
         let normalizer = replaced.len().max(1) as f64 / weight;
-        let target = BinaryCrossEntropy { targets: replaced, class_weight: None, normalizer };
+        let target = BinaryCrossEntropy { targets: replaced, class_weight: None, row_weight: None, normalizer };
         Ok([generator_loss, binary_cross_entropy(&logits, target)?])
     }
 }

@@ -1,7 +1,8 @@
 //! Sigmoid cross entropy over independent outputs, as `torch.nn.functional.binary_cross_entropy_with_logits` (2.x).
 //!
-//! For logits `z [B, C]` and targets `t` in [0, 1]: `w_c (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
-//! `normalizer` (torch: `B * C`). Backward: `dz = w_c (sigmoid(z) - t) / normalizer`.
+//! For logits `z [B, C]`, targets `t` in [0, 1] and the product `w` of the weights of output and row:
+//! `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
+//! `normalizer` (torch: `B * C`). Backward: `dz = w (sigmoid(z) - t) / normalizer`.
 
 use candle_core::Shape;
 
@@ -18,6 +19,8 @@ pub struct BinaryCrossEntropy {
     pub targets: Vec<f32>,
     /// A weight for each output.
     pub class_weight: Option<Vec<f32>>,
+    /// A weight for each row.
+    pub row_weight: Option<Vec<f32>>,
     /// What the sum is divided by.
     pub normalizer: f64,
 }
@@ -31,16 +34,19 @@ pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Resul
 impl BinaryCrossEntropy {
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
-        if self.targets.len() != b * c || self.class_weight.as_ref().is_some_and(|w| w.len() != c) {
+        let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
+        if self.targets.len() != b * c || unfit(&self.class_weight, c) || unfit(&self.row_weight, b) {
             let n = self.targets.len();
             return Err(Error::internal(format!("binary cross entropy: got logits {shape:?} and {n} targets")));
         }
         Ok(c)
     }
 
+    /// Of the value at `at` of rows of `c`.
     #[inline(always)]
-    fn weight(&self, output: usize) -> f32 {
-        self.class_weight.as_ref().map_or(1.0, |w| w[output])
+    fn weight(&self, at: usize, c: usize) -> f32 {
+        let of_output = self.class_weight.as_ref().map_or(1.0, |w| w[at % c]);
+        self.row_weight.as_ref().map_or(of_output, |w| of_output * w[at / c])
     }
 
     fn loss(&self, logits: &Array) -> Result<f32> {
@@ -51,7 +57,7 @@ impl BinaryCrossEntropy {
             .zip(&self.targets)
             .enumerate()
             .map(|(i, (&z, &t))| {
-                f64::from(self.weight(i % c)) * f64::from(z.max(0.0) - z * t + (-z.abs()).exp().ln_1p())
+                f64::from(self.weight(i, c)) * f64::from(z.max(0.0) - z * t + (-z.abs()).exp().ln_1p())
             })
             .sum();
         Ok((total / self.normalizer) as f32)
@@ -73,7 +79,7 @@ unsafe impl Op for BinaryCrossEntropy {
                 for (i, dz) in dz.iter_mut().enumerate() {
                     let at = start + i;
                     let slope = 1.0 / (1.0 + math::exp(-z[at])) - self.targets[at];
-                    put(dz, scale * self.weight(at % c) * slope, add);
+                    put(dz, scale * self.weight(at, c) * slope, add);
                 }
             });
         })

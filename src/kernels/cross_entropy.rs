@@ -1,9 +1,9 @@
-//! Softmax cross entropy with class weights, label smoothing and ignored rows, as
+//! Softmax cross entropy with weights of classes and of rows, label smoothing and ignored rows, as
 //! `torch.nn.functional.cross_entropy` (2.x) defines it.
 //!
 //! For logits `z [B, C]`, labels `y`, weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
-//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`; the result is the sum over rows with a label, divided by `normalizer`
-//! (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
+//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have; the result is the sum
+//! over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
 //! sum of the subtracted weights.
 
 use candle_core::Shape;
@@ -22,9 +22,11 @@ pub struct CrossEntropy {
     pub labels: Vec<Option<u32>>,
     /// A weight for each class.
     pub class_weight: Option<Vec<f32>>,
+    /// A weight for each row.
+    pub row_weight: Option<Vec<f32>>,
     /// In [0, 1).
     pub label_smoothing: f32,
-    /// What the sum over rows is divided by; [`CrossEntropy::weight_sum`] makes it a mean.
+    /// What the sum over rows is divided by.
     pub normalizer: f64,
 }
 
@@ -35,19 +37,19 @@ pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
 }
 
 impl CrossEntropy {
-    /// The sum of the weights of the labels.
-    pub fn weight_sum(labels: &[Option<u32>], class_weight: Option<&[f32]>) -> f64 {
-        labels.iter().flatten().map(|&y| class_weight.map_or(1.0, |w| f64::from(w[y as usize]))).sum()
-    }
-
     fn weight(&self, class: usize) -> f32 {
         self.class_weight.as_ref().map_or(1.0, |w| w[class])
+    }
+
+    fn row_weight(&self, row: usize) -> f32 {
+        self.row_weight.as_ref().map_or(1.0, |w| w[row])
     }
 
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
         let bad = self.labels.iter().flatten().find(|y| **y as usize >= c);
-        if b != self.labels.len() || bad.is_some() || self.class_weight.as_ref().is_some_and(|w| w.len() != c) {
+        let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
+        if b != self.labels.len() || bad.is_some() || unfit(&self.class_weight, c) || unfit(&self.row_weight, b) {
             return Err(Error::internal(format!(
                 "cross entropy: got logits {shape:?}, {} labels, {:?} class weights, label {bad:?}",
                 self.labels.len(),
@@ -60,14 +62,14 @@ impl CrossEntropy {
     fn loss(&self, logits: &Array) -> Result<f32> {
         let c = self.check(logits.shape())?;
         let (smooth, mut total) = (f64::from(self.label_smoothing), 0f64);
-        for (row, label) in logits.values()?.chunks_exact(c.max(1)).zip(&self.labels) {
+        for (i, (row, label)) in logits.values()?.chunks_exact(c.max(1)).zip(&self.labels).enumerate() {
             let Some(y) = *label else { continue };
-            let lse = log_sum_exp(row);
-            total += (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
+            let (lse, weight) = (log_sum_exp(row), f64::from(self.row_weight(i)));
+            total += weight * (1.0 - smooth) * f64::from(self.weight(y as usize)) * f64::from(lse - row[y as usize]);
             if smooth > 0.0 {
                 let all: f64 =
                     row.iter().enumerate().map(|(c, z)| f64::from(self.weight(c)) * f64::from(lse - z)).sum();
-                total += smooth / c as f64 * all;
+                total += weight * smooth / c as f64 * all;
             }
         }
         Ok((total / self.normalizer) as f32)
@@ -108,6 +110,7 @@ unsafe impl Op for CrossEntropy {
                     return;
                 };
                 let (row, y) = (&z[start..start + dz.len()], y as usize);
+                let scale = scale * self.row_weight(start / c);
                 let hard = (1.0 - self.label_smoothing) * self.weight(y);
                 let mass = hard + self.label_smoothing * mean_weight;
                 scaled_softmax(row, log_sum_exp(row), scale * mass, dz, add);

@@ -24,6 +24,14 @@ impl Labels {
     }
 }
 
+/// What each of `N` texts is, and how much it counts.
+#[derive(Debug, Clone)]
+pub struct Targets {
+    pub labels: Labels,
+    /// `[N]`; none: all count the same.
+    pub weights: Option<Vec<f32>>,
+}
+
 /// The loss of classification.
 #[derive(Debug, Clone)]
 pub struct Classification {
@@ -35,8 +43,27 @@ pub struct Classification {
 }
 
 impl Classification {
+    /// # Errors
+    /// `Error::Value` for numbers out of their range.
+    pub fn check(&self) -> Result<()> {
+        if self.n_outputs == 0 {
+            return Err(Error::Value("n_outputs=0: expected at least 1".into()));
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let smoothing = self.label_smoothing;
+            return Err(Error::Value(format!("label_smoothing={smoothing}: expected 0 or more, less than 1")));
+        }
+        match &self.class_weight {
+            Some(w) if w.len() != self.n_outputs || w.iter().any(|w| !(*w >= 0.0 && w.is_finite())) => {
+                let n = self.n_outputs;
+                Err(Error::Value(format!("class_weight: expected {n} finite numbers of 0 or more, got {w:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Check that labels fit `n_texts` and the outputs.
-    pub fn check(&self, labels: &Labels, n_texts: usize, which: &str) -> Result<()> {
+    pub fn check_targets(&self, Targets { labels, .. }: &Targets, n_texts: usize, which: &str) -> Result<()> {
         let n = labels.len(self.n_outputs);
         if n != n_texts {
             return Err(Error::Value(format!("{which}: got {n} labels for {n_texts} texts")));
@@ -52,32 +79,39 @@ impl Classification {
     }
 
     /// What the losses of these texts are divided by, together, to be a mean.
-    pub fn normalizer(&self, labels: &Labels, examples: &[usize]) -> f64 {
-        match labels {
-            Labels::Classes(labels) => {
-                let labels: Vec<_> = examples.iter().map(|&i| Some(labels[i])).collect();
-                CrossEntropy::weight_sum(&labels, self.class_weight.as_deref())
-            }
-            Labels::Indicators(_) => (examples.len() * self.n_outputs) as f64,
-        }
+    pub fn normalizer(&self, targets: &Targets, examples: &[usize]) -> f64 {
+        let of_class = |class: u32| self.class_weight.as_ref().map_or(1.0, |w| f64::from(w[class as usize]));
+        let of_text = |i: usize| targets.weights.as_ref().map_or(1.0, |w| f64::from(w[i]));
+        let one = |&i: &usize| match &targets.labels {
+            Labels::Classes(labels) => of_text(i) * of_class(labels[i]),
+            Labels::Indicators(_) => of_text(i) * self.n_outputs as f64,
+        };
+        examples.iter().map(one).sum()
     }
 
     /// The summed loss of the texts `examples` with `logits [B, C]`, divided by `normalizer`.
-    pub fn loss(&self, logits: &Value, labels: &Labels, examples: &[usize], normalizer: f64) -> Result<Value> {
+    pub fn loss(&self, logits: &Value, targets: &Targets, examples: &[usize], normalizer: f64) -> Result<Value> {
         let class_weight = self.class_weight.clone();
-        match labels {
+        let row_weight = targets.weights.as_ref().map(|weights| examples.iter().map(|&i| weights[i]).collect());
+        match &targets.labels {
             Labels::Classes(labels) => {
                 let labels = examples.iter().map(|&i| Some(labels[i])).collect();
                 cross_entropy(
                     logits,
-                    CrossEntropy { labels, class_weight, label_smoothing: self.label_smoothing as f32, normalizer },
+                    CrossEntropy {
+                        labels,
+                        class_weight,
+                        row_weight,
+                        label_smoothing: self.label_smoothing as f32,
+                        normalizer,
+                    },
                 )
             }
             Labels::Indicators(values) => {
                 let (c, e) = (self.n_outputs, self.label_smoothing as f32);
                 let row = |&i: &usize| values[i * c..][..c].iter().map(move |t| t * (1.0 - e) + 0.5 * e);
                 let targets = examples.iter().flat_map(row).collect();
-                binary_cross_entropy(logits, BinaryCrossEntropy { targets, class_weight, normalizer })
+                binary_cross_entropy(logits, BinaryCrossEntropy { targets, class_weight, row_weight, normalizer })
             }
         }
     }

@@ -13,7 +13,7 @@ mod replaced;
 mod scoring;
 
 pub use causal::next_tokens;
-pub use classification::{Classification, Labels};
+pub use classification::{Classification, Labels, Targets};
 pub use language::{Collator, LanguageObjective, Sequence};
 pub use masked::{Masked, MaskedLM, Unit};
 pub use permutation::Permutation;

@@ -1,9 +1,9 @@
 //! How the learning rate changes over a run: a factor of the peak, as `transformers.get_scheduler` (5.x) computes it.
 
-use serde::Deserialize;
+use serde::Serialize;
 
 /// The shape after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     /// Down to 0 in a straight line.

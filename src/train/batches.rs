@@ -1,57 +1,43 @@
-//! Which texts make each optimiser step of each epoch.
+//! Which examples make each optimiser step.
 
-use super::options::FitOptions;
+use super::options::TrainingOptions;
 use crate::batch::shuffled;
-use crate::error::Result;
 use crate::rng::{Key, Stream};
 
-/// The batches of every epoch follow from the seed, so the length of a run is known before it starts.
-pub(super) struct Batches {
-    lengths: Vec<usize>,
-    budget: usize,
-    key: Key,
-    accumulation: usize,
-    pub total_steps: usize,
-    pub total_tokens: usize,
-    pub steps_per_epoch: usize,
+/// The batches of one optimiser step, each the numbers of its examples: texts, or blocks of a corpus.
+pub(super) type Groups = Vec<Vec<usize>>;
+
+/// The batches of a run; they follow from its options and its seed.
+pub(super) trait Batches: Sync {
+    /// The optimiser steps of an epoch, of which the last may have fewer batches.
+    fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_>;
+    /// Tokens of a batch.
+    fn tokens(&self, batch: &[usize]) -> usize;
+    /// Tokens of an epoch.
+    fn tokens_of_epoch(&self) -> usize;
 }
 
-impl Batches {
-    pub fn of(lengths: &[usize], options: &FitOptions, wait: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
-        let key = Key::new(options.seed, Stream::Shuffle);
-        let mut all = Self {
-            lengths: lengths.to_vec(),
-            budget: options.batch_tokens,
-            key,
-            accumulation: options.accumulation_steps,
-            total_steps: 0,
-            total_tokens: 0,
-            steps_per_epoch: 0,
-        };
-        all.steps_per_epoch = all.steps(0).len();
-        let mut epoch = 0;
-        while options.max_steps.map_or(epoch < options.epochs, |max| all.total_steps < max) {
-            for step in all.steps(epoch) {
-                if options.max_steps == Some(all.total_steps) {
-                    break;
-                }
-                all.total_steps += 1;
-                all.total_tokens += step.iter().flatten().map(|&text| lengths[text]).sum::<usize>();
-            }
-            epoch += 1;
-            wait()?;
-        }
-        Ok(all)
+/// Batches of texts of similar length.
+pub(super) struct TextBatches<'a> {
+    /// Tokens of each text.
+    pub lengths: Vec<usize>,
+    pub options: &'a TrainingOptions,
+}
+
+impl Batches for TextBatches<'_> {
+    fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_> {
+        let TrainingOptions { seed, batch_tokens, accumulation_steps, .. } = *self.options;
+        let key = Key::new(seed, Stream::Shuffle).child(epoch as u64);
+        let batches = shuffled(&self.lengths, batch_tokens, key);
+        let steps: Vec<Groups> = batches.chunks(accumulation_steps).map(<[_]>::to_vec).collect();
+        Box::new(steps.into_iter())
     }
 
-    /// The optimiser steps of an epoch, each the batches it accumulates; the last may have fewer.
-    pub fn steps(&self, epoch: usize) -> Vec<Vec<Vec<usize>>> {
-        let batches = shuffled(&self.lengths, self.budget, self.key.child(epoch as u64));
-        batches.chunks(self.accumulation).map(<[_]>::to_vec).collect()
+    fn tokens(&self, batch: &[usize]) -> usize {
+        batch.iter().map(|&text| self.lengths[text]).sum()
     }
 
-    /// Tokens of these texts.
-    pub fn tokens(&self, texts: &[usize]) -> usize {
-        texts.iter().map(|&text| self.lengths[text]).sum()
+    fn tokens_of_epoch(&self) -> usize {
+        self.lengths.iter().sum()
     }
 }

@@ -1,148 +1,62 @@
-//! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
+//! What the trainer trains: parameters, batches of data, and the losses of a batch.
 
+use serde_json::Value as Json;
+
+use super::batches::{Batches, Groups};
+use super::monitor::Monitor;
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
-use crate::error::Result;
-use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
-use crate::objective::{LanguageObjective, sample};
-use crate::product::Precision;
-use crate::rng::Key;
+use crate::backbone::{Memory, Mode, Parameters};
+use crate::error::{Error, Result};
 
-/// A model with what pretraining must know of it.
-pub trait Learner: Send + Sync + Sized {
-    type Network: Send + Sync;
+/// What an evaluation found.
+pub(super) struct Found {
+    pub loss: f64,
+    /// What the monitor scores, row-major; empty where it scores the loss.
+    pub outputs: Vec<f32>,
+}
 
-    fn backbone(&self) -> &Backbone;
-    fn params(&self) -> Parameters;
-    /// Give up what is kept from one question to the next: training needs the memory.
+/// A model with its data and its objective.
+pub(super) trait Learner: Sync {
+    /// The trained function.
+    type Network: Sync;
+    /// The data of an optimiser step, and what its batches have in common.
+    type Step: Send;
+
+    /// True if the best evaluation is that of the smallest loss; else of the highest score, of equal ones of the smaller
+    /// loss.
+    const BEST_BY_LOSS: bool;
+
+    /// All parameters before training.
+    fn params(&self) -> &Parameters;
+    /// Give up what is kept from one call to the next: training needs the memory.
     fn forget_networks(&self);
-    /// The transformers that a batch passes through, the one that predicts tokens first.
-    fn transformers(&self) -> Vec<&Config>;
-    /// All parameters, from the bottom to the top, and whether each belongs to a head.
-    fn specs(&self) -> Vec<(Spec, bool)>;
-    /// Those that the objective does not use.
-    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
-    #[must_use]
-    fn with_params(&self, all: &Parameters) -> Self;
+    /// Compute once what training does not change.
+    fn precompute(&mut self, monitor: &mut dyn Monitor) -> Result<()>;
+    fn batches(&self) -> &dyn Batches;
     /// From parameters; those that are trained receive gradients.
-    fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
-    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's; and what is
-    /// remembered of it.
-    fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses>;
-    /// The sum of the losses of the tokens that a batch asks for.
-    fn evaluate(network: &Self::Network, batch: LanguageBatch, task: Task) -> Result<f64>;
-}
-
-/// Losses of a batch, and what the next one remembers.
-pub type Losses = (Vec<Value>, Option<Memory>);
-
-/// How a batch is passed through a network.
-pub struct Task<'a> {
-    pub objective: &'a LanguageObjective,
-    pub mode: Mode,
-    /// For what the model draws itself.
-    pub draw: Key,
-    /// The part of the step's tokens that are in this batch.
-    pub share: f64,
-}
-
-impl Learner for LanguageModel {
-    type Network = LanguageNetwork;
-
-    fn backbone(&self) -> &Backbone {
-        &self.backbone
-    }
-
-    fn transformers(&self) -> Vec<&Config> {
-        vec![&self.backbone.config]
-    }
-
-    fn params(&self) -> Parameters {
-        self.params()
-    }
-
-    fn forget_networks(&self) {
-        self.forget_networks();
-    }
-
-    fn specs(&self) -> Vec<(Spec, bool)> {
-        let config = &self.backbone.config;
-        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
-        own.chain(Self::head_specs(config).into_iter().map(|spec| (spec, true))).collect()
-    }
-
-    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
-        let config = &self.backbone.config;
-        let predicts = matches!(objective, LanguageObjective::Permutation { .. });
-        config.is_pooler(name) || config.is_of_sentence(name) || (config.is_of_predictions(name) && !predicts)
-    }
-
-    fn with_params(&self, all: &Parameters) -> Self {
-        self.with_params(all)
-    }
-
-    fn network(&self, params: &Parameters, precision: Precision) -> Result<LanguageNetwork> {
-        LanguageNetwork::load(params, &self.backbone.config, precision)
-    }
-
-    fn losses(network: &LanguageNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses> {
-        let LanguageLoss { loss, memory, .. } = network.loss(batch, asked, task.mode)?;
-        Ok((vec![loss], memory))
-    }
-
-    fn evaluate(network: &LanguageNetwork, batch: LanguageBatch, _: Task) -> Result<f64> {
-        Ok(network.losses(&batch)?.into_iter().flatten().map(f64::from).sum())
-    }
-}
-
-impl Learner for ReplacedDetector {
-    type Network = DetectorNetwork;
-
-    fn backbone(&self) -> &Backbone {
-        &self.backbone
-    }
-
-    fn transformers(&self) -> Vec<&Config> {
-        vec![&self.generator.backbone.config, &self.backbone.config]
-    }
-
-    fn params(&self) -> Parameters {
-        self.params()
-    }
-
-    fn forget_networks(&self) {
-        self.backbone.forget_encoder();
-        self.generator.forget_networks();
-    }
-
-    fn specs(&self) -> Vec<(Spec, bool)> {
-        self.specs()
-    }
-
-    fn is_idle(&self, name: &str, _: &LanguageObjective) -> bool {
-        self.is_of_text_vectors(name)
-    }
-
-    fn with_params(&self, all: &Parameters) -> Self {
-        self.with_params(all)
-    }
-
-    fn network(&self, params: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
-        self.network(params, precision)
-    }
-
-    fn losses(network: &DetectorNetwork, batch: LanguageBatch, asked: f64, task: Task) -> Result<Losses> {
-        let weight = match task.objective {
-            LanguageObjective::Replaced { weight, .. } => *weight,
-            _ => 1.0,
-        };
-        let drawn = |logits: &[f32], vocab_size: usize, key: Key| sample(logits, vocab_size, key);
-        Ok((network.losses(batch, (asked, weight * task.share), task.mode, task.draw, drawn)?.into(), None))
-    }
-
-    fn evaluate(network: &DetectorNetwork, batch: LanguageBatch, task: Task) -> Result<f64> {
-        let asked = batch.labels.iter().flatten().count() as f64;
-        let (losses, _) = Self::losses(network, batch, asked.max(1.0), Task { share: 1.0, ..task })?;
-        Ok(asked * losses.iter().map(|loss| loss.scalar().map(f64::from)).sum::<Result<f64>>()?)
-    }
+    fn network(&self, params: &Parameters) -> Result<Self::Network>;
+    /// The data of the `number`th step from 0 on.
+    fn step(&self, groups: &Groups, number: usize) -> Result<Self::Step>;
+    /// False if nothing is asked in a step, so that there is nothing to learn from it.
+    fn asks(step: &Self::Step) -> bool;
+    /// Losses of a batch, whose sum over the batches of a step is the step's. `memory` is what the batch before left, and
+    /// what this one leaves.
+    fn losses(
+        &self,
+        network: &Self::Network,
+        step: &mut Self::Step,
+        batch: usize,
+        mode: Mode,
+        memory: &mut Option<Memory>,
+    ) -> Result<Vec<Value>>;
+    /// True if something of a step is remembered even if it asks nothing.
+    fn remembers(&self) -> bool;
+    /// Pass through all that is held out; none where nothing is.
+    fn evaluate(&self, network: &Self::Network, monitor: &mut dyn Monitor) -> Result<Option<Found>>;
+    /// Where no step asks anything.
+    fn nothing_asked(&self) -> Error;
+    /// What must be the same for a run to go on from a checkpoint, beside starting weights and options: model and data.
+    fn identity(&self) -> Result<Json>;
+    /// What is held out, so that evaluations before and after a checkpoint are of the same; none where nothing is.
+    fn held_out(&self) -> Result<Option<Json>>;
 }

@@ -1,6 +1,6 @@
 //! The trained function: inputs of a batch to logits.
 
-use super::options::FitOptions;
+use super::classification::ClassifierOptions;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Config, Mode, Parameters, Pooling, Task, Transformer, collect_rows};
@@ -18,26 +18,28 @@ pub enum Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// Run the encoder over all texts once, without dropout.
-    pub fn precompute(
-        encodings: &'a Encodings,
+    /// What the encoder makes of all texts, without dropout.
+    pub fn precomputed(
+        &self,
         params: &Parameters,
         config: &Config,
-        options: &FitOptions,
+        options: &ClassifierOptions,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Self> {
-        let encoder = Transformer::load(params, config, options.precision)?;
+        let encodings = self.encodings();
+        let encoder = Transformer::load(params, config, options.training.precision)?;
         let forward = |batch: &PackedBatch| {
             let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
             Pooling::join(&config.head(options.task).pooling, &hidden, batch)
         };
         let d = config.hidden_size * config.head(options.task).pooling.len();
-        let rows = collect_rows(encodings, options.batch_tokens, (d, params), &forward, progress)?;
+        let rows = collect_rows(encodings, options.training.batch_tokens, (d, params), &forward, progress)?;
         let features = Array::new(rows, (encodings.n_items(), d))?;
         Ok(Self::Features(Value::constant(features), encodings))
     }
 
-    fn encodings(&self) -> &'a Encodings {
+    /// The texts.
+    pub fn encodings(&self) -> &'a Encodings {
         match self {
             Self::Tokens(encodings) | Self::Features(_, encodings) => encodings,
         }
@@ -69,15 +71,10 @@ pub struct Network<'a> {
 
 impl<'a> Network<'a> {
     /// From parameters; those that are trained receive gradients. The encoder's products are computed in the options' precision.
-    pub fn load(params: &Parameters, config: &'a Config, options: &FitOptions) -> Result<Self> {
-        let encoder = Transformer::load(params, config, options.precision)?;
-        let head = TaskHead::load(params, config, options.task, options.n_outputs)?;
+    pub fn load(params: &Parameters, config: &'a Config, options: &ClassifierOptions) -> Result<Self> {
+        let encoder = Transformer::load(params, config, options.training.precision)?;
+        let head = TaskHead::load(params, config, options.task, options.objective.n_outputs)?;
         Ok(Self { encoder, head, task: options.task, config })
-    }
-
-    /// The model's configuration.
-    pub fn config(&self) -> &'a Config {
-        self.config
     }
 
     /// Logits `[B, C]` of what is classified in the texts `examples`.

@@ -1,24 +1,23 @@
 //! Optimiser steps: the gradients of one or several batches, checked, clipped and applied.
 
 use super::plan::Plan;
-use super::strategy::Strategy;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Parameters, damaged};
 use crate::compute::{in_pool, release};
 use crate::error::{Error, Result};
-use crate::optim::{AdamW, Gradients, Schedule, Trainable, is_finite};
+use crate::optim::{AdamW, Gradients, OptimizerOptions, Schedule, Trainable, is_finite};
 
 /// Values of the trained parameters at some moment.
 pub(super) type Snapshot = Vec<Array>;
 
 /// What learns, and how.
-pub(super) struct Optimisation<'a> {
+pub(super) struct Optimisation {
     trainable: Vec<Trainable>,
     gradients: Gradients,
     pub optimiser: AdamW,
-    pub schedule: Schedule,
-    strategy: &'a Strategy,
+    schedule: Schedule,
+    options: OptimizerOptions,
 }
 
 /// What came of one step.
@@ -30,12 +29,12 @@ pub(super) struct Stepped {
     pub learning_rate: f64,
 }
 
-impl<'a> Optimisation<'a> {
-    /// For the parameters that learn by the plan; and all parameters, those among them with a place for their gradient.
+impl Optimisation {
+    /// For the parameters that learn by the plan, and about as many steps; and all parameters, those among them with a place for their gradient.
     pub fn begin(
         params: &Parameters,
         plan: &Plan,
-        strategy: &'a Strategy,
+        options: &OptimizerOptions,
         total_steps: usize,
     ) -> Result<(Self, Parameters)> {
         let trainable = plan.trainable(params)?;
@@ -52,11 +51,11 @@ impl<'a> Optimisation<'a> {
             learning.insert_trained(&p.name, p.array.clone(), slot)?;
         }
         // The first rate of a warm-up is 0: a run of one step would learn nothing.
-        let warmup_steps = (strategy.warmup_ratio * total_steps as f64).ceil() as usize;
+        let warmup_steps = (options.warmup_ratio * total_steps as f64).ceil() as usize;
         let warmup_steps = warmup_steps.min(total_steps.saturating_sub(1));
-        let optimiser = AdamW::new(&trainable, strategy.beta1, strategy.beta2, strategy.epsilon)?;
-        let schedule = Schedule { kind: strategy.schedule, warmup_steps, total_steps };
-        Ok((Self { trainable, gradients, optimiser, schedule, strategy }, learning))
+        let optimiser = AdamW::new(&trainable, options.beta1, options.beta2, options.epsilon)?;
+        let schedule = Schedule { kind: options.schedule, warmup_steps, total_steps };
+        Ok((Self { trainable, gradients, optimiser, schedule, options: options.clone() }, learning))
     }
 
     /// The optimiser step after `step` others: `losses(i)` are those of the batch of the inputs `groups[i]`, such that the sum of
@@ -88,11 +87,11 @@ impl<'a> Optimisation<'a> {
             if !norm.is_finite() {
                 return Err(not_finite("gradient norm", norm, step + 1, groups.len() - 1, &groups.concat()));
             }
-            let scale = self.strategy.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
+            let scale = self.options.max_grad_norm.map_or(1.0, |max| (max / (norm + 1e-6)).min(1.0));
             self.optimiser.step(&self.trainable, &self.gradients, scale, factor)?;
             Ok((sum, norm))
         })?;
-        Ok(Stepped { loss, grad_norm, learning_rate: self.strategy.learning_rate * factor })
+        Ok(Stepped { loss, grad_norm, learning_rate: self.options.learning_rate * factor })
     }
 
     /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
@@ -126,16 +125,27 @@ impl<'a> Optimisation<'a> {
 
     /// Go on from values of each parameter and moments after `steps` steps.
     pub fn restore(&mut self, value: impl Fn(&str) -> Result<Array>, moments: [Array; 2], steps: usize) -> Result<()> {
-        for p in &self.trainable {
-            let found = value(&p.name)?;
-            if found.dims() != p.array.dims() {
-                let (got, expected) = (found.dims(), p.array.dims());
-                return Err(Error::Training(format!("{} is of shape {got:?}, expected {expected:?}", p.name)));
-            }
+        for (p, found) in self.trainable.iter().zip(self.stored(value)?) {
             let found = found.values()?;
             p.array.overwrite(|values| values.copy_from_slice(&found))?;
         }
         self.optimiser.restore(moments, steps)
+    }
+
+    /// Values of each trained parameter, from where they are stored by name.
+    ///
+    /// # Errors
+    /// `Error::Training` for those of another shape.
+    pub fn stored(&self, value: impl Fn(&str) -> Result<Array>) -> Result<Snapshot> {
+        let one = |p: &Trainable| {
+            let found = value(&p.name)?;
+            if found.dims() == p.array.dims() {
+                return Ok(found);
+            }
+            let (got, expected) = (found.dims(), p.array.dims());
+            Err(Error::Training(format!("{} is of shape {got:?}, expected {expected:?}", p.name)))
+        };
+        self.trainable.iter().map(one).collect()
     }
 
     /// `all` parameters by name, the trained ones with their present values and without gradients.

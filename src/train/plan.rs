@@ -1,12 +1,12 @@
 //! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
 
-use super::learner::Learner;
+use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
 use crate::backbone::{Backbone, Config, Parameters, Spec, Task, Transformer, depth};
 use crate::error::Result;
 use crate::head::Classifier;
 use crate::objective::LanguageObjective;
-use crate::optim::Trainable;
+use crate::optim::{OptimizerOptions, Trainable};
 
 /// What a run does with one parameter.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,13 +21,15 @@ pub struct ParameterPlan {
     pub weight_decay: f64,
 }
 
+/// What a plan follows from, beside the model.
+pub type How<'a> = (&'a Strategy, &'a OptimizerOptions);
 /// A row for each parameter, from the bottom of the model to its top.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan(pub Vec<ParameterPlan>);
 
 impl Plan {
-    /// Compile `strategy` for a backbone with a classification head.
-    pub fn compile(strategy: &Strategy, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
+    /// Compile a strategy for a backbone with a classification head.
+    pub fn of_classifier(how: How, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
@@ -37,11 +39,11 @@ impl Plan {
                 || (config.is_pooler(name) && config.head(task).is_on_sentence())
         };
         let is_head = |name: &str| Classifier::is_head(name, backbone);
-        Self::of(strategy, config, Classifier::specs(backbone, task, n_outputs), is_idle, is_head)
+        Self::of(how, config, Classifier::specs(backbone, task, n_outputs), is_idle, is_head)
     }
 
     fn of(
-        strategy: &Strategy,
+        (strategy, optimizer): How,
         config: &Config,
         specs: Vec<Spec>,
         is_idle: impl Fn(&str) -> bool,
@@ -63,11 +65,11 @@ impl Plan {
                 trainable,
                 // The topmost layer learns as fast as the head.
                 learning_rate: if trainable {
-                    strategy.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32)
+                    optimizer.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32)
                 } else {
                     0.0
                 },
-                weight_decay: if decays { strategy.weight_decay } else { 0.0 },
+                weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
                 name: spec.name,
                 shape: spec.shape,
             }
@@ -75,13 +77,13 @@ impl Plan {
         Self(specs.into_iter().map(row).collect())
     }
 
-    /// Compile `strategy` for what is pretrained towards an objective.
-    pub fn of_learner(strategy: &Strategy, model: &impl Learner, objective: &LanguageObjective) -> Self {
+    /// Compile a strategy for what is pretrained towards an objective.
+    pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Self {
         let (specs, in_head): (Vec<Spec>, Vec<bool>) = model.specs().into_iter().unzip();
         let heads: Vec<String> =
             specs.iter().zip(in_head).filter(|(_, in_head)| *in_head).map(|(spec, _)| spec.name.clone()).collect();
         let is_head = |name: &str| heads.iter().any(|head| head == name);
-        Self::of(strategy, &model.backbone().config, specs, |name| model.is_idle(name, objective), is_head)
+        Self::of(how, &model.backbone().config, specs, |name| model.is_idle(name, objective), is_head)
     }
 
     /// True of a parameter that something is computed with.

@@ -1,7 +1,7 @@
 //! The batches that a run of pretraining sees, so that another library can be trained on the same ones.
 
-use super::pretraining_options::PretrainOptions;
-use super::pretraining_setup::{Documents, Setup};
+use super::batches::Batches;
+use super::pretraining::{Documents, PretrainingOptions, Setup};
 use crate::backbone::Backbone;
 use crate::compute::in_pool;
 use crate::error::Result;
@@ -12,24 +12,25 @@ use crate::head::LanguageBatch;
 pub fn training_batches(
     backbone: &Backbone,
     documents: Documents,
-    options: &PretrainOptions,
+    options: &PretrainingOptions,
 ) -> Result<Vec<Vec<LanguageBatch>>> {
     let Setup { collator, train: data, .. } = Setup::new(backbone, documents, None, options)?;
-    let epochs = options.max_steps.map_or(options.epochs, |_| usize::MAX);
-    let steps = (0..epochs).flat_map(|epoch| data.steps(epoch, options));
-    let steps = steps.take(options.max_steps.unwrap_or(usize::MAX)).enumerate();
-    in_pool(|| steps.map(|(step, groups)| data.batches_of_step(&collator, &groups, options.seed, step)).collect())
+    let PretrainingOptions { training, .. } = options;
+    let epochs = training.max_steps.map_or(training.epochs, |_| usize::MAX);
+    let steps = (0..epochs).flat_map(|epoch| data.steps(epoch));
+    let steps = steps.take(training.max_steps.unwrap_or(usize::MAX)).enumerate();
+    in_pool(|| steps.map(|(step, groups)| data.batches_of_step(&collator, &groups, step)).collect())
 }
 
 /// Those of each evaluation on `documents`.
 pub fn batches_to_evaluate(
     backbone: &Backbone,
     documents: Documents,
-    options: &PretrainOptions,
+    options: &PretrainingOptions,
 ) -> Result<Vec<LanguageBatch>> {
     let Setup { collator, train: data, .. } = Setup::new(backbone, documents, None, options)?;
     in_pool(|| {
-        let batches = data.by_length(options.batch_tokens);
+        let batches = data.by_length();
         batches.iter().map(|blocks| data.batch_to_evaluate(&collator, blocks)).collect()
     })
 }

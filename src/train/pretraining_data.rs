@@ -1,10 +1,11 @@
 //! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
 
-use super::pretraining_options::PretrainOptions;
-use super::pretraining_setup::Documents;
+use super::batches::{Batches, Groups};
+use super::options::TrainingOptions;
+use super::pretraining::{Documents, PretrainingOptions};
 use crate::backbone::{Backbone, Remember};
 use crate::batch::in_order_of_length;
-use crate::corpus::{Batches, Blocks, Stretches, token};
+use crate::corpus::{Batches as BlockBatches, Blocks, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
@@ -19,6 +20,11 @@ pub struct Data {
     /// Follows a block that ends a document.
     end: Option<u32>,
     remembering: Option<Remembering>,
+    /// Of all blocks.
+    n_tokens: usize,
+    seed: u64,
+    batch_tokens: usize,
+    accumulation_steps: usize,
 }
 
 /// Which blocks go on with the one before, and how many of its tokens they remember.
@@ -34,7 +40,7 @@ impl Data {
         (corpus, documents): Documents,
         backbone: &Backbone,
         collator: &Collator,
-        options: &PretrainOptions,
+        options: &PretrainingOptions,
     ) -> Result<Self> {
         let vocab_size = backbone.config.vocab_size;
         // The tokenizer may have added tokens beyond the model's, which no text has as a rule.
@@ -75,28 +81,16 @@ impl Data {
             }
             _ => None,
         };
-        Ok(Self { blocks, special, end, remembering })
-    }
-
-    /// The batches of an epoch's optimiser steps, each made when it is asked for: a corpus may have very many.
-    pub fn steps(&self, epoch: usize, options: &PretrainOptions) -> impl Iterator<Item = Vec<Vec<usize>>> + '_ {
-        let special = self.special + usize::from(self.end.is_some());
-        let (blocks, seed, epoch, budget) = (&self.blocks, options.seed, epoch as u64, options.batch_tokens);
-        let mut batches: Box<dyn Iterator<Item = Vec<usize>> + Send + '_> = match &self.remembering {
-            Some(Remembering { stretches, .. }) => Box::new(stretches.batches(blocks, seed, epoch, budget, special)),
-            None => Box::new(Batches::new(blocks, seed, epoch, 0, budget, special)),
-        };
-        let n = options.accumulation_steps;
-        std::iter::from_fn(move || {
-            let step: Vec<Vec<usize>> = batches.by_ref().take(n).collect();
-            (!step.is_empty()).then_some(step)
-        })
+        let n_ends = end.map_or(0, |_| (0..blocks.len()).filter(|&block| blocks.ends_document(block)).count());
+        let n_tokens = blocks.n_tokens() + special * blocks.len() + n_ends;
+        let TrainingOptions { seed, batch_tokens, accumulation_steps, .. } = options.training;
+        Ok(Self { blocks, special, end, remembering, n_tokens, seed, batch_tokens, accumulation_steps })
     }
 
     /// Whether an evaluation asks for any token: none is where all texts are too short for the objective.
     pub fn asks_when_evaluated(&self, collator: &Collator) -> Result<bool> {
         for block in 0..self.blocks.len() {
-            if self.batch_to_evaluate(collator, &[block])?.labels.iter().flatten().next().is_some() {
+            if self.batch_to_evaluate(collator, &[block])?.n_asked() > 0 {
                 return Ok(true);
             }
         }
@@ -109,20 +103,14 @@ impl Data {
         self.blocks.block_len(block) + self.special + usize::from(ends)
     }
 
-    /// Tokens of these blocks.
-    pub fn tokens(&self, blocks: &[usize]) -> usize {
-        blocks.iter().map(|&block| self.len(block)).sum()
-    }
-
     /// The batches of an optimiser step, the `step`th from 0 on.
     pub fn batches_of_step(
         &self,
         collator: &Collator,
         groups: &[Vec<usize>],
-        seed: u64,
         step: usize,
     ) -> Result<Vec<LanguageBatch>> {
-        let key = Key::new(seed, Stream::Masking).child(step as u64);
+        let key = Key::new(self.seed, Stream::Masking).child(step as u64);
         groups.iter().map(|blocks| self.collate(collator, blocks, key)).collect()
     }
 
@@ -158,7 +146,32 @@ impl Data {
     }
 
     /// All blocks in batches of similar length.
-    pub fn by_length(&self, budget: usize) -> Vec<Vec<usize>> {
-        in_order_of_length(&(0..self.blocks.len()).map(|block| self.len(block)).collect::<Vec<_>>(), budget)
+    pub fn by_length(&self) -> Groups {
+        let lengths: Vec<_> = (0..self.blocks.len()).map(|block| self.len(block)).collect();
+        in_order_of_length(&lengths, self.batch_tokens)
+    }
+}
+
+impl Batches for Data {
+    /// Each step is made when it is asked for: a corpus may have very many.
+    fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_> {
+        let special = self.special + usize::from(self.end.is_some());
+        let (blocks, seed, epoch, budget) = (&self.blocks, self.seed, epoch as u64, self.batch_tokens);
+        let mut batches: Box<dyn Iterator<Item = Vec<usize>> + Send + '_> = match &self.remembering {
+            Some(Remembering { stretches, .. }) => Box::new(stretches.batches(blocks, seed, epoch, budget, special)),
+            None => Box::new(BlockBatches::new(blocks, seed, epoch, 0, budget, special)),
+        };
+        Box::new(std::iter::from_fn(move || {
+            let step: Groups = batches.by_ref().take(self.accumulation_steps).collect();
+            (!step.is_empty()).then_some(step)
+        }))
+    }
+
+    fn tokens(&self, batch: &[usize]) -> usize {
+        batch.iter().map(|&block| self.len(block)).sum()
+    }
+
+    fn tokens_of_epoch(&self) -> usize {
+        self.n_tokens
     }
 }

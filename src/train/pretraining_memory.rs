@@ -1,11 +1,12 @@
-//! What a run of pretraining takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
+//! What pretraining takes at its peak, foretold from shapes.
 
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
-use super::learner::Learner;
-use super::memory::{MemoryEstimate, SLACK, scratch};
+use super::batches::Batches;
+use super::length::{COUNTED, RunLength};
+use super::memory::{MemoryEstimate, PassBytes, scratch};
 use super::plan::Plan;
-use super::pretraining_options::PretrainOptions;
-use super::pretraining_setup::{Documents, Setup};
+use super::pretrainable::Pretrainable;
+use super::pretraining::{Documents, PretrainingOptions, Setup};
 use crate::backbone::Config;
 use crate::error::Result;
 use crate::kernels::vocabulary_loss;
@@ -13,57 +14,46 @@ use crate::objective::LanguageObjective;
 
 /// The peak of [`super::pretrain`] with the same arguments. What the model keeps from one question to the next is given up,
 /// as it is there.
-pub fn estimate_pretraining<M: Learner>(
+pub fn estimate_pretraining<M: Pretrainable>(
     model: &M,
-    train: Documents,
-    eval: Option<Documents>,
-    options: &PretrainOptions,
+    documents: Documents,
+    held_out: Option<Documents>,
+    options: &PretrainingOptions,
 ) -> Result<MemoryEstimate> {
-    let Setup { strategy, train, eval, .. } = Setup::new(model.backbone(), train, eval, options)?;
+    let Setup { train, held_out, .. } = Setup::new(model.backbone(), documents, held_out, options)?;
     model.forget_networks();
-    let plan = Plan::of_learner(&strategy, model, &options.objective);
-    let learnt = VALUE * plan.trainable_count();
-
-    let (mut n_steps, mut tokens, mut remembered) = (0, 0, 0);
-    for step in train.steps(0, options) {
-        n_steps += 1;
-        for blocks in &step {
-            (tokens, remembered) = (tokens.max(train.tokens(blocks)), remembered.max(train.remembered(blocks)));
-        }
+    let PretrainingOptions { objective, training, .. } = options;
+    let plan = Plan::of_pretraining(training.how(), model, objective);
+    let run = RunLength::of(&train, training, &mut || Ok(()))?;
+    // As many steps as a run counts; a larger corpus has hardly larger batches.
+    let (mut tokens, mut remembered) = (0, 0);
+    for blocks in train.steps(0).take(COUNTED).flatten() {
+        (tokens, remembered) = (tokens.max(train.tokens(&blocks)), remembered.max(train.remembered(&blocks)));
     }
-    let eval_batches = eval.as_ref().map(|eval| (eval, eval.by_length(options.batch_tokens)));
-    let eval_tokens = eval_batches.iter().flat_map(|(eval, all)| all.iter().map(|blocks| eval.tokens(blocks))).max();
-    let first_kept = options.eval_every.unwrap_or(n_steps);
-    let total = options.max_steps.unwrap_or(options.epochs * n_steps);
+    let eval_batches = held_out.as_ref().map(|data| (data, data.by_length()));
+    let eval_tokens = eval_batches.iter().flat_map(|(data, all)| all.iter().map(|blocks| data.tokens(blocks))).max();
+    let first_kept = training.eval_every.unwrap_or(run.steps_per_epoch);
 
     let frozen = plan.encoder_is_frozen(&model.backbone().config);
     let work = Work { options, tokens, remembered, frozen };
-    let configs = model.transformers();
+    let (configs, precision) = (model.transformers(), training.precision);
     let widest = |of: &dyn Fn(&Config) -> usize| configs.iter().map(|config| of(config)).max().unwrap_or(0);
-    let mut memory = MemoryEstimate {
-        trainable: learnt,
-        gradients: learnt,
-        optimizer: 2 * learnt,
-        kept: if total > first_kept { learnt } else { 0 },
-        activations: configs.iter().map(|config| work.activations(config)).sum::<usize>() + work.memory(configs[0]),
-        scratch: widest(&|config| scratch(config, options.precision, tokens)),
-        allocator: SLACK,
-        ..MemoryEstimate::default()
-    };
+    let activations = configs.iter().map(|config| work.activations(config)).sum::<usize>() + work.memory(configs[0]);
+    let scratch = widest(&|config| scratch(config, precision, tokens));
     // The loss comes before the topmost layer's backward, which takes its place.
-    memory.loss = work.loss(configs[0]).saturating_sub(work.top_layer(configs[0]) + memory.scratch);
+    let loss = work.loss(configs[0]).saturating_sub(work.top_layer(configs[0]) + scratch);
     let pass = |tokens| {
-        let networks = configs.iter().map(|config| packed_weights(config, options.precision)).sum::<usize>();
-        networks + widest(&|config| inference_bytes(config, options.precision, tokens)) + work.loss(configs[0])
+        let networks = configs.iter().map(|config| packed_weights(config, precision)).sum::<usize>();
+        networks + widest(&|config| inference_bytes(config, precision, tokens)) + work.loss(configs[0])
     };
-    let step = memory.activations + memory.scratch + memory.loss;
-    memory.evaluation = eval_tokens.map_or(0, pass).saturating_sub(step);
-    Ok(memory)
+    let evaluation = eval_tokens.map_or(0, pass).saturating_sub(activations + scratch + loss);
+    let pass = PassBytes { activations, scratch, loss, evaluation };
+    Ok(MemoryEstimate::of_run(&plan, run.steps > first_kept, &pass))
 }
 
 /// The largest batch.
 struct Work<'a> {
-    options: &'a PretrainOptions,
+    options: &'a PretrainingOptions,
     tokens: usize,
     /// Of the batch before.
     remembered: usize,
@@ -83,7 +73,8 @@ impl Work<'_> {
     }
 
     fn activations(&self, config: &Config) -> usize {
-        let PretrainOptions { precision, recompute, max_length, .. } = *self.options;
+        let PretrainingOptions { training, max_length, .. } = self.options;
+        let (precision, recompute, max_length) = (training.precision, training.recompute, *max_length);
         if self.frozen {
             let remembered = if self.remembered > 0 { config.num_hidden_layers } else { 0 };
             return packed_weights(config, precision)

@@ -236,14 +236,17 @@ fn cross_entropy_when_weighted_smoothed_and_ignored_agrees_forward_and_backward(
         for (weighted, smooth) in [(false, 0.0f32), (true, 0.2)] {
             let labels: Vec<Option<u32>> = (0..b).map(|i| (i != 2).then_some((i * 5 % c) as u32)).collect();
             let weight: Option<Vec<f32>> = weighted.then(|| (0..c).map(|i| 0.5 + (i % 4) as f32).collect());
-            let normalizer = CrossEntropy::weight_sum(&labels, weight.as_deref());
+            let row_weight: Option<Vec<f32>> = weighted.then(|| (0..b).map(|i| [1.0, 0.0, 2.5][i % 3]).collect());
+            let normalizer = 3.5;
             let target = CrossEntropy {
                 labels: labels.clone(),
                 class_weight: weight.clone(),
+                row_weight: row_weight.clone(),
                 label_smoothing: smooth,
                 normalizer,
             };
             let of = move |i: usize| weight.as_ref().map_or(1.0, |w| f64::from(w[i]));
+            let of_row = move |i: usize| row_weight.as_ref().map_or(1.0, |w| f64::from(w[i]));
             let e = f64::from(smooth);
             check(
                 "cross entropy",
@@ -251,11 +254,12 @@ fn cross_entropy_when_weighted_smoothed_and_ignored_agrees_forward_and_backward(
                 |a| cross_entropy(&a[0], target.clone()),
                 |v| {
                     let mut total = 0.0;
-                    for (row, label) in v[0].chunks(c).zip(&labels) {
+                    for (at, (row, label)) in v[0].chunks(c).zip(&labels).enumerate() {
                         let Some(y) = *label else { continue };
                         let lse = row.iter().map(|z| z.exp()).sum::<f64>().ln();
-                        total -= (1.0 - e) * of(y as usize) * (row[y as usize] - lse);
-                        total -= e / c as f64 * row.iter().enumerate().map(|(i, z)| of(i) * (z - lse)).sum::<f64>();
+                        let hard = (1.0 - e) * of(y as usize) * (row[y as usize] - lse);
+                        let all = row.iter().enumerate().map(|(i, z)| of(i) * (z - lse)).sum::<f64>();
+                        total -= of_row(at) * (hard + e / c as f64 * all);
                     }
                     vec![total / normalizer]
                 },
@@ -271,7 +275,13 @@ fn binary_cross_entropy_when_weighted_agrees_forward_and_backward() -> Outcome {
         let targets: Vec<f32> = (0..b * c).map(|i| [0.0, 1.0, 0.25][i % 3]).collect();
         let weight: Vec<f32> = (0..c).map(|i| 0.5 + i as f32).collect();
         let normalizer = (b * c) as f64;
-        let target = BinaryCrossEntropy { targets: targets.clone(), class_weight: Some(weight.clone()), normalizer };
+        let row_weight: Vec<f32> = (0..b).map(|i| [2.0, 0.5, 0.0][i % 3]).collect();
+        let target = BinaryCrossEntropy {
+            targets: targets.clone(),
+            class_weight: Some(weight.clone()),
+            row_weight: Some(row_weight.clone()),
+            normalizer,
+        };
         check(
             "binary cross entropy",
             &[random(1, &[b, c])?],
@@ -279,7 +289,7 @@ fn binary_cross_entropy_when_weighted_agrees_forward_and_backward() -> Outcome {
             |v| {
                 let loss = |(i, z): (usize, &f64)| {
                     let t = f64::from(targets[i]);
-                    -f64::from(weight[i % c])
+                    -f64::from(weight[i % c] * row_weight[i / c])
                         * (t * (1.0 / (1.0 + (-z).exp())).ln() + (1.0 - t) * (1.0 / (1.0 + z.exp())).ln())
                 };
                 vec![v[0].iter().enumerate().map(loss).sum::<f64>() / normalizer]

@@ -128,8 +128,12 @@ impl Reference {
             4 => (Some(vec![1.0, 2.0, 0.5, 1.5]), 0.1),
             _ => (None, 0.0),
         };
-        let normalizer = CrossEntropy::weight_sum(&self.labels, class_weight.as_deref());
-        cross_entropy(logits, CrossEntropy { labels: self.labels.clone(), class_weight, label_smoothing, normalizer })
+        let weight = |&y: &u32| class_weight.as_ref().map_or(1.0, |w| f64::from(w[y as usize]));
+        let normalizer = self.labels.iter().flatten().map(weight).sum();
+        cross_entropy(
+            logits,
+            CrossEntropy { labels: self.labels.clone(), class_weight, row_weight: None, label_smoothing, normalizer },
+        )
     }
 
     /// The name under which transformers stores a parameter.
@@ -236,7 +240,10 @@ fn multi_label_loss_when_compared_with_torch_agrees_with_its_gradients() -> Outc
         let logits = reference.logits(&params, Precision::F32)?;
         let targets: Vec<f32> = reference.tensors["multi_targets"].flatten_all()?.to_vec1()?;
         let normalizer = targets.len() as f64;
-        let loss = binary_cross_entropy(&logits, BinaryCrossEntropy { targets, class_weight: None, normalizer })?;
+        let loss = binary_cross_entropy(
+            &logits,
+            BinaryCrossEntropy { targets, class_weight: None, row_weight: None, normalizer },
+        )?;
         assert_close("multi-label loss", loss.array(), &reference.tensors["multi_loss"], 0.0)?;
         loss.backward()?;
         let arrived = arrived(&gradients);

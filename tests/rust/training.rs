@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde_json::json;
 use warmstart::array::Array;
 use warmstart::autograd::{self, Value};
 use warmstart::backbone::{Backbone, Config, Task};
@@ -10,12 +9,14 @@ use warmstart::compute::CHUNK;
 use warmstart::error::{Error, Result};
 use warmstart::head::Classifier;
 use warmstart::kernels::embedding::embedding;
-use warmstart::objective::{Classification, Labels};
-use warmstart::optim::{AdamW, Gradients, Trainable};
+use warmstart::objective::{Classification, Labels, Targets};
+use warmstart::optim::{AdamW, Gradients, OptimizerOptions, ScheduleKind, Trainable};
 use warmstart::product::Precision;
-use warmstart::report::{Facts, Record};
+use warmstart::report::{Facts, Record, Row};
 use warmstart::text::Encodings;
-use warmstart::train::{Dataset, FitOptions, Monitor, Outcome, Plan, Strategy, fit};
+use warmstart::train::{
+    ClassifierOptions, Dataset, Keep, Method, Monitor, Outcome, Plan, Strategy, TrainingOptions, fit,
+};
 
 use crate::ops::weighted_sum;
 
@@ -39,28 +40,41 @@ fn texts(n: usize) -> (Encodings, Labels) {
     (Encodings::from_ids(&(0..n).map(text).collect::<Vec<_>>()), labels)
 }
 
-fn strategy(method: &str, learning_rate: f64) -> serde_json::Value {
-    json!({"method": method, "learning_rate": learning_rate, "layer_decay": 0.5, "weight_decay": 0.01, "schedule": "constant",
-        "warmup_ratio": 0.0, "max_grad_norm": 1.0, "label_smoothing": 0.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8})
-}
+const FULL: Method = Method::FullFineTuning;
+const PROBING: Method = Method::LinearProbing;
 
-fn options(method: &str, learning_rate: f64) -> FitOptions {
-    FitOptions {
-        task: Task::Texts,
-        precision: Precision::F32,
-        strategy: strategy(method, learning_rate),
-        n_outputs: OUTPUTS,
-        multi_label: false,
+fn terms(method: Method, learning_rate: f64) -> TrainingOptions {
+    TrainingOptions {
+        strategy: Strategy { method, layer_decay: 0.5 },
+        optimizer: OptimizerOptions {
+            learning_rate,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            schedule: ScheduleKind::Constant,
+            warmup_ratio: 0.0,
+            max_grad_norm: Some(1.0),
+        },
         epochs: 4,
         max_steps: None,
         batch_tokens: 40,
         accumulation_steps: 1,
-        class_weight: None,
         eval_every: None,
         patience: None,
+        keep: Keep::Best,
         seed: 3,
+        precision: Precision::F32,
         recompute: false,
+        checkpoint_dir: None,
+        checkpoint_every: None,
     }
+}
+
+/// Those of a classifier.
+fn of_texts(training: TrainingOptions) -> ClassifierOptions {
+    let objective = Classification { n_outputs: OUTPUTS, class_weight: None, label_smoothing: 0.0 };
+    ClassifierOptions { task: Task::Texts, objective, training }
 }
 
 /// Scores as told, one an evaluation; stops after a number of steps if told.
@@ -96,10 +110,11 @@ impl Monitor for Script {
     }
 }
 
-fn train(options: &FitOptions, script: &mut Script, evaluate: bool) -> Result<Outcome> {
+fn train(options: &TrainingOptions, script: &mut Script, evaluate: bool) -> Result<Outcome<Classifier>> {
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels };
-    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), options, None, script)
+    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
+    let options = of_texts(options.clone());
+    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), &options, None, script)
 }
 
 fn logits(model: &Classifier) -> Result<Vec<f32>> {
@@ -109,7 +124,7 @@ fn logits(model: &Classifier) -> Result<Vec<f32>> {
 #[test]
 fn fit_when_left_alone_learns_and_counts_its_steps() -> Checked {
     let mut script = Script::default();
-    let outcome = train(&FitOptions { epochs: 30, ..options("full_fine_tuning", 1e-2) }, &mut script, false)?;
+    let outcome = train(&TrainingOptions { epochs: 30, ..terms(FULL, 1e-2) }, &mut script, false)?;
     assert!(outcome.stopped.is_none());
     assert_eq!(script.steps.len(), script.facts.total_steps);
     assert_eq!((script.epochs.len(), outcome.summary.last.epoch), (30, 30.0));
@@ -122,7 +137,7 @@ fn fit_when_left_alone_learns_and_counts_its_steps() -> Checked {
 #[test]
 fn fit_when_evaluated_keeps_the_best_weights() -> Checked {
     let mut script = Script { scores: vec![0.1, 0.9, 0.2, 0.8], ..Script::default() };
-    let outcome = train(&options("full_fine_tuning", 1e-2), &mut script, true)?;
+    let outcome = train(&terms(FULL, 1e-2), &mut script, true)?;
     assert_eq!((script.evaluations.len(), outcome.summary.best_score), (4, Some(0.9)));
     assert_eq!(outcome.summary.best_step, Some(script.evaluations[1].1.step));
     let kept = logits(&outcome.model.ok_or("no model")?)?;
@@ -135,7 +150,7 @@ fn fit_when_evaluated_keeps_the_best_weights() -> Checked {
 #[test]
 fn fit_when_scores_are_equal_keeps_the_smaller_loss() -> Checked {
     let mut script = Script { scores: vec![0.5; 4], ..Script::default() };
-    let outcome = train(&options("full_fine_tuning", 1e-2), &mut script, true)?;
+    let outcome = train(&terms(FULL, 1e-2), &mut script, true)?;
     let best = script.evaluations.iter().min_by(|a, b| a.2.total_cmp(&b.2)).ok_or("no evaluation")?;
     assert_eq!(outcome.summary.best_step, Some(best.1.step));
     assert_ne!(outcome.summary.best_step, Some(script.evaluations[0].1.step));
@@ -145,7 +160,7 @@ fn fit_when_scores_are_equal_keeps_the_smaller_loss() -> Checked {
 #[test]
 fn fit_when_scores_stop_rising_stops_early() -> Checked {
     let mut script = Script { scores: vec![0.5, 0.4, 0.3, 0.9], ..Script::default() };
-    let options = FitOptions { patience: Some(2), eval_every: Some(2), ..options("full_fine_tuning", 1e-3) };
+    let options = TrainingOptions { patience: Some(2), eval_every: Some(2), ..terms(FULL, 1e-3) };
     let outcome = train(&options, &mut script, true)?;
     assert!(outcome.summary.stopped_early);
     assert_eq!((script.evaluations.len(), outcome.summary.last.step, outcome.summary.best_step), (3, 6, Some(2)));
@@ -153,13 +168,91 @@ fn fit_when_scores_stop_rising_stops_early() -> Checked {
 }
 
 #[test]
+fn fit_when_asked_to_keep_the_last_weights_does() -> Checked {
+    let mut script = Script { scores: vec![0.1, 0.9, 0.2, 0.8], ..Script::default() };
+    let options = TrainingOptions { keep: Keep::Last, ..terms(FULL, 1e-2) };
+    let outcome = train(&options, &mut script, true)?;
+    assert_eq!(outcome.summary.best_step, Some(script.evaluations[1].1.step));
+    let kept = logits(&outcome.model.ok_or("no model")?)?;
+    assert!(kept.iter().zip(&script.evaluations[3].0).all(|(a, b)| (a - b).abs() < 1e-5));
+    Ok(())
+}
+
+#[test]
+fn fit_when_it_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped() -> Checked {
+    let directory = tempfile::tempdir()?;
+    let scores = vec![0.1, 0.9, 0.2, 0.8];
+    for (keep, stop_at) in [(Keep::Best, 9), (Keep::Best, 14), (Keep::Last, 14)] {
+        let whole = TrainingOptions { keep, accumulation_steps: 2, ..terms(FULL, 1e-2) };
+        let mut script = Script { scores: scores.clone(), ..Script::default() };
+        let expected = train(&whole, &mut script, true)?;
+        let checkpoint_dir = Some(directory.path().join(format!("{keep:?}{stop_at}")));
+        let options = TrainingOptions { checkpoint_dir, checkpoint_every: Some(1), ..whole };
+        let mut before = Script { scores: scores.clone(), stop_at: Some(stop_at), ..Script::default() };
+        assert!(train(&options, &mut before, true)?.stopped.is_some());
+        let n = before.evaluations.len();
+        assert!(n > 0 && n < 4, "the case needs evaluations before and after: {n}");
+        let mut after = Script { scores: scores[n..].to_vec(), ..Script::default() };
+        let found = train(&options, &mut after, true)?;
+        let steps = (before.steps.len() - 1) + after.steps.len();
+        assert_eq!((steps, after.facts.tokens_done > 0), (script.steps.len(), true));
+        let rows = |outcome: &Outcome<Classifier>| {
+            let row = |row: &Row| (row.record.step, row.record.loss.to_bits(), row.evaluation.clone());
+            outcome.summary.rows.iter().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&found), rows(&expected));
+        assert_eq!(found.summary.curve, expected.summary.curve);
+        let weights = |outcome: Outcome<Classifier>| -> Result<Vec<u32>> {
+            let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
+            Ok(logits(&model)?.into_iter().map(f32::to_bits).collect())
+        };
+        assert!(weights(found)? == weights(expected)?, "{keep:?} {stop_at}");
+        let again = train(&options, &mut Script::default(), true)?;
+        assert!(again.was_finished && again.stopped.is_none());
+        let other = TrainingOptions { batch_tokens: 41, ..options };
+        let error = train(&other, &mut Script::default(), true).err().ok_or("another run went on")?;
+        assert!(error.to_string().contains("batch_tokens 40, now 41"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn fit_when_texts_are_weighted_counts_them_so() -> Checked {
+    let (encodings, labels) = texts(12);
+    // The labels of a third of the texts are wrong, and these texts count nothing.
+    let Labels::Classes(mut classes) = labels else { return Err("other labels".into()) };
+    let wrong = |i: &usize| i % 3 == 1;
+    (0..12).filter(wrong).for_each(|i| classes[i] = (classes[i] + 1) % OUTPUTS as u32);
+    let run = |weights: Option<Vec<f32>>, keep: &dyn Fn(&usize) -> bool| -> Result<_> {
+        let kept: Vec<usize> = (0..12).filter(|i| keep(i)).collect();
+        let texts: Vec<_> = kept.iter().map(|&i| (encodings.ids(i).to_vec(), encodings.segments(i).to_vec())).collect();
+        let labels = Labels::Classes(kept.iter().map(|&i| classes[i]).collect());
+        let encodings = Encodings::from_ids(&texts);
+        let dataset = Dataset { encodings: &encodings, labels, sample_weight: weights };
+        // One batch an epoch, so that the order of texts does not matter.
+        let options = of_texts(TrainingOptions { batch_tokens: 10_000, ..terms(FULL, 1e-2) });
+        let mut script = Script::default();
+        let model = fit(&backbone()?, &dataset, None, &options, None, &mut script)?.model;
+        Ok((script.steps.last().map(|r| r.loss), logits(&model.ok_or_else(|| Error::Value("no model".into()))?)?))
+    };
+    let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+    let without = run(None, &|i| !wrong(i))?;
+    let weights = (0..12).map(|i| if wrong(&i) { 0.0 } else { 2.0 }).collect();
+    let weighted = run(Some(weights), &|_| true)?;
+    assert!((weighted.0.unwrap_or(9.0) - without.0.unwrap_or(0.0)).abs() < 1e-5);
+    assert!(close(&weighted.1, &without.1) && !close(&run(None, &|_| true)?.1, &without.1));
+    assert!(run(Some(vec![1.0; 11]), &|_| true).is_err() && run(Some(vec![-1.0; 12]), &|_| true).is_err());
+    Ok(())
+}
+
+#[test]
 fn fit_when_stopped_hands_back_what_it_has() -> Checked {
     let mut script = Script { stop_at: Some(3), ..Script::default() };
-    let outcome = train(&options("full_fine_tuning", 1e-3), &mut script, false)?;
+    let outcome = train(&terms(FULL, 1e-3), &mut script, false)?;
     assert!(matches!(outcome.stopped, Some(Error::Stopped(_))));
     assert_eq!(outcome.summary.last.step, 3);
     let mut same = Script::default();
-    let expected = train(&FitOptions { max_steps: Some(3), ..options("full_fine_tuning", 1e-3) }, &mut same, false)?;
+    let expected = train(&TrainingOptions { max_steps: Some(3), ..terms(FULL, 1e-3) }, &mut same, false)?;
     assert_eq!(logits(&outcome.model.ok_or("no model")?)?, logits(&expected.model.ok_or("no model")?)?);
     Ok(())
 }
@@ -168,7 +261,7 @@ fn fit_when_stopped_hands_back_what_it_has() -> Checked {
 fn fit_when_the_loss_is_not_finite_names_the_step_and_keeps_the_last_good_weights() -> Checked {
     // So large a rate that the first step's weights overflow in the second forward pass.
     let mut script = Script::default();
-    let outcome = train(&options("full_fine_tuning", 1e30), &mut script, false)?;
+    let outcome = train(&terms(FULL, 1e30), &mut script, false)?;
     let message = outcome
         .stopped
         .map(|e| matches!(e, Error::Training(_)).then(|| e.to_string()))
@@ -177,8 +270,8 @@ fn fit_when_the_loss_is_not_finite_names_the_step_and_keeps_the_last_good_weight
     assert!(message.contains("step 2, batch 0") && message.contains("texts "), "{message}");
     assert!(outcome.model.is_none(), "no epoch had ended: there is nothing good to keep");
     // The update that overflows may be the last one, or the last of an epoch: its weights are never kept.
-    let one_step = FitOptions { max_steps: Some(1), ..options("full_fine_tuning", 1e30) };
-    let one_an_epoch = FitOptions { batch_tokens: 10_000, ..options("full_fine_tuning", 1e30) };
+    let one_step = TrainingOptions { max_steps: Some(1), ..terms(FULL, 1e30) };
+    let one_an_epoch = TrainingOptions { batch_tokens: 10_000, ..terms(FULL, 1e30) };
     for (options, evaluate) in [(&one_step, false), (&one_step, true), (&one_an_epoch, false), (&one_an_epoch, true)] {
         let outcome = train(options, &mut Script::default(), evaluate)?;
         assert!(matches!(outcome.stopped, Some(Error::Training(_))), "went on: {options:?}");
@@ -191,8 +284,8 @@ fn fit_when_the_loss_is_not_finite_names_the_step_and_keeps_the_last_good_weight
 fn fit_when_it_goes_wrong_after_a_good_evaluation_keeps_that_one() -> Checked {
     // The warm-up's first rate is 0, so the first evaluation is of good weights.
     let mut script = Script { scores: vec![0.5], ..Script::default() };
-    let mut options = FitOptions { eval_every: Some(1), ..options("full_fine_tuning", 1e30) };
-    options.strategy["warmup_ratio"] = json!(0.5);
+    let mut options = TrainingOptions { eval_every: Some(1), ..terms(FULL, 1e30) };
+    options.optimizer.warmup_ratio = 0.5;
     let outcome = train(&options, &mut script, true)?;
     assert!(matches!(outcome.stopped, Some(Error::Training(_))));
     assert_eq!(outcome.summary.best_step, Some(1));
@@ -211,14 +304,14 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
     let mut config = (*backbone.config).clone();
     set_dropout(&mut config, 0.2);
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels };
+    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
     let mut run = |config: Config, seed: u64| -> Result<Vec<u32>> {
         backbone.config = config.into();
         let outcome = fit(
             &backbone,
             &dataset,
             None,
-            &FitOptions { seed, ..options("full_fine_tuning", 1e-2) },
+            &of_texts(TrainingOptions { seed, ..terms(FULL, 1e-2) }),
             None,
             &mut Script::default(),
         )?;
@@ -240,11 +333,11 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
     set_dropout(&mut config, 0.2);
     backbone.config = config.into();
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels };
+    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
     let run = |recompute: bool| -> Result<_> {
         let mut script = Script::default();
-        let options = FitOptions { recompute, accumulation_steps: 2, ..options("full_fine_tuning", 1e-2) };
-        let outcome = fit(&backbone, &dataset, None, &options, None, &mut script)?;
+        let options = TrainingOptions { recompute, accumulation_steps: 2, ..terms(FULL, 1e-2) };
+        let outcome = fit(&backbone, &dataset, None, &of_texts(options), None, &mut script)?;
         let steps: Vec<_> = script.steps.iter().map(|r| (r.loss.to_bits(), r.grad_norm.to_bits())).collect();
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
         let mut weights = Vec::new();
@@ -261,7 +354,7 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
 fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
     let mut script = Script::default();
     let before = backbone()?;
-    let outcome = train(&options("linear_probing", 1e-2), &mut script, false)?;
+    let outcome = train(&terms(PROBING, 1e-2), &mut script, false)?;
     let model = outcome.model.ok_or("no model")?;
     // The legacy checkpoint has a pooler, so the classifier alone is the head.
     assert_eq!(outcome.facts.trainable_parameters, OUTPUTS * 20 + OUTPUTS);
@@ -275,21 +368,32 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
 
 #[test]
 fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> Checked {
-    let plan = Plan::compile(&Strategy::parse(strategy("full_fine_tuning", 1.0))?, &backbone()?, Task::Texts, OUTPUTS);
+    let (backbone, terms) = (backbone()?, terms(FULL, 1.0));
+    let plan = Plan::of_classifier((&terms.strategy, &terms.optimizer), &backbone, Task::Texts, OUTPUTS);
     let of = |name: &str| plan.0.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
     assert_eq!(of("classifier.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.1.output.dense.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.0.output.dense.bias"), Some((0.5, 0.0)));
     assert_eq!(of("embeddings.LayerNorm.weight"), Some((0.25, 0.0)));
     assert_eq!(of("embeddings.word_embeddings.weight"), Some((0.25, 0.01)));
-    for (field, value) in
-        [("learning_rate", json!(0.0)), ("layer_decay", json!(1.5)), ("unknown", json!(1)), ("schedule", json!("step"))]
-    {
-        let mut json = strategy("full_fine_tuning", 1.0);
-        json[field] = value;
-        assert!(matches!(Strategy::parse(json), Err(Error::Value(_))), "{field}");
-    }
     Ok(())
+}
+
+#[test]
+fn options_when_out_of_range_are_refused_by_name() {
+    let refused = |name: &str, change: &dyn Fn(&mut TrainingOptions)| {
+        let mut options = terms(FULL, 1e-3);
+        change(&mut options);
+        let message = train(&options, &mut Script::default(), false).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(message.contains(&format!("{name}=")), "{name}: {message}");
+    };
+    refused("learning_rate", &|o| o.optimizer.learning_rate = 0.0);
+    refused("warmup_ratio", &|o| o.optimizer.warmup_ratio = 1.5);
+    refused("max_grad_norm", &|o| o.optimizer.max_grad_norm = Some(0.0));
+    refused("layer_decay", &|o| o.strategy.layer_decay = 1.5);
+    refused("epochs", &|o| o.epochs = 0);
+    refused("checkpoint_every", &|o| o.checkpoint_every = Some(0));
+    refused("precision", &|o| o.precision = Precision::Int8);
 }
 
 /// A parameter that is trained, and the value to compute with.
@@ -365,17 +469,17 @@ fn adamw_when_most_rows_meet_no_gradient_changes_the_same_bytes() -> Checked {
 fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checked {
     for class_weight in [None, Some(vec![0.5, 2.0, 1.0])] {
         let objective = Classification { n_outputs: OUTPUTS, class_weight, label_smoothing: 0.1 };
-        let (_, labels) = texts(7);
+        let targets = Targets { labels: texts(7).1, weights: None };
         let values = (0..21).map(|i| (i * 5 % 11) as f32 / 3.0).collect::<Vec<_>>();
         let trainable = [trained("logits", &values, &[7, OUTPUTS])?];
         let all: Vec<usize> = (0..7).collect();
-        let normalizer = objective.normalizer(&labels, &all);
+        let normalizer = objective.normalizer(&targets, &all);
         let collect = |groups: &[&[usize]]| -> Result<Vec<f32>> {
             let gradients = Gradients::new(&trainable)?;
             let logits = learning(&trainable, gradients.slots())?;
             for group in groups {
                 let rows = embedding(&logits[0], group.iter().map(|&i| i as u32).collect())?;
-                objective.loss(&rows, &labels, group, normalizer)?.backward()?;
+                objective.loss(&rows, &targets, group, normalizer)?.backward()?;
             }
             gradients.read(|g| g[0].map(|g| g.to_vec()))?.ok_or_else(|| Error::Value("none".into()))
         };
@@ -389,9 +493,9 @@ fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checke
 #[test]
 fn accumulation_when_batches_do_not_divide_counts_the_last_group() -> Checked {
     let mut single = Script::default();
-    train(&FitOptions { epochs: 1, ..options("full_fine_tuning", 1e-3) }, &mut single, false)?;
+    train(&TrainingOptions { epochs: 1, ..terms(FULL, 1e-3) }, &mut single, false)?;
     let mut grouped = Script::default();
-    train(&FitOptions { epochs: 1, accumulation_steps: 2, ..options("full_fine_tuning", 1e-3) }, &mut grouped, false)?;
+    train(&TrainingOptions { epochs: 1, accumulation_steps: 2, ..terms(FULL, 1e-3) }, &mut grouped, false)?;
     assert_eq!(single.steps.len() % 2, 1, "the case needs an odd number of batches");
     assert_eq!(grouped.steps.len(), single.steps.len().div_ceil(2));
     assert_eq!(grouped.facts.total_tokens, single.facts.total_tokens);

@@ -256,7 +256,8 @@ fn families_when_trained_as_classifiers_receive_the_gradients_of_torch() -> Outc
         let labels = reference.tensors["labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());
         let (labels, n) = (labels.collect(), reference.texts.len() as f64);
         let logits = reference.logits(&params, &reference.all(), Precision::F32)?;
-        let options = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer: n };
+        let options =
+            CrossEntropy { labels, class_weight: None, row_weight: None, label_smoothing: 0.0, normalizer: n };
         let loss = cross_entropy(&logits, options)?;
         reference.assert_close("loss", loss.array(), 0.0)?;
         loss.backward()?;
@@ -275,7 +276,7 @@ fn families_when_trained_as_language_models_receive_the_gradients_of_torch() -> 
         let labels = reference.targets()?;
         let normalizer = labels.iter().flatten().count() as f64;
         let logits = reference.token_logits(&params, &reference.all())?;
-        let options = CrossEntropy { labels, class_weight: None, label_smoothing: 0.0, normalizer };
+        let options = CrossEntropy { labels, class_weight: None, row_weight: None, label_smoothing: 0.0, normalizer };
         let loss = cross_entropy(&logits, options)?;
         reference.assert_close("lm_loss", loss.array(), 0.0)?;
         loss.backward()?;

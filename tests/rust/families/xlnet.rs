@@ -149,8 +149,13 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
     };
     let logits = predict(&params, &batch_of(std::slice::from_ref(&text)), alone)?;
     reference.assert_close("perm.logits", logits.array(), 0.0)?;
-    let options =
-        CrossEntropy { labels: labels.collect(), class_weight: None, label_smoothing: 0.0, normalizer: f64::from(n) };
+    let options = CrossEntropy {
+        labels: labels.collect(),
+        class_weight: None,
+        row_weight: None,
+        label_smoothing: 0.0,
+        normalizer: f64::from(n),
+    };
     let loss = cross_entropy(&logits, options)?;
     reference.assert_close("perm.loss", loss.array(), 0.0)?;
     loss.backward()?;

@@ -1,0 +1,162 @@
+//! `_core.Strategy`, `_core.AdamW`, `_core.TrainingOptions` and `_core.Objective`: how to train, checked name by name when they
+//! are made.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use super::errors::to_python;
+use crate::error::{Error, Result};
+use crate::objective::{LanguageObjective, Unit};
+use crate::optim::{OptimizerOptions, ScheduleKind};
+use crate::product::Precision;
+use crate::train::{Keep, Method, Strategy, TrainingOptions};
+
+/// One of several names, or an error that has them all.
+fn one_of<T: Copy>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
+    let found = choices.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let names = || choices.iter().map(|(known, _)| format!("{known:?}")).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| Error::Value(format!("{what}={name:?}: expected one of {}", names())))
+}
+
+/// What learns, and how fast beside each other.
+#[pyclass(frozen, name = "Strategy", module = "warmstart._core", from_py_object)]
+#[derive(Clone)]
+pub struct PyStrategy(pub Strategy);
+
+#[pymethods]
+impl PyStrategy {
+    #[new]
+    #[pyo3(signature = (method, *, layer_decay = 1.0))]
+    fn new(method: &str, layer_decay: f64) -> PyResult<Self> {
+        let methods = [("full_fine_tuning", Method::FullFineTuning), ("linear_probing", Method::LinearProbing)];
+        let method = one_of("strategy: method", method, &methods).map_err(to_python)?;
+        let strategy = Strategy { method, layer_decay };
+        strategy.check().map_err(to_python)?;
+        Ok(Self(strategy))
+    }
+}
+
+/// The optimiser and how its rate changes.
+#[pyclass(frozen, name = "AdamW", module = "warmstart._core", from_py_object)]
+#[derive(Clone)]
+pub struct PyAdamW(pub OptimizerOptions);
+
+#[pymethods]
+impl PyAdamW {
+    #[new]
+    #[pyo3(signature = (
+        *, learning_rate, weight_decay, beta1, beta2, epsilon, schedule, warmup_ratio, max_grad_norm
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        learning_rate: f64,
+        weight_decay: f64,
+        beta1: f64,
+        beta2: f64,
+        epsilon: f64,
+        schedule: &str,
+        warmup_ratio: f64,
+        max_grad_norm: Option<f64>,
+    ) -> PyResult<Self> {
+        let schedules =
+            [("linear", ScheduleKind::Linear), ("cosine", ScheduleKind::Cosine), ("constant", ScheduleKind::Constant)];
+        let schedule = one_of("optimizer: schedule", schedule, &schedules).map_err(to_python)?;
+        let options = OptimizerOptions {
+            learning_rate,
+            weight_decay,
+            beta1,
+            beta2,
+            epsilon,
+            schedule,
+            warmup_ratio,
+            max_grad_norm,
+        };
+        options.check().map_err(to_python)?;
+        Ok(Self(options))
+    }
+}
+
+/// How long and on what terms to train, whatever is trained.
+#[pyclass(frozen, name = "TrainingOptions", module = "warmstart._core")]
+pub struct PyTrainingOptions(pub TrainingOptions);
+
+#[pymethods]
+impl PyTrainingOptions {
+    #[new]
+    #[pyo3(signature = (
+        *, strategy, optimizer, epochs, max_steps, batch_tokens, accumulation_steps, eval_every, patience, keep, seed,
+        precision, recompute, checkpoint_dir, checkpoint_every
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        strategy: PyStrategy,
+        optimizer: PyAdamW,
+        epochs: usize,
+        max_steps: Option<usize>,
+        batch_tokens: usize,
+        accumulation_steps: usize,
+        eval_every: Option<usize>,
+        patience: Option<usize>,
+        keep: &str,
+        seed: u64,
+        precision: &str,
+        recompute: bool,
+        checkpoint_dir: Option<PathBuf>,
+        checkpoint_every: Option<usize>,
+    ) -> PyResult<Self> {
+        let keep = one_of("keep", keep, &[("best", Keep::Best), ("last", Keep::Last)]).map_err(to_python)?;
+        let options = TrainingOptions {
+            strategy: strategy.0,
+            optimizer: optimizer.0,
+            epochs,
+            max_steps,
+            batch_tokens,
+            accumulation_steps,
+            eval_every,
+            patience,
+            keep,
+            seed,
+            precision: Precision::parse(precision).map_err(to_python)?,
+            recompute,
+            checkpoint_dir,
+            checkpoint_every,
+        };
+        options.check().map_err(to_python)?;
+        Ok(Self(options))
+    }
+}
+
+/// What a language model learns from.
+#[pyclass(frozen, name = "Objective", module = "warmstart._core", from_py_object)]
+#[derive(Clone)]
+pub struct PyObjective(pub LanguageObjective);
+
+#[pymethods]
+impl PyObjective {
+    #[staticmethod]
+    #[pyo3(signature = (*, stream))]
+    fn causal(stream: bool) -> Self {
+        Self(LanguageObjective::Causal { stream })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (*, rate, unit))]
+    fn masked(rate: f64, unit: &str) -> PyResult<Self> {
+        let units = [("token", Unit::Token), ("word", Unit::Word), ("span", Unit::Span)];
+        let unit = one_of("unit", unit, &units).map_err(to_python)?;
+        Ok(Self(LanguageObjective::Masked { rate, unit }))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (*, rate, weight))]
+    fn replaced(rate: f64, weight: f64) -> Self {
+        Self(LanguageObjective::Replaced { rate, weight })
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (*, memory))]
+    fn permutation(memory: Option<usize>) -> Self {
+        Self(LanguageObjective::Permutation { memory })
+    }
+}

@@ -1,0 +1,66 @@
+//! What fitting a classifier takes at its peak, foretold from shapes.
+
+use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
+use super::batches::TextBatches;
+use super::classification::ClassifierOptions;
+use super::length::RunLength;
+use super::memory::{MemoryEstimate, PassBytes, scratch};
+use super::plan::Plan;
+use crate::backbone::{Backbone, Task};
+use crate::error::Result;
+
+/// The peak of [`super::fit`] on texts of these lengths in tokens. What the backbone keeps from one question to the next is
+/// given up, as it is there.
+pub fn estimate_fit(
+    backbone: &Backbone,
+    lengths: &[usize],
+    held_out: Option<&[usize]>,
+    options: &ClassifierOptions,
+) -> Result<MemoryEstimate> {
+    options.check()?;
+    backbone.forget_encoder();
+    let ClassifierOptions { task, objective, training } = options;
+    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs);
+    let run = RunLength::of(&TextBatches { lengths: lengths.to_vec(), options: training }, training, &mut || Ok(()))?;
+    let (config, precision, c) = (&backbone.config, training.precision, objective.n_outputs);
+    let tokens = largest_batch(lengths, training.batch_tokens);
+    let eval_tokens = held_out.map_or(0, |held_out| largest_batch(held_out, training.batch_tokens));
+    let first_kept = training.eval_every.filter(|_| held_out.is_some()).unwrap_or(run.steps_per_epoch);
+    // Of words there are tokens at most.
+    let items = |lengths: &[usize]| if *task == Task::Words { lengths.iter().sum() } else { lengths.len() };
+    let in_batch = (tokens * items(lengths)).div_ceil(lengths.iter().sum::<usize>().max(1));
+    let forward = packed_weights(config, precision) + inference_bytes(config, precision, tokens.max(eval_tokens));
+    // Logits, their gradient and what they are held against.
+    let loss = 3 * VALUE * in_batch * c;
+    let pass = if plan.encoder_is_frozen(config) {
+        let d = config.hidden_size * config.head(*task).pooling.len();
+        let features = items(lengths) + held_out.map_or(0, items) + 6 * in_batch;
+        // The passes come before the head's training.
+        PassBytes { activations: VALUE * d * features, scratch: 0, loss, evaluation: forward }
+    } else {
+        let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
+        let activations = training_bytes(config, precision, training.recompute, rows);
+        let scratch = scratch(config, precision, tokens);
+        let without_gradients = forward + held_out.map_or(0, |held_out| VALUE * items(held_out) * c);
+        let evaluation = without_gradients.saturating_sub(activations + scratch + loss);
+        PassBytes { activations, scratch, loss, evaluation }
+    };
+    Ok(MemoryEstimate::of_run(&plan, run.steps > first_kept, &pass))
+}
+
+/// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.
+fn largest_batch(lengths: &[usize], budget: usize) -> usize {
+    budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn largest_batch_when_texts_are_few_or_long_follows_them() {
+        assert_eq!(largest_batch(&[10, 20], 100), 30);
+        assert_eq!(largest_batch(&[60, 60], 100), 100);
+        assert_eq!(largest_batch(&[10, 200], 100), 200);
+    }
+}

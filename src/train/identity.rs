@@ -1,0 +1,108 @@
+//! What must be the same for a run to go on from a checkpoint, and where two runs differ.
+
+use rayon::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::learner::Learner;
+use super::options::{Keep, TrainingOptions};
+use crate::array::Array;
+use crate::backbone::{Config, Parameters};
+use crate::compute::in_pool;
+use crate::error::Result;
+use crate::rng::{Key, Stream};
+
+const STARTING_WEIGHTS: &str = "starting weights";
+const MODEL: &str = "model";
+
+/// The weights it begins with, model, data and options, but for where and how often it is saved and evaluated.
+pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Result<Value> {
+    let own = json!({
+        STARTING_WEIGHTS: fingerprint(learner.params())?,
+        "strategy": options.strategy,
+        "optimizer": options.optimizer,
+        "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),
+        "max_steps": options.max_steps,
+        "batch_tokens": options.batch_tokens,
+        "accumulation_steps": options.accumulation_steps,
+        "keep": if options.keep == Keep::Best { "best" } else { "last" },
+        "random_state": options.seed,
+        "precision": options.precision,
+    });
+    let mut all = learner.identity()?;
+    if let (Value::Object(all), Value::Object(own)) = (&mut all, own) {
+        all.extend(own);
+    }
+    Ok(all)
+}
+
+/// The fields that tell what models are, in their order from the first that a batch passes through.
+pub(super) fn of_models(configs: &[&Config]) -> (String, Value) {
+    let raw = |config: &&Config| {
+        let mut raw: Map<String, Value> = config.raw.clone();
+        for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
+            raw.remove(unrelated);
+        }
+        raw
+    };
+    (MODEL.into(), configs.iter().map(raw).collect::<Vec<_>>().into())
+}
+
+/// True if all that differs is what the same model begins with.
+pub(super) fn unlike_weights(then: &Value, now: &Value) -> bool {
+    then[STARTING_WEIGHTS] != now[STARTING_WEIGHTS] && then[MODEL] == now[MODEL]
+}
+
+/// Of all values, by name: the same for the same weights, another for others but for an accident in 2^64.
+fn fingerprint(params: &Parameters) -> Result<String> {
+    let all: Vec<(&str, &Array)> = params.iter().collect();
+    let of_one = |(name, array): &(&str, &Array)| -> Result<u64> {
+        let named = name.bytes().fold(0, |hash, byte| mixed(hash, byte.into()));
+        Ok(array.values()?.iter().fold(named, |hash, value| mixed(hash, value.to_bits())))
+    };
+    let each = in_pool(|| all.par_iter().map(of_one).collect::<Result<Vec<u64>>>())?;
+    Ok(joined(each))
+}
+
+/// Of lists of numbers, in their order.
+pub(super) fn fingerprint_of<'a>(lists: impl Iterator<Item = &'a [u32]>) -> String {
+    joined(lists.map(|list| list.iter().fold(list.len() as u64, |hash, word| mixed(hash, *word))))
+}
+
+fn mixed(hash: u64, word: u32) -> u64 {
+    (hash ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+fn joined(each: impl IntoIterator<Item = u64>) -> String {
+    let whole = each.into_iter().fold(Key::new(0, Stream::Init), Key::child);
+    format!("{:016x}", whole.uniform_u64(0))
+}
+
+/// Where two values differ first: the names that lead there, and what is there then and now.
+pub(super) fn difference(then: &Value, now: &Value) -> Option<String> {
+    if then == now {
+        return None;
+    }
+    let inner = match (then, now) {
+        (Value::Object(then), Value::Object(now)) => {
+            let names = now.keys().chain(then.keys());
+            names.into_iter().find_map(|name| {
+                let [then, now] = [then, now].map(|fields| fields.get(name).unwrap_or(&Value::Null));
+                Some((name.as_str(), difference(then, now)?))
+            })
+        }
+        (Value::Array(then), Value::Array(now)) if then.len() == now.len() => {
+            then.iter().zip(now).find_map(|(then, now)| Some(("", difference(then, now)?)))
+        }
+        _ => None,
+    };
+    Some(match inner {
+        Some((name, difference)) => format!("{name} {difference}").trim_start().to_string(),
+        None => format!("{}, now {}", short(then), short(now)),
+    })
+}
+
+fn short(value: &Value) -> String {
+    const SHOWN: usize = 120;
+    let text = value.to_string();
+    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("...".chars()).collect() } else { text }
+}

@@ -1,0 +1,53 @@
+//! How long a run is, as far as it can be told before it begins.
+
+use super::batches::Batches;
+use super::options::TrainingOptions;
+use crate::error::Result;
+
+/// Optimiser steps that are counted. Longer runs are estimated from them: to count all would take the longer, the more
+/// epochs and the larger the corpus.
+pub(super) const COUNTED: usize = 4096;
+
+/// Steps and tokens of a run: exact up to [`COUNTED`] steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunLength {
+    pub steps: usize,
+    pub tokens: usize,
+    pub steps_per_epoch: usize,
+}
+
+impl RunLength {
+    pub fn of(batches: &dyn Batches, options: &TrainingOptions, wait: &mut dyn FnMut() -> Result<()>) -> Result<Self> {
+        let (mut steps, mut tokens, mut first_epoch) = (0, 0, None);
+        let mut epoch = 0;
+        while options.max_steps.map_or(epoch < options.epochs, |max| steps < max) {
+            for groups in batches.steps(epoch) {
+                if options.max_steps == Some(steps) {
+                    break;
+                }
+                if steps == COUNTED {
+                    return Ok(Self::estimated(batches, options, tokens, first_epoch));
+                }
+                steps += 1;
+                tokens += groups.iter().map(|batch| batches.tokens(batch)).sum::<usize>();
+            }
+            first_epoch = first_epoch.or(Some(steps));
+            epoch += 1;
+            wait()?;
+        }
+        Ok(Self { steps, tokens, steps_per_epoch: first_epoch.unwrap_or(steps) })
+    }
+
+    /// From the tokens of the first [`COUNTED`] steps, and the steps of the first epoch if it had no more.
+    fn estimated(batches: &dyn Batches, options: &TrainingOptions, tokens: usize, first_epoch: Option<usize>) -> Self {
+        let of_epoch = batches.tokens_of_epoch();
+        let per_step = tokens as f64 / COUNTED as f64;
+        let steps_per_epoch = first_epoch.unwrap_or((of_epoch as f64 / per_step).round() as usize);
+        match options.max_steps {
+            Some(steps) => Self { steps, tokens: (steps as f64 * per_step) as usize, steps_per_epoch },
+            None => {
+                Self { steps: options.epochs * steps_per_epoch, tokens: options.epochs * of_epoch, steps_per_epoch }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
+
+use crate::autograd::Value;
+use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
+use crate::error::Result;
+use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
+use crate::objective::{LanguageObjective, sample};
+use crate::product::Precision;
+use crate::rng::Key;
+
+/// A model with what pretraining must know of it.
+pub trait Pretrainable: Send + Sync + Sized {
+    type Network: Send + Sync;
+
+    fn backbone(&self) -> &Backbone;
+    fn params(&self) -> Parameters;
+    /// Give up what is kept from one question to the next: training needs the memory.
+    fn forget_networks(&self);
+    /// The transformers that a batch passes through, the one that predicts tokens first.
+    fn transformers(&self) -> Vec<&Config>;
+    /// All parameters, from the bottom to the top, and whether each belongs to a head.
+    fn specs(&self) -> Vec<(Spec, bool)>;
+    /// Those that the objective does not use.
+    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
+    #[must_use]
+    fn with_params(&self, all: &Parameters) -> Self;
+    /// From parameters; those that are trained receive gradients.
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
+    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's; and what is
+    /// remembered of it.
+    fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, pass: Pass) -> Result<Losses>;
+    /// The sum of the losses of the tokens that a batch asks for.
+    fn evaluate(network: &Self::Network, batch: LanguageBatch, pass: Pass) -> Result<f64>;
+}
+
+/// Losses of a batch, and what the next one remembers.
+pub type Losses = (Vec<Value>, Option<Memory>);
+
+/// How a batch is passed through a network.
+pub struct Pass<'a> {
+    pub objective: &'a LanguageObjective,
+    pub mode: Mode,
+    /// For what the model draws itself.
+    pub draw: Key,
+    /// The part of the step's tokens that are in this batch.
+    pub share: f64,
+}
+
+impl Pretrainable for LanguageModel {
+    type Network = LanguageNetwork;
+
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.backbone.config]
+    }
+
+    fn params(&self) -> Parameters {
+        self.params()
+    }
+
+    fn forget_networks(&self) {
+        self.forget_networks();
+    }
+
+    fn specs(&self) -> Vec<(Spec, bool)> {
+        let config = &self.backbone.config;
+        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
+        own.chain(Self::head_specs(config).into_iter().map(|spec| (spec, true))).collect()
+    }
+
+    fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
+        let config = &self.backbone.config;
+        let predicts = matches!(objective, LanguageObjective::Permutation { .. });
+        config.is_pooler(name) || config.is_of_sentence(name) || (config.is_of_predictions(name) && !predicts)
+    }
+
+    fn with_params(&self, all: &Parameters) -> Self {
+        self.with_params(all)
+    }
+
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<LanguageNetwork> {
+        LanguageNetwork::load(params, &self.backbone.config, precision)
+    }
+
+    fn losses(network: &LanguageNetwork, batch: LanguageBatch, asked: f64, pass: Pass) -> Result<Losses> {
+        let LanguageLoss { loss, memory, .. } = network.loss(batch, asked, pass.mode)?;
+        Ok((vec![loss], memory))
+    }
+
+    fn evaluate(network: &LanguageNetwork, batch: LanguageBatch, _: Pass) -> Result<f64> {
+        Ok(network.losses(&batch)?.into_iter().flatten().map(f64::from).sum())
+    }
+}
+
+impl Pretrainable for ReplacedDetector {
+    type Network = DetectorNetwork;
+
+    fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    fn transformers(&self) -> Vec<&Config> {
+        vec![&self.generator.backbone.config, &self.backbone.config]
+    }
+
+    fn params(&self) -> Parameters {
+        self.params()
+    }
+
+    fn forget_networks(&self) {
+        self.backbone.forget_encoder();
+        self.generator.forget_networks();
+    }
+
+    fn specs(&self) -> Vec<(Spec, bool)> {
+        self.specs()
+    }
+
+    fn is_idle(&self, name: &str, _: &LanguageObjective) -> bool {
+        self.is_of_text_vectors(name)
+    }
+
+    fn with_params(&self, all: &Parameters) -> Self {
+        self.with_params(all)
+    }
+
+    fn network(&self, params: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
+        self.network(params, precision)
+    }
+
+    fn losses(network: &DetectorNetwork, batch: LanguageBatch, asked: f64, pass: Pass) -> Result<Losses> {
+        let weight = match pass.objective {
+            LanguageObjective::Replaced { weight, .. } => *weight,
+            _ => 1.0,
+        };
+        let drawn = |logits: &[f32], vocab_size: usize, key: Key| sample(logits, vocab_size, key);
+        Ok((network.losses(batch, (asked, weight * pass.share), pass.mode, pass.draw, drawn)?.into(), None))
+    }
+
+    fn evaluate(network: &DetectorNetwork, batch: LanguageBatch, pass: Pass) -> Result<f64> {
+        let asked = batch.n_asked() as f64;
+        let (losses, _) = Self::losses(network, batch, asked.max(1.0), Pass { share: 1.0, ..pass })?;
+        Ok(asked * losses.iter().map(|loss| loss.scalar().map(f64::from)).sum::<Result<f64>>()?)
+    }
+}

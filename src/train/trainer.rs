@@ -1,0 +1,292 @@
+//! The one training loop: steps, evaluations, checkpoints, and the weights it keeps.
+
+use std::time::Instant;
+
+use super::batches::Groups;
+use super::checkpoint::Checkpoints;
+use super::learner::{Found, Learner};
+use super::length::RunLength;
+use super::monitor::Monitor;
+use super::optimisation::{Optimisation, Snapshot, not_finite};
+use super::options::{Keep, TrainingOptions};
+use super::plan::Plan;
+use super::progress::Progress;
+use crate::backbone::{Memory, Mode, Parameters};
+use crate::compute::in_pool;
+use crate::error::{Error, Result};
+use crate::report::{Evaluation, Facts, Record, Row, Summary};
+use crate::rng::{Key, Stream};
+
+/// What came of a run.
+pub struct Outcome<M> {
+    /// None if the run was stopped before anything good was learnt.
+    pub model: Option<M>,
+    pub summary: Summary,
+    pub facts: Facts,
+    /// True if a checkpoint held the whole run already, and nothing was left to train.
+    pub was_finished: bool,
+    /// What stopped the run, if it did not end by itself.
+    pub stopped: Option<Error>,
+}
+
+/// Train by a plan; the parameters to keep are made a model of by `finish`.
+pub(super) fn train<L: Learner, M>(
+    learner: &mut L,
+    plan: &Plan,
+    options: &TrainingOptions,
+    monitor: &mut dyn Monitor,
+    finish: impl FnOnce(&L, &Parameters) -> M,
+) -> Result<Outcome<M>> {
+    let length = RunLength::of(learner.batches(), options, &mut || monitor.on_wait())?;
+    learner.forget_networks();
+    let (mut optimisation, learning) = Optimisation::begin(learner.params(), plan, &options.optimizer, length.steps)?;
+    let (mut progress, mut memory, mut kept) = (Progress::default(), None, None);
+    let checkpoints = Checkpoints::open(learner, options)?;
+    if let Some(found) = checkpoints.as_ref().map(|all| all.read(&mut optimisation)).transpose()?.flatten() {
+        (progress, memory, kept) = found;
+        let best = progress.best(L::BEST_BY_LOSS).map(|(record, _)| record.step);
+        if options.keep == Keep::Best && best == Some(progress.step) && !progress.is_complete {
+            kept = Some(optimisation.snapshot()?);
+        }
+    }
+    if let Some(checkpoints) = &checkpoints {
+        checkpoints.evaluate_on(&mut progress, learner.held_out()?)?;
+    }
+    let facts = Facts {
+        total_steps: length.steps,
+        total_tokens: length.tokens,
+        tokens_done: progress.tokens,
+        steps_per_epoch: length.steps_per_epoch,
+        batch_tokens: options.batch_tokens,
+        trainable_parameters: plan.trainable_count(),
+        parameters: learner.params().count(),
+    };
+    monitor.on_start(&facts)?;
+    if !progress.is_complete {
+        learner.precompute(monitor)?;
+    }
+    let mut trainer = Trainer {
+        network: learner.network(&learning)?,
+        learner: &*learner,
+        options,
+        optimisation,
+        before_s: progress.last.elapsed_s,
+        progress,
+        memory,
+        kept,
+        checkpoints,
+        started: Instant::now(),
+        paused_s: 0.0,
+        stopped_early: false,
+        was_finished: false,
+    };
+    let trained = trainer.train(monitor).and_then(|()| match trainer.optimisation.optimiser.steps() {
+        0 => Err(learner.nothing_asked()),
+        _ => Ok(()),
+    });
+    let (stopped, was_finished) = (trained.err(), trainer.was_finished);
+    let (params, summary) = trainer.finish(stopped.as_ref());
+    let model = params.map(|params| finish(learner, &params));
+    Ok(Outcome { model, summary, facts, was_finished, stopped })
+}
+
+struct Trainer<'a, L: Learner> {
+    learner: &'a L,
+    options: &'a TrainingOptions,
+    network: L::Network,
+    optimisation: Optimisation,
+    progress: Progress,
+    /// What the next batch remembers of the one before.
+    memory: Option<Memory>,
+    /// The weights to hand back, or to go back to where the next steps go wrong; none where they are the present ones.
+    kept: Option<Snapshot>,
+    checkpoints: Option<Checkpoints>,
+    started: Instant,
+    /// Seconds of training before this run went on, and those of this run that were no training.
+    before_s: f64,
+    paused_s: f64,
+    stopped_early: bool,
+    was_finished: bool,
+}
+
+impl<L: Learner> Trainer<'_, L> {
+    /// Run to the end, to early stopping, or to an error.
+    fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
+        if self.progress.is_complete || self.is_out_of_patience() {
+            (self.was_finished, self.stopped_early) = (true, !self.progress.is_complete);
+            return Ok(());
+        }
+        let learner = self.learner;
+        loop {
+            let (epoch, done) = (self.progress.epochs, self.progress.steps_of_epoch);
+            let mut steps = learner.batches().steps(epoch).skip(done).peekable();
+            if steps.peek().is_none() {
+                return Err(Error::internal(format!("epoch {epoch} has no step after {done}")));
+            }
+            while let Some(groups) = steps.next() {
+                let end_of_epoch = steps.peek().is_none();
+                let record = self.step(&groups)?;
+                let in_last_epoch = epoch + 1 == self.options.epochs;
+                let last = self.options.max_steps.map_or(end_of_epoch && in_last_epoch, |max| record.step == max);
+                self.count(record, &groups, end_of_epoch, last);
+                monitor.on_step(&self.progress.last)?;
+                let step = self.progress.step;
+                let due = self.options.eval_every.map_or(end_of_epoch, |n| step.is_multiple_of(n)) || last;
+                if due {
+                    let began = Instant::now();
+                    self.evaluate(&groups, last, monitor)?;
+                    self.paused_s += began.elapsed().as_secs_f64();
+                }
+                let stop = due && self.is_out_of_patience();
+                if self.options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)) || last || stop {
+                    self.checkpoint()?;
+                }
+                if last || stop {
+                    self.stopped_early = !last;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn is_out_of_patience(&self) -> bool {
+        self.options.patience.is_some_and(|patience| self.progress.since_best(L::BEST_BY_LOSS) >= patience)
+    }
+
+    /// One optimiser step over the batches of a group.
+    fn step(&mut self, groups: &Groups) -> Result<Record> {
+        let (learner, network, number, recompute) =
+            (self.learner, &self.network, self.progress.step, self.options.recompute);
+        let mut step = in_pool(|| learner.step(groups, number))?;
+        let dropout = Key::new(self.options.seed, Stream::Dropout).child(number as u64);
+        let (asks, memory) = (L::asks(&step), &mut self.memory);
+        let mut losses = |i: usize| {
+            let mode = Mode::training(dropout.child(i as u64)).recomputing(recompute);
+            learner.losses(network, &mut step, i, mode, memory)
+        };
+        if !asks {
+            if learner.remembers() {
+                in_pool(|| (0..groups.len()).try_for_each(|i| losses(i).map(drop)))?;
+            }
+            return Ok(Record { step: number + 1, ..self.progress.last.clone() });
+        }
+        let stepped = self.optimisation.step(number, groups, losses)?;
+        self.progress.loss_sum += stepped.loss;
+        self.progress.losses += 1;
+        Ok(Record {
+            step: number + 1,
+            loss: stepped.loss,
+            learning_rate: stepped.learning_rate,
+            grad_norm: stepped.grad_norm,
+            ..Record::default()
+        })
+    }
+
+    /// Count a step that is done.
+    fn count(&mut self, mut record: Record, groups: &Groups, end_of_epoch: bool, last: bool) {
+        let tokens: usize = groups.iter().map(|batch| self.learner.batches().tokens(batch)).sum();
+        let progress = &mut self.progress;
+        progress.step = record.step;
+        progress.tokens += tokens;
+        progress.tokens_of_epoch += tokens;
+        progress.steps_of_epoch += 1;
+        progress.is_complete = last;
+        record.tokens = progress.tokens;
+        record.epoch = if end_of_epoch {
+            (progress.epochs, progress.steps_of_epoch, progress.tokens_of_epoch) = (progress.epochs + 1, 0, 0);
+            progress.epochs as f64
+        } else {
+            progress.epochs as f64 + progress.tokens_of_epoch as f64 / self.learner.batches().tokens_of_epoch() as f64
+        };
+        record.elapsed_s = self.before_s + self.started.elapsed().as_secs_f64() - self.paused_s;
+        progress.curve.add(&record);
+        progress.last = record;
+    }
+
+    /// Evaluate, or without anything to evaluate on see that the weights are good; `groups` are the step before.
+    fn evaluate(&mut self, groups: &Groups, last: bool, monitor: &mut dyn Monitor) -> Result<()> {
+        let step = self.progress.step;
+        self.optimisation.check_weights(step)?;
+        // Its passes keep nothing for a backward.
+        let network = self.learner.network(&self.optimisation.current(self.learner.params()))?;
+        let Some(Found { loss, outputs }) = self.learner.evaluate(&network, monitor)? else {
+            self.check_loss(&network, groups)?;
+            let record = self.progress.mean_record();
+            monitor.on_epoch(&record)?;
+            self.progress.rows.push(Row { record, evaluation: None });
+            return self.keep(last);
+        };
+        if !loss.is_finite() {
+            return Err(not_finite("evaluation loss", loss, step, 0, &[]));
+        }
+        let record = self.progress.mean_record();
+        let score = monitor.on_evaluate(&outputs, &record, loss)?;
+        self.progress.rows.push(Row { record, evaluation: Some(Evaluation { loss, score }) });
+        let is_best = self.best_step() == Some(step);
+        if self.options.keep == Keep::Last || is_best { self.keep(last) } else { Ok(()) }
+    }
+
+    fn best_step(&self) -> Option<usize> {
+        self.progress.best(L::BEST_BY_LOSS).map(|(record, _)| record.step)
+    }
+
+    /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
+    fn check_loss(&self, network: &L::Network, groups: &Groups) -> Result<()> {
+        let (learner, number) = (self.learner, self.progress.step - 1);
+        let loss = in_pool(|| -> Result<f64> {
+            let mut step = learner.step(&groups[..1].to_vec(), number)?;
+            let losses = learner.losses(network, &mut step, 0, Mode::inference(), &mut None)?;
+            losses.iter().map(|loss| loss.scalar().map(f64::from)).sum()
+        })?;
+        if loss.is_finite() {
+            return Ok(());
+        }
+        Err(not_finite("loss after the last update", loss, self.progress.step, 0, &groups[0]))
+    }
+
+    /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
+    fn keep(&mut self, last: bool) -> Result<()> {
+        self.kept = None;
+        if !last {
+            self.kept = Some(self.optimisation.snapshot()?);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        let began = Instant::now();
+        self.progress.updates = self.optimisation.optimiser.steps() as usize;
+        // Weights that are only gone back to where the next steps go wrong are not written.
+        let is_best = self.best_step() == Some(self.progress.step);
+        let kept = self.kept.as_ref().filter(|_| self.options.keep == Keep::Best && !is_best);
+        let kept = kept.filter(|_| self.best_step().is_some());
+        checkpoints.write(&self.progress, self.memory.as_ref(), kept, &self.optimisation)?;
+        self.paused_s += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The weights to keep: the best evaluated, or the last; if those may be bad, the ones kept before.
+    fn finish(self, stopped: Option<&Error>) -> (Option<Parameters>, Summary) {
+        let all = self.learner.params();
+        let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
+        let best = self.progress.best(L::BEST_BY_LOSS);
+        let is_best_kept = self.options.keep == Keep::Best && best.is_some();
+        let params = match self.kept {
+            Some(kept) if doubtful || is_best_kept => Some(self.optimisation.at(all, kept)),
+            _ if doubtful || self.progress.step == 0 => None,
+            _ => Some(self.optimisation.current(all)),
+        };
+        let summary = Summary {
+            best_step: best.map(|(record, _)| record.step),
+            best_score: best.map(|(_, found)| found.score),
+            best_loss: best.map(|(_, found)| found.loss),
+            stopped_early: self.stopped_early,
+            last: self.progress.last,
+            rows: self.progress.rows,
+            curve: self.progress.curve,
+        };
+        (params, summary)
+    }
+}

@@ -52,7 +52,7 @@ impl Backbone {
                 }
             }
             let shape = [&[size][..], &array.dims()[1..]].concat();
-            params.insert(name, Array::new(new, shape)?);
+            params.replace(name, Array::new(new, shape)?)?;
         }
         if !found {
             return Err(Error::Value(format!("no embedding of {old_size} tokens found in this model")));

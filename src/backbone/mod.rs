@@ -42,7 +42,7 @@ pub(crate) use finite::damaged;
 pub(crate) use layers::{Linear, Map, Norm, NormMap};
 pub use memory::{Memory, Remember};
 pub use mode::Mode;
-pub use parameters::{Init, Parameters, Spec, initialise};
+pub use parameters::{Init, Owner, Parameters, Spec, initialise};
 pub use pooling::Pooling;
 pub use pretrained::Backbone;
 pub(crate) use pretrained::METADATA;

@@ -1,6 +1,7 @@
 //! A model's parameters by name.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::array::Array;
 use crate::autograd::{GradientSlot, Value};
@@ -19,12 +20,30 @@ pub enum Init {
     Ones,
 }
 
+/// Whose a parameter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    Backbone,
+    /// The head of a task of this name.
+    Head(Arc<str>),
+    /// What a strategy adds, under this name.
+    Adapter(Arc<str>),
+}
+
+impl Owner {
+    /// The head of the task `name`.
+    pub fn head(name: &str) -> Self {
+        Self::Head(name.into())
+    }
+}
+
 /// A parameter a model has.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub name: String,
     pub shape: Vec<usize>,
     pub init: Init,
+    pub owner: Owner,
 }
 
 impl Spec {
@@ -33,15 +52,27 @@ impl Spec {
         self.shape.iter().try_fold(1, |n: usize, size| n.checked_mul(*size)).unwrap_or(usize::MAX)
     }
 
-    /// A parameter of this name, shape and beginning.
+    /// A parameter of the backbone of this name, shape and beginning.
     pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), init }
+        Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone }
+    }
+
+    /// The same parameter, another's.
+    #[must_use]
+    pub fn of(self, owner: &Owner) -> Self {
+        Self { owner: owner.clone(), ..self }
     }
 }
 
-/// Arrays of f32 by name; those that are trained have a place for their gradient. Cloning shares them.
+/// Arrays of f32 by name, each with its owner; those that are trained have a place for their gradient. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub struct Parameters(BTreeMap<String, Value>);
+pub struct Parameters(BTreeMap<String, Parameter>);
+
+#[derive(Debug, Clone)]
+struct Parameter {
+    owner: Owner,
+    value: Value,
+}
 
 impl Parameters {
     /// The parameter `name`.
@@ -51,45 +82,89 @@ impl Parameters {
 
     /// The parameter `name` as operations take it.
     pub fn value(&self, name: &str) -> Result<&Value> {
+        self.found(name).map(|parameter| &parameter.value)
+    }
+
+    fn found(&self, name: &str) -> Result<&Parameter> {
         self.0.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
     }
 
     /// Add a parameter, or put another in its place.
-    pub fn insert(&mut self, name: impl Into<String>, array: Array) {
-        self.0.insert(name.into(), Value::constant(array));
+    pub fn insert(&mut self, name: impl Into<String>, owner: &Owner, array: Array) {
+        self.0.insert(name.into(), Parameter { owner: owner.clone(), value: Value::constant(array) });
     }
 
-    /// Add a parameter that is another's too.
-    pub(crate) fn insert_value(&mut self, name: impl Into<String>, value: Value) {
-        self.0.insert(name.into(), value);
+    /// Give a parameter other values.
+    pub fn replace(&mut self, name: &str, array: Array) -> Result<()> {
+        self.replace_value(name, Value::constant(array))
     }
 
-    /// Add a parameter whose gradient is collected in `slot`, or put it in another's place.
-    pub fn insert_trained(&mut self, name: impl Into<String>, array: Array, slot: GradientSlot) -> Result<()> {
-        self.0.insert(name.into(), Value::parameter(array, slot)?);
+    /// Give a parameter values that are trained: the gradient is collected in `slot`.
+    pub fn train(&mut self, name: &str, array: Array, slot: GradientSlot) -> Result<()> {
+        self.replace_value(name, Value::parameter(array, slot)?)
+    }
+
+    /// Give a parameter a value that operations take, which may be another's, too.
+    pub(crate) fn replace_value(&mut self, name: &str, value: Value) -> Result<()> {
+        let owner = self.found(name)?.owner.clone();
+        self.0.insert(name.into(), Parameter { owner, value });
         Ok(())
+    }
+
+    /// A new parameter for each of `specs`; values follow from `key` and the names.
+    pub fn initialised(specs: &[Spec], key: Key) -> Result<Self> {
+        let mut params = Self::default();
+        for spec in specs {
+            params.insert(&spec.name, &spec.owner, initialise(spec, key)?);
+        }
+        Ok(params)
     }
 
     /// Names and arrays in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.array()))
+        self.0.iter().map(|(name, parameter)| (name.as_str(), parameter.value.array()))
     }
 
     /// The number of values in all parameters.
     pub fn count(&self) -> usize {
-        self.0.values().map(|value| value.array().elem_count()).sum()
+        self.iter().map(|(_, array)| array.elem_count()).sum()
     }
 
     /// The parameters whose name passes.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Self {
-        Self(self.0.iter().filter(|(name, _)| keep(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
+        self.kept(|name, _| keep(name))
     }
-}
 
-impl FromIterator<(String, Array)> for Parameters {
-    fn from_iter<I: IntoIterator<Item = (String, Array)>>(iter: I) -> Self {
-        Self(iter.into_iter().map(|(name, array)| (name, Value::constant(array))).collect())
+    /// The parameters of this owner.
+    #[must_use]
+    pub fn owned(&self, by: &Owner) -> Self {
+        self.kept(|_, owner| owner == by)
+    }
+
+    /// Those of the backbone, with what is added to it, and those of heads.
+    pub fn split_heads(&self) -> (Self, Self) {
+        let of_head = |owner: &Owner| matches!(owner, Owner::Head(_));
+        (self.kept(|_, owner| !of_head(owner)), self.kept(|_, owner| of_head(owner)))
+    }
+
+    fn kept(&self, keep: impl Fn(&str, &Owner) -> bool) -> Self {
+        let kept = self.0.iter().filter(|(name, parameter)| keep(name, &parameter.owner));
+        Self(kept.map(|(name, parameter)| (name.clone(), parameter.clone())).collect())
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(&self, others: &Self) -> Self {
+        let all = self.0.iter().chain(&others.0);
+        Self(all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect())
+    }
+
+    /// The same parameters under other names, another's.
+    #[must_use]
+    pub fn handed_to(&self, owner: &Owner, name: impl Fn(&str) -> String) -> Self {
+        let given = |parameter: &Parameter| Parameter { owner: owner.clone(), value: parameter.value.clone() };
+        Self(self.0.iter().map(|(old, parameter)| (name(old), given(parameter))).collect())
     }
 }
 

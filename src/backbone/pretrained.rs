@@ -8,7 +8,7 @@ use super::config::Config;
 use super::family::Names;
 use super::layers::Map;
 use super::misplaced::not_a_model;
-use super::parameters::{Parameters, Spec, check_memory, initialise};
+use super::parameters::{Owner, Parameters, Spec, check_memory};
 use super::pooling::Pooling;
 use super::sentence::sentence_specs;
 use super::sentence_modules::SentenceModules;
@@ -77,11 +77,10 @@ impl Backbone {
             |name| config.is_left_out(name),
             key,
         )?;
-        let in_head = |name: &str| head.iter().any(|spec| spec.name == name);
-        let mut own = params.filter(|name| !in_head(name));
+        let (mut own, head) = params.split_heads();
         Self::load_dense(&config, dir, &mut own, &mut report)?;
         let backbone = Self::assemble(config, own, side_files, report, dir.display().to_string())?;
-        Ok((backbone, params.filter(in_head)))
+        Ok((backbone, head))
     }
 
     /// Read the affine maps of sentence vectors, each of which has files of its own.
@@ -113,7 +112,7 @@ impl Backbone {
                 all.extend(own.iter().map(|name| format!("{before}{name}")));
             }
             for (name, array) in read.iter() {
-                params.insert(format!("{before}{name}"), array.clone());
+                params.insert(format!("{before}{name}"), &Owner::Backbone, array.clone());
             }
         }
         Ok(())
@@ -179,7 +178,7 @@ impl Backbone {
         let key = Key::new(seed, Stream::Init);
         let specs = Self::specs(&config);
         check_memory(specs.iter())?;
-        let params = specs.iter().map(|spec| Ok((spec.name.clone(), initialise(spec, key)?))).collect::<Result<_>>()?;
+        let params = Parameters::initialised(&specs, key)?;
         let model =
             Self::assemble(config, params, side_files, LoadReport::default(), format!("configuration, seed {seed}"))?;
         match model.tokenizer.beyond(model.config.vocab_size)[..] {

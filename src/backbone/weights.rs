@@ -159,7 +159,7 @@ impl Checkpoint {
             };
             let finite = tensor.values().map(|values| all_finite(&values))?;
             report.not_finite.extend((!finite).then(|| spec.name.clone()));
-            params.insert(&spec.name, tensor);
+            params.insert(&spec.name, &spec.owner, tensor);
         }
         Ok((params, report))
     }

@@ -326,5 +326,5 @@ impl PyBackbone {
 /// Undo the pickling of a `Backbone`.
 #[pyfunction]
 pub fn _backbone_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyBackbone> {
-    run(py, || state.restore()).map(|(backbone, _)| PyBackbone(backbone))
+    run(py, || state.restore("none")).map(|(backbone, _)| PyBackbone(backbone))
 }

@@ -213,6 +213,7 @@ impl PyClassifier {
 /// Undo the pickling of a `Classifier`.
 #[pyfunction]
 pub fn _classifier_from_state(py: Python<'_>, state: convert::State, of_words: bool) -> PyResult<PyClassifier> {
-    let (backbone, head) = run(py, || state.restore())?;
-    Ok(PyClassifier(Classifier { backbone, head, task: if of_words { Task::Words } else { Task::Texts } }))
+    let task = if of_words { Task::Words } else { Task::Texts };
+    let (backbone, head) = run(py, || state.restore(task.name()))?;
+    Ok(PyClassifier(Classifier { backbone, head, task }))
 }

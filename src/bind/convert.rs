@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 
 use super::errors::to_python;
 use crate::array::Array;
-use crate::backbone::{Backbone, Config, LoadReport, Parameters};
+use crate::backbone::{Backbone, Config, LoadReport, Owner, Parameters};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Point, Record, Row, Summary};
 use crate::text::SideFiles;
@@ -183,12 +183,12 @@ struct Report {
 }
 
 impl State {
-    /// The backbone, and the parameters that are not its.
-    pub fn restore(self) -> Result<(Backbone, Parameters)> {
+    /// The backbone, and the parameters of the head of a task.
+    pub fn restore(self, task: &str) -> Result<(Backbone, Parameters)> {
         let unreadable = |e: &dyn std::fmt::Display| Error::Weights(format!("unpickling: {e}"));
         let stored = SafeTensors::deserialize(&self.weights).map_err(|e| unreadable(&e))?;
         let read = |(name, view)| Ok((name, Array::try_from(&view).map_err(|e| unreadable(&e))?));
-        let params: Parameters = stored.tensors().into_iter().map(read).collect::<Result<_>>()?;
+        let arrays: Vec<(String, Array)> = stored.tensors().into_iter().map(read).collect::<Result<_>>()?;
         let Report { loaded, missing, ignored, converted, not_finite, prefix } = self.report;
         let report = LoadReport { loaded, missing, ignored, converted, not_finite, prefix };
         let mut files = SideFiles(self.files);
@@ -197,13 +197,17 @@ impl State {
                 .of_version_1(Config::parse(&self.config)?.raw.get("model_type").and_then(|name| name.as_str()))?;
         }
         let mut config = Config::of_directory(&self.config, &files)?;
-        if config.lacks_head(params.iter().map(|(name, _)| name)) {
+        if config.lacks_head(arrays.iter().map(|(name, _)| name.as_str())) {
             config = config.with_classifier_of_class()?;
         }
         let specs = Backbone::specs(&config);
-        let in_backbone = |name: &str| specs.iter().any(|spec| spec.name == name);
-        let own = params.filter(in_backbone);
-        let backbone = Backbone::assemble(config, own, files, report, self.source)?;
-        Ok((backbone, params.filter(|name| !in_backbone(name))))
+        let (mut own, mut head) = (Parameters::default(), Parameters::default());
+        for (name, array) in arrays {
+            match specs.iter().find(|spec| spec.name == name) {
+                Some(spec) => own.insert(name, &spec.owner, array),
+                None => head.insert(name, &Owner::head(task), array),
+            }
+        }
+        Ok((Backbone::assemble(config, own, files, report, self.source)?, head))
     }
 }

@@ -124,7 +124,7 @@ impl PyLanguageModel {
 /// Undo the pickling of a `LanguageModel`.
 #[pyfunction]
 pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyResult<PyLanguageModel> {
-    let (backbone, head) = run(py, || state.restore())?;
+    let (backbone, head) = run(py, || state.restore(LanguageModel::TASK))?;
     Ok(PyLanguageModel(LanguageModel::of(backbone, head)))
 }
 
@@ -166,8 +166,7 @@ impl PyReplacedDetector {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, DetectorState<'py>)> {
         let restore = py.import("warmstart._core")?.getattr("_replaced_detector_from_state")?;
         let ReplacedDetector { backbone, head, generator } = &self.0;
-        let own = backbone.params.iter().chain(head.iter()).map(|(name, tensor)| (name.to_string(), tensor.clone()));
-        Ok((restore, (convert::state(py, backbone, &own.collect())?, PyLanguageModel(generator.clone()))))
+        Ok((restore, (convert::state(py, backbone, &backbone.params.with(head))?, PyLanguageModel(generator.clone()))))
     }
 }
 
@@ -181,6 +180,6 @@ pub fn _replaced_detector_from_state(
     state: convert::State,
     generator: &PyLanguageModel,
 ) -> PyResult<PyReplacedDetector> {
-    let (backbone, head) = run(py, || state.restore())?;
+    let (backbone, head) = run(py, || state.restore(ReplacedDetector::TASK))?;
     Ok(PyReplacedDetector(ReplacedDetector { backbone, head, generator: generator.0.clone() }))
 }

@@ -9,7 +9,7 @@ use super::task_head::TaskHead;
 use super::{padding, saving};
 use crate::array::Array;
 use crate::backbone::{
-    Backbone, Config, HeadOptions, Mode, Parameters, Pooling, Spec, Task, check_finite, collect_rows, initialise,
+    Backbone, Config, HeadOptions, Mode, Owner, Parameters, Pooling, Spec, Task, check_finite, collect_rows,
     same_values,
 };
 use crate::batch::PackedBatch;
@@ -61,7 +61,7 @@ impl Classifier {
     pub fn head_specs(config: &Config, task: Task, n_outputs: usize) -> Vec<Spec> {
         let mut specs = Head::specs(config, config.head(task), n_outputs);
         specs.retain(|spec| !config.is_pooler(&spec.name));
-        specs
+        specs.into_iter().map(|spec| spec.of(&Owner::head(task.name()))).collect()
     }
 
     /// All parameters before training: the backbone's, and a new head's, drawn from `seed`, its last map `last` if it is given.
@@ -72,10 +72,8 @@ impl Classifier {
         last: Option<&LinearMap>,
         seed: u64,
     ) -> Result<Parameters> {
-        let mut params = backbone.params.clone();
-        for spec in Self::head_specs(&backbone.config, task, n_outputs) {
-            params.insert(&spec.name, initialise(&spec, Key::new(seed, Stream::Init))?);
-        }
+        let head = Self::head_specs(&backbone.config, task, n_outputs);
+        let mut params = backbone.params.with(&Parameters::initialised(&head, Key::new(seed, Stream::Init))?);
         let Some(last) = last else { return Ok(params) };
         let options = backbone.config.head(task);
         for (name, values) in
@@ -95,7 +93,7 @@ impl Classifier {
                     shape.elem_count()
                 )));
             }
-            params.insert(&name, Array::new(values.clone(), shape)?);
+            params.replace(&name, Array::new(values.clone(), shape)?)?;
         }
         Ok(params)
     }
@@ -104,8 +102,13 @@ impl Classifier {
     pub fn untrained_below(backbone: &Backbone, task: Task) -> Option<String> {
         let options = backbone.config.head(task);
         let last = [format!("{}.weight", options.output), options.output_bias.to_string()];
-        let specs = Head::specs(&backbone.config, options, 1).into_iter();
-        specs.map(|spec| spec.name).find(|name| Self::is_head(name, backbone) && !last.contains(name))
+        let specs = [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, task, 1)].concat();
+        let in_head = Head::specs(&backbone.config, options, 1);
+        let in_head = |spec: &Spec| in_head.iter().any(|other| other.name == spec.name);
+        let found = specs
+            .into_iter()
+            .find(|spec| in_head(spec) && Self::begins_anew(spec, backbone) && !last.contains(&spec.name));
+        found.map(|spec| spec.name)
     }
 
     /// What the last map of a new head takes, row-major `[N, D']` in input order, of texts or of words, and `D'`: the head before it
@@ -137,14 +140,10 @@ impl Classifier {
 
     /// From a backbone and all parameters by name.
     pub fn new(backbone: &Backbone, all: &Parameters, task: Task) -> Self {
-        let in_backbone = |name: &str| backbone.params.get(name).is_ok();
+        let (own, head) = all.split_heads();
         // What the checkpoint lacked has been trained since.
         let report = backbone.report.trained();
-        Self {
-            backbone: backbone.with_params(all.filter(in_backbone), report),
-            head: all.filter(|name| !in_backbone(name)),
-            task,
-        }
+        Self { backbone: backbone.with_params(own, report), head, task }
     }
 
     /// The head's.
@@ -154,7 +153,7 @@ impl Classifier {
 
     /// Parameters of backbone and head by name.
     pub fn params(&self) -> Parameters {
-        self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
+        self.backbone.params.with(&self.head)
     }
 
     /// The number of outputs, `C`.
@@ -254,8 +253,8 @@ impl Classifier {
         Ok((Self { backbone, head, task }, metadata))
     }
 
-    /// True where a parameter is the head's: new, or a pooler that the checkpoint did not have.
-    pub fn is_head(name: &str, backbone: &Backbone) -> bool {
-        backbone.params.get(name).is_err() || backbone.report.missing.iter().any(|missing| missing == name)
+    /// True of a parameter that no checkpoint had: of the head, or a pooler that begins anew with it.
+    pub fn begins_anew(spec: &Spec, backbone: &Backbone) -> bool {
+        spec.owner != Owner::Backbone || backbone.report.missing.contains(&spec.name)
     }
 }

@@ -10,8 +10,8 @@ use super::saving;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Cached, Config, Context, Memory, Mode, Parameters, Remember, Spec, Transformer, check_finite,
-    initialise, same_values,
+    Backbone, Cache, Cached, Config, Context, Memory, Mode, Owner, Parameters, Remember, Spec, Transformer,
+    check_finite, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::in_pool;
@@ -59,6 +59,9 @@ pub struct LanguageLoss {
 }
 
 impl LanguageModel {
+    /// What the task of its head is called.
+    pub const TASK: &str = "language";
+
     /// Of a backbone and the head's own parameters.
     pub fn of(backbone: Backbone, head: Parameters) -> Self {
         Self { backbone, head, network: Cached::default() }
@@ -79,16 +82,14 @@ impl LanguageModel {
     /// A backbone with a head that begins anew, but for what it shares with the backbone.
     pub fn new(backbone: &Backbone, seed: u64) -> Result<Self> {
         let specs = Self::head_specs(&backbone.config);
-        let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
-        Ok(Self::of(backbone.clone(), specs.iter().map(begin).collect::<Result<_>>()?))
+        Ok(Self::of(backbone.clone(), Parameters::initialised(&specs, Key::new(seed, Stream::Init))?))
     }
 
     /// The same model with other values of its parameters.
     #[must_use]
     pub fn with_params(&self, all: &Parameters) -> Self {
-        let in_head = |name: &str| self.head.get(name).is_ok();
-        let report = self.backbone.report.trained();
-        Self::of(self.backbone.with_params(all.filter(|n| !in_head(n)), report), all.filter(in_head))
+        let (own, head) = all.split_heads();
+        Self::of(self.backbone.with_params(own, self.backbone.report.trained()), head)
     }
 
     /// The parameters that the backbone does not have already.
@@ -96,12 +97,12 @@ impl LanguageModel {
         let backbone = Backbone::specs(config);
         let mut specs = Head::specs(config, &config.language, config.vocab_size);
         specs.retain(|spec| backbone.iter().all(|own| own.name != spec.name));
-        specs
+        specs.into_iter().map(|spec| spec.of(&Owner::head(Self::TASK))).collect()
     }
 
     /// Parameters of backbone and head by name.
     pub fn params(&self) -> Parameters {
-        self.backbone.params.iter().chain(self.head.iter()).map(|(n, t)| (n.to_string(), t.clone())).collect()
+        self.backbone.params.with(&self.head)
     }
 
     /// Encoder, which the backbone shares, and head, which learn nothing, with products in `precision`; kept for the next

@@ -9,7 +9,7 @@ use super::saving;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Config, Context, Init, Linear, Map, Mode, Parameters, Spec, Transformer, initialise, same_values,
+    Backbone, Config, Context, Init, Linear, Map, Mode, Owner, Parameters, Spec, Transformer, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -19,6 +19,9 @@ use crate::rng::{Key, Stream};
 
 /// What the names of the generator's parameters begin with, where they stand beside the discriminator's.
 const GENERATOR: &str = "generator.";
+
+/// What the task is called of which all of the generator is the head.
+const GENERATING: &str = "generation";
 
 /// A discriminator with its head, and its generator. Cloning shares everything.
 ///
@@ -41,14 +44,16 @@ fn head_maps(config: &Config) -> [Map; 2] {
 }
 
 impl ReplacedDetector {
+    /// What the task of its head is called.
+    pub const TASK: &str = "detection";
+
     /// A discriminator with a new head, and a generator with a new head.
     ///
     /// # Errors
     /// `Error::Value` if the generator has another tokenizer, cannot fill masks, or bears fewer tokens.
     pub fn new(backbone: &Backbone, generator: &Backbone, seed: u64) -> Result<Self> {
         Self::check_generator(backbone, generator)?;
-        let begin = |spec: &Spec| Ok((spec.name.clone(), initialise(spec, Key::new(seed, Stream::Init))?));
-        let head = Self::head_specs(&backbone.config).iter().map(begin).collect::<Result<_>>()?;
+        let head = Parameters::initialised(&Self::head_specs(&backbone.config), Key::new(seed, Stream::Init))?;
         let generator = LanguageModel::new(generator, seed)?;
         Ok(Self { backbone: backbone.clone(), head, generator })
     }
@@ -77,7 +82,7 @@ impl ReplacedDetector {
         for map in head_maps(config) {
             map.specs(&mut specs);
         }
-        specs
+        specs.into_iter().map(|spec| spec.of(&Owner::head(Self::TASK))).collect()
     }
 
     /// The generator's parameters that are the discriminator's.
@@ -95,15 +100,14 @@ impl ReplacedDetector {
         tables.map(|(name, _)| format!("{name}.weight")).filter(same).collect()
     }
 
-    /// All parameters from the bottom to the top, each once, and whether it is of a head or of the generator.
-    pub fn specs(&self) -> Vec<(Spec, bool)> {
+    /// All parameters from the bottom to the top, each once.
+    pub fn specs(&self) -> Vec<Spec> {
         let (config, generator, shared) = (&self.backbone.config, &self.generator.backbone.config, self.shared());
-        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
-        let head = Self::head_specs(config).into_iter().map(|spec| (spec, true));
         let theirs = [Backbone::specs(generator), LanguageModel::head_specs(generator)].concat();
         let theirs = theirs.into_iter().filter(|spec| !shared.contains(&spec.name));
-        let theirs = theirs.map(|spec| (Spec { name: format!("{GENERATOR}{}", spec.name), ..spec }, true));
-        own.chain(head).chain(theirs).collect()
+        let theirs = theirs.map(|spec| Spec::new(format!("{GENERATOR}{}", spec.name), &spec.shape, spec.init));
+        let theirs = theirs.map(|spec| spec.of(&Owner::head(GENERATING))).collect();
+        [Backbone::specs(config), Self::head_specs(config), theirs].concat()
     }
 
     /// True of a parameter that makes vectors of texts, in either model: detection passes it by.
@@ -118,35 +122,29 @@ impl ReplacedDetector {
     /// All parameters by name, each once.
     pub fn params(&self) -> Parameters {
         let shared = self.shared();
-        let own = self.backbone.params.iter().chain(self.head.iter()).map(|(name, t)| (name.to_string(), t.clone()));
-        let generator = self.generator.params();
-        let theirs = generator.iter().filter(|(name, _)| !shared.iter().any(|shared| shared == name));
-        own.chain(theirs.map(|(name, tensor)| (format!("{GENERATOR}{name}"), tensor.clone()))).collect()
+        let theirs = self.generator.params().filter(|name| !shared.iter().any(|shared| shared == name));
+        let theirs = theirs.handed_to(&Owner::head(GENERATING), |name| format!("{GENERATOR}{name}"));
+        self.backbone.params.with(&self.head).with(&theirs)
     }
 
     /// The same models with other values of their parameters.
-    #[must_use]
-    pub fn with_params(&self, all: &Parameters) -> Self {
+    pub fn with_params(&self, all: &Parameters) -> Result<Self> {
         let report = self.backbone.report.trained();
-        let in_head = |name: &str| self.head.get(name).is_ok();
-        let own = |name: &str| !name.starts_with(GENERATOR) && !in_head(name);
-        Self {
-            backbone: self.backbone.with_params(all.filter(own), report),
-            head: all.filter(in_head),
-            generator: self.generator.with_params(&self.of_generator(all)),
-        }
+        Ok(Self {
+            backbone: self.backbone.with_params(all.split_heads().0, report),
+            head: all.owned(&Owner::head(Self::TASK)),
+            generator: self.generator.with_params(&self.of_generator(all)?),
+        })
     }
 
     /// The generator's parameters among all, under its own names; shared ones pass gradients on to where they are shared.
-    fn of_generator(&self, all: &Parameters) -> Parameters {
-        let mut params = Parameters::default();
-        for name in self.generator.params().iter().map(|(name, _)| name) {
-            let found = all.value(&format!("{GENERATOR}{name}")).or_else(|_| all.value(name));
-            if let Ok(value) = found {
-                params.insert_value(name, value.clone());
-            }
+    fn of_generator(&self, all: &Parameters) -> Result<Parameters> {
+        let mut params = self.generator.params();
+        for (name, _) in self.generator.params().iter() {
+            let found = all.value(&format!("{GENERATOR}{name}")).or_else(|_| all.value(name))?;
+            params.replace_value(name, found.clone())?;
         }
-        params
+        Ok(params)
     }
 
     /// Write a Hugging Face directory of the discriminator with `metadata`, and one of the generator within it, `generator`.
@@ -179,7 +177,7 @@ impl ReplacedDetector {
     /// Both networks from all parameters; those that are trained receive gradients.
     pub fn network(&self, all: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
         let config = &self.backbone.config;
-        let generator = LanguageNetwork::load(&self.of_generator(all), &self.generator.backbone.config, precision)?;
+        let generator = LanguageNetwork::load(&self.of_generator(all)?, &self.generator.backbone.config, precision)?;
         let [dense, output] = head_maps(config);
         Ok(DetectorNetwork {
             generator,

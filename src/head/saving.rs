@@ -79,14 +79,13 @@ pub(super) fn load(
     }
     let (config, side_files) = Backbone::read_directory(dir)?;
     let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let own = head_specs(&config);
-    let specs = [Backbone::specs_of_transformer(&config), own.clone()].concat();
+    let specs = [Backbone::specs_of_transformer(&config), head_specs(&config)].concat();
     let none = |_: &str| false;
     let (mut params, mut report) =
         Checkpoint::open(dir)?.load(&config.family.names, &specs, none, none, Key::new(0, Stream::Init))?;
     Backbone::load_dense(&config, dir, &mut params, &mut report)?;
-    let in_head = |name: &str| own.iter().any(|own| own.name == name);
+    let (own, head) = params.split_heads();
     let source = dir.display().to_string();
-    let backbone = Backbone::assemble(config, params.filter(|n| !in_head(n)), side_files, report, source)?;
-    Ok((backbone, params.filter(in_head), metadata))
+    let backbone = Backbone::assemble(config, own, side_files, report, source)?;
+    Ok((backbone, head, metadata))
 }

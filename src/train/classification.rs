@@ -99,7 +99,7 @@ pub fn fit(
         targets,
         held_out,
     };
-    train(&mut learner, &plan, training, monitor, |_, params| Classifier::new(backbone, params, *task))
+    train(&mut learner, &plan, training, monitor, |_, params| Ok(Classifier::new(backbone, params, *task)))
 }
 
 struct ClassifierLearner<'a> {

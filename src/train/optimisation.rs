@@ -48,7 +48,7 @@ impl Optimisation {
         let gradients = Gradients::new(&trainable)?;
         let mut learning = params.clone();
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            learning.insert_trained(&p.name, p.array.clone(), slot)?;
+            learning.train(&p.name, p.array.clone(), slot)?;
         }
         // The first rate of a warm-up is 0: a run of one step would learn nothing.
         let warmup_steps = (options.warmup_ratio * total_steps as f64).ceil() as usize;
@@ -149,12 +149,12 @@ impl Optimisation {
     }
 
     /// `all` parameters by name, the trained ones with their present values and without gradients.
-    pub fn current(&self, all: &Parameters) -> Parameters {
+    pub fn current(&self, all: &Parameters) -> Result<Parameters> {
         let mut params = all.clone();
         for p in &self.trainable {
-            params.insert(&p.name, p.array.clone());
+            params.replace(&p.name, p.array.clone())?;
         }
-        params
+        Ok(params)
     }
 
     /// The values that the trained parameters have now.
@@ -163,12 +163,12 @@ impl Optimisation {
     }
 
     /// `all` parameters by name, the trained ones with the values of some moment.
-    pub fn at(&self, all: &Parameters, snapshot: Snapshot) -> Parameters {
+    pub fn at(&self, all: &Parameters, snapshot: Snapshot) -> Result<Parameters> {
         let mut params = all.clone();
         for (p, array) in self.trainable.iter().zip(snapshot) {
-            params.insert(&p.name, array);
+            params.replace(&p.name, array)?;
         }
-        params
+        Ok(params)
     }
 }
 

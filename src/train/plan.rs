@@ -2,7 +2,7 @@
 
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Config, Parameters, Spec, Task, Transformer, depth};
+use crate::backbone::{Backbone, Config, Owner, Parameters, Spec, Task, Transformer, depth};
 use crate::error::Result;
 use crate::head::Classifier;
 use crate::objective::LanguageObjective;
@@ -38,8 +38,8 @@ impl Plan {
                 // A head on sentence vectors does so with the pooler.
                 || (config.is_pooler(name) && config.head(task).is_on_sentence())
         };
-        let is_head = |name: &str| Classifier::is_head(name, backbone);
-        Self::of(how, config, Classifier::specs(backbone, task, n_outputs), is_idle, is_head)
+        let begins_anew = |spec: &Spec| Classifier::begins_anew(spec, backbone);
+        Self::of(how, config, Classifier::specs(backbone, task, n_outputs), is_idle, begins_anew)
     }
 
     fn of(
@@ -47,7 +47,7 @@ impl Plan {
         config: &Config,
         specs: Vec<Spec>,
         is_idle: impl Fn(&str) -> bool,
-        is_head: impl Fn(&str) -> bool,
+        begins_anew: impl Fn(&Spec) -> bool,
     ) -> Self {
         let top = config.num_hidden_layers + 1;
         let row = |spec: Spec| {
@@ -55,7 +55,7 @@ impl Plan {
             let trainable = !idle
                 && match strategy.method {
                     Method::FullFineTuning => true,
-                    Method::LinearProbing => is_head(&spec.name),
+                    Method::LinearProbing => begins_anew(&spec),
                 };
             let below_top = top - depth(&spec.name, config);
             // The weights of norms have one dimension; biases of heads have two.
@@ -79,11 +79,9 @@ impl Plan {
 
     /// Compile a strategy for what is pretrained towards an objective.
     pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Self {
-        let (specs, in_head): (Vec<Spec>, Vec<bool>) = model.specs().into_iter().unzip();
-        let heads: Vec<String> =
-            specs.iter().zip(in_head).filter(|(_, in_head)| *in_head).map(|(spec, _)| spec.name.clone()).collect();
-        let is_head = |name: &str| heads.iter().any(|head| head == name);
-        Self::of(how, &model.backbone().config, specs, |name| model.is_idle(name, objective), is_head)
+        let is_idle = |name: &str| model.is_idle(name, objective);
+        let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
+        Self::of(how, &model.backbone().config, model.specs(), is_idle, in_head)
     }
 
     /// True of a parameter that something is computed with.

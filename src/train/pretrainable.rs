@@ -18,12 +18,11 @@ pub trait Pretrainable: Send + Sync + Sized {
     fn forget_networks(&self);
     /// The transformers that a batch passes through, the one that predicts tokens first.
     fn transformers(&self) -> Vec<&Config>;
-    /// All parameters, from the bottom to the top, and whether each belongs to a head.
-    fn specs(&self) -> Vec<(Spec, bool)>;
+    /// All parameters, from the bottom to the top.
+    fn specs(&self) -> Vec<Spec>;
     /// Those that the objective does not use.
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
-    #[must_use]
-    fn with_params(&self, all: &Parameters) -> Self;
+    fn with_params(&self, all: &Parameters) -> Result<Self>;
     /// From parameters; those that are trained receive gradients.
     fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
     /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's; and what is
@@ -65,10 +64,8 @@ impl Pretrainable for LanguageModel {
         self.forget_networks();
     }
 
-    fn specs(&self) -> Vec<(Spec, bool)> {
-        let config = &self.backbone.config;
-        let own = Backbone::specs(config).into_iter().map(|spec| (spec, false));
-        own.chain(Self::head_specs(config).into_iter().map(|spec| (spec, true))).collect()
+    fn specs(&self) -> Vec<Spec> {
+        [Backbone::specs(&self.backbone.config), Self::head_specs(&self.backbone.config)].concat()
     }
 
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool {
@@ -77,8 +74,8 @@ impl Pretrainable for LanguageModel {
         config.is_pooler(name) || config.is_of_sentence(name) || (config.is_of_predictions(name) && !predicts)
     }
 
-    fn with_params(&self, all: &Parameters) -> Self {
-        self.with_params(all)
+    fn with_params(&self, all: &Parameters) -> Result<Self> {
+        Ok(self.with_params(all))
     }
 
     fn network(&self, params: &Parameters, precision: Precision) -> Result<LanguageNetwork> {
@@ -115,7 +112,7 @@ impl Pretrainable for ReplacedDetector {
         self.generator.forget_networks();
     }
 
-    fn specs(&self) -> Vec<(Spec, bool)> {
+    fn specs(&self) -> Vec<Spec> {
         self.specs()
     }
 
@@ -123,7 +120,7 @@ impl Pretrainable for ReplacedDetector {
         self.is_of_text_vectors(name)
     }
 
-    fn with_params(&self, all: &Parameters) -> Self {
+    fn with_params(&self, all: &Parameters) -> Result<Self> {
         self.with_params(all)
     }
 

@@ -35,7 +35,7 @@ pub(super) fn train<L: Learner, M>(
     plan: &Plan,
     options: &TrainingOptions,
     monitor: &mut dyn Monitor,
-    finish: impl FnOnce(&L, &Parameters) -> M,
+    finish: impl FnOnce(&L, &Parameters) -> Result<M>,
 ) -> Result<Outcome<M>> {
     let length = RunLength::of(learner.batches(), options, &mut || monitor.on_wait())?;
     learner.forget_networks();
@@ -85,8 +85,8 @@ pub(super) fn train<L: Learner, M>(
         _ => Ok(()),
     });
     let (stopped, was_finished) = (trained.err(), trainer.was_finished);
-    let (params, summary) = trainer.finish(stopped.as_ref());
-    let model = params.map(|params| finish(learner, &params));
+    let (params, summary) = trainer.finish(stopped.as_ref())?;
+    let model = params.map(|params| finish(learner, &params)).transpose()?;
     Ok(Outcome { model, summary, facts, was_finished, stopped })
 }
 
@@ -208,7 +208,7 @@ impl<L: Learner> Trainer<'_, L> {
         let step = self.progress.step;
         self.optimisation.check_weights(step)?;
         // Its passes keep nothing for a backward.
-        let network = self.learner.network(&self.optimisation.current(self.learner.params()))?;
+        let network = self.learner.network(&self.optimisation.current(self.learner.params())?)?;
         let Some(Found { loss, outputs }) = self.learner.evaluate(&network, monitor)? else {
             self.check_loss(&network, groups)?;
             let record = self.progress.mean_record();
@@ -267,16 +267,16 @@ impl<L: Learner> Trainer<'_, L> {
     }
 
     /// The weights to keep: the best evaluated, or the last; if those may be bad, the ones kept before.
-    fn finish(self, stopped: Option<&Error>) -> (Option<Parameters>, Summary) {
+    fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
         let all = self.learner.params();
         let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
         let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
         let best = self.progress.best(L::BEST_BY_LOSS);
         let is_best_kept = self.options.keep == Keep::Best && best.is_some();
         let params = match self.kept {
-            Some(kept) if doubtful || is_best_kept => Some(self.optimisation.at(all, kept)),
+            Some(kept) if doubtful || is_best_kept => Some(self.optimisation.at(all, kept)?),
             _ if doubtful || self.progress.step == 0 => None,
-            _ => Some(self.optimisation.current(all)),
+            _ => Some(self.optimisation.current(all)?),
         };
         let summary = Summary {
             best_step: best.map(|(record, _)| record.step),
@@ -287,6 +287,6 @@ impl<L: Learner> Trainer<'_, L> {
             rows: self.progress.rows,
             curve: self.progress.curve,
         };
-        (params, summary)
+        Ok((params, summary))
     }
 }

@@ -25,13 +25,13 @@ fn detector() -> Outcome<ReplacedDetector> {
         Ok(Backbone::from_config(Config::parse(&config.to_string())?, SideFiles::read(&dir)?, seed)?)
     };
     let detector = ReplacedDetector::new(&backbone(3, 1)?, &backbone(1, 2)?, 3)?;
-    let params = detector.params();
-    let moved = params.iter().map(|(name, tensor)| {
-        let noise = Key::new(4, Stream::Init).named(name).normal(tensor.elem_count(), 0.2);
-        let values = tensor.values()?.iter().zip(noise).map(|(value, noise)| value + noise).collect();
-        Ok::<_, warmstart::error::Error>((name.to_string(), warmstart::array::Array::new(values, tensor.dims())?))
-    });
-    Ok(detector.with_params(&moved.collect::<Result<_, _>>()?))
+    let mut moved = detector.params();
+    for (name, array) in detector.params().iter() {
+        let noise = Key::new(4, Stream::Init).named(name).normal(array.elem_count(), 0.2);
+        let values = array.values()?.iter().zip(noise).map(|(value, noise)| value + noise).collect();
+        moved.replace(name, warmstart::array::Array::new(values, array.dims())?)?;
+    }
+    Ok(detector.with_params(&moved)?)
 }
 
 /// Texts, and which of their tokens are replaced.

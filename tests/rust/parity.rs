@@ -103,9 +103,9 @@ impl Reference {
                 weight_decay,
             });
         }
-        let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable)?);
+        let (mut params, gradients) = (self.params.clone(), Gradients::new(&trainable)?);
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            params.insert_trained(&p.name, p.array.clone(), slot)?;
+            params.train(&p.name, p.array.clone(), slot)?;
         }
         Ok((params, trainable, gradients))
     }

@@ -29,9 +29,9 @@ fn electra_when_it_detects_replaced_tokens_agrees_with_transformers() -> Outcome
         )?;
         let mut detector = ReplacedDetector::new(&backbone, &backbone, 0)?;
         for (name, tensor) in recorded {
-            detector.head.insert(name, Array::try_from(&tensor)?);
+            detector.head.replace(&name, Array::try_from(&tensor)?)?;
         }
-        let specs: Vec<_> = detector.specs().into_iter().map(|(spec, _)| spec).collect();
+        let specs: Vec<_> = detector.specs();
         let (params, trainable, gradients) = reference.trained(&detector.params(), &specs)?;
         let network = detector.network(&params, Precision::F32)?;
 

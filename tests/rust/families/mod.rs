@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Spec, Task, Transformer};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Owner, Parameters, Spec, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Classifier, Head};
@@ -86,7 +86,7 @@ impl Reference {
         let mut language = params.clone();
         if dir.join("lm.safetensors").is_file() {
             for (name, tensor) in candle_core::safetensors::load(dir.join("lm.safetensors"), &Device::Cpu)? {
-                language.insert(name, Array::try_from(&tensor)?);
+                language.insert(name, &Owner::head("language"), Array::try_from(&tensor)?);
             }
         }
         let integers = |name: &str| tensors[name].to_vec1::<i64>();
@@ -123,9 +123,9 @@ impl Reference {
                 trainable.push(Trainable { name, array, learning_rate: 0.0, weight_decay: 0.0 });
             }
         }
-        let (mut params, gradients) = (Parameters::default(), Gradients::new(&trainable)?);
+        let (mut params, gradients) = (all.clone(), Gradients::new(&trainable)?);
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
-            params.insert_trained(&p.name, p.array.clone(), slot)?;
+            params.train(&p.name, p.array.clone(), slot)?;
         }
         Ok((params, trainable, gradients))
     }

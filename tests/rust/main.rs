@@ -22,4 +22,5 @@ mod side_files;
 mod text;
 mod tokenizers;
 mod training;
+mod training_parity;
 mod vocabulary_loss;

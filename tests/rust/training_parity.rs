@@ -10,16 +10,21 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use warmstart::backbone::{Backbone, Parameters};
+use warmstart::backbone::{Backbone, Parameters, Task};
 use warmstart::batch::shuffled;
 use warmstart::corpus::{Corpus, CorpusWriter};
 use warmstart::error::Result;
 use warmstart::head::{Classifier, LanguageBatch, LanguageModel, LinearMap};
-use warmstart::objective::Labels;
+use warmstart::objective::{Classification, Labels, LanguageObjective, Unit};
+use warmstart::optim::{OptimizerOptions, ScheduleKind};
+use warmstart::product::Precision;
 use warmstart::report::{Facts, Record};
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
-use warmstart::train::{Dataset, FitOptions, Monitor, PretrainOptions, fit, pretrain, training_batches};
+use warmstart::train::{
+    ClassifierOptions, Dataset, Keep, Method, Monitor, PretrainingOptions, Strategy, TrainingOptions, fit, pretrain,
+    training_batches,
+};
 
 type Outcome<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -72,22 +77,60 @@ impl Monitor for Steps {
     }
 }
 
-fn fit_options(settings: &Value) -> Outcome<FitOptions> {
-    Ok(serde_json::from_value(json!({
-        "strategy": settings["strategy"], "n_outputs": 4, "multi_label": false, "epochs": 1, "max_steps": settings["max_steps"],
-        "batch_tokens": settings["batch_tokens"], "accumulation_steps": settings["accumulation_steps"],
-        "class_weight": settings["class_weight"], "eval_every": null, "patience": null, "seed": settings["seed"],
-        "precision": "f32",
-    }))?)
+fn terms(settings: &Value) -> Outcome<TrainingOptions> {
+    let strategy = &settings["strategy"];
+    let number = |of: &Value, name: &str| of[name].as_f64().ok_or_else(|| format!("no number {name}: {of}"));
+    let count = |name: &str| settings[name].as_u64().ok_or_else(|| format!("no count {name}: {settings}"));
+    let schedule = match strategy["schedule"].as_str() {
+        Some("linear") => ScheduleKind::Linear,
+        Some("cosine") => ScheduleKind::Cosine,
+        _ => ScheduleKind::Constant,
+    };
+    let method = if strategy["method"] == "linear_probing" { Method::LinearProbing } else { Method::FullFineTuning };
+    Ok(TrainingOptions {
+        strategy: Strategy { method, layer_decay: strategy["layer_decay"].as_f64().unwrap_or(1.0) },
+        optimizer: OptimizerOptions {
+            learning_rate: number(strategy, "learning_rate")?,
+            weight_decay: number(strategy, "weight_decay")?,
+            beta1: number(strategy, "beta1")?,
+            beta2: number(strategy, "beta2")?,
+            epsilon: number(strategy, "epsilon")?,
+            schedule,
+            warmup_ratio: number(strategy, "warmup_ratio")?,
+            max_grad_norm: strategy["max_grad_norm"].as_f64(),
+        },
+        epochs: 1,
+        max_steps: Some(count("max_steps")? as usize),
+        batch_tokens: count("batch_tokens")? as usize,
+        accumulation_steps: count("accumulation_steps")? as usize,
+        eval_every: None,
+        patience: None,
+        keep: Keep::Best,
+        seed: count("seed")?,
+        precision: Precision::F32,
+        recompute: false,
+        checkpoint_dir: None,
+        checkpoint_every: None,
+    })
 }
 
-fn pretrain_options(settings: &Value) -> Outcome<PretrainOptions> {
-    Ok(serde_json::from_value(json!({
-        "strategy": settings["strategy"], "objective": settings["objective"], "epochs": 1, "max_steps": settings["max_steps"],
-        "batch_tokens": settings["batch_tokens"], "accumulation_steps": settings["accumulation_steps"],
-        "max_length": settings["max_length"], "eval_every": null, "patience": null, "seed": settings["seed"],
-        "precision": "f32", "checkpoint_dir": null, "checkpoint_every": null,
-    }))?)
+fn fit_options(settings: &Value) -> Outcome<ClassifierOptions> {
+    let class_weight = serde_json::from_value(settings["class_weight"].clone())?;
+    let label_smoothing = settings["strategy"]["label_smoothing"].as_f64().ok_or("no label_smoothing")?;
+    let objective = Classification { n_outputs: 4, class_weight, label_smoothing };
+    Ok(ClassifierOptions { task: Task::Texts, objective, training: terms(settings)? })
+}
+
+fn pretrain_options(settings: &Value) -> Outcome<PretrainingOptions> {
+    let objective = match settings["objective"]["kind"].as_str() {
+        Some("masked") => LanguageObjective::Masked {
+            rate: settings["objective"]["rate"].as_f64().ok_or("no rate")?,
+            unit: Unit::Word,
+        },
+        _ => LanguageObjective::Causal { stream: settings["objective"]["stream"] == true },
+    };
+    let max_length = settings["max_length"].as_u64().ok_or("no max_length")? as usize;
+    Ok(PretrainingOptions { objective, max_length, training: terms(settings)? })
 }
 
 /// What a classifier is fitted to: `bert_b`, with its own last map to begin with, or one of zeros.
@@ -117,7 +160,7 @@ impl Classified {
 
     /// The ids of each text, and which texts make each batch of each step.
     fn batches(&self) -> Outcome<Value> {
-        let options = fit_options(&self.settings)?;
+        let options = terms(&self.settings)?;
         let key = Key::new(options.seed, Stream::Shuffle);
         let (mut steps, mut epoch) = (Vec::new(), 0);
         while steps.len() < STEPS {
@@ -260,7 +303,8 @@ fn fit_when_compared_with_torch_has_the_same_steps_and_weights() -> Outcome {
     for name in CLASSIFIERS {
         let run = Classified::open(name)?;
         assert_eq!(run.batches()?, read(name, "batches.json")?, "{name}: the batches of a run are others than before");
-        let dataset = Dataset { encodings: &run.encodings, labels: Labels::Classes(run.labels.clone()) };
+        let dataset =
+            Dataset { encodings: &run.encodings, labels: Labels::Classes(run.labels.clone()), sample_weight: None };
         let (options, mut steps) = (fit_options(&run.settings)?, Steps::default());
         let before = Classifier::initial(&run.backbone, options.task, 4, Some(&run.start), 0)?;
         let outcome = fit(&run.backbone, &dataset, None, &options, Some(&run.start), &mut steps)?;

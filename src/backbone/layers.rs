@@ -1,16 +1,18 @@
 //! Layers: an operation with its parameters, described once for making and for finding them.
 
+use super::adapter::Adapter;
 use super::config::Config;
 use super::family::Part;
 use super::parameters::{Init, Parameters, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::kernels::activation::Activation;
+use crate::kernels::activation::{Activation, activate};
 use crate::kernels::affine::Affine;
-use crate::kernels::dropout::Dropout;
+use crate::kernels::dropout::{Dropout, dropout};
 use crate::kernels::frozen::{Frozen, frozen_linear};
 use crate::kernels::linear::{Then, linear};
 use crate::kernels::norm::{self, norm, residual_norm};
+use crate::kernels::scaled_sum::scaled_sum;
 use crate::product::Format;
 
 /// An affine map of a model: what its parameters are called, and their shape.
@@ -82,16 +84,17 @@ impl Map {
         }
         let shape = if self.input_major { [n_in, of * n_out] } else { [of * n_out, n_in] };
         let stored = self.stored.as_ref().map_or(&shape[..], |stored| stored);
-        specs.push(Spec::new(&self.weight, stored, self.init));
+        specs.push(Spec { map: Some([of * n_out, n_in]), ..Spec::new(&self.weight, stored, self.init) });
         if let Some(bias) = &self.bias {
             specs.push(Spec::new(bias, &[of * n_out], Init::Zeros));
         }
     }
 }
 
-/// `f(x W^T + b)` with its parameters.
+/// `f(x W^T + b)` with its parameters, and what adapters add to the map.
 pub(crate) struct Linear {
     map: Affine,
+    adapters: Vec<Adapter>,
     activation: Option<Activation>,
     format: Format,
     /// The map while neither it nor what it meets learns.
@@ -109,17 +112,19 @@ impl Linear {
         let bias = map.bias.as_ref().map(|bias| params.value(bias)).transpose()?;
         let affine = if map.input_major { Affine::input_major(weight, bias)? } else { Affine::new(weight, bias)? };
         let (n_out, (index, _)) = (map.shape[0], map.part);
-        let map = affine.outputs(index * n_out..(index + 1) * n_out)?;
+        let outputs = index * n_out..(index + 1) * n_out;
+        let adapters = Adapter::load(params, &map.weight, &outputs)?;
+        let map = affine.outputs(outputs)?;
         let format = format.into();
         let frozen = Frozen::new(&map, format.precision);
-        Ok(Self { map, activation, format, frozen })
+        Ok(Self { map, adapters, activation, format, frozen })
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
         self.then(x, self.activation.into())
     }
 
-    /// The map by itself, for an operation that goes on with its outputs.
+    /// The map by itself, for an operation that goes on with its outputs. It is one of a head, which has no adapters.
     pub(crate) fn affine(&self) -> &Affine {
         &self.map
     }
@@ -130,6 +135,26 @@ impl Linear {
     }
 
     fn then(&self, x: &Value, then: Then) -> Result<Value> {
+        if self.adapters.is_empty() {
+            return self.base(x, then);
+        }
+        // What follows the map follows the sum.
+        let mut y = self.base(x, Then::Nothing)?;
+        for adapter in &self.adapters {
+            y = adapter.add_to(&y, x, self.format)?;
+        }
+        match then {
+            Then::Nothing => Ok(y),
+            Then::Activate(activation) => activate(&y, activation),
+            Then::Add(residual, drop) => {
+                let y = drop.map_or(Ok(y.clone()), |drop| dropout(&y, drop))?;
+                scaled_sum(residual, &y, 1.0, self.format.result)
+            }
+        }
+    }
+
+    /// Without adapters.
+    fn base(&self, x: &Value, then: Then) -> Result<Value> {
         let residual = if let Then::Add(residual, _) = then { Some(residual) } else { None };
         if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
             return linear(x, &self.map, then, self.format);

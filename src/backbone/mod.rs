@@ -1,5 +1,6 @@
 //! Pretrained transformers: configuration, families, parameters, weights in and out, forward pass.
 
+mod adapter;
 mod block;
 mod cached;
 mod classifier_pooling;
@@ -32,6 +33,7 @@ mod transformer;
 mod weights;
 
 pub use crate::kernels::attention::Cache;
+pub use adapter::LowRank;
 pub(crate) use cached::Cached;
 pub use config::Config;
 pub use embed::{Vectors, collect_rows};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::adapter::LowRank;
 use crate::array::Array;
 use crate::autograd::{GradientSlot, Value};
 use crate::compute::available_memory;
@@ -44,6 +45,8 @@ pub struct Spec {
     pub shape: Vec<usize>,
     pub init: Init,
     pub owner: Owner,
+    /// Outputs and inputs, of the weight of an affine map; of several maps in one all outputs.
+    pub map: Option<[usize; 2]>,
 }
 
 impl Spec {
@@ -54,7 +57,7 @@ impl Spec {
 
     /// A parameter of the backbone of this name, shape and beginning.
     pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone }
+        Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone, map: None }
     }
 
     /// The same parameter, another's.
@@ -66,7 +69,11 @@ impl Spec {
 
 /// Arrays of f32 by name, each with its owner; those that are trained have a place for their gradient. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub struct Parameters(BTreeMap<String, Parameter>);
+pub struct Parameters {
+    all: BTreeMap<String, Parameter>,
+    /// What is added to maps; their values are among all.
+    adapters: Vec<Arc<LowRank>>,
+}
 
 #[derive(Debug, Clone)]
 struct Parameter {
@@ -86,12 +93,12 @@ impl Parameters {
     }
 
     fn found(&self, name: &str) -> Result<&Parameter> {
-        self.0.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
+        self.all.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
     }
 
     /// Add a parameter, or put another in its place.
     pub fn insert(&mut self, name: impl Into<String>, owner: &Owner, array: Array) {
-        self.0.insert(name.into(), Parameter { owner: owner.clone(), value: Value::constant(array) });
+        self.all.insert(name.into(), Parameter { owner: owner.clone(), value: Value::constant(array) });
     }
 
     /// Give a parameter other values.
@@ -107,7 +114,7 @@ impl Parameters {
     /// Give a parameter a value that operations take, which may be another's, too.
     pub(crate) fn replace_value(&mut self, name: &str, value: Value) -> Result<()> {
         let owner = self.found(name)?.owner.clone();
-        self.0.insert(name.into(), Parameter { owner, value });
+        self.all.insert(name.into(), Parameter { owner, value });
         Ok(())
     }
 
@@ -120,9 +127,30 @@ impl Parameters {
         Ok(params)
     }
 
+    /// Add what an adapter has.
+    pub fn adapt(&mut self, adapter: &Arc<LowRank>, specs: &[Spec], key: Key) -> Result<()> {
+        *self = self.with(&Self::initialised(specs, key)?);
+        self.adapters.push(adapter.clone());
+        Ok(())
+    }
+
+    /// The adapters that are added to maps.
+    pub fn adapters(&self) -> &[Arc<LowRank>] {
+        &self.adapters
+    }
+
+    /// # Errors
+    /// `Error::Value` if there are adapters, which no file holds yet.
+    pub fn check_without_adapters(&self) -> Result<()> {
+        match self.adapters.first() {
+            None => Ok(()),
+            Some(adapter) => Err(Error::Value(format!("adapter {:?} cannot be saved", adapter.name))),
+        }
+    }
+
     /// Names and arrays in alphabetical order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
-        self.0.iter().map(|(name, parameter)| (name.as_str(), parameter.value.array()))
+        self.all.iter().map(|(name, parameter)| (name.as_str(), parameter.value.array()))
     }
 
     /// The number of values in all parameters.
@@ -149,22 +177,26 @@ impl Parameters {
     }
 
     fn kept(&self, keep: impl Fn(&str, &Owner) -> bool) -> Self {
-        let kept = self.0.iter().filter(|(name, parameter)| keep(name, &parameter.owner));
-        Self(kept.map(|(name, parameter)| (name.clone(), parameter.clone())).collect())
+        let kept = self.all.iter().filter(|(name, parameter)| keep(name, &parameter.owner));
+        let all = kept.map(|(name, parameter)| (name.clone(), parameter.clone())).collect();
+        Self { all, adapters: self.adapters.clone() }
     }
 
     /// These and others.
     #[must_use]
     pub fn with(&self, others: &Self) -> Self {
-        let all = self.0.iter().chain(&others.0);
-        Self(all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect())
+        let all = self.all.iter().chain(&others.all);
+        let mut adapters = self.adapters.clone();
+        adapters.extend(others.adapters.iter().filter(|other| !self.adapters.contains(other)).cloned());
+        Self { all: all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect(), adapters }
     }
 
     /// The same parameters under other names, another's.
     #[must_use]
     pub fn handed_to(&self, owner: &Owner, name: impl Fn(&str) -> String) -> Self {
         let given = |parameter: &Parameter| Parameter { owner: owner.clone(), value: parameter.value.clone() };
-        Self(self.0.iter().map(|(old, parameter)| (name(old), given(parameter))).collect())
+        let all = self.all.iter().map(|(old, parameter)| (name(old), given(parameter))).collect();
+        Self { all, adapters: Vec::new() }
     }
 }
 

@@ -296,8 +296,9 @@ impl PyBackbone {
         of_words: bool,
         n_outputs: usize,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let plan = Plan::of_classifier((&strategy.0, &optimizer.0), &self.0, task(of_words), n_outputs);
-        let rows = plan.0.into_iter().map(|p| {
+        let plan =
+            Plan::of_classifier((&strategy.0, &optimizer.0), &self.0, task(of_words), n_outputs).map_err(to_python)?;
+        let rows = plan.rows.into_iter().map(|p| {
             let row = PyDict::new(py);
             row.set_item("name", p.name)?;
             row.set_item("shape", p.shape)?;

@@ -132,6 +132,7 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
 
 /// Everything of a model, for pickling: configuration, side files, and its parameters as safetensors.
 pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
+    params.check_without_adapters().map_err(to_python)?;
     let tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
     let bytes = super::guard::run(py, || {
         safetensors::serialize(tensors, None).map_err(|e| Error::Weights(format!("pickling: {e}")))

@@ -13,8 +13,8 @@ use crate::product::Precision;
 use crate::train::{Keep, Method, Strategy, TrainingOptions};
 
 /// One of several names, or an error that has them all.
-fn one_of<T: Copy>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
-    let found = choices.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+fn one_of<T: Clone>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
+    let found = choices.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let names = || choices.iter().map(|(known, _)| format!("{known:?}")).collect::<Vec<_>>().join(", ");
     found.ok_or_else(|| Error::Value(format!("{what}={name:?}: expected one of {}", names())))
 }

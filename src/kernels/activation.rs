@@ -1,13 +1,17 @@
-//! Activation functions, applied inside [`super::linear`].
+//! Activation functions, applied inside [`super::linear`] as a rule.
 //!
 //! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
 //! (Hendrycks and Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`.
 
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-use crate::compute::Elements;
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
 use crate::compute::math::{erf, exp, tanh};
 use crate::compute::simd::vectorised;
+use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
+use crate::error::Result;
 
 /// A function applied to every element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +42,35 @@ impl Activation {
     /// `grad *= f'(pre)`, for slices of equal length.
     pub(super) fn backward(self, pre: Elements, grad: &mut [f32]) {
         pre.for_pieces(|start, pre| backward(self, pre, &mut grad[start..start + pre.len()]));
+    }
+}
+
+/// `f(x)` by itself: `y` is of the type of `x`.
+pub fn activate(x: &Value, activation: Activation) -> Result<Value> {
+    let operand = x.array().operand()?;
+    let mut values = vec![0f32; x.array().elem_count()];
+    operand.elements().copy_to(&mut values);
+    for_chunks(&mut values, CHUNK, |_, values| activation.forward(values));
+    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
+    // SAFETY: all of it is written.
+    let mut y = unsafe { Buffer::uninit(storing, values.len()) };
+    // SAFETY: nobody else writes.
+    unsafe { y.shared().copy_from(0, &values) };
+    Ok(Value::computed(Array::from_buffer(y, x.array().shape())?, &[x], Activate(activation)))
+}
+
+struct Activate(Activation);
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Activate {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn backward(&self, inputs: &[&Array], mut dy: Array, into: &mut [Slot]) -> Result<()> {
+        let x = inputs[0].operand()?;
+        for_chunks(dy.values_mut()?, CHUNK, |i, dy| self.0.backward(x.elements().range(i..i + dy.len()), dy));
+        into[0].give(dy)
     }
 }
 

@@ -17,5 +17,6 @@ pub mod gated;
 pub mod linear;
 pub mod norm;
 pub mod rotary;
+pub mod scaled_sum;
 pub mod segment_pool;
 pub mod vocabulary_loss;

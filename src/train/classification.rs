@@ -88,7 +88,8 @@ pub fn fit(
         }
     }
     let params = Classifier::initial(backbone, *task, objective.n_outputs, start, training.seed)?;
-    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs);
+    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs)?;
+    let params = plan.extended(params, training.seed)?;
     let mut learner = ClassifierLearner {
         backbone,
         params,

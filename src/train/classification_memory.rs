@@ -20,7 +20,7 @@ pub fn estimate_fit(
     options.check()?;
     backbone.forget_encoder();
     let ClassifierOptions { task, objective, training } = options;
-    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs);
+    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs)?;
     let run = RunLength::of(&TextBatches { lengths: lengths.to_vec(), options: training }, training, &mut || Ok(()))?;
     let (config, precision, c) = (&backbone.config, training.precision, objective.n_outputs);
     let tokens = largest_batch(lengths, training.batch_tokens);

@@ -1,18 +1,22 @@
 //! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
 
+use std::sync::Arc;
+
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Config, Owner, Parameters, Spec, Task, Transformer, depth};
+use crate::backbone::{Backbone, Config, LowRank, Owner, Parameters, Spec, Task, Transformer, depth};
 use crate::error::Result;
 use crate::head::Classifier;
 use crate::objective::LanguageObjective;
 use crate::optim::{OptimizerOptions, Trainable};
+use crate::rng::{Key, Stream};
 
 /// What a run does with one parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterPlan {
     pub name: String,
     pub shape: Vec<usize>,
+    pub owner: Owner,
     /// Nothing is computed with it.
     pub idle: bool,
     pub trainable: bool,
@@ -24,12 +28,16 @@ pub struct ParameterPlan {
 /// What a plan follows from, beside the model.
 pub type How<'a> = (&'a Strategy, &'a OptimizerOptions);
 /// A row for each parameter, from the bottom of the model to its top.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan(pub Vec<ParameterPlan>);
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub rows: Vec<ParameterPlan>,
+    /// What is added, and the parameters that it has, which are among the rows.
+    added: Option<(Arc<LowRank>, Vec<Spec>)>,
+}
 
 impl Plan {
     /// Compile a strategy for a backbone with a classification head.
-    pub fn of_classifier(how: How, backbone: &Backbone, task: Task, n_outputs: usize) -> Self {
+    pub fn of_classifier(how: How, backbone: &Backbone, task: Task, n_outputs: usize) -> Result<Self> {
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
@@ -48,7 +56,11 @@ impl Plan {
         specs: Vec<Spec>,
         is_idle: impl Fn(&str) -> bool,
         begins_anew: impl Fn(&Spec) -> bool,
-    ) -> Self {
+    ) -> Result<Self> {
+        let added = match &strategy.method {
+            Method::LowRank(adapter) => Some((Arc::new(adapter.clone()), adapter.specs(config)?)),
+            Method::FullFineTuning | Method::LinearProbing => None,
+        };
         let top = config.num_hidden_layers + 1;
         let row = |spec: Spec| {
             let idle = is_idle(&spec.name);
@@ -56,6 +68,7 @@ impl Plan {
                 && match strategy.method {
                     Method::FullFineTuning => true,
                     Method::LinearProbing => begins_anew(&spec),
+                    Method::LowRank(_) => begins_anew(&spec) || matches!(spec.owner, Owner::Adapter(_)),
                 };
             let below_top = top - depth(&spec.name, config);
             // The weights of norms have one dimension; biases of heads have two.
@@ -72,13 +85,15 @@ impl Plan {
                 weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
                 name: spec.name,
                 shape: spec.shape,
+                owner: spec.owner,
             }
         };
-        Self(specs.into_iter().map(row).collect())
+        let specs = specs.into_iter().chain(added.iter().flat_map(|(_, specs)| specs.clone()));
+        Ok(Self { rows: specs.map(row).collect(), added })
     }
 
     /// Compile a strategy for what is pretrained towards an objective.
-    pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Self {
+    pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Result<Self> {
         let is_idle = |name: &str| model.is_idle(name, objective);
         let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
         Self::of(how, &model.backbone().config, model.specs(), is_idle, in_head)
@@ -86,23 +101,31 @@ impl Plan {
 
     /// True of a parameter that something is computed with.
     pub fn is_used(&self, name: &str) -> bool {
-        self.0.iter().any(|p| !p.idle && p.name == name)
+        self.rows.iter().any(|p| !p.idle && p.name == name)
     }
 
     /// True if nothing of the encoder learns: its output can be computed once.
     pub fn encoder_is_frozen(&self, config: &Config) -> bool {
-        let learns = |spec: &Spec| self.0.iter().any(|p| p.trainable && p.name == spec.name);
-        !Transformer::specs(config).iter().any(learns)
+        let learns = |spec: &Spec| self.rows.iter().any(|p| p.trainable && p.name == spec.name);
+        self.added.is_none() && !Transformer::specs(config).iter().any(learns)
+    }
+
+    /// The parameters of a model with what is added to them; new values follow from `seed`.
+    pub fn extended(&self, mut params: Parameters, seed: u64) -> Result<Parameters> {
+        if let Some((adapter, specs)) = &self.added {
+            params.adapt(adapter, specs, Key::new(seed, Stream::Init))?;
+        }
+        Ok(params)
     }
 
     /// How many values learn.
     pub fn trainable_count(&self) -> usize {
-        self.0.iter().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
+        self.rows.iter().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
     /// Copies of the parameters that learn: the optimiser writes to them, while those of a backbone may be a file's own memory.
     pub fn trainable(&self, params: &Parameters) -> Result<Vec<Trainable>> {
-        let learns = self.0.iter().filter(|p| p.trainable);
+        let learns = self.rows.iter().filter(|p| p.trainable);
         learns
             .map(|p| {
                 Ok(Trainable {

@@ -72,10 +72,10 @@ pub fn pretrain<M: Pretrainable>(
     {
         return Err(nothing_asked("the texts to evaluate on"));
     }
-    let plan = Plan::of_pretraining(options.training.how(), model, &options.objective);
+    let plan = Plan::of_pretraining(options.training.how(), model, &options.objective)?;
     let mut learner = PretrainingLearner {
         model,
-        params: model.params(),
+        params: plan.extended(model.params(), options.training.seed)?,
         options,
         of_corpus: of_documents(&documents),
         of_held_out: held_out.as_ref().map(of_documents),

@@ -23,7 +23,7 @@ pub fn estimate_pretraining<M: Pretrainable>(
     let Setup { train, held_out, .. } = Setup::new(model.backbone(), documents, held_out, options)?;
     model.forget_networks();
     let PretrainingOptions { objective, training, .. } = options;
-    let plan = Plan::of_pretraining(training.how(), model, objective);
+    let plan = Plan::of_pretraining(training.how(), model, objective)?;
     let run = RunLength::of(&train, training, &mut || Ok(()))?;
     // As many steps as a run counts; a larger corpus has hardly larger batches.
     let (mut tokens, mut remembered) = (0, 0);

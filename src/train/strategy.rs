@@ -2,16 +2,19 @@
 
 use serde::Serialize;
 
+use crate::backbone::LowRank;
 use crate::error::{Error, Result};
 
 /// Which parameters learn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
     /// All of them.
     FullFineTuning,
     /// The head alone.
     LinearProbing,
+    /// The head, and what is added to maps of the backbone.
+    LowRank(LowRank),
 }
 
 /// The fields of `warmstart.FullFineTuning` and `warmstart.LinearProbing`.

@@ -369,8 +369,8 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
 #[test]
 fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> Checked {
     let (backbone, terms) = (backbone()?, terms(FULL, 1.0));
-    let plan = Plan::of_classifier((&terms.strategy, &terms.optimizer), &backbone, Task::Texts, OUTPUTS);
-    let of = |name: &str| plan.0.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
+    let plan = Plan::of_classifier((&terms.strategy, &terms.optimizer), &backbone, Task::Texts, OUTPUTS)?;
+    let of = |name: &str| plan.rows.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
     assert_eq!(of("classifier.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.1.output.dense.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.0.output.dense.bias"), Some((0.5, 0.0)));

@@ -212,7 +212,7 @@ impl Pretrained {
 }
 
 /// `gpt2_a`, which has no tokenizer, with one of single letters.
-fn causal_model(dir: &Path) -> Outcome<LanguageModel> {
+pub fn causal_model(dir: &Path) -> Outcome<LanguageModel> {
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(reference("families/gpt2_a").join(file), dir.join(file))?;
     }

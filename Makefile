@@ -9,8 +9,24 @@ SAVED := target/saved-for-transformers
 HOSTILE_SECONDS ?= 6
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md LICENSE
 
+# What `make sanitize` runs: operations with each set of instructions, and what reads files, damaged ones for so many seconds a
+# format. All of it is on the system's allocator, which the tools know: the package's own is chosen in `src/bind/` alone.
+OPERATIONS := autograd:: array:: product:: linear:: attention:: kernels:: vocabulary_loss:: precision::
+READING := hostile:: pickle:: gguf tokenizers:: side_files:: text::
+SANITIZE_SECONDS ?= 1
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# The sanitizer $(1), with more flags $(2). Its runtime comes with the stable toolchain, its option does not. A target that is
+# named keeps it out of build scripts and macros, a folder of its own out of other builds. At level 3 it takes long to compile.
+sanitized = RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$(1) $(2)" CARGO_TARGET_DIR=target/sanitize-$(1) \
+  cargo test --release --locked --no-default-features --target $(HOST) --lib --test rust --quiet \
+  --config profile.release.package.warmstart.opt-level=1 --config 'profile.release.package.warmstart.debug="line-tables-only"'
+# The interpreter of valgrind knows no 512-bit vectors, and takes minutes for what repeats the same with other numbers of threads.
+valgrind = WARMSTART_INSTRUCTIONS=baseline RAYON_NUM_THREADS=2 cargo test --release --locked --no-default-features --lib \
+  --test rust --quiet --config 'target.$(HOST).runner="valgrind --quiet --error-exitcode=9"' \
+  -- --test-threads=1 --skip number_of_threads --skip threads_are_any --skip dropout_is_on --skip several_blocks
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint test-rust test-python test-machine check-transformers bench bench-kernels format clean
+.PHONY: help build demo test lint test-rust test-python test-machine sanitize sanitize-address sanitize-thread sanitize-valgrind check-transformers bench bench-kernels format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -61,6 +77,27 @@ test-python: $(VENV)/.dev build  ## Python tests, README and notebooks
 
 test-machine: $(VENV)/.dev build  ## Estimates of memory beside what this machine measures; not a part of `make test`
 	$(BIN)/python -m pytest -m machine tests/python
+
+# By hand, when unsafe code, threads or parsers change; not a part of `make test`. Linux.
+sanitize: sanitize-address sanitize-thread sanitize-valgrind  ## Operations and parsers under the address and thread sanitizers and valgrind
+
+sanitize-address: export ASAN_OPTIONS = allocator_may_return_null=1
+sanitize-address:
+	for level in baseline avx2 avx512 avx512bf16; do \
+	  WARMSTART_INSTRUCTIONS=$$level $(call sanitized,address) -- $(OPERATIONS) || exit 1; \
+	done
+	WARMSTART_HOSTILE_SECONDS=$(SANITIZE_SECONDS) $(call sanitized,address) -- $(READING)
+
+sanitize-thread: export TSAN_OPTIONS = allocator_may_return_null=1 suppressions=$(CURDIR)/tests/sanitize/thread.supp
+sanitize-thread:
+	flags="-Cunsafe-allow-abi-mismatch=sanitizer $$(tests/sanitize/std_locks.sh $(CURDIR)/target/sanitize-thread/std_locks.o)" && \
+	for level in baseline avx2 avx512 avx512bf16; do \
+	  WARMSTART_INSTRUCTIONS=$$level $(call sanitized,thread,$$flags) -- $(OPERATIONS) || exit 1; \
+	done && \
+	WARMSTART_HOSTILE_SECONDS=$(SANITIZE_SECONDS) $(call sanitized,thread,$$flags) -- $(READING)
+
+sanitize-valgrind:
+	$(valgrind) $(OPERATIONS) pickle::
 
 check-transformers: $(VENV)/.dev build $(TRANSFORMERS)/.made  ## What transformers makes of saved models of every family and head (makes .venv-transformers, 6 GB)
 	rm -rf $(SAVED)

@@ -97,7 +97,7 @@ impl Buffer {
     ///
     /// The caller writes every value before any is read.
     pub unsafe fn uninit(storing: Storing, len: usize) -> Self {
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller writes every value before any is read.
         unsafe {
             match storing {
                 Storing::F32 => Self::F32(uninit(len)),
@@ -136,10 +136,10 @@ impl SharedBuffer<'_> {
     /// Nobody else touches these values meanwhile.
     pub unsafe fn copy_from(self, start: usize, values: &[f32]) {
         match self {
-            // SAFETY: what the caller promises.
+            // SAFETY: the caller promises that nobody else touches these values.
             Self::F32(shared) => unsafe { shared.copy_from(start, values) },
             Self::Bf16(shared) => {
-                // SAFETY: as above.
+                // SAFETY: the caller promises that nobody else touches these values.
                 narrow(values, unsafe { shared.range(start, values.len()) });
             }
         }

@@ -144,7 +144,8 @@ pub(crate) struct SharedSlice<'a, T = f32> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: whoever writes promises to touch what nobody else does.
+// SAFETY: the memory is borrowed for `'a`, and of what it holds one task alone touches a value at a time, which those promise who
+// write: `copy_from`, `range`, or through the address that `at` gives. A value may go to another thread, as `T` is `Send`.
 unsafe impl<T: Send> Send for SharedSlice<'_, T> {}
 unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
 
@@ -169,7 +170,7 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     ///
     /// Nobody else touches these values meanwhile.
     pub unsafe fn copy_from(self, start: usize, values: &[T]) {
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller promises that nobody else touches these values.
         unsafe { self.range(start, values.len()) }.copy_from_slice(values);
     }
 
@@ -181,7 +182,7 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     pub unsafe fn range(self, start: usize, len: usize) -> &'a mut [T] {
         let fits = start.checked_add(len).is_some_and(|end| end <= self.len);
         assert!(fits, "{len} values at {start} of {}", self.len);
-        // SAFETY: within the slice; what the caller promises.
+        // SAFETY: within the slice, which is borrowed for `'a`; the caller promises that nobody else touches these values.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(start), len) }
     }
 }

@@ -10,7 +10,8 @@
 #[allow(clippy::uninit_vec)]
 pub(crate) unsafe fn uninit<T: bytemuck::Pod>(len: usize) -> Vec<T> {
     let mut values = Vec::with_capacity(len);
-    // SAFETY: the capacity is there, any bits are a value of this type; what the caller promises.
+    // SAFETY: the capacity is there, any bits are a value of this type, and the caller writes
+    // each before it is read.
     unsafe { values.set_len(len) };
     values
 }

@@ -83,6 +83,7 @@ pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(us
 fn check(rows: &Lines, b: &Part, out: &Output) {
     let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
     assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
+    assert!(rows.is_within(), "lines reach beyond their values");
     if m == 0 || n == 0 {
         return;
     }
@@ -192,12 +193,12 @@ impl Grid {
 /// `to` points at that many rows and columns, which nobody else touches.
 unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, (height, width): (usize, usize), add: bool) {
     if width == COLUMNS {
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller promises that so many whole rows lie there, which nobody else touches.
         store_whole(&tile[..height], unsafe { Place::new(to, stride) }, add);
         return;
     }
     for (i, row) in tile[..height].iter().enumerate() {
-        // SAFETY: what the caller promises.
+        // SAFETY: the caller promises that this row lies there and that nobody else touches it.
         let to = unsafe { std::slice::from_raw_parts_mut(to.add(i * stride), width) };
         to.iter_mut().zip(row).for_each(|(t, r)| *t = if add { *t + r } else { *r });
     }
@@ -222,7 +223,7 @@ vectorised! {
     /// Write or add whole rows of a tile.
     fn store_whole(tile: &[[f32; COLUMNS]], place: Place, add: bool) {
         for (i, row) in tile.iter().enumerate() {
-            // SAFETY: what was promised when the place was made.
+            // SAFETY: when the place was made it was promised that as many whole rows lie there, which nobody else touches.
             let to = unsafe { &mut *place.to.add(i * place.stride).cast::<[f32; COLUMNS]>() };
             if add {
                 to.iter_mut().zip(row).for_each(|(t, r)| *t += r);

@@ -99,11 +99,13 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The last value lies within the slice.
+    /// The last value lies within the slice; the place of none of them wraps.
     pub(super) fn is_within(&self) -> bool {
-        self.count == 0
-            || self.depth == 0
-            || (self.count - 1) * self.line_stride + (self.depth - 1) * self.depth_stride < self.values.len()
+        let last = || {
+            let line = (self.count - 1).checked_mul(self.line_stride)?;
+            line.checked_add((self.depth - 1).checked_mul(self.depth_stride)?)
+        };
+        self.count == 0 || self.depth == 0 || last().is_some_and(|last| last < self.values.len())
     }
 }
 

@@ -22,7 +22,7 @@ const LANES: usize = SPARE;
 ///
 /// The processor has AVX-512 F, BW, VL and, for pairs, BF16.
 pub(super) unsafe fn pack_panels(lines: &Lines, unit: Unit, width: usize, distance: usize, panels: &mut [u32]) {
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller promises that the processor has AVX-512 F, BW, VL and, for pairs, BF16.
     unsafe {
         match (lines.values, unit) {
             (Elements::F32(values), Unit::Bf16Pair) => pairs::pack_panels(values, lines, width, distance, panels),
@@ -70,12 +70,14 @@ macro_rules! packing {
                 panels: &mut [u32],
             ) {
                 let units = lines.depth.div_ceil($depth);
-                assert!(distance >= units * width + SPARE && lines.is_within());
+                assert!(distance >= units * width + SPARE && lines.is_within() && lines.values.len() == values.len());
+                assert!(panels.len() / distance <= lines.count.div_ceil(width), "more panels than lines");
                 if lines.depth_stride == 1 {
                     for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
                         let first = i * width;
                         let from = values.as_ptr().wrapping_add(first * lines.line_stride);
-                        pack_rows(from, lines, width.min(lines.count - first), width, panel);
+                        // SAFETY: the lines from `first` on are there.
+                        unsafe { pack_rows(from, lines, width.min(lines.count - first), width, panel) };
                     }
                 } else {
                     for unit in 0..units {
@@ -84,15 +86,21 @@ macro_rules! packing {
                             let count = width.min(lines.count - first);
                             let from = first * lines.line_stride + unit * $depth * lines.depth_stride;
                             let from = values.as_ptr().wrapping_add(from);
-                            pack_unit(from, lines, count, width, lines.depth - unit * $depth, &mut panel[unit * width..]);
+                            let (left, panel) = (lines.depth - unit * $depth, &mut panel[unit * width..]);
+                            // SAFETY: the lines from `first` on are there, and of each what is left from this unit on.
+                            unsafe { pack_unit(from, lines, count, width, left, panel) };
                         }
                     }
                 }
             }
 
             /// One panel from the `count` lines at `from`, along the depth.
+            ///
+            /// # Safety
+            ///
+            /// So many lines are there, of the depth and with the strides of `lines`.
             #[target_feature(enable = $features)]
-            fn pack_rows(from: *const $element, lines: &Lines, count: usize, width: usize, panel: &mut [u32]) {
+            unsafe fn pack_rows(from: *const $element, lines: &Lines, count: usize, width: usize, panel: &mut [u32]) {
                 let units = lines.depth.div_ceil($depth);
                 for unit in (0..units).step_by(LANES) {
                     let left = lines.depth - unit * $depth;
@@ -113,9 +121,13 @@ macro_rules! packing {
             }
 
             /// One unit of the `count` lines at `from`, across the depth, of which `left` is left.
+            ///
+            /// # Safety
+            ///
+            /// So many lines beside each other are there, and behind them, after the depth stride, those of what is left.
             #[inline]
             #[target_feature(enable = $features)]
-            fn pack_unit(
+            unsafe fn pack_unit(
                 from: *const $element,
                 lines: &Lines,
                 count: usize,
@@ -146,7 +158,7 @@ packing!(
         _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(values), from) })
     },
     unsafe fn across(from: *const f32, count: usize, _: usize, _: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: masked lanes are not read.
         _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from) })
     }
 );
@@ -161,7 +173,7 @@ packing!(
         round(_mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(values), from) }))
     },
     unsafe fn across(from: *const f32, count: usize, _: usize, _: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: masked lanes are not read.
         round(_mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from) }))
     }
 );
@@ -172,7 +184,7 @@ packing!(
     "avx512f,avx512bw,avx512bf16",
     2,
     unsafe fn along(from: *const f32, values: usize) -> __m512i {
-        // SAFETY: masked lanes are not read.
+        // SAFETY: masked lanes are not read; no pattern of 64 bytes is invalid.
         unsafe {
             let low = _mm512_maskz_loadu_ps(mask(values), from);
             let high = _mm512_maskz_loadu_ps(mask(values.saturating_sub(LANES)), from.wrapping_add(LANES));
@@ -180,7 +192,7 @@ packing!(
         }
     },
     unsafe fn across(from: *const f32, count: usize, left: usize, stride: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: masked lanes are not read; an index is a vector; no pattern of 64 bytes is invalid.
         unsafe {
             let low = _mm512_maskz_loadu_ps(mask(count), from);
             let high = _mm512_maskz_loadu_ps(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride));
@@ -200,7 +212,7 @@ packing!(
         unsafe { _mm512_maskz_loadu_epi16(mask32(values), from.cast()) }
     },
     unsafe fn across(from: *const bf16, count: usize, left: usize, stride: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: masked lanes are not read; an index is a vector; no pattern of 64 bytes is invalid.
         unsafe {
             let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
             let high =
@@ -221,7 +233,7 @@ packing!(
         widen(unsafe { _mm256_maskz_loadu_epi16(mask(values), from.cast()) })
     },
     unsafe fn across(from: *const bf16, count: usize, _: usize, _: usize) -> __m512i {
-        // SAFETY: as above.
+        // SAFETY: masked lanes are not read.
         widen(unsafe { _mm256_maskz_loadu_epi16(mask(count), from.cast()) })
     }
 );
@@ -240,7 +252,7 @@ fn round(lanes: __m512i) -> __m512i {
     // SAFETY: both are 64 bytes without an invalid pattern.
     let lanes: [f32; LANES] = unsafe { std::mem::transmute(lanes) };
     let rounded = lanes.map(|x| bf16_bits(x) << 16);
-    // SAFETY: as above.
+    // SAFETY: both are 64 bytes without an invalid pattern.
     unsafe { std::mem::transmute(rounded) }
 }
 
@@ -280,7 +292,7 @@ fn transpose(mut rows: [__m512i; LANES]) -> [__m512i; LANES] {
         ($step:literal) => {
             // SAFETY: an index is a vector.
             let upper = unsafe { _mm512_loadu_si512(const { exchange($step, false) }.as_ptr().cast()) };
-            // SAFETY: as above.
+            // SAFETY: an index is a vector.
             let lower = unsafe { _mm512_loadu_si512(const { exchange($step, true) }.as_ptr().cast()) };
             let mut i = 0;
             while i < LANES {

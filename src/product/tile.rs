@@ -66,7 +66,8 @@ pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, rows: usize
 unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: `level` found these instructions on this processor; what the caller promises.
+        // SAFETY: `level` found these instructions on this processor, `Unit::of` and `Unit::int8` those of their units; the
+        // caller promises so many units of `ROWS` and of `COLUMNS` lines.
         match (unit, level()) {
             (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(units, a, b, tile) },
             (Unit::Bf16Pair, _) if a.line_stride > 1 => {
@@ -81,7 +82,7 @@ unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: P
             (_, Level::Baseline) => {}
         }
     }
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller promises so many units of `ROWS` and of `COLUMNS` lines, those of `b` beside each other.
     unsafe { portable::<4, 8>(units, a, b, tile, |a, b, sum| sum + a * b) };
 }
 
@@ -93,7 +94,7 @@ unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: P
 // A closure has this function's instructions; the method by its name would be a call of the library's.
 #[allow(clippy::redundant_closure_for_method_calls)]
 unsafe fn avx2(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller promises so many units of `ROWS` and of `COLUMNS` lines, those of `b` beside each other.
     unsafe { portable::<5, 16>(units, a, b, tile, |a, b, sum| a.mul_add(b, sum)) };
 }
 
@@ -116,10 +117,10 @@ unsafe fn portable<const R: usize, const C: usize>(
             for unit in 0..units {
                 // The last piece may begin before `row`: it must lie within the tile.
                 let first = row.min(ROWS - R);
-                // SAFETY: what the caller promises.
+                // SAFETY: `b` holds this unit of `COLUMNS` lines, and `C` divides `COLUMNS`.
                 let b = unsafe { b.units.get_unchecked(unit * b.stride + column..).get_unchecked(..C) };
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: what the caller promises.
+                    // SAFETY: `a` holds this unit of `ROWS` lines, and `first + i` is below `ROWS`.
                     let line = unsafe { *a.units.get_unchecked(unit * a.stride + (first + i) * a.line_stride) };
                     let line = f32::from_bits(line);
                     for (sum, b) in sums.iter_mut().zip(b) {

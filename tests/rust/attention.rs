@@ -151,6 +151,7 @@ fn attention_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn attention_when_dropout_is_on_drops_probabilities_and_its_gradients_follow_the_same_mask() -> Outcome {
     for (heads, span) in [([2, 2], Span::ALL), ([4, 2], Span::CAUSAL), ([3, 1], NEAR)] {
         let case = Case { lengths: vec![61, 9], heads, size: 4, span, frequencies: frequencies(2) };
@@ -191,6 +192,7 @@ fn attention_when_dropout_is_on_drops_probabilities_and_its_gradients_follow_the
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn attention_when_sequences_are_packed_is_the_same_as_alone() -> Outcome {
     for case in odd_cases() {
         let (inputs, starts) = (case.inputs()?, case.starts());
@@ -209,6 +211,7 @@ fn attention_when_sequences_are_packed_is_the_same_as_alone() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn attention_when_values_and_products_are_bf16_stays_close() -> Outcome {
     for case in odd_cases() {
         // The formula sees the rounded inputs too: what is left is the error of the products and of the result.
@@ -225,6 +228,7 @@ fn attention_when_values_and_products_are_bf16_stays_close() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn attention_when_some_gradients_are_not_wanted_gives_the_others() -> Outcome {
     let case = odd_cases().swap_remove(5);
     let inputs = case.inputs()?;
@@ -250,6 +254,7 @@ fn attention_when_some_gradients_are_not_wanted_gives_the_others() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn attention_when_the_number_of_threads_changes_gives_the_same_bytes() -> Outcome {
     let case = odd_cases().swap_remove(4);
     let inputs = case.inputs()?;

@@ -21,6 +21,9 @@ pub fn assert_close(what: &str, got: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
+/// Values of arguments that Miri, an interpreter, takes through an operation and its formula in seconds.
+const MOST_IN_MIRI: usize = 500;
+
 /// Check `op` against `formula`: values, and for the loss `sum(weights * y)` the gradient of each argument against central
 /// differences of the formula in f64. At most `PROBES` elements of each argument are shifted. Arguments are parameters and
 /// then results of another operation, each of them used once and then twice, so that the second use adds to the first.
@@ -30,7 +33,10 @@ pub fn check(
     op: impl Fn(&[Value]) -> Result<Value>,
     formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
 ) -> Outcome {
-    const PROBES: usize = 40;
+    const PROBES: usize = if cfg!(miri) { 2 } else { 40 };
+    if cfg!(miri) && args.iter().map(Array::elem_count).sum::<usize>() > MOST_IN_MIRI {
+        return Ok(());
+    }
     let constants: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
     let y = op(&constants)?.array().clone();
     let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;

@@ -120,6 +120,7 @@ fn residual_layer_norm_when_dropout_is_on_agrees_forward_and_backward() -> Outco
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn dropout_when_applied_keeps_the_mean_and_its_backward_uses_the_same_mask() -> Outcome {
     let (p, n) = (0.25, 100_003);
     let drop = Dropout::new(p, Key::new(11, Stream::Dropout));
@@ -341,6 +342,7 @@ fn side_by_side_when_widths_differ_agrees_forward_and_backward() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn results_when_the_number_of_threads_changes_are_the_same_bytes() -> Outcome {
     use warmstart::compute::{in_pool, set_num_threads};
     let starts: Arc<[u32]> = vec![0, 100, 333, 700].into();

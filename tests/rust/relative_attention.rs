@@ -157,6 +157,7 @@ fn relative_attention_when_lengths_are_odd_agrees_forward_and_backward() -> Outc
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn relative_attention_when_dropout_is_on_drops_probabilities_and_its_gradients_follow_the_same_mask() -> Outcome {
     let (own, heads, d) = (61u32, 2usize, 3usize);
     let (relations, width) = (relations(&[(4, own, (0..own).collect())], false, false), heads * d);
@@ -188,6 +189,7 @@ fn relative_attention_when_dropout_is_on_drops_probabilities_and_its_gradients_f
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn relative_attention_when_products_are_in_bf16_stays_close() -> Outcome {
     for (relations, heads, d) in odd_cases() {
         let farthest = relations.reach().0;
@@ -205,6 +207,7 @@ fn relative_attention_when_products_are_in_bf16_stays_close() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn relative_attention_when_the_number_of_threads_changes_gives_the_same_bytes() -> Outcome {
     let (relations, heads, d) = odd_cases().swap_remove(3);
     let farthest = relations.reach().0;

@@ -78,6 +78,7 @@ fn loss_when_sizes_are_odd_agrees_with_finite_differences() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn loss_when_there_are_several_blocks_of_words_and_rows_agrees_with_f64() -> Outcome {
     for size @ [n, _, v] in [[1, 5, 2049], [7, 65, 1003], [70, 33, 4101], [2 * 1024 + 9, 3, 2051]] {
         let (args, labels) = (tensors(size)?, labels(n, v));
@@ -106,6 +107,7 @@ fn loss_when_there_are_several_blocks_of_words_and_rows_agrees_with_f64() -> Out
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn loss_when_no_row_has_a_label_is_zero_and_so_are_its_gradients() -> Outcome {
     for n in [0, 1, 7] {
         let (params, gradients) = parameters(&tensors([n, 5, 2051])?)?;
@@ -174,6 +176,7 @@ fn loss_when_it_is_a_part_of_a_sum_passes_the_gradient_on() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn loss_when_hidden_states_are_bf16_equals_that_of_the_same_values() -> Outcome {
     let ([hidden, weight, bias], labels) = (tensors([70, 33, 2051])?, labels(70, 2051));
     let narrow = as_type(&hidden, DType::BF16)?;
@@ -202,6 +205,7 @@ fn loss_when_logits_are_large_is_finite() -> Outcome {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "more arithmetic than an interpreter does in minutes")]
 fn loss_when_the_number_of_threads_changes_is_the_same_bytes() -> Outcome {
     let (tensors, labels) = (tensors([300, 96, 4101])?, labels(300, 4101));
     let run = |precision| -> Result<Vec<Vec<u32>>> {

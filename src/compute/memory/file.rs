@@ -10,8 +10,7 @@ use memmap2::Mmap;
 use super::{LARGE, SHARED};
 use crate::error::{Error, Result};
 
-/// A file mapped into memory, read-only; read as its bytes. Whoever changes the file in place changes them too; a new file
-/// under its name does not.
+/// A file mapped into memory, read-only; read as its bytes.
 pub struct MappedFile(Arc<Mmap>);
 
 /// Values in the memory of a file: there as long as somebody holds them, read-only.
@@ -24,12 +23,28 @@ pub(crate) struct MappedValues {
 }
 
 impl MappedFile {
-    /// Map a file.
+    /// Map a file of weights, tokens or training state, of which it is assumed that nobody changes it in place while it is
+    /// used.
+    ///
+    /// No file can be locked against that everywhere, and copying what is used would take the memory that mapping spares; so
+    /// this is the one place that promises it, for all files that this package opens, and the page for users says so. What is
+    /// written here is renamed into place when it is whole (`files.rs`): a new file under the name leaves the old one mapped.
+    /// Where it happens nevertheless, a file cut short ends the process (SIGBUS), and changed bytes are other values: numbers of
+    /// which any bits are valid, and sizes that are checked again where they are used as bounds of slices.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: weights are files that nobody changes in place, as other libraries assume too.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        Ok(Self(Arc::new(map)))
+        // SAFETY: an assumption about files that are opened by name, see above.
+        unsafe { Self::map(&file) }.map_err(|e| Error::io(path, e))
+    }
+
+    /// Map a file.
+    ///
+    /// # Safety
+    ///
+    /// Nobody changes the file in place or cuts it short, in this process or another, while this or values of it are there.
+    unsafe fn map(file: &File) -> std::io::Result<Self> {
+        // SAFETY: the caller promises that the bytes stay what they are.
+        Ok(Self(Arc::new(unsafe { Mmap::map(file) }?)))
     }
 
     /// The `len` values from byte `offset` on in the file's own memory; none beyond its end, where they are so few that a copy
@@ -91,6 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "maps a file")]
     fn values_when_the_file_is_gone_are_there_until_they_are_dropped() {
         let dir = tempfile::tempdir().unwrap_or_else(|e| unreachable!("{e}"));
         let path = dir.path().join("values");

@@ -158,13 +158,13 @@ impl Head {
     ) {
         match out {
             SharedBuffer::F32(values) => {
-                // SAFETY: what the caller promises.
+                // SAFETY: the caller promises that nobody else touches the rows of this head.
                 let out = unsafe { self.part((values, false)) };
                 product_here(rows, b, out.output(row, false), finish);
             }
             narrow @ SharedBuffer::Bf16(_) => product_here(rows, b, Output::lent(), |i, values| {
                 finish(i, values);
-                // SAFETY: what the caller promises.
+                // SAFETY: a row of this head, which the caller promises that nobody else touches.
                 unsafe { narrow.copy_from(self.offset(row + i), values) };
             }),
         }

@@ -1,13 +1,12 @@
 """`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
@@ -23,8 +22,6 @@ from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
 from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import logits, prepare, train
-
-_ROUTED = {"texts": UNUSED}
 
 
 class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
@@ -103,13 +100,6 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     'accuracy'
     """
 
-    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__predict_proba: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__decision_function: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-
     def __init__(
         self,
         backbone: Backbone,
@@ -155,19 +145,19 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
+    def fit(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
         """Train on texts and labels.
 
         Parameters
         ----------
-        texts : sequence of str or of pairs of str
+        X : sequence of str or of pairs of str
             N texts: a list, a NumPy array, a pandas or polars Series, an Arrow array, a ``datasets`` column.
-        labels : sequence of str, int or bool
+        y : sequence of str, int or bool
             N labels, which may be a table of one column; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
         eval_set : tuple, optional
-            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on; the weights with the best `metric` are kept.
 
         Returns
         -------
@@ -193,57 +183,57 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
-        trained, stopped = train(self.get_params(deep=False), texts, labels, eval_set)
+        trained, stopped = train(self.get_params(deep=False), X, y, eval_set)
         self._keep(trained)
         if stopped is not None:
             raise stopped
         return self
 
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
-        return prepare(self.get_params(deep=False), texts, labels, eval_set)
+    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
+        return prepare(self.get_params(deep=False), X, y, eval_set)
 
-    def predict(self, texts: Texts) -> NDArray[Any]:
+    def predict(self, X: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         return self._trained.classes.decode(predictions(scores, self._trained.classes.multi_label))
 
-    def predict_proba(self, texts: Texts) -> NDArray[np.float64]:
+    def predict_proba(self, X: Texts) -> NDArray[np.float64]:
         """Return the probability of each class, float64 ``[N, C]``; rows add up to 1 unless multi-label."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         return probabilities(scores, self._trained.classes.multi_label)
 
-    def decision_function(self, texts: Texts) -> NDArray[np.float32]:
+    def decision_function(self, X: Texts) -> NDArray[np.float32]:
         """Return logits, float32 ``[N, C]``; of two classes the difference ``[N]``, above 0: ``classes_[1]``."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         if len(self.classes_) == 2 and not self._trained.classes.multi_label:
             return np.asarray(scores[:, 1] - scores[:, 0])
         return scores
 
-    def score(self, texts: Texts, labels: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy; for multi-label the share of texts right in every class.
 
         Parameters
         ----------
-        texts : sequence
+        X : sequence
             N texts.
-        labels : sequence
+        y : sequence
             What is true, as in `fit`.
         sample_weight : array of shape (N,), optional
             Weight of each text.
         """
-        predicted = self.predict(texts)
+        predicted = self.predict(X)
         if self._trained.classes.multi_label:
-            truth = self._trained.classes.encode(labels, len(predicted)).astype(np.int64)
+            truth = self._trained.classes.encode(y, len(predicted)).astype(np.int64)
         else:
-            truth = self._trained.classes.read(labels, len(predicted))
+            truth = self._trained.classes.read(y, len(predicted))
         return float(accuracy_score(truth, predicted, sample_weight=sample_weight))
 
-    def evaluate(self, texts: Texts, labels: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any) -> Report:
         """Measure the quality on other texts.
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
 
         Returns
@@ -256,10 +246,10 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         DataError
             A label is not among ``classes_``.
         """
-        encodings = self._encode(texts)
+        encodings = self._encode(X)
         if not len(encodings):
             raise ValueError("texts is empty; there is nothing to evaluate")
-        targets = self._trained.classes.encode(labels, len(encodings))
+        targets = self._trained.classes.encode(y, len(encodings))
         warn_unread(encodings)
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes)

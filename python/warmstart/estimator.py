@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-FIT = {"fit(texts, labels, {}=...)": ["eval_set"]}
+FIT = {"fit(X, y, {}=...)": ["eval_set"]}
 """What is given later, for `naming_what_was_meant`."""
+
+
+ASKED = ("fit", "predict", "predict_proba", "predict_tags", "decision_function", "score", "evaluate")
+"""Methods that take texts; what they are called elsewhere is named."""
 
 
 class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
@@ -38,9 +42,10 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = naming_what_was_meant(PARTS | FIT)(cls.__init__)  # type: ignore[method-assign]
-        if "fit" in cls.__dict__:
-            known = list(signature(cls.__init__).parameters)[1:]
-            cls.fit = naming_what_was_meant({f"{cls.__name__}({{}}=...)": known})(cls.fit)
+        known = {f"{cls.__name__}({{}}=...)": list(signature(cls.__init__).parameters)[1:]}
+        for name in ASKED:
+            if name in cls.__dict__:
+                setattr(cls, name, naming_what_was_meant(known)(cls.__dict__[name]))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name; of a strategy that is None those of the one it stands for.
@@ -75,12 +80,13 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
         super().__setstate__(defaults | state)
 
-    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
+    @naming_what_was_meant()
+    def estimate_memory(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
         """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
 
         Parameters
         ----------
-        texts, labels, eval_set
+        X, y, eval_set
             As in `fit`: the lengths of the texts and the number of classes decide.
 
         Returns
@@ -98,14 +104,15 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         >>> clf.estimate_memory(texts, labels).total > 0
         True
         """
-        return self._settle(texts, labels, eval_set).memory()
+        return self._settle(X, y, eval_set).memory()
 
-    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
+    @naming_what_was_meant()
+    def explain(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> Plan:
         """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
 
         Parameters
         ----------
-        texts, labels, eval_set
+        X, y, eval_set
             As in `fit`.
 
         Returns
@@ -123,9 +130,9 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         >>> "head" in clf.explain(texts, labels).choices
         True
         """
-        return self._settle(texts, labels, eval_set).plan()
+        return self._settle(X, y, eval_set).plan()
 
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
         """Return the run of `fit` with these arguments before it starts."""
         raise NotImplementedError
 

@@ -71,6 +71,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.verbose = verbose
 
+    @naming_what_was_meant()
     def fit(self, X: Texts, y: Any = None) -> "FeatureExtractor":
         """Learn nothing: `transform` works without.
 

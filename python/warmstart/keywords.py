@@ -29,13 +29,16 @@ _NAMES_ELSEWHERE = {
     "dtype": "precision",
     "seed": "random_state",
     "model": "backbone",
-    "X": "texts",
-    "y": "labels",
+    "texts": "X",
+    "corpus": "X",
+    "labels": "y",
+    "targets": "y",
     "validation_data": "eval_set",
     "eval_dataset": "eval_set",
     "val": "eval_set",
     "dev": "eval_set",
-    "tags": "labels",
+    "tags": "y",
+    "entities": "y",
     "sample_weight": "class_weight",
     "early_stopping": "patience",
     "warmup_steps": "warmup_ratio",
@@ -46,7 +49,8 @@ _NAMES_ELSEWHERE = {
 def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> Callable[[_Function], _Function]:
     """Wrap a method, so that a keyword it does not have raises TypeError with the one that was meant.
 
-    A method that takes any keyword stays as it is.
+    One argument too many, which is given by its name alone, raises TypeError with that name. A method that takes any
+    keyword stays as it is.
 
     Parameters
     ----------
@@ -56,16 +60,23 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
     def wrap(method: _Function) -> _Function:
         parameters = signature(method).parameters.values()
-        if any(one.kind is Parameter.VAR_KEYWORD for one in parameters):
+        if any(one.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD) for one in parameters):
             return method
         known = [one.name for one in parameters][1:]
+        by_name = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
+        n_by_place = len(known) - len(by_name)
 
         @wraps(method)
         def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            what = type(self).__name__ + ("" if method.__name__ == "__init__" else f".{method.__name__}")
             for name in kwargs:
                 if name not in known:
-                    what = "" if method.__name__ == "__init__" else f".{method.__name__}"
-                    raise TypeError(f"{type(self).__name__}{what} has no parameter {name!r}{hint(name, known, parts)}")
+                    raise TypeError(f"{what} has no parameter {name!r}{hint(name, known, parts)}")
+            if len(args) > n_by_place and by_name:
+                raise TypeError(
+                    f"{what} takes {' and '.join(known[:n_by_place])} by place, got {len(args)} arguments; the others "
+                    f"are given by name, as in {by_name[0]}=..."
+                )
             return method(self, *args, **kwargs)
 
         return checked  # type: ignore[return-value]

@@ -222,7 +222,8 @@ class LanguageModel:
     @naming_what_was_meant({"LanguageModel({}=...)": list(signature(__init__).parameters)[1:]})
     def fit(
         self,
-        corpus: Any,
+        X: Any,
+        y: Any = None,
         *,
         eval_set: Any = None,
         text_field: str = "text",
@@ -232,9 +233,11 @@ class LanguageModel:
 
         Parameters
         ----------
-        corpus : iterable of str, path, or list of paths
-            Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines, ``.jsonl``,
-            ``.parquet``. Tokenised once into a cache.
+        X : iterable of str, path, or list of paths
+            The corpus. Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines,
+            ``.jsonl``, ``.parquet``. Tokenised once into a cache.
+        y : None
+            Not used: a language model learns from the texts alone.
         eval_set : the same, or float, optional
             Texts to evaluate on; or the part of the corpus' tokens, from its end, that is kept for that.
         text_field : str
@@ -267,7 +270,7 @@ class LanguageModel:
         ConvergenceWarning
             The loss is hardly below that of guessing; what may help is said.
         """
-        run = prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error)
+        run = prepare(self._inner, self._settings(), X, eval_set, text_field, on_error)
         needed = run.checked_memory()
         if self.verbose:
             print(needed.line(), file=sys.stderr)
@@ -301,13 +304,13 @@ class LanguageModel:
         return self
 
     def estimate_memory(
-        self, corpus: Any, *, eval_set: Any = None, text_field: str = "text", on_error: str = "stop"
+        self, X: Any, y: Any = None, *, eval_set: Any = None, text_field: str = "text", on_error: str = "stop"
     ) -> MemoryEstimate:
         """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
 
         Parameters
         ----------
-        corpus, eval_set, text_field, on_error
+        X, y, eval_set, text_field, on_error
             As in `fit`; a corpus that is not in the cache is tokenised.
 
         Returns
@@ -325,9 +328,9 @@ class LanguageModel:
         >>> LanguageModel(backbone, verbose=False).estimate_memory(texts).total > 0
         True
         """
-        return prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error).memory()
+        return prepare(self._inner, self._settings(), X, eval_set, text_field, on_error).memory()
 
-    def score(self, texts: Texts) -> list[NDArray[np.float32]]:
+    def score(self, X: Texts) -> list[NDArray[np.float32]]:
         """Return the logarithm of the probability of each token of each text.
 
         A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
@@ -335,7 +338,7 @@ class LanguageModel:
 
         Parameters
         ----------
-        texts : sequence of str
+        X : sequence of str
             N texts; what is longer than the model bears is cut, with a warning.
 
         Returns
@@ -351,12 +354,12 @@ class LanguageModel:
             A probability is not a number; the tensors at fault are named.
         """
         model = self._asked()
-        encodings = encode(model.backbone, texts, self._limit)
+        encodings = encode(model.backbone, X, self._limit)
         warn_unread(encodings)
         with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
             return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
 
-    def perplexity(self, texts: Texts) -> float:
+    def perplexity(self, X: Texts) -> float:
         """Return the exponential of the mean negative logarithm of the tokens' probabilities, over all texts.
 
         For models that are not causal this is the pseudo-perplexity.
@@ -368,7 +371,7 @@ class LanguageModel:
         WeightsError
             As `score` raises it.
         """
-        scores = np.concatenate([np.empty(0, np.float32), *self.score(texts)])
+        scores = np.concatenate([np.empty(0, np.float32), *self.score(X)])
         known = scores[~np.isnan(scores)].astype(np.float64)
         if not len(known):
             raise ValueError(

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone, require_backbone
@@ -27,8 +26,6 @@ from warmstart.warn import warn
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
 METRICS = ("f1", "accuracy", "loss")
-
-_ROUTED = {"texts": UNUSED}
 
 
 class TokenClassifier(TrainedEstimator):
@@ -100,11 +97,6 @@ class TokenClassifier(TrainedEstimator):
     1
     """
 
-    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-
     def __init__(
         self,
         backbone: Backbone,
@@ -144,18 +136,18 @@ class TokenClassifier(TrainedEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TokenClassifier":
+    def fit(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> "TokenClassifier":
         """Train on texts and the entities in them.
 
         Parameters
         ----------
-        texts : sequence of str, or of lists of str
+        X : sequence of str, or of lists of str
             N texts, or N texts as lists of words.
-        labels : sequence
+        y : sequence
             For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
             for lists of words also the BIO tag of each word.
         eval_set : tuple, optional
-            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on; the weights with the best `metric` are kept.
 
         Returns
         -------
@@ -181,7 +173,7 @@ class TokenClassifier(TrainedEstimator):
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a tag; what may help is said.
         """
-        run = self._prepare(texts, labels, eval_set)
+        run = self._prepare(X, y, eval_set)
         run.prepared.check_memory()
         held_out, classes, metric = run.held_out, run.prepared.classes, self.metric
 
@@ -199,25 +191,25 @@ class TokenClassifier(TrainedEstimator):
             raise stopped
         return self
 
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
-        return self._prepare(texts, labels, eval_set).prepared
+    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
+        return self._prepare(X, y, eval_set).prepared
 
-    def predict(self, texts: Texts) -> list[list[Entity]]:
+    def predict(self, X: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         shares = probabilities(found, False)
         return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
 
-    def predict_tags(self, texts: Texts) -> list[list[str]]:
+    def predict_tags(self, X: Texts) -> list[list[str]]:
         """Return the BIO tag of each word of each text.
 
         A word that the tokenizer makes no token of, such as a zero-width space, has the tag ``I-`` within an entity and
         ``O`` elsewhere.
         """
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         return windows.unit_tags(self._tags(found))
 
-    def score(self, texts: Texts, labels: Any) -> float:
+    def score(self, X: Texts, y: Any) -> float:
         """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
 
         Entities count without the words at their ends that the tokenizer makes no token of, which no model tags; a
@@ -225,18 +217,18 @@ class TokenClassifier(TrainedEstimator):
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
         """
-        windows, found = self._logits(texts)
-        return f1(windows.read(labels), windows.unit_tags(self._tags(found)))
+        windows, found = self._logits(X)
+        return f1(windows.read(y), windows.unit_tags(self._tags(found)))
 
-    def evaluate(self, texts: Texts, labels: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any) -> Report:
         """Measure the quality on other texts; entities count as in `score`.
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
 
         Returns
@@ -249,10 +241,10 @@ class TokenClassifier(TrainedEstimator):
         DataError
             A label is not among those trained on.
         """
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
-        return _Tagged(windows, windows.read(labels)).report(found, self._trained.classes)
+        return _Tagged(windows, windows.read(y)).report(found, self._trained.classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
@@ -267,7 +259,7 @@ class TokenClassifier(TrainedEstimator):
             return windows, np.empty((0, model.n_outputs), dtype=np.float32)
         return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
 
-    def _prepare(self, texts: Texts, labels: Any, eval_set: Any) -> "_Run":
+    def _prepare(self, X: Texts, y: Any, eval_set: Any) -> "_Run":
         params = self.get_params(deep=False)
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
         backbone = Backbone(require_backbone(self.backbone)._inner.with_prefix_space())
@@ -276,7 +268,7 @@ class TokenClassifier(TrainedEstimator):
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"
             )
         options = fit_options(params, eval_set is not None)
-        data = _Tagged.of(backbone, texts, labels, self.max_length)
+        data = _Tagged.of(backbone, X, y, self.max_length)
         found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")

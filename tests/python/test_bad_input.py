@@ -62,8 +62,9 @@ DATA = [
 def refuse(clf, arguments, error, match):
     """Check that `fit` raises and leaves every attribute the same object."""
     before = dict(vars(clf))
+    X, y, *eval_set = arguments
     with pytest.raises(error, match=match):
-        clf.fit(*arguments)
+        clf.fit(X, y, eval_set=eval_set[0] if eval_set else None)
     after = vars(clf)
     assert before.keys() == after.keys()
     assert all(after[name] is value for name, value in before.items())

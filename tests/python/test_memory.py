@@ -123,7 +123,7 @@ def test_recompute_is_a_parameter(make):
 
 
 def test_estimate_shows_its_parts_and_their_sum(make, texts, labels):
-    found = make().estimate_memory(texts, labels, (texts, labels))
+    found = make().estimate_memory(texts, labels, eval_set=(texts, labels))
     parts = [size for name, size, _ in found._rows() if name != "total"]
     assert found.total == sum(parts)
     assert found.gradients == found.trainable == found.optimizer // 2 > 0

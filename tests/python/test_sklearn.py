@@ -59,7 +59,7 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
         ("strategy__layer_deacy", r"strategy=FullFineTuning\(layer_decay=...\) may be meant"),
         ("strategy__lr", "learning_rate is meant"),
         ("zzz", "it has backbone, strategy"),
-        ("eval_set", r"give fit\(texts, labels, eval_set=...\)"),
+        ("eval_set", r"give fit\(X, y, eval_set=...\)"),
     ],
 )
 def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
@@ -83,7 +83,18 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
             lambda b: ws.TextClassifier(b).fit(GOOD, [0], num_epochs=3),
             r"fit has no .*; give TextClassifier\(epochs=...\)",
         ),
-        (lambda b: ws.TokenClassifier(b).fit(X=GOOD, labels=[]), "TokenClassifier.fit has no .* 'X'; texts is meant"),
+        (lambda b: ws.TokenClassifier(b).fit(texts=GOOD, y=[]), "TokenClassifier.fit has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).fit(GOOD, labels=[]), "TextClassifier.fit has no .* 'labels'; y is meant"),
+        (lambda b: ws.TextClassifier(b).score(texts=GOOD, y=[]), "TextClassifier.score has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).predict(texts=GOOD), "TextClassifier.predict has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).explain(GOOD, labels=[]), "explain has no .* 'labels'; y is meant"),
+        (lambda b: ws.TokenClassifier(b).evaluate(GOOD, tags=[]), "evaluate has no .* 'tags'; y is meant"),
+        (lambda b: ws.FeatureExtractor(b).fit(texts=GOOD), "fit has no .* 'texts'; X is meant"),
+        (lambda b: ws.LanguageModel(b).fit(corpus=GOOD), "LanguageModel.fit has no .* 'corpus'; X is meant"),
+        (
+            lambda b: ws.TextClassifier(b).fit(GOOD, [0], (GOOD, [0])),
+            "TextClassifier.fit takes X and y by place, got 3 arguments; the others are .* by name, as in eval_set=",
+        ),
     ],
 )
 def test_an_unexpected_keyword_of_any_other_call_names_the_one_meant(backbone, call, hint):
@@ -114,6 +125,13 @@ def test_metadata_routing_takes_texts_and_labels_for_data(make):
     assert set(routing.fit.requests) == {"eval_set"}
     assert set(routing.predict.requests) == set()
     assert set(routing.score.requests) == {"sample_weight"}
+
+
+def test_texts_and_labels_have_the_names_of_sklearn(make, texts, labels):
+    clf = make(epochs=1).fit(X=texts, y=labels)
+    assert clf.score(X=texts, y=labels) == clf.score(texts, labels)
+    assert clf.evaluate(X=texts, y=labels).n_texts == len(texts)
+    assert (clf.predict(X=texts) == clf.predict(texts)).all()
 
 
 def test_pipeline_ends_in_the_classifier(make, texts, labels):

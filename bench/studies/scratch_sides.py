@@ -50,7 +50,7 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
     return ws.LanguageModel(
         new_model(family, size, tokenizer, seed, dropout=False),
         objectives[family],
-        strategy=ws.FullFineTuning(learning_rate=size.rate),
+        learning_rate=size.rate,
         max_steps=size.steps,
         batch_tokens=size.batch_tokens,
         max_length=size.max_length,
@@ -89,6 +89,8 @@ def transformers_side(
 ) -> Record:
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
+    import warmstart as ws
+    from warmstart.strategies import update_rule
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -101,8 +103,8 @@ def transformers_side(
                 for key, values in batch.items()
             }
             np.savez(folder / f"{name}.npz", **arrays)
-        strategy = model.strategy.to_dict()
-        settings = json.dumps(strategy | {"eval_every": model.eval_every, "dtype": dtype})
+        rule = update_rule(ws.FullFineTuning(), model.optimizer, model.learning_rate)
+        settings = json.dumps(rule | {"eval_every": model.eval_every, "dtype": dtype})
         (folder / "settings.json").write_text(settings, encoding="utf-8")
         command = [str(options.peers), "-m", "bench.studies.scratch_transformers", str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.estimator import TrainedEstimator
+from warmstart.optim import AdamW
 from warmstart.options import (
     INFERENCE_PRECISIONS,
     check_compute,
@@ -32,12 +33,16 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     backbone : Backbone
         The pretrained model to start from. It is never changed.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``.
+        What is trained; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Which vectors of a text the head takes; several are put side by side. "auto" follows the model directory: what
         sentence-transformers takes where it says so, else the head of the family's class in transformers.
     learning_rate : float, optional
-        Peak learning rate; None takes the strategy's, or chooses one.
+        Peak learning rate, of the head and the last layer; None chooses one.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+    label_smoothing : float
+        Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
         Passes over the training texts; None chooses by their number.
     max_steps : int, optional
@@ -107,6 +112,8 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         strategy: Strategy | None = None,
         pooling: str | Sequence[str] = "auto",
         learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
+        label_smoothing: float = 0.0,
         epochs: int | None = None,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -128,6 +135,8 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         self.strategy = strategy
         self.pooling = pooling
         self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size

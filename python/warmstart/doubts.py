@@ -218,10 +218,7 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
     if loss > guessing + 1 or rate > PRETRAINING[2]:
         remedy = f"the rate was {rate:g}, a lower one should help"
     else:
-        remedy = (
-            "train longer (epochs=, max_steps=), or faster: from scratch strategy=FullFineTuning(learning_rate=1e-3) "
-            "is usual"
-        )
+        remedy = "train longer (epochs=, max_steps=), or faster: from scratch learning_rate=1e-3 is usual"
     return [
         f"after {n_steps} steps the loss is {loss:.3g}, where {guessing:.3g} is that of guessing: the model has learnt "
         f"next to nothing; {remedy}"

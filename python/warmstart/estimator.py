@@ -12,10 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart.backbone import Backbone
 from warmstart.keywords import naming_what_was_meant
 from warmstart.memory import MemoryEstimate
+from warmstart.older import state_of_version_2
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
+from warmstart.parameters import Parameters
 from warmstart.plan import Plan
 from warmstart.prepared import Prepared
-from warmstart.strategies import PARTS, FullFineTuning
+from warmstart.strategies import PARTS, require_optimizer, require_strategy
 from warmstart.texts import Texts
 from warmstart.training import Trained
 
@@ -27,14 +29,18 @@ FIT = {"fit(X, y, {}=...)": ["eval_set"]}
 """What is given later, for `naming_what_was_meant`."""
 
 
+NESTED = ("strategy", "optimizer")
+"""Parameters that have parameters."""
+
 ASKED = ("fit", "predict", "predict_proba", "predict_tags", "decision_function", "score", "evaluate")
 """Methods that take texts; what they are called elsewhere is named."""
 
 
 class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
-    """A scikit-learn estimator with the parameter ``strategy``; fitted, it has ``_trained``."""
+    """A scikit-learn estimator with the parameters ``strategy`` and ``optimizer``; fitted, it has ``_trained``."""
 
     strategy: Any
+    optimizer: Any
     max_length: int | None
     _trained: Trained
 
@@ -48,29 +54,32 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                 setattr(cls, name, naming_what_was_meant(known)(cls.__dict__[name]))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; of a strategy that is None those of the one it stands for.
+        """Return the parameters by name; of a strategy or optimiser that is None those of the one it stands for.
 
         Parameters
         ----------
         deep : bool
-            With those of the strategy, as ``strategy__layer_decay``.
+            With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
         """
         params: dict[str, Any] = super().get_params(deep)
-        if deep and self.strategy is None:
-            params |= {f"strategy__{name}": value for name, value in FullFineTuning().get_params().items()}
+        for name in NESTED if deep else ():
+            if params[name] is None:
+                own = _stood_for(name, self.strategy).get_params()
+                params |= {f"{name}__{field}": value for field, value in own.items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, those of the strategy as ``strategy__layer_decay``.
+        """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.
 
         Raises
         ------
         ValueError
             There is no such parameter.
         """
-        is_nested = any(name.startswith("strategy__") for name in params)
-        if is_nested and params.get("strategy", self.strategy) is None:
-            params = {**params, "strategy": FullFineTuning()}
+        for name in NESTED:
+            is_nested = any(param.startswith(f"{name}__") for param in params)
+            if is_nested and params.get(name, getattr(self, name)) is None:
+                params = {**params, name: _stood_for(name, params.get("strategy", self.strategy))}
         super().set_params(**params)
         return self
 
@@ -78,7 +87,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         # What was pickled before there was a parameter takes its default.
         known = signature(type(self).__init__).parameters.values()
         defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
-        super().__setstate__(defaults | state)
+        super().__setstate__(defaults | state_of_version_2(state))
 
     @naming_what_was_meant()
     def estimate_memory(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
@@ -185,3 +194,9 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         self.report_ = trained.report
         self.random_state_ = trained.random_state
         self.n_iter_ = trained.n_iter
+
+
+def _stood_for(name: str, strategy: Any) -> Parameters:
+    """Return what a nested parameter that is None stands for."""
+    chosen = require_strategy(strategy)
+    return chosen if name == "strategy" else require_optimizer(None, chosen)

@@ -42,6 +42,14 @@ _NAMES_ELSEWHERE = {
     "sample_weight": "class_weight",
     "early_stopping": "patience",
     "warmup_steps": "warmup_ratio",
+    "eps": "epsilon",
+    "adam_epsilon": "epsilon",
+    "adam_beta1": "beta1",
+    "adam_beta2": "beta2",
+    "lr_scheduler_type": "schedule",
+    "label_smoothing_factor": "label_smoothing",
+    "optim": "optimizer",
+    "optimiser": "optimizer",
 }
 """What scikit-learn, transformers and others call what is here called otherwise."""
 
@@ -86,7 +94,7 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
     """Say which of the known names is most likely meant by an unknown one, and where else it may be given."""
-    plain = name.removeprefix("strategy__")  # as set_params has it, and no constructor
+    plain = name.removeprefix("strategy__").removeprefix("optimizer__")  # as set_params has it, and no constructor
     meant = _NAMES_ELSEWHERE.get(plain, plain)
     if meant in known:
         return f"; {meant} is meant"

@@ -20,6 +20,7 @@ from warmstart.keywords import naming_what_was_meant
 from warmstart.memory import MemoryEstimate
 from warmstart.monitor import FitMonitor
 from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection, require_objective
+from warmstart.optim import AdamW
 from warmstart.options import (
     EMBED_BATCH_TOKENS,
     INFERENCE_PRECISIONS,
@@ -47,7 +48,12 @@ class LanguageModel:
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         What to learn; None takes what the backbone is made for.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``. From scratch, rates of 3e-4 to 1e-3 are usual.
+        What is trained; None means ``FullFineTuning()``.
+    learning_rate : float, optional
+        Peak learning rate; None takes 5e-5, for a new head on a frozen backbone 1e-2. From scratch, 3e-4 to 1e-3 are
+        usual.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
     epochs : int
         Passes over the corpus.
     max_steps : int, optional
@@ -110,6 +116,8 @@ class LanguageModel:
         objective: Objective | None = None,
         *,
         strategy: Strategy | None = None,
+        learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
         epochs: int = 1,
         max_steps: int | None = None,
         batch_tokens: int = 4096,
@@ -140,6 +148,8 @@ class LanguageModel:
             self._is_new = self._is_random or bool(self._inner.head_parameters)
         self.objective = default_objective(self._inner) if objective is None else require_objective(objective)
         self.strategy = strategy
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_tokens = batch_tokens
@@ -540,6 +550,8 @@ class LanguageModel:
         names = (
             "objective",
             "strategy",
+            "learning_rate",
+            "optimizer",
             "epochs",
             "max_steps",
             "batch_tokens",

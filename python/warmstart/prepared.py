@@ -145,6 +145,7 @@ def settle(
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
+    is_default = is_default and not params["label_smoothing"]
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
     if prepared.follows_gain:
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"

@@ -17,7 +17,7 @@ from warmstart.monitor import FitMonitor
 from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
 from warmstart.samples import drawn
-from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy
+from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy, update_rule
 from warmstart.texts import warn_unknown
 from warmstart.tokenizer import Tokenizer
 from warmstart.warn import warn
@@ -144,9 +144,9 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
     directory = settings["checkpoint_dir"]
     if directory is None and settings["checkpoint_every"] is not None:
         raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
-    strategy = require_strategy(settings["strategy"])
+    strategy, rate = require_strategy(settings["strategy"]), settings["learning_rate"]
     return {
-        "strategy": strategy.resolved(RATES[type(strategy)]),
+        "strategy": update_rule(strategy, settings["optimizer"], RATES[type(strategy)] if rate is None else rate),
         "objective": settings["objective"].to_dict(),
         "epochs": positive_int("epochs", settings["epochs"]),
         "max_steps": optional_positive_int("max_steps", settings["max_steps"]),

@@ -16,14 +16,16 @@ from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.language_model import LanguageModel
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
+from warmstart.older import metadata_of_version_1, params_of_version_2
+from warmstart.optim import OPTIMIZERS
 from warmstart.options import optional_positive_int
 from warmstart.report import Report
-from warmstart.strategies import STRATEGIES, Strategy
+from warmstart.strategies import STRATEGIES
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
 from warmstart.warn import warn
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA_FILE = "warmstart.json"
 
 
@@ -126,16 +128,6 @@ def _check_resolved(
     return max_length
 
 
-def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of version 1 as of today.
-
-    It cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without modules
-    is read today, which is how the core reads such files. Of language models it did not keep the number of steps.
-    """
-    params = metadata.get("params") or {"max_length": metadata.get("max_length")}
-    return {"n_iter": None, **metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
-
-
 def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
     try:
         fields = dict(metadata["objective"])
@@ -205,7 +197,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     if metadata["estimator"] == LanguageModel.__name__:
         return _load_language_model(directory, metadata)
     try:
-        params = _params_from_json(metadata["params"])
+        params = _params_from_json(metadata["params"], metadata["format_version"])
         classes = Classes.from_json(metadata["classes"])
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
@@ -247,7 +239,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     known = (*ESTIMATORS, LanguageModel.__name__)
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
-    return _of_version_1(metadata) if metadata["format_version"] < FORMAT_VERSION else metadata
+    return metadata_of_version_1(metadata) if version == 1 else metadata
 
 
 def _not_saved(path: Path) -> _core.WarmstartError:
@@ -276,8 +268,9 @@ def _damaged(directory: Path, what: str) -> _core.WarmstartError:
 def _params_to_json(estimator: TrainedEstimator, trained: Trained) -> dict[str, Any]:
     params: dict[str, Any] = estimator.get_params(deep=False)
     del params["backbone"]
-    if isinstance(params["strategy"], Strategy):
-        params["strategy"] = params["strategy"].to_dict()
+    for name in ("strategy", "optimizer"):
+        if params[name] is not None:
+            params[name] = params[name].to_dict()
     if isinstance(params.get("class_weight"), dict):
         params["class_weight"] = [[label, weight] for label, weight in params["class_weight"].items()]
     if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):
@@ -292,11 +285,12 @@ def _params_to_json(estimator: TrainedEstimator, trained: Trained) -> dict[str, 
     return params
 
 
-def _params_from_json(params: dict[str, Any]) -> dict[str, Any]:
-    params = dict(params)
-    if params["strategy"] is not None:
-        fields = dict(params["strategy"])
-        params["strategy"] = STRATEGIES[fields.pop("method")](**fields)
+def _params_from_json(params: dict[str, Any], version: int) -> dict[str, Any]:
+    params = dict(params) if version > 2 else params_of_version_2(params)
+    for name, key, kinds in (("strategy", "method", STRATEGIES), ("optimizer", "kind", OPTIMIZERS)):
+        if params[name] is not None:
+            fields = dict(params[name])
+            params[name] = kinds[fields.pop(key)](**fields)
     if isinstance(params.get("class_weight"), list):
         params["class_weight"] = dict(params["class_weight"])
     return params

@@ -13,6 +13,7 @@ from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
 from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
+from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
 from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
@@ -40,9 +41,13 @@ class TokenClassifier(TrainedEstimator):
     backbone : Backbone
         The pretrained model to start from. It is never changed.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``.
+        What is trained; None means ``FullFineTuning()``.
     learning_rate : float, optional
-        Peak learning rate; None takes the strategy's, or chooses one.
+        Peak learning rate, of the head and the last layer; None chooses one.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+    label_smoothing : float
+        Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
         Passes over the training texts; None chooses by their number.
     max_steps : int, optional
@@ -103,6 +108,8 @@ class TokenClassifier(TrainedEstimator):
         *,
         strategy: Strategy | None = None,
         learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
+        label_smoothing: float = 0.0,
         epochs: int | None = None,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -121,6 +128,8 @@ class TokenClassifier(TrainedEstimator):
         self.backbone = backbone
         self.strategy = strategy
         self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size

@@ -113,9 +113,7 @@ def test_a_language_model_that_is_untrained_is_told(backbone, tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_a_language_model_that_was_trained_is_not_doubted(backbone, tmp_path):
-    model = ws.LanguageModel(
-        backbone, strategy=ws.FullFineTuning(learning_rate=1e-2), max_steps=40, random_state=0, verbose=False
-    ).fit(GOOD * 20)
+    model = ws.LanguageModel(backbone, learning_rate=1e-2, max_steps=40, random_state=0, verbose=False).fit(GOOD * 20)
     model.save(tmp_path / "model")
     for known in (model, ws.load(tmp_path / "model"), ws.LanguageModel.from_pretrained(tmp_path / "model")):
         assert known.perplexity(GOOD) > 1

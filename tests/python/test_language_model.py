@@ -20,7 +20,7 @@ OBJECTIVES = {
     "xlnet": ws.PermutationLM(),
 }
 FAST = {
-    "strategy": ws.FullFineTuning(learning_rate=5e-3),
+    "learning_rate": 5e-3,
     "batch_tokens": 64,
     "max_length": 16,
     "random_state": 0,

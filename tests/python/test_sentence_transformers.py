@@ -122,10 +122,11 @@ def test_poolings_in_a_list_stand_side_by_side():
         backbone.embed(TEXTS, pooling=["auto", "mean"])
 
 
-@pytest.mark.parametrize("strategy", [ws.FullFineTuning(learning_rate=1e-2), ws.LinearProbing(learning_rate=1e-2)])
+@pytest.mark.parametrize("strategy", [ws.FullFineTuning(), ws.LinearProbing()])
 def test_a_classifier_stands_on_dense_layers_and_trains_them(strategy, tmp_path):
     backbone = opened("dense_twice")
-    clf = ws.TextClassifier(backbone, strategy=strategy, epochs=3, precision="f32", random_state=0, verbose=False)
+    fast = {"learning_rate": 1e-2, "epochs": 3, "precision": "f32", "random_state": 0, "verbose": False}
+    clf = ws.TextClassifier(backbone, strategy=strategy, **fast)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         clf.fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
@@ -144,7 +145,7 @@ def test_a_classifier_stands_on_dense_layers_and_trains_them(strategy, tmp_path)
     assert config["architectures"] == ["BertModel"]
     metadata = json.loads((tmp_path / "clf" / "warmstart.json").read_text(encoding="utf-8"))
     resolved = [metadata[key] for key in ("format_version", "max_length", "pooling", "normalize")]
-    assert resolved == [2, 20, ["cls", "mean"], False]
+    assert resolved == [3, 20, ["cls", "mean"], False]
 
 
 def test_words_and_language_models_pass_dense_layers_by(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
             cache_dir=results_folder(),
             verbose=False,
         ).fit(train_texts, eval_set=held_out[: max(1, len(held_out) // 4)])
-        backbone = model.backbone
+        backbone = model.backbone_
         record = {"losses": [(row["step"], row["eval_loss"]) for row in model.history_.rows]}
     train = texts.chemprot(options.data, "train").sample(size.train_rows, seed)
     dev = texts.chemprot(options.data, "dev").sample(size.dev_rows, 0)

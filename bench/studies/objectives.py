@@ -100,7 +100,7 @@ def pretrained(options: Options, size: Size, family: str, objective: str, seed: 
         "permutation": ws.PermutationLM(),
     }
     model = ws.LanguageModel(backbone, towards[objective], cache_dir=results_folder(), **run)
-    return model.fit(articles).backbone
+    return model.fit(articles).backbone_
 
 
 def ways(size: Size, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
 from warmstart.backbone import Backbone
-from warmstart.estimator import TrainedEstimator
 from warmstart.optim import AdamW
 from warmstart.options import (
     INFERENCE_PRECISIONS,
@@ -21,11 +20,12 @@ from warmstart.prepared import Prepared
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
+from warmstart.supervised import SupervisedEstimator
 from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import logits, prepare, train
 
 
-class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
+class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
     """Classify texts, or pairs of texts, into two or more classes or with any number of labels.
 
     Parameters

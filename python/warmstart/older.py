@@ -5,6 +5,7 @@ Until format version 2 a strategy held what is now the optimiser, the learning r
 
 from typing import Any
 
+from warmstart.language_backbone import LanguageBackbone
 from warmstart.optim import AdamW
 from warmstart.strategies import STRATEGIES, Strategy
 
@@ -39,6 +40,17 @@ def state_of_version_2(state: dict[str, Any]) -> dict[str, Any]:
         return state
     strategy, moved = split(type(strategy), vars(strategy))
     return {**state, "strategy": strategy, **_not_given_twice(state, moved)}
+
+
+def language_model_of_version_2(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the pickled attributes of a `LanguageModel`, which was no estimator up to version 2, as of today."""
+    if "_inner" not in state:
+        return state
+    state = dict(state)
+    model, is_new, is_random = state.pop("_inner"), state.pop("_is_new", False), state.pop("_is_random", False)
+    backbone = LanguageBackbone(model, is_new, is_random)
+    was_fitted = {"_fitted": backbone, "objective_": state["objective"]} if "history_" in state else {}
+    return {**state, "backbone": backbone, "random_state": state.pop("_seed"), **was_fitted}
 
 
 def split(kind: type[Strategy], fields: dict[str, Any]) -> tuple[Strategy, dict[str, Any]]:

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart.backbone import Backbone, require_backbone
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
-from warmstart.estimator import TrainedEstimator
 from warmstart.labels import Classes
 from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
@@ -19,6 +18,7 @@ from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
 from warmstart.strategies import Strategy
+from warmstart.supervised import SupervisedEstimator
 from warmstart.tagged import Windows
 from warmstart.texts import Texts
 from warmstart.training import execute, logits
@@ -29,7 +29,7 @@ TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 METRICS = ("f1", "accuracy", "loss")
 
 
-class TokenClassifier(TrainedEstimator):
+class TokenClassifier(SupervisedEstimator):
     """Find entities: tag the words of texts with BIO tags.
 
     A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.

@@ -43,9 +43,9 @@ for name, tagger in (("tagger", ws.load(v1 / "tagger")), ("tagger_pickle", unpic
 for name in ("masked", "causal", "permutation"):
     model = ws.load(v1 / name)
     arrays[f"{{name}}.score"] = np.concatenate(model.score(texts))
-    encodings = encode(model.backbone._inner, texts, model._limit)
+    encodings = encode(model.backbone_._inner, texts, model._limit)
     ids = np.concatenate([encodings.ids(i) for i in range(len(texts))])
-    framed, frame = model.backbone.tokenizer.encode(["\U0010ffff", ""])
+    framed, frame = model.backbone_.tokenizer.encode(["\U0010ffff", ""])
     arrays[f"{{name}}.is_unknown"] = np.isin(ids, sorted(set(framed) - set(frame)))
     said[name] = {{"rows": len(model.history_.rows)}}
     said[f"of_{{name}}"] = [model.history_.best_step, hasattr(model, "n_iter_")]

@@ -155,13 +155,13 @@ def test_words_and_language_models_pass_dense_layers_by(tmp_path, monkeypatch):
     tagger.fit(TEXTS[:2], [[(4, 8, "thing")], [(4, 8, "thing")]])
     model = ws.LanguageModel(backbone, max_steps=2, random_state=0, verbose=False).fit(TEXTS)
     weight = opened("dense")._inner.parameters()
-    for trained in (tagger.backbone_, model.backbone):
+    for trained in (tagger.backbone_, model.backbone_):
         assert [row["name"] for row in trained._inner.parameters()] == [row["name"] for row in weight]
         trained.save_pretrained(tmp_path / "saved")
         saved = (tmp_path / "saved" / "2_Dense" / "model.safetensors").read_bytes()
         assert len(saved) > 8 * 5 * 4
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(embed(ws.load(tmp_path / "model").backbone), embed(model.backbone))
+    np.testing.assert_array_equal(embed(ws.load(tmp_path / "model").backbone), embed(model.backbone_))
 
 
 def test_a_backbone_with_another_vocabulary_keeps_its_modules(tmp_path):

@@ -105,7 +105,7 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
         (lambda _: ws.AdamW(eps=1e-6), "AdamW has no parameter 'eps'; epsilon is meant"),
         (lambda _: ws.AdamW(warm_up_ratio=0.1), "warmup_ratio may be meant"),
         (lambda _: ws.FullFineTuning(num_epochs=2), "give the estimator epochs=..."),
-        (lambda b: ws.FeatureExtractor(ws.LanguageModel(b)).transform(GOOD), "got LanguageModel; pass its backbone"),
+        (lambda b: ws.FeatureExtractor(ws.LanguageModel(b)).transform(GOOD), "got LanguageModel; pass its backbone_"),
         (
             lambda _: ws.LinearProbing(layer_decay=0.9),
             r"no parameter 'layer_decay'; the estimator optimizer=AdamW\(weight_decay=...\) may be meant",

@@ -41,7 +41,7 @@ def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> 
         require_objective(objective)
     replaces = isinstance(objective, ReplacedTokenDetection)
     if isinstance(given, str | os.PathLike):
-        given = Backbone.from_pretrained(given, verbose=verbose) if replaces else opened(given, verbose=verbose)
+        given = Backbone.from_pretrained(given, verbose=verbose) if replaces else checkpoint(given, verbose)
     backbone = require_backbone(given)
     if isinstance(backbone, LanguageBackbone):
         detects = isinstance(backbone._model, _core.ReplacedDetector)
@@ -57,9 +57,7 @@ def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> 
     return LanguageBackbone(model, is_new, is_random), default_objective(model) if objective is None else objective
 
 
-def opened(
-    path: str | os.PathLike[str], revision: str | None = None, token: str | bool | None = None, verbose: bool = True
-) -> Backbone:
+def checkpoint(path: str | os.PathLike[str], verbose: bool) -> Backbone:
     """Open a checkpoint with the head of its language model, where it has one; else the backbone alone.
 
     Raises
@@ -67,7 +65,7 @@ def opened(
     FileNotFoundError, WeightsError
         It is not there, or its weights are damaged.
     """
-    place = fetched(path, revision, token, verbose)
+    place = fetched(path, None, None, verbose)
     try:
         return with_head(place)
     except _core.WeightsError:

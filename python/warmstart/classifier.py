@@ -1,5 +1,6 @@
 """`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,8 +31,9 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
 
     Parameters
     ----------
-    backbone : Backbone
-        The pretrained model to start from. It is never changed.
+    backbone : Backbone, str or path
+        The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
+        hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
         What is trained; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
@@ -107,7 +109,7 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str | os.PathLike[str],
         *,
         strategy: Strategy | None = None,
         pooling: str | Sequence[str] = "auto",

@@ -1,5 +1,6 @@
 """`TokenClassifier`: a pretrained backbone that finds entities in texts, as a scikit-learn estimator."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, opened
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
 from warmstart.labels import Classes
@@ -38,8 +39,9 @@ class TokenClassifier(SupervisedEstimator):
 
     Parameters
     ----------
-    backbone : Backbone
-        The pretrained model to start from. It is never changed.
+    backbone : Backbone, str or path
+        The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
+        hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
         What is trained; None means ``FullFineTuning()``.
     learning_rate : float, optional
@@ -104,7 +106,7 @@ class TokenClassifier(SupervisedEstimator):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str | os.PathLike[str],
         *,
         strategy: Strategy | None = None,
         learning_rate: float | None = None,
@@ -271,7 +273,7 @@ class TokenClassifier(SupervisedEstimator):
     def _prepare(self, X: Texts, y: Any, eval_set: Any) -> "_Run":
         params = self.get_params(deep=False)
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
-        backbone = Backbone(require_backbone(self.backbone)._inner.with_prefix_space())
+        backbone = Backbone(opened(self.backbone, self.verbose)._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone, with_pooling
+from warmstart.backbone import Backbone, opened, with_pooling
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
@@ -188,7 +188,7 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
-    backbone = with_pooling(require_backbone(params["backbone"]), params["pooling"])
+    backbone = with_pooling(opened(params["backbone"], params["verbose"]), params["pooling"])
     check_metric(params["metric"])
     options = fit_options(params, eval_set is not None)
     max_length = optional_positive_int("max_length", params["max_length"])

@@ -40,7 +40,8 @@ PARAMS = [
     ({"class_weight": "even"}, ValueError, "class_weight must be None, 'balanced' or a dict"),
     ({"class_weight": {"positive": 2.0}}, ValueError, "class_weight names 'positive'"),
     ({"class_weight": {"pos": -1.0}}, ValueError, r"class_weight\['pos'\] must be finite and at least 0"),
-    ({"backbone": "some/dir"}, TypeError, r"backbone must be a Backbone, got str; .*from_pretrained\('some/dir'\)"),
+    ({"backbone": "./no/dir"}, FileNotFoundError, "no/dir"),
+    ({"backbone": 3}, TypeError, r"backbone must be a Backbone, got int; open one with Backbone.from_pretrained\(path"),
 ]
 
 DATA = [

@@ -67,8 +67,19 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the training set to evaluate on, labels in like shares, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the training set, which is held out.
     patience : int, optional
         Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
+    checkpoint_dir : str or path, optional
+        Where to keep the state of the run; a run begun again goes on from there.
+    checkpoint_every : int, optional
+        Optimiser steps between checkpoints; None writes one at the end alone.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
@@ -126,7 +137,12 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         class_weight: str | dict[Any, float] | None = None,
         metric: Metric = "accuracy",
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
@@ -149,7 +165,12 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         self.class_weight = class_weight
         self.metric = metric
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.precision = precision
         self.recompute = recompute
         self.device = device
@@ -168,7 +189,7 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
         eval_set : tuple, optional
-            ``(X, y)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
         Returns
         -------

@@ -46,7 +46,7 @@ SURE = 2.0
 SLOWER, MORE_EPOCHS = 0.5, 5
 """Factor of the rate, and passes at least, where features gain surely over guessing and yet hardly."""
 
-STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "patience")
+STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "patience", "early_stopping")
 """Parameters of an estimator that only a run in steps has."""
 
 
@@ -142,4 +142,4 @@ def resolve(
 
 def steps_asked(params: dict[str, Any]) -> list[str]:
     """Return which parameters ask that a `LinearProbing` be trained in steps."""
-    return [name for name in STEPPED if params[name] is not None]
+    return [name for name in STEPPED if params[name] not in (None, False)]

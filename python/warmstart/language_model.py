@@ -57,8 +57,15 @@ class LanguageModel(Asking, TrainedEstimator):
         takes what the model bears, or `batch_tokens`.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the corpus' tokens, from its end, to evaluate on, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the corpus, which is held out.
     patience : int, optional
-        Stop after so many evaluations without improvement; the weights are the last ones either way.
+        Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
     precision : {"auto", "f32", "bf16"}
         Number format of matrix products; weights, sums and the optimiser's state are float32 always.
     recompute : bool
@@ -118,7 +125,10 @@ class LanguageModel(Asking, TrainedEstimator):
         accumulation_steps: int = 1,
         max_length: int | None = None,
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
@@ -139,7 +149,10 @@ class LanguageModel(Asking, TrainedEstimator):
         self.accumulation_steps = accumulation_steps
         self.max_length = max_length
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
         self.precision = precision
         self.recompute = recompute
         self.device = device
@@ -229,7 +242,7 @@ class LanguageModel(Asking, TrainedEstimator):
         y : None
             Not used: a language model learns from the texts alone.
         eval_set : the same, or float, optional
-            Texts to evaluate on; or the part of the corpus' tokens, from its end, that is kept for that.
+            Texts to evaluate on, instead of `validation_fraction`; or such a part itself.
         text_field : str
             The field or column of the text in ``.jsonl`` and ``.parquet``.
         on_error : {"stop", "skip"}

@@ -26,6 +26,7 @@ from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
+from warmstart.policies import kept, patience
 from warmstart.solve import VECTORS, Gain
 from warmstart.strategies import require_strategy
 from warmstart.texts import warn_empty, warn_unread
@@ -126,8 +127,11 @@ def settle(
     held_out: Labelled | None,
     default_metric: str,
     pairs: bool | None = None,
+    fraction: float | None = None,
 ) -> Prepared:
     """Choose what the parameters leave open, now that the data are known, as `Prepared`.
+
+    `fraction` is the part of the training set that `held_out` was made of; None if it is a set of its own.
 
     Raises
     ------
@@ -143,6 +147,10 @@ def settle(
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
+    if fraction is not None and held_out is not None:
+        choices["eval_set"] = _part(len(held_out.encodings), len(data.encodings), fraction)
+    if options["patience"] is not None and params["patience"] is None:
+        choices["patience"] = Choice(options["patience"], "as early_stopping asked")
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
     is_default = is_default and not params["label_smoothing"]
@@ -157,6 +165,11 @@ def settle(
     for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
         warn(doubt)
     return prepared
+
+
+def _part(n_held_out: int, n_left: int, fraction: float) -> Choice:
+    why = f"of {n_held_out + n_left:,} are held out and not trained on, as validation_fraction={fraction:g}"
+    return Choice(f"{n_held_out:,} texts", f"{why}; drawn by random_state, labels in like shares")
 
 
 def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:
@@ -201,7 +214,7 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
 
 
-def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
     """Check the parameters that all trained estimators have, and return them as the core's options.
 
     Raises
@@ -216,14 +229,15 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
         "recompute": flag("recompute", params["recompute"]),
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
         "eval_every": optional_positive_int("eval_every", params["eval_every"]),
-        "patience": optional_positive_int("patience", params["patience"]),
+        "patience": patience(params),
         "seed": as_seed(params["random_state"]),
+        **kept(params, takes_checkpoints=False),
     }
     for name in ("eval_every", "patience"):
-        if options[name] is not None and not has_eval_set:
+        if options[name] is not None and not is_evaluated:
             raise ValueError(
-                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)) "
-                f"or set {name}=None"
+                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)), or "
+                f"validation_fraction=0.1 to hold out some of the training set, or set {name}=None"
             )
     return options
 

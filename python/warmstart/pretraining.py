@@ -1,7 +1,6 @@
 """A language model's training run before it starts: options checked, corpora opened, its memory foretold."""
 
 import json
-import os
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -16,6 +15,7 @@ from warmstart.language_backbone import Model
 from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
+from warmstart.policies import fraction_held_out, kept, patience
 from warmstart.samples import drawn
 from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy, update_rule
 from warmstart.texts import warn_unknown
@@ -83,6 +83,7 @@ def prepare(
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
+    fraction = fraction_held_out(settings, eval_set)
     options = _options(model, settings)
 
     tokenizer = Backbone(model.backbone).tokenizer
@@ -101,7 +102,7 @@ def prepare(
     for doubt in of_rate(*rates(options["strategy"], PRETRAINING)):
         warn(doubt)
     _warn_unknown(train, tokenizer)
-    first, held_out = train.n_documents, None
+    first, held_out, eval_set = train.n_documents, None, eval_set if fraction is None else fraction
     if isinstance(eval_set, Real):
         if isinstance(eval_set, bool):
             raise TypeError(f"eval_set is {eval_set!r}; expected texts, a path, or the part of the corpus to hold out")
@@ -111,7 +112,10 @@ def prepare(
         evaluation = opened(eval_set)
         held_out = (evaluation, 0, evaluation.n_documents)
     elif settings["patience"] is not None:
-        raise ValueError(f"patience={settings['patience']} needs eval_set, texts to evaluate on")
+        raise ValueError(
+            f"patience={settings['patience']} needs eval_set, texts to evaluate on, or validation_fraction=0.1 to hold "
+            "out some of the corpus"
+        )
     return Prepared(model, options, (train, 0, first), held_out, settings["max_length"] is not None)
 
 
@@ -134,9 +138,6 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
             f"max_length={max_length} is more than batch_tokens={batch_tokens}, which bounds a batch; "
             "give larger batches, or shorter sequences"
         )
-    directory = settings["checkpoint_dir"]
-    if directory is None and settings["checkpoint_every"] is not None:
-        raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
     strategy, rate = require_strategy(settings["strategy"]), settings["learning_rate"]
     return {
         "strategy": update_rule(strategy, settings["optimizer"], RATES[type(strategy)] if rate is None else rate),
@@ -147,10 +148,9 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         "accumulation_steps": positive_int("accumulation_steps", settings["accumulation_steps"]),
         "max_length": max_length,
         "eval_every": optional_positive_int("eval_every", settings["eval_every"]),
-        "patience": optional_positive_int("patience", settings["patience"]),
+        "patience": patience(settings),
         "seed": settings["seed"],
         "precision": settings["precision"],
         "recompute": flag("recompute", settings["recompute"]),
-        "checkpoint_dir": None if directory is None else os.fspath(directory),
-        "checkpoint_every": optional_positive_int("checkpoint_every", settings["checkpoint_every"]),
+        **kept(settings, takes_checkpoints=True),
     }

@@ -115,8 +115,8 @@ class LinearProbing(Strategy):
 
     A head that is one linear map is solved to its optimum: cross entropy with an L2 penalty, whose strength is chosen
     by leave-one-out (see ``warmstart.solve``). ``learning_rate``, ``optimizer``, ``epochs``, ``max_steps``,
-    ``eval_every`` or ``patience`` of the estimator has it trained in steps instead, as heads of several layers are; by
-    default without weight decay and warm-up.
+    ``eval_every``, ``patience`` or ``early_stopping`` of the estimator has it trained in steps instead, as heads of
+    several layers are; by default without weight decay and warm-up.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """`TokenClassifier`: a pretrained backbone that finds entities in texts, as a scikit-learn estimator."""
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +13,18 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart.backbone import Backbone, opened
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
+from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
 from warmstart.strategies import Strategy
 from warmstart.supervised import SupervisedEstimator
 from warmstart.tagged import Windows
-from warmstart.texts import Texts
+from warmstart.texts import Texts, to_list
 from warmstart.training import execute, logits
 from warmstart.warn import warn
 
@@ -68,8 +71,19 @@ class TokenClassifier(SupervisedEstimator):
         loss. A callable gets the true and the predicted tags of all texts, as lists of lists; higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the training set to evaluate on, labels in like shares, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the training set, which is held out.
     patience : int, optional
         Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
+    checkpoint_dir : str or path, optional
+        Where to keep the state of the run; a run begun again goes on from there.
+    checkpoint_every : int, optional
+        Optimiser steps between checkpoints; None writes one at the end alone.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
@@ -120,7 +134,12 @@ class TokenClassifier(SupervisedEstimator):
         max_length: int | None = None,
         metric: TagMetric = "f1",
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
@@ -140,7 +159,12 @@ class TokenClassifier(SupervisedEstimator):
         self.max_length = max_length
         self.metric = metric
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.precision = precision
         self.recompute = recompute
         self.device = device
@@ -158,7 +182,7 @@ class TokenClassifier(SupervisedEstimator):
             For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
             for lists of words also the BIO tag of each word.
         eval_set : tuple, optional
-            ``(X, y)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
         Returns
         -------
@@ -278,7 +302,8 @@ class TokenClassifier(SupervisedEstimator):
             raise ValueError(
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"
             )
-        options = fit_options(params, eval_set is not None)
+        fraction = fraction_held_out(params, eval_set)
+        options = fit_options(params, eval_set is not None or fraction is not None)
         data = _Tagged.of(backbone, X, y, self.max_length)
         found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
@@ -290,6 +315,11 @@ class TokenClassifier(SupervisedEstimator):
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
                 raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
             held_out = _Tagged.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
+        elif fraction is not None:
+            labels = [{tag[2:] for tag in own} for own in data.tags]
+            data, held_out = (
+                data.part(backbone, X, rows, self.max_length) for rows in hold_out(labels, fraction, options["seed"])
+            )
         options |= {
             "task": "words",
             "multi_label": False,
@@ -297,7 +327,8 @@ class TokenClassifier(SupervisedEstimator):
             "n_outputs": len(classes),
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
-        prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data, "f1")
+        to_train = data.labelled(classes, "labels")
+        prepared = settle(params, options, backbone, classes, to_train, eval_data, "f1", fraction=fraction)
         for doubt in of_entities(data.tags):
             warn(doubt)
         return _Run(prepared, held_out)
@@ -317,6 +348,14 @@ class _Tagged:
         if not len(windows.spans):
             raise ValueError(f"{name}texts holds no words")
         return cls(windows, tags)
+
+    def part(self, backbone: Backbone, texts: Texts, rows: NDArray[np.int64], max_length: int | None) -> "_Tagged":
+        """Return some of the texts, whose tags are read and of which was warned already."""
+        items = to_list(texts, "texts")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
+        return _Tagged(windows, [self.tags[row] for row in rows])
 
     def labelled(self, classes: Classes, name: str) -> Labelled:
         tags = self.windows.row_tags(self.tags)

@@ -14,10 +14,12 @@ from warmstart.backbone import Backbone, opened, with_pooling
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
+from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.plan import Choice
+from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared, class_weights, fit_options, settle
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
@@ -190,7 +192,8 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     """
     backbone = with_pooling(opened(params["backbone"], params["verbose"]), params["pooling"])
     check_metric(params["metric"])
-    options = fit_options(params, eval_set is not None)
+    fraction = fraction_held_out(params, eval_set)
+    options = fit_options(params, eval_set is not None or fraction is not None)
     max_length = optional_positive_int("max_length", params["max_length"])
     encodings = encode(backbone._inner, texts, max_length)
     if not len(encodings):
@@ -201,9 +204,11 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     if pairs and not classes.multi_label:
         refuse_labels_beside(texts, classes.read(labels, len(encodings)).tolist())
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
+    if fraction is not None:
+        data, held_out = _divided(data, fraction, options["seed"])
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs)
+    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs, fraction)
 
 
 def logits(
@@ -226,6 +231,17 @@ def _eval_data(
     if not len(encodings):
         raise ValueError("eval_set holds no texts; pass eval_set=None to train without evaluation")
     return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
+
+
+def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Return the texts to train on, and those held out."""
+    targets = data.targets
+    labels = [np.flatnonzero(row) for row in targets] if targets.ndim == 2 else targets[:, None]
+    train, held_out = (
+        Labelled(data.encodings.select(rows.tolist())[0], targets[rows])
+        for rows in hold_out([own.tolist() for own in labels], fraction, seed)
+    )
+    return train, held_out
 
 
 def _facts(facts: dict[str, Any], stopped: BaseException | None, choices: dict[str, Choice]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from warmstart.strategies import Strategy
 from warmstart.supervised import SupervisedEstimator
 from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import logits, prepare, train
+from warmstart.weights import read_weights
 
 
 class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
@@ -177,7 +178,9 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
+    def fit(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> "TextClassifier":
         """Train on texts and labels.
 
         Parameters
@@ -188,6 +191,9 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
             N labels, which may be a table of one column; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
+            out. `eval_set` and what is held out count all texts alike.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -215,14 +221,14 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
-        trained, stopped = train(self.get_params(deep=False), X, y, eval_set)
+        trained, stopped = train(self.get_params(deep=False), X, y, sample_weight, eval_set)
         self._keep(trained)
         if stopped is not None:
             raise stopped
         return self
 
-    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
-        return prepare(self.get_params(deep=False), X, y, eval_set)
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
+        return prepare(self.get_params(deep=False), X, y, sample_weight, eval_set)
 
     def predict(self, X: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""
@@ -250,23 +256,26 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
             N texts.
         y : sequence
             What is true, as in `fit`.
-        sample_weight : array of shape (N,), optional
-            Weight of each text.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts.
         """
         predicted = self.predict(X)
+        weights = read_weights(sample_weight, len(predicted))
         if self._trained.classes.multi_label:
             truth = self._trained.classes.encode(y, len(predicted)).astype(np.int64)
         else:
             truth = self._trained.classes.read(y, len(predicted))
-        return float(accuracy_score(truth, predicted, sample_weight=sample_weight))
+        return float(accuracy_score(truth, predicted, sample_weight=weights))
 
-    def evaluate(self, X: Texts, y: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
         """Measure the quality on other texts.
 
         Parameters
         ----------
         X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in every number of the report.
 
         Returns
         -------
@@ -282,9 +291,10 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         if not len(encodings):
             raise ValueError("texts is empty; there is nothing to evaluate")
         targets = self._trained.classes.encode(y, len(encodings))
+        weights = read_weights(sample_weight, len(encodings))
         warn_unread(encodings)
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
-        return Report.of_logits(found, targets, self._trained.classes)
+        return Report.of_logits(found, targets, self._trained.classes, sample_weight=weights)
 
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-FIT = {"fit(X, y, {}=...)": ["eval_set"]}
+FIT = {"fit(X, y, {}=...)": ["eval_set", "sample_weight"]}
 """What is given later, for `naming_what_was_meant`."""
 
 

@@ -6,6 +6,7 @@ from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone
@@ -31,14 +32,30 @@ from warmstart.solve import VECTORS, Gain
 from warmstart.strategies import require_strategy
 from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn
+from warmstart.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Encoded texts with their targets."""
+    """Encoded texts with their targets, and perhaps a weight for each, float64, above 0: of a text, or of its words."""
 
     encodings: _core.Encodings
     targets: Targets
+    sample_weight: Weights | None = None
+
+    def select(self, texts: NDArray[np.int64]) -> "Labelled":
+        """Return some of the texts."""
+        part, items = self.encodings.select(texts.tolist())
+        return Labelled(part, self.targets[items], None if self.sample_weight is None else self.sample_weight[items])
+
+    def text_weights(self) -> NDArray[np.float32] | None:
+        """Return the weight of each text, as the core takes it; None where all count alike."""
+        if self.sample_weight is None:
+            return None
+        counts = self.encodings.item_counts()
+        weights, has_items = np.ones(len(counts), dtype=np.float32), counts > 0
+        weights[has_items] = self.sample_weight[(np.cumsum(counts) - counts)[has_items]]
+        return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +82,18 @@ class Prepared:
         return self.options.get("task") == "words"
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether classes or texts count differently."""
+        return self.options["class_weight"] is not None or self.data.sample_weight is not None
+
+    @property
     def follows_gain(self) -> bool:
         """Whether fine-tuning is left out, or slower, where features turn out to tell nothing, or little.
 
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
         that are right less often than that label. Where rare labels are very few, it costs nothing.
         """
-        if not self.is_default or self.of_words or self.classes.multi_label or self.options["class_weight"] is not None:
+        if not self.is_default or self.of_words or self.classes.multi_label or self.is_weighted:
             return False
         shares = np.bincount(self.data.targets) / len(self.data.targets)
         return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)

@@ -23,12 +23,14 @@ class SupervisedEstimator(TrainedEstimator):
     _trained: Trained
 
     @naming_what_was_meant()
-    def estimate_memory(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
+    def estimate_memory(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> MemoryEstimate:
         """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
 
         Parameters
         ----------
-        X, y, eval_set
+        X, y, sample_weight, eval_set
             As in `fit`: the lengths of the texts and the number of classes decide.
 
         Returns
@@ -46,15 +48,15 @@ class SupervisedEstimator(TrainedEstimator):
         >>> clf.estimate_memory(texts, labels).total > 0
         True
         """
-        return self._settle(X, y, eval_set).memory()
+        return self._settle(X, y, sample_weight, eval_set).memory()
 
     @naming_what_was_meant()
-    def explain(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> Plan:
+    def explain(self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None) -> Plan:
         """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
 
         Parameters
         ----------
-        X, y, eval_set
+        X, y, sample_weight, eval_set
             As in `fit`.
 
         Returns
@@ -72,9 +74,9 @@ class SupervisedEstimator(TrainedEstimator):
         >>> "head" in clf.explain(texts, labels).choices
         True
         """
-        return self._settle(X, y, eval_set).plan()
+        return self._settle(X, y, sample_weight, eval_set).plan()
 
-    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
         """Return the run of `fit` with these arguments before it starts."""
         raise NotImplementedError
 

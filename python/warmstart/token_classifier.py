@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from warmstart.tagged import Windows
 from warmstart.texts import Texts, to_list
 from warmstart.training import execute, logits
 from warmstart.warn import warn
+from warmstart.weights import Weights, read_weights
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
@@ -171,7 +172,9 @@ class TokenClassifier(SupervisedEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Texts, y: Any, *, eval_set: tuple[Any, Any] | None = None) -> "TokenClassifier":
+    def fit(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> "TokenClassifier":
         """Train on texts and the entities in them.
 
         Parameters
@@ -181,6 +184,9 @@ class TokenClassifier(SupervisedEstimator):
         y : sequence
             For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
             for lists of words also the BIO tag of each word.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, as every word of it. One of weight 0 is left out. `eval_set` and what
+            is held out count all texts alike.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -208,7 +214,7 @@ class TokenClassifier(SupervisedEstimator):
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a tag; what may help is said.
         """
-        run = self._prepare(X, y, eval_set)
+        run = self._prepare(X, y, sample_weight, eval_set)
         run.prepared.check_memory()
         held_out, classes, metric = run.held_out, run.prepared.classes, self.metric
 
@@ -226,8 +232,8 @@ class TokenClassifier(SupervisedEstimator):
             raise stopped
         return self
 
-    def _settle(self, X: Texts, y: Any, eval_set: Any) -> Prepared:
-        return self._prepare(X, y, eval_set).prepared
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
+        return self._prepare(X, y, sample_weight, eval_set).prepared
 
     def predict(self, X: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
@@ -244,7 +250,7 @@ class TokenClassifier(SupervisedEstimator):
         windows, found = self._logits(X)
         return windows.unit_tags(self._tags(found))
 
-    def score(self, X: Texts, y: Any) -> float:
+    def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
         """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
 
         Entities count without the words at their ends that the tokenizer makes no token of, which no model tags; a
@@ -254,17 +260,23 @@ class TokenClassifier(SupervisedEstimator):
         ----------
         X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how often the entities of each text count.
         """
         windows, found = self._logits(X)
-        return f1(windows.read(y), windows.unit_tags(self._tags(found)))
+        weights = read_weights(sample_weight, len(windows))
+        own = None if weights is None else weights.tolist()
+        return f1(windows.read(y), windows.unit_tags(self._tags(found)), own)
 
-    def evaluate(self, X: Texts, y: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
         """Measure the quality on other texts; entities count as in `score`.
 
         Parameters
         ----------
         X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in every number of the report.
 
         Returns
         -------
@@ -279,7 +291,8 @@ class TokenClassifier(SupervisedEstimator):
         windows, found = self._logits(X)
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
-        return _Tagged(windows, windows.read(y)).report(found, self._trained.classes)
+        weights = read_weights(sample_weight, len(windows))
+        return _Tagged(windows, windows.read(y), weights).report(found, self._trained.classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
@@ -294,7 +307,7 @@ class TokenClassifier(SupervisedEstimator):
             return windows, np.empty((0, model.n_outputs), dtype=np.float32)
         return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
 
-    def _prepare(self, X: Texts, y: Any, eval_set: Any) -> "_Run":
+    def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
         params = self.get_params(deep=False)
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
         backbone = Backbone(opened(self.backbone, self.verbose)._inner.with_prefix_space())
@@ -305,21 +318,23 @@ class TokenClassifier(SupervisedEstimator):
         fraction = fraction_held_out(params, eval_set)
         options = fit_options(params, eval_set is not None or fraction is not None)
         data = _Tagged.of(backbone, X, y, self.max_length)
+        data = replace(data, weights=read_weights(sample_weight, len(data.tags)))
         found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
         tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
         classes = Classes(np.array(tags), False)
-        held_out = None
+        held_out, rows = None, data.counted()
         if eval_set is not None:
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
                 raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
             held_out = _Tagged.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
         elif fraction is not None:
-            labels = [{tag[2:] for tag in own} for own in data.tags]
-            data, held_out = (
-                data.part(backbone, X, rows, self.max_length) for rows in hold_out(labels, fraction, options["seed"])
-            )
+            labels = [{tag[2:] for tag in data.tags[row]} for row in rows]
+            rows, held_out_rows = (rows[part] for part in hold_out(labels, fraction, options["seed"]))
+            held_out = replace(data.part(backbone, X, held_out_rows, self.max_length), weights=None)
+        if len(rows) < len(data.tags):
+            data = data.part(backbone, X, rows, self.max_length)
         options |= {
             "task": "words",
             "multi_label": False,
@@ -340,6 +355,8 @@ class _Tagged:
 
     windows: Windows
     tags: list[list[str]]
+    weights: Weights | None = None
+    """Of the texts."""
 
     @classmethod
     def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "_Tagged":
@@ -355,11 +372,16 @@ class _Tagged:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
-        return _Tagged(windows, [self.tags[row] for row in rows])
+        return _Tagged(windows, [self.tags[row] for row in rows], None if self.weights is None else self.weights[rows])
+
+    def counted(self) -> NDArray[np.int64]:
+        """Return the texts that do not weigh 0."""
+        return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
 
     def labelled(self, classes: Classes, name: str) -> Labelled:
         tags = self.windows.row_tags(self.tags)
-        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name))
+        weights = None if self.weights is None else self.weights[self.windows.owners]
+        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
 
     def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
         predicted = self.windows.unit_tags(row_tags)
@@ -369,15 +391,15 @@ class _Tagged:
 
     def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
         predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
-        targets = self.labelled(classes, "labels").targets
-        per_class = count(self.tags, predicted)
+        data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
+        per_class = count(self.tags, predicted, weights)
         return Report(
             classes=[row["label"] for row in per_class],
-            n_texts=len(self.tags),
-            accuracy=_accuracy(self.tags, predicted),
+            n_texts=len(self.counted()),
+            accuracy=_accuracy(self.tags, predicted, weights),
             macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
-            entity_f1=f1(self.tags, predicted),
-            loss=mean_loss(found, targets, False) if len(found) else 0.0,
+            entity_f1=f1(self.tags, predicted, weights),
+            loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
             per_class=per_class,
             training=facts or {},
         )
@@ -389,8 +411,11 @@ class _Run:
     held_out: _Tagged | None
 
 
-def _accuracy(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+def _accuracy(
+    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
+) -> float:
     pairs = [
         gold == said for tags, own in zip(true, predicted, strict=True) for gold, said in zip(tags, own, strict=True)
     ]
-    return float(np.mean(pairs)) if pairs else 0.0
+    of_words = None if weights is None else np.repeat(weights, [len(tags) for tags in true])
+    return float(np.average(pairs, weights=of_words)) if pairs else 0.0

@@ -27,6 +27,7 @@ from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn_unlearnt
+from warmstart.weights import Weights, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,9 @@ Scorer = Callable[[NDArray[np.float32], float], float]
 """Logits and loss of what is held out to a score, higher is better."""
 
 
-def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> tuple[Trained, BaseException | None]:
+def train(
+    params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any
+) -> tuple[Trained, BaseException | None]:
     """Train a classifier of texts.
 
     Parameters
@@ -58,6 +61,8 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
         The parameters of `TextClassifier`, unchecked.
     texts, labels : sequence
         The training set.
+    sample_weight : sequence of float or None
+        Weights of its texts.
     eval_set : tuple or None
         ``(texts, labels)`` to choose the best weights by.
 
@@ -72,7 +77,7 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     BaseException
         Bad input, or what stopped the run before its first step was done.
     """
-    run = prepare(params, texts, labels, eval_set)
+    run = prepare(params, texts, labels, sample_weight, eval_set)
     classes, held_out, metric = run.classes, run.held_out, params["metric"]
     run.check_memory()
 
@@ -170,6 +175,7 @@ def _stepped(
     run: Prepared, monitor: FitMonitor, head: Probe | None
 ) -> tuple[_core.Classifier | None, dict[str, Any], BaseException | None]:
     data, held_out = run.data, run.held_out
+    weights = data.text_weights()
     return _core.Classifier.fit(
         run.backbone._inner,
         data.encodings,
@@ -179,10 +185,11 @@ def _stepped(
         json.dumps(run.options),
         monitor,
         None if head is None else (head.solution.weight, head.solution.bias),
+        **({} if weights is None else {"sample_weight": weights}),
     )
 
 
-def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any) -> Prepared:
     """Check parameters and encode data, as `train` takes them.
 
     Raises
@@ -199,7 +206,8 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     if not len(encodings):
         raise ValueError("texts is empty; at least two texts of two classes are needed to train")
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
-    data = Labelled(encodings, classes.encode(labels, len(encodings)))
+    weights = read_weights(sample_weight, len(encodings))
+    data = _weighted(Labelled(encodings, classes.encode(labels, len(encodings))), weights)
     pairs = are_pairs(texts)
     if pairs and not classes.multi_label:
         refuse_labels_beside(texts, classes.read(labels, len(encodings)).tolist())
@@ -233,14 +241,18 @@ def _eval_data(
     return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
 
 
+def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
+    """Return texts with their weights ``[N]``; those of weight 0 are left out."""
+    if weights is None:
+        return data
+    return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
+
+
 def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
     """Return the texts to train on, and those held out."""
     targets = data.targets
     labels = [np.flatnonzero(row) for row in targets] if targets.ndim == 2 else targets[:, None]
-    train, held_out = (
-        Labelled(data.encodings.select(rows.tolist())[0], targets[rows])
-        for rows in hold_out([own.tolist() for own in labels], fraction, seed)
-    )
+    train, held_out = (data.select(rows) for rows in hold_out([own.tolist() for own in labels], fraction, seed))
     return train, held_out
 
 

@@ -79,6 +79,7 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
         ("strategy__layer_deacy", r"strategy=FullFineTuning\(layer_decay=...\) may be meant"),
         ("strategy__lr", "learning_rate is meant"),
         ("zzz", "it has backbone, strategy"),
+        ("sample_weight", r"give fit\(X, y, sample_weight=...\)"),
         ("eval_set", r"give fit\(X, y, eval_set=...\)"),
     ],
 )
@@ -157,7 +158,7 @@ def test_tags_tell_a_classifier_of_texts(make):
 
 def test_metadata_routing_takes_texts_and_labels_for_data(make):
     routing = make().get_metadata_routing()
-    assert set(routing.fit.requests) == {"eval_set"}
+    assert set(routing.fit.requests) == {"eval_set", "sample_weight"}
     assert set(routing.predict.requests) == set()
     assert set(routing.score.requests) == {"sample_weight"}
 

@@ -86,9 +86,10 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
                 if name not in known:
                     raise TypeError(f"{what} has no parameter {name!r}{hint(name, known, parts)}")
             if len(args) > n_by_place and by_name:
+                others = ", ".join(f"{name}=..." for name in by_name[:3])
                 raise TypeError(
                     f"{what} takes {' and '.join(known[:n_by_place])} by place, got {len(args)} arguments; the others "
-                    f"are given by name, as in {by_name[0]}=..."
+                    f"are given by name, as in {others}"
                 )
             return method(self, *args, **kwargs)
 

@@ -129,7 +129,7 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
         (lambda b: ws.LanguageModel(b).fit(corpus=GOOD), "LanguageModel.fit has no .* 'corpus'; X is meant"),
         (
             lambda b: ws.TextClassifier(b).fit(GOOD, [0], (GOOD, [0])),
-            "TextClassifier.fit takes X and y by place, got 3 arguments; the others are .* by name, as in eval_set=",
+            "TextClassifier.fit takes X and y by place, got 3 arguments; the others are .* by name, as in .*eval_set=",
         ),
     ],
 )

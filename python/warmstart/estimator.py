@@ -77,9 +77,9 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was a parameter takes its default.
-        known = signature(type(self).__init__).parameters.values()
-        defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
-        super().__setstate__(defaults | state_of_version_2(state))
+        known = signature(type(self).__init__).parameters
+        defaults = {name: one.default for name, one in known.items() if one.default is not Parameter.empty}
+        super().__setstate__(defaults | state_of_version_2(state, known))
 
 
 def _stood_for(name: str, strategy: Any) -> Parameters:

@@ -288,7 +288,7 @@ class LanguageModel(Asking, TrainedEstimator):
             monitor.close()
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
-        self._fitted, self._begun, self._limit = LanguageBackbone(model), None, None
+        self._fitted, self._begun = LanguageBackbone(model), None
         if facts["was_finished"] and self.verbose:
             print(
                 f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "

@@ -3,6 +3,7 @@
 Until format version 2 a strategy held what is now the optimiser, the learning rate and the loss settings too.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from warmstart.language_backbone import LanguageBackbone
@@ -33,13 +34,17 @@ def params_of_version_2(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "strategy": strategy.to_dict(), **_not_given_twice(params, moved)}
 
 
-def state_of_version_2(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the pickled attributes of an estimator, whose strategy may be one of before, as of today."""
+def state_of_version_2(state: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the pickled attributes of an estimator, whose strategy may be one of before, as of today.
+
+    `known` are its parameters: a language model never had the loss settings of a strategy.
+    """
     strategy = state.get("strategy")
     if not isinstance(strategy, Strategy) or not (strategy.__dict__.keys() - strategy.get_params()):
         return state
     strategy, moved = split(type(strategy), vars(strategy))
-    return {**state, "strategy": strategy, **_not_given_twice(state, moved)}
+    moved = {name: value for name, value in _not_given_twice(state, moved).items() if name in known}
+    return {**state, "strategy": strategy, **moved}
 
 
 def language_model_of_version_2(state: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,13 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import warmstart as ws
+from sklearn.base import clone
 from warmstart import _core
 
 V2 = Path(__file__).parents[1] / "reference" / "saved_v2"
@@ -126,6 +128,23 @@ def test_what_a_strategy_had_goes_to_the_estimator():
     for second in (ws.load(V2 / "max_norm"), pickle.loads((V2 / "max_norm.pickle").read_bytes())):
         assert (second.strategy, second.optimizer) == (ws.FullFineTuning(), None)
         assert (second.learning_rate, second.label_smoothing) == (0.001, 0.0)
+
+
+@pytest.mark.usefixtures("corpora")
+def test_a_pickled_language_model_is_an_estimator_that_goes_on():
+    """It was none: what it had learnt is what it begins from now, as a loaded one does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = pickle.loads((V1 / "masked.pickle").read_bytes())
+    assert model.get_params(deep=False).keys() == ws.LanguageModel(model.backbone).get_params(deep=False).keys()
+    assert isinstance(model.objective_, ws.MaskedLM)
+    assert (model.learning_rate, model.strategy) == (0.01, ws.FullFineTuning(layer_decay=0.9))
+    assert not hasattr(model, "label_smoothing")
+    before = np.concatenate(model.score(["the film was good"]))
+    again = clone(model).set_params(max_steps=1, verbose=False, checkpoint_dir=None)
+    np.testing.assert_array_equal(np.concatenate(again.score(["the film was good"])), before)
+    again.fit(["the film was good", "a bad plot and a good film"] * 4)
+    assert (np.concatenate(again.score(["the film was good"])) != before).any()
 
 
 def test_an_estimator_of_an_older_version_trains_by_its_rule(tmp_path):

@@ -398,5 +398,4 @@ class LanguageModel(Asking, TrainedEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
-        tags.target_tags.required = False
         return tags

@@ -16,6 +16,7 @@ from warmstart.objectives import (
     ReplacedTokenDetection,
     require_objective,
 )
+from warmstart.warn import warn
 
 
 def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> tuple[LanguageBackbone, Objective]:
@@ -64,12 +65,23 @@ def checkpoint(path: str | os.PathLike[str], verbose: bool) -> Backbone:
     ------
     FileNotFoundError, WeightsError
         It is not there, or its weights are damaged.
+
+    Warns
+    -----
+    UserWarning
+        It has no such head, or not all of it.
     """
     place = fetched(path, None, None, verbose)
     try:
         return with_head(place)
     except _core.WeightsError:
-        return Backbone.from_pretrained(place, verbose=verbose)
+        backbone = Backbone.from_pretrained(place, verbose=verbose)
+    if _core.LanguageModel(backbone._inner, 0).head_parameters:
+        warn(
+            f"{path} has no whole head of a language model: a new one begins with random weights; "
+            f"LanguageModel.from_pretrained({os.fspath(path)!r}) says what is missing"
+        )
+    return backbone
 
 
 def with_head(place: str) -> LanguageBackbone:

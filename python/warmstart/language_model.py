@@ -33,8 +33,8 @@ class LanguageModel(Asking, TrainedEstimator):
     ----------
     backbone : Backbone, str or path
         What to start from; it is never changed. Of a `Backbone` the head begins anew, but for weights it shares with
-        the embeddings. Of a directory, a GGUF file or a repository of the hub the head of the checkpoint is kept, where
-        it has one; so are that of `from_pretrained` and of the ``backbone_`` of another language model.
+        the embeddings. Of a directory, a GGUF file or a repository of the hub the head of the checkpoint is kept, and a
+        warning says so where it has none; so are that of `from_pretrained` and of another model's ``backbone_``.
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         What to learn; None takes what the backbone is made for.
     strategy : FullFineTuning or LinearProbing, optional

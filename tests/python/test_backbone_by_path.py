@@ -75,9 +75,11 @@ def test_a_language_model_of_a_path_keeps_the_head_of_its_checkpoint(backbone, p
         assert headed.perplexity(corpus) == pytest.approx(model.perplexity(corpus))
     assert headed.backbone == tmp_path / "headed"
     assert headed.set_params(max_steps=1).fit(corpus).n_iter_ == 1
-    bare = ws.LanguageModel(path, random_state=0, precision="f32", verbose=False)
-    with pytest.warns(UserWarning, match="untrained"):
-        bare.perplexity(corpus)
+    bare = ws.LanguageModel(path, max_steps=1, random_state=0, precision="f32", verbose=False)
+    with pytest.warns(UserWarning, match="has no whole head of a language model: a new one begins"):
+        bare.fit(corpus)
+    with pytest.raises(ws.WeightsError, match="missing"):
+        ws.LanguageModel.from_pretrained(path)
     detector = ws.LanguageModel(path, ws.ReplacedTokenDetection(), max_steps=1, random_state=0, verbose=False)
     assert detector.fit(corpus).n_iter_ == 1
 

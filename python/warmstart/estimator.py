@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 from warmstart.keywords import naming_what_was_meant
 from warmstart.older import state_of_version_2
 from warmstart.parameters import Parameters
-from warmstart.strategies import PARTS, require_optimizer, require_strategy
+from warmstart.strategies import PARTS, FullFineTuning, Strategy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -40,10 +40,11 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = naming_what_was_meant(PARTS | FIT)(cls.__init__)  # type: ignore[method-assign]
-        known = {f"{cls.__name__}({{}}=...)": list(signature(cls.__init__).parameters)[1:]}
+        parameters = {f"{cls.__name__}({{}}=...)": list(signature(cls.__init__).parameters)[1:]}
         for name in ASKED:
-            if name in cls.__dict__:
-                setattr(cls, name, naming_what_was_meant(known)(cls.__dict__[name]))
+            # Inherited ones too, where the class has parameters of its own to be named.
+            if name in cls.__dict__ or ("__init__" in cls.__dict__ and hasattr(cls, name)):
+                setattr(cls, name, naming_what_was_meant(parameters)(unwrap(getattr(cls, name))))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name; of a strategy or optimiser that is None those of the one it stands for.
@@ -83,6 +84,6 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def _stood_for(name: str, strategy: Any) -> Parameters:
-    """Return what a nested parameter that is None stands for."""
-    chosen = require_strategy(strategy)
-    return chosen if name == "strategy" else require_optimizer(None, chosen)
+    """Return what a nested parameter that is None stands for; what is no strategy is refused by `fit` alone."""
+    chosen = strategy if isinstance(strategy, Strategy) else FullFineTuning()
+    return chosen if name == "strategy" else chosen.default_optimizer()

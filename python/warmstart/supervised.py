@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
 from warmstart.estimator import TrainedEstimator
-from warmstart.keywords import naming_what_was_meant
 from warmstart.memory import MemoryEstimate
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
 from warmstart.plan import Plan
@@ -22,7 +21,6 @@ class SupervisedEstimator(TrainedEstimator):
     max_length: int | None
     _trained: Trained
 
-    @naming_what_was_meant()
     def estimate_memory(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
     ) -> MemoryEstimate:
@@ -50,7 +48,6 @@ class SupervisedEstimator(TrainedEstimator):
         """
         return self._settle(X, y, sample_weight, eval_set).memory()
 
-    @naming_what_was_meant()
     def explain(self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None) -> Plan:
         """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
 

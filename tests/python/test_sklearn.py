@@ -38,6 +38,12 @@ def test_clone_copies_strategy_and_optimiser(make):
     assert copy.optimizer is not clf.optimizer
 
 
+def test_parameters_can_be_read_and_set_whatever_they_are(make):
+    clf = make(strategy="full", optimizer=None)
+    assert clf.get_params()["strategy"] == "full"
+    assert clf.set_params(strategy=ws.LinearProbing()).get_params()["optimizer__warmup_ratio"] == 0.0
+
+
 def test_nested_parameters_are_read_and_set(make):
     clf = make(strategy=ws.FullFineTuning(), optimizer=ws.AdamW())
     assert clf.get_params()["strategy__layer_decay"] == 1.0
@@ -124,6 +130,15 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
         (lambda b: ws.TextClassifier(b).score(texts=GOOD, y=[]), "TextClassifier.score has no .* 'texts'; X is meant"),
         (lambda b: ws.TextClassifier(b).predict(texts=GOOD), "TextClassifier.predict has no .* 'texts'; X is meant"),
         (lambda b: ws.TextClassifier(b).explain(GOOD, labels=[]), "explain has no .* 'labels'; y is meant"),
+        (
+            lambda b: ws.TextClassifier(b).explain(GOOD, [], lr=1),
+            r"explain has no .*; give TextClassifier\(learning_rate=",
+        ),
+        (
+            lambda b: ws.LanguageModel(b).perplexity(texts=GOOD),
+            "perplexity has no .* 'texts'; X is meant",
+        ),
+        (lambda b: ws.LanguageModel(b).score(texts=GOOD), "LanguageModel.score has no .* 'texts'; X is meant"),
         (lambda b: ws.TokenClassifier(b).evaluate(GOOD, tags=[]), "evaluate has no .* 'tags'; y is meant"),
         (lambda b: ws.FeatureExtractor(b).fit(texts=GOOD), "fit has no .* 'texts'; X is meant"),
         (lambda b: ws.LanguageModel(b).fit(corpus=GOOD), "LanguageModel.fit has no .* 'corpus'; X is meant"),

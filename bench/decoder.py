@@ -30,6 +30,6 @@ def decoder_directory(root: Path = ROOT) -> Path:
 
         staged = target.with_name(f".{target.name}")
         shutil.rmtree(staged, ignore_errors=True)
-        ws.LanguageModel(ws.Backbone.from_pretrained(package / SMOLLM2.files[0])).backbone.save_pretrained(staged)
+        ws.LanguageModel(ws.Backbone.from_pretrained(package / SMOLLM2.files[0])).backbone_.save_pretrained(staged)
         staged.rename(target)
     return target

@@ -57,10 +57,15 @@ def climb(
 
 def fine_tune(backbone: ws.Backbone) -> ws.TextClassifier:
     """The estimator of the demo."""
-    strategy = ws.FullFineTuning(learning_rate=3e-4, layer_decay=0.9)
     # Half of the documents are of one class, nine of the rarest: unweighted, a short run never learns the rare ones.
     return ws.TextClassifier(
-        backbone, strategy=strategy, epochs=4, max_length=MAX_LENGTH, class_weight="balanced", random_state=SEED
+        backbone,
+        strategy=ws.FullFineTuning(layer_decay=0.9),
+        learning_rate=3e-4,
+        epochs=4,
+        max_length=MAX_LENGTH,
+        class_weight="balanced",
+        random_state=SEED,
     )
 
 

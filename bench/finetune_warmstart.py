@@ -68,6 +68,8 @@ class WarmstartSide:
         """What else explains a number."""
         return {
             "strategy": repr(self.classifier.strategy),
+            "optimizer": repr(self.classifier.optimizer),
+            "learning_rate": self.classifier.learning_rate,
             "precision": self.precision,
             "steps": self.steps,
             "outside_loop_s": round(self.outside_loop_s, 3),
@@ -75,12 +77,11 @@ class WarmstartSide:
 
     def _classifier(self, max_steps: int | None = None) -> Any:
         settings = self.settings
-        strategy = ws.LinearProbing if settings.probing else ws.FullFineTuning
         return ws.TextClassifier(
             self.backbone,
-            strategy=strategy(
-                learning_rate=settings.learning_rate, weight_decay=0.0, schedule="linear", warmup_ratio=0.0
-            ),
+            strategy=ws.LinearProbing() if settings.probing else ws.FullFineTuning(),
+            learning_rate=settings.learning_rate,
+            optimizer=ws.AdamW(weight_decay=0.0, warmup_ratio=0.0),
             epochs=settings.epochs,
             max_steps=max_steps,
             batch_tokens="auto",

@@ -35,9 +35,9 @@ def run(case: dict[str, Any]) -> dict[str, int]:
         return language_model(case, params, backbone, [" ".join(texts[i : i + 4]) for i in range(0, len(texts), 4)])
     eval_set = (texts, labels) if case.get("eval") else None
     classifier = ws.TextClassifier(backbone, random_state=0, verbose=False, **params)
-    estimate = classifier.estimate_memory(texts, labels, eval_set).total
+    estimate = classifier.estimate_memory(texts, labels, eval_set=eval_set).total
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    classifier.fit(texts, labels, eval_set)
+    classifier.fit(texts, labels, eval_set=eval_set)
     return {"estimated": estimate, "measured": peak_memory_bytes()}
 
 

@@ -25,7 +25,7 @@ class WarmstartPretraining(WarmstartLoop):
             model = ws.LanguageModel(
                 self.backbone,
                 self.objective,
-                strategy=ws.FullFineTuning(schedule="constant", warmup_ratio=0.0),
+                optimizer=ws.AdamW(schedule="constant", warmup_ratio=0.0),
                 batch_tokens=self.shape.texts * self.shape.tokens,
                 max_length=MAX_LENGTH,
                 precision=self.precision,

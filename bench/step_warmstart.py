@@ -33,7 +33,7 @@ class WarmstartStep(WarmstartLoop):
         batch_tokens = self.shape.texts * self.shape.tokens
         classifier = ws.TextClassifier(
             self.backbone,
-            strategy=ws.FullFineTuning(schedule="constant", warmup_ratio=0.0),
+            optimizer=ws.AdamW(schedule="constant", warmup_ratio=0.0),
             epochs=1,
             batch_tokens=batch_tokens,
             precision=self.precision,

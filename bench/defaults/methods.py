@@ -71,12 +71,11 @@ class Methods:
 
         Five passes in batches of 16, and no fewer than 100 steps: enough for every rate to get somewhere.
         """
-        import warmstart as ws
         from warmstart import probe
 
         estimator = self._estimator(
             train,
-            strategy=ws.FullFineTuning(learning_rate=rate),
+            learning_rate=rate,
             batch_size=16,
             max_steps=max(100, 5 * math.ceil(len(train) / 16)),
             random_state=seed,

@@ -44,7 +44,7 @@ def go_on(options: Options, size: Size, seed: int | None) -> Record:
     model = ws.LanguageModel.from_pretrained(
         decoder_directory(),
         ws.CausalLM(),
-        strategy=ws.FullFineTuning(learning_rate=size.rate),
+        learning_rate=size.rate,
         max_steps=size.steps,
         batch_tokens=size.batch_tokens,
         max_length=size.max_length,

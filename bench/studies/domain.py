@@ -62,7 +62,8 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
         model = ws.LanguageModel(
             backbone,
             ws.MaskedLM(),
-            strategy=ws.FullFineTuning(learning_rate=size.rate, layer_decay=size.layer_decay),
+            strategy=ws.FullFineTuning(layer_decay=size.layer_decay),
+            learning_rate=size.rate,
             max_steps=size.steps,
             batch_tokens=size.batch_tokens,
             max_length=size.max_length,
@@ -71,7 +72,7 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
             cache_dir=results_folder(),
             verbose=False,
         ).fit(train_texts, eval_set=held_out[: max(1, len(held_out) // 4)])
-        backbone = model.backbone
+        backbone = model.backbone_
         record = {"losses": [(row["step"], row["eval_loss"]) for row in model.history_.rows]}
     train = texts.chemprot(options.data, "train").sample(size.train_rows, seed)
     dev = texts.chemprot(options.data, "dev").sample(size.dev_rows, 0)
@@ -80,7 +81,7 @@ def adapt(options: Options, size: Size, seed: int, extended: bool, continued: bo
     test = texts.chemprot(options.data, "test").sample(size.test_rows, 0)
     classifier = ws.TextClassifier(
         backbone,
-        strategy=ws.FullFineTuning(learning_rate=size.tuning_rate),
+        learning_rate=size.tuning_rate,
         epochs=size.epochs,
         batch_tokens=size.tuning_tokens,
         max_length=size.max_length,

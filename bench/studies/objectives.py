@@ -78,7 +78,7 @@ def pretrained(options: Options, size: Size, family: str, objective: str, seed: 
     articles = texts.articles(options.data)
     backbone = new_model(family, size, ws.train_tokenizer(articles, "wordpiece", size.vocab_size), seed)
     run = {
-        "strategy": ws.FullFineTuning(learning_rate=size.rate),
+        "learning_rate": size.rate,
         "max_steps": size.steps,
         "batch_tokens": size.batch_tokens,
         "max_length": size.max_length,
@@ -100,7 +100,7 @@ def pretrained(options: Options, size: Size, family: str, objective: str, seed: 
         "permutation": ws.PermutationLM(),
     }
     model = ws.LanguageModel(backbone, towards[objective], cache_dir=results_folder(), **run)
-    return model.fit(articles).backbone
+    return model.fit(articles).backbone_
 
 
 def ways(size: Size, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -108,10 +108,10 @@ def ways(size: Size, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
     import warmstart as ws
 
     equal = {"batch_tokens": size.tuning_tokens, "random_state": seed, "verbose": False}
-    probing = ws.LinearProbing(learning_rate=size.probing_rate)
-    yield "probed", {"strategy": probing, "epochs": size.probing_epochs} | equal
-    tuning = ws.FullFineTuning(learning_rate=size.tuning_rate)
-    yield "tuned", {"strategy": tuning, "epochs": size.epochs} | equal
+    probed = {"strategy": ws.LinearProbing(), "learning_rate": size.probing_rate, "epochs": size.probing_epochs}
+    yield "probed", probed | equal
+    tuned = {"strategy": ws.FullFineTuning(), "learning_rate": size.tuning_rate, "epochs": size.epochs}
+    yield "tuned", tuned | equal
 
 
 def sentiment(options: Options, size: Size, backbone: ws.Backbone, seed: int) -> Record:

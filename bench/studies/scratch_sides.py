@@ -50,7 +50,7 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
     return ws.LanguageModel(
         new_model(family, size, tokenizer, seed, dropout=False),
         objectives[family],
-        strategy=ws.FullFineTuning(learning_rate=size.rate),
+        learning_rate=size.rate,
         max_steps=size.steps,
         batch_tokens=size.batch_tokens,
         max_length=size.max_length,
@@ -65,10 +65,9 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
 def batches(model: ws.LanguageModel, documents: list[str], evaluation: bool) -> list[list[Batch]]:
     """What the model will see of these documents: the batches of each step."""
     from warmstart import _core
-    from warmstart.pretraining import prepare
 
-    run = prepare(model._inner, model._settings(), documents, None, "text", "stop")
-    return _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options), evaluation)
+    _, run = model._prepare(documents, None, "text", "stop")
+    return _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options), evaluation)
 
 
 def train(options: Options, size: Size, corpus: str, family: str, side: str, seed: int) -> Record:
@@ -89,6 +88,8 @@ def transformers_side(
 ) -> Record:
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
+    import warmstart as ws
+    from warmstart.strategies import update_rule
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -101,8 +102,8 @@ def transformers_side(
                 for key, values in batch.items()
             }
             np.savez(folder / f"{name}.npz", **arrays)
-        strategy = model.strategy.to_dict()
-        settings = json.dumps(strategy | {"eval_every": model.eval_every, "dtype": dtype})
+        rule = update_rule(ws.FullFineTuning(), model.optimizer, model.learning_rate)
+        settings = json.dumps(rule | {"eval_every": model.eval_every, "dtype": dtype})
         (folder / "settings.json").write_text(settings, encoding="utf-8")
         command = [str(options.peers), "-m", "bench.studies.scratch_transformers", str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from warmstart.language_model import LanguageModel
     from warmstart.memory import MemoryEstimate
     from warmstart.objectives import CausalLM, MaskedLM, PermutationLM, ReplacedTokenDetection
+    from warmstart.optim import AdamW
     from warmstart.report import Report
     from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from warmstart.tokenizer import Tokenizer, train_tokenizer
 
 __all__ = [
+    "AdamW",
     "Backbone",
     "CausalLM",
     "DataError",
@@ -66,6 +68,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AdamW": "optim",
     "Backbone": "backbone",
     "CausalLM": "objectives",
     "Entity": "entities",

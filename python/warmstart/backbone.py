@@ -477,6 +477,21 @@ def _configuration(config: Mapping[str, Any] | str | os.PathLike[str]) -> dict[s
     return dict(bases[config])
 
 
+def opened(value: Any, verbose: bool = True) -> Backbone:
+    """Return a backbone, opened where its path or its name on the hub is given.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    FileNotFoundError, ImportError, ValueError, WarmstartError
+        As `Backbone.from_pretrained` raises them.
+    """
+    if isinstance(value, str | os.PathLike):
+        return Backbone.from_pretrained(value, verbose=verbose)
+    return require_backbone(value)
+
+
 def require_backbone(value: Any) -> Backbone:
     """Return `value`, or say how to get a backbone.
 

@@ -1,18 +1,18 @@
 """`TextClassifier`: a pretrained backbone with a classification head, as a scikit-learn estimator."""
 
+import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart import _core
 from warmstart.backbone import Backbone
-from warmstart.estimator import TrainedEstimator
+from warmstart.optim import AdamW
 from warmstart.options import (
     INFERENCE_PRECISIONS,
     check_compute,
@@ -21,26 +21,31 @@ from warmstart.prepared import Prepared
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
+from warmstart.supervised import SupervisedEstimator
 from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import logits, prepare, train
+from warmstart.weights import read_weights
 
-_ROUTED = {"texts": UNUSED}
 
-
-class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
+class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
     """Classify texts, or pairs of texts, into two or more classes or with any number of labels.
 
     Parameters
     ----------
-    backbone : Backbone
-        The pretrained model to start from. It is never changed.
+    backbone : Backbone, str or path
+        The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
+        hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``.
+        What is trained; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Which vectors of a text the head takes; several are put side by side. "auto" follows the model directory: what
         sentence-transformers takes where it says so, else the head of the family's class in transformers.
     learning_rate : float, optional
-        Peak learning rate; None takes the strategy's, or chooses one.
+        Peak learning rate, of the head and the last layer; None chooses one.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+    label_smoothing : float
+        Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
         Passes over the training texts; None chooses by their number.
     max_steps : int, optional
@@ -63,8 +68,19 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the training set to evaluate on, labels in like shares, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the training set, which is held out.
     patience : int, optional
         Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
+    checkpoint_dir : str or path, optional
+        Where to keep the state of the run; a run begun again goes on from there.
+    checkpoint_every : int, optional
+        Optimiser steps between checkpoints; None writes one at the end alone.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
@@ -103,20 +119,15 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
     'accuracy'
     """
 
-    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__predict_proba: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__decision_function: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str | os.PathLike[str],
         *,
         strategy: Strategy | None = None,
         pooling: str | Sequence[str] = "auto",
         learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
+        label_smoothing: float = 0.0,
         epochs: int | None = None,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -127,7 +138,12 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         class_weight: str | dict[Any, float] | None = None,
         metric: Metric = "accuracy",
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
@@ -138,6 +154,8 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         self.strategy = strategy
         self.pooling = pooling
         self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -148,26 +166,36 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         self.class_weight = class_weight
         self.metric = metric
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.precision = precision
         self.recompute = recompute
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TextClassifier":
+    def fit(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> "TextClassifier":
         """Train on texts and labels.
 
         Parameters
         ----------
-        texts : sequence of str or of pairs of str
+        X : sequence of str or of pairs of str
             N texts: a list, a NumPy array, a pandas or polars Series, an Arrow array, a ``datasets`` column.
-        labels : sequence of str, int or bool
+        y : sequence of str, int or bool
             N labels, which may be a table of one column; for multi-label a 0/1 matrix ``[N, C]`` or N lists of labels.
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
+            out. `eval_set` and what is held out count all texts alike.
         eval_set : tuple, optional
-            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
         Returns
         -------
@@ -193,58 +221,61 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
-        trained, stopped = train(self.get_params(deep=False), texts, labels, eval_set)
+        trained, stopped = train(self.get_params(deep=False), X, y, sample_weight, eval_set)
         self._keep(trained)
         if stopped is not None:
             raise stopped
         return self
 
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
-        return prepare(self.get_params(deep=False), texts, labels, eval_set)
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
+        return prepare(self.get_params(deep=False), X, y, sample_weight, eval_set)
 
-    def predict(self, texts: Texts) -> NDArray[Any]:
+    def predict(self, X: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         return self._trained.classes.decode(predictions(scores, self._trained.classes.multi_label))
 
-    def predict_proba(self, texts: Texts) -> NDArray[np.float64]:
+    def predict_proba(self, X: Texts) -> NDArray[np.float64]:
         """Return the probability of each class, float64 ``[N, C]``; rows add up to 1 unless multi-label."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         return probabilities(scores, self._trained.classes.multi_label)
 
-    def decision_function(self, texts: Texts) -> NDArray[np.float32]:
+    def decision_function(self, X: Texts) -> NDArray[np.float32]:
         """Return logits, float32 ``[N, C]``; of two classes the difference ``[N]``, above 0: ``classes_[1]``."""
-        scores = self._logits(texts)
+        scores = self._logits(X)
         if len(self.classes_) == 2 and not self._trained.classes.multi_label:
             return np.asarray(scores[:, 1] - scores[:, 0])
         return scores
 
-    def score(self, texts: Texts, labels: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy; for multi-label the share of texts right in every class.
 
         Parameters
         ----------
-        texts : sequence
+        X : sequence
             N texts.
-        labels : sequence
+        y : sequence
             What is true, as in `fit`.
-        sample_weight : array of shape (N,), optional
-            Weight of each text.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts.
         """
-        predicted = self.predict(texts)
+        predicted = self.predict(X)
+        weights = read_weights(sample_weight, len(predicted))
         if self._trained.classes.multi_label:
-            truth = self._trained.classes.encode(labels, len(predicted)).astype(np.int64)
+            truth = self._trained.classes.encode(y, len(predicted)).astype(np.int64)
         else:
-            truth = self._trained.classes.read(labels, len(predicted))
-        return float(accuracy_score(truth, predicted, sample_weight=sample_weight))
+            truth = self._trained.classes.read(y, len(predicted))
+        return float(accuracy_score(truth, predicted, sample_weight=weights))
 
-    def evaluate(self, texts: Texts, labels: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
         """Measure the quality on other texts.
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in every number of the report.
 
         Returns
         -------
@@ -256,13 +287,14 @@ class TextClassifier(ClassifierMixin, TrainedEstimator):  # type: ignore[misc]
         DataError
             A label is not among ``classes_``.
         """
-        encodings = self._encode(texts)
+        encodings = self._encode(X)
         if not len(encodings):
             raise ValueError("texts is empty; there is nothing to evaluate")
-        targets = self._trained.classes.encode(labels, len(encodings))
+        targets = self._trained.classes.encode(y, len(encodings))
+        weights = read_weights(sample_weight, len(encodings))
         warn_unread(encodings)
         found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
-        return Report.of_logits(found, targets, self._trained.classes)
+        return Report.of_logits(found, targets, self._trained.classes, sample_weight=weights)
 
     def _encode(self, texts: Texts) -> _core.Encodings:
         check_is_fitted(self)

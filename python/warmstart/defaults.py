@@ -5,7 +5,7 @@ from typing import Any
 
 from warmstart.options import optional_positive_int, positive_int
 from warmstart.plan import Choice
-from warmstart.strategies import LinearProbing, Strategy, require_strategy
+from warmstart.strategies import LinearProbing, Strategy, require_strategy, update_rule
 
 BATCH_SIZE = 16
 """Texts in a batch, on average."""
@@ -46,7 +46,7 @@ SURE = 2.0
 SLOWER, MORE_EPOCHS = 0.5, 5
 """Factor of the rate, and passes at least, where features gain surely over guessing and yet hardly."""
 
-STEPPED = ("learning_rate", "epochs", "max_steps", "eval_every", "patience")
+STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "patience", "early_stopping")
 """Parameters of an estimator that only a run in steps has."""
 
 
@@ -92,7 +92,7 @@ def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Ch
         )
     if asked:
         return Choice(IN_STEPS, f"as {' and '.join(asked)} asked")
-    return Choice(SOLVED, "it is one linear map: learning_rate, epochs, schedule and batches do not apply")
+    return Choice(SOLVED, "it is one linear map: learning_rate, optimizer, epochs and batches do not apply")
 
 
 def resolve(
@@ -114,30 +114,26 @@ def resolve(
     Returns
     -------
     options : dict
-        ``strategy, epochs, max_steps`` as the core takes them.
+        ``strategy, epochs, max_steps`` as the core takes them, the optimiser and the loss settings in the first.
     choices : dict of Choice
         Those of them that were chosen, by the name of the parameter.
 
     Raises
     ------
     TypeError, ValueError
-        A parameter is not as it should be, or given twice.
+        A parameter is not as it should be.
     """
     strategy, choices = require_strategy(params["strategy"]), {}
     rate = params["learning_rate"]
-    if rate is not None and strategy.learning_rate is not None:
-        raise ValueError(f"learning_rate is given twice: {rate} and {strategy!r}; leave one of them out")
-    rate = strategy.learning_rate if rate is None else rate
     if rate is None:
         choices["learning_rate"] = learning_rate(strategy, hidden_size, of_words)
         rate = choices["learning_rate"].value
-    given = type(strategy)(**{**strategy.get_params(), "learning_rate": rate})
     n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])
     if n_epochs is None and max_steps is None:
         choices["epochs"] = epochs(strategy, n_texts, steps)
         n_epochs = choices["epochs"].value
     options = {
-        "strategy": given.resolved(rate),
+        "strategy": update_rule(strategy, params["optimizer"], rate, params["label_smoothing"]),
         "epochs": 1 if n_epochs is None else positive_int("epochs", n_epochs),
         "max_steps": max_steps,
     }
@@ -146,6 +142,4 @@ def resolve(
 
 def steps_asked(params: dict[str, Any]) -> list[str]:
     """Return which parameters ask that a `LinearProbing` be trained in steps."""
-    strategy = require_strategy(params["strategy"])
-    of_strategy = [f"strategy__{name}" for name in strategy.steps]
-    return [name for name in STEPPED if params[name] is not None] + of_strategy
+    return [name for name in STEPPED if params[name] not in (None, False)]

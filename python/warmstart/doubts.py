@@ -142,6 +142,8 @@ def refuse_alike(run: Prepared) -> None:
 
 def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
+    if run.data.sample_weight is not None:  # then the shares of labels are not what counts
+        return []
     targets, classes = run.data.targets, run.classes
     text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
     texts = drawn(len(run.data.encodings), TEXTS)
@@ -199,7 +201,7 @@ def of_evaluation(run: Prepared, report: Report, metric: str) -> list[str]:
     if run.of_words:
         nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
         return ["no entity of eval_set is found: what was learnt does not carry over"] if nothing else []
-    if run.classes.multi_label or run.options["class_weight"] is not None or metric not in ("accuracy", "loss"):
+    if run.classes.multi_label or run.is_weighted or metric not in ("accuracy", "loss"):
         return []
     common = _commonest(run.held_out.targets, False)
     if accuracy > common or accuracy == 1:
@@ -218,10 +220,7 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
     if loss > guessing + 1 or rate > PRETRAINING[2]:
         remedy = f"the rate was {rate:g}, a lower one should help"
     else:
-        remedy = (
-            "train longer (epochs=, max_steps=), or faster: from scratch strategy=FullFineTuning(learning_rate=1e-3) "
-            "is usual"
-        )
+        remedy = "train longer (epochs=, max_steps=), or faster: from scratch learning_rate=1e-3 is usual"
     return [
         f"after {n_steps} steps the loss is {loss:.3g}, where {guessing:.3g} is that of guessing: the model has learnt "
         f"next to nothing; {remedy}"

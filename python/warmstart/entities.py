@@ -92,8 +92,10 @@ def to_tags(spans: Iterable[Span], n: int) -> list[str]:
     return tags
 
 
-def count(true: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> list[dict[str, Any]]:
-    """Count entities that agree in place and label.
+def count(
+    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
+) -> list[dict[str, Any]]:
+    """Count entities that agree in place and label, each as often as its text weighs.
 
     Returns
     -------
@@ -101,33 +103,39 @@ def count(true: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> 
         ``label, precision, recall, f1, support`` of each label that occurs, sorted.
     """
     both, there, found = Counter[str](), Counter[str](), Counter[str]()
-    for gold_tags, tags in zip(true, predicted, strict=True):
+    for gold_tags, tags, weight in zip(true, predicted, weights or [1] * len(true), strict=True):
         gold, said = set(to_spans(gold_tags)), set(to_spans(tags))
-        both.update(label for *_, label in gold & said)
-        there.update(label for *_, label in gold)
-        found.update(label for *_, label in said)
+        for counts, spans in ((both, gold & said), (there, gold), (found, said)):
+            for *_, label in spans:
+                counts[label] += weight  # type: ignore[assignment]
     return [
         {"label": label, **_measures(both[label], found[label], there[label]), "support": there[label]}
         for label in sorted({*there, *found})
     ]
 
 
-def f1(true: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> float:
+def f1(
+    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
+) -> float:
     """Return the F1 over all entities, equal to ``seqeval.metrics.f1_score``; 0 where there are none.
+
+    With weights of the texts each entity counts as often as its text weighs.
 
     Examples
     --------
     >>> f1([["B-person", "O", "B-place"]], [["B-person", "O", "O"]])
     0.6666666666666666
     """
-    both = found = there = 0
-    for gold_tags, tags in zip(true, predicted, strict=True):
+    both = found = there = 0.0
+    for gold_tags, tags, weight in zip(true, predicted, weights or [1] * len(true), strict=True):
         gold, said = set(to_spans(gold_tags)), set(to_spans(tags))
-        both, found, there = both + len(gold & said), found + len(said), there + len(gold)
+        both += weight * len(gold & said)
+        found += weight * len(said)
+        there += weight * len(gold)
     return float(_measures(both, found, there)["f1"])
 
 
-def _measures(both: int, found: int, there: int) -> dict[str, float]:
+def _measures(both: float, found: float, there: float) -> dict[str, float]:
     precision, recall = both / found if found else 0.0, both / there if there else 0.0
     total = precision + recall
     return {"precision": precision, "recall": recall, "f1": 2 * precision * recall / total if total else 0.0}

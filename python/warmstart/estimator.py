@@ -1,180 +1,89 @@
-"""`TrainedEstimator`: what estimators that a training run fits have in common."""
+"""`TrainedEstimator`: the parameters of what a training run fits, by scikit-learn's protocol."""
 
 from __future__ import annotations
 
-import os
-from inspect import Parameter, signature
+from inspect import Parameter, signature, unwrap
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
 
-from warmstart.backbone import Backbone
 from warmstart.keywords import naming_what_was_meant
-from warmstart.memory import MemoryEstimate
-from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
-from warmstart.plan import Plan
-from warmstart.prepared import Prepared
-from warmstart.strategies import PARTS, FullFineTuning
-from warmstart.texts import Texts
-from warmstart.training import Trained
+from warmstart.older import state_of_version_2
+from warmstart.parameters import Parameters
+from warmstart.strategies import PARTS, FullFineTuning, Strategy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-FIT = {"fit(texts, labels, {}=...)": ["eval_set"]}
+FIT = {"fit(X, y, {}=...)": ["eval_set", "sample_weight"]}
 """What is given later, for `naming_what_was_meant`."""
 
 
+NESTED = ("strategy", "optimizer")
+"""Parameters that have parameters."""
+
+ASKED = (
+    *("fit", "estimate_memory", "explain", "evaluate", "score", "perplexity"),
+    *("predict", "predict_proba", "predict_tags", "decision_function"),
+)
+"""Methods that take texts; what they are called elsewhere is named."""
+
+
 class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
-    """A scikit-learn estimator with the parameter ``strategy``; fitted, it has ``_trained``."""
+    """A scikit-learn estimator with the parameters ``strategy`` and ``optimizer``, whose own are parameters too."""
 
     strategy: Any
-    max_length: int | None
-    _trained: Trained
+    optimizer: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = naming_what_was_meant(PARTS | FIT)(cls.__init__)  # type: ignore[method-assign]
-        if "fit" in cls.__dict__:
-            known = list(signature(cls.__init__).parameters)[1:]
-            cls.fit = naming_what_was_meant({f"{cls.__name__}({{}}=...)": known})(cls.fit)
+        parameters = {f"{cls.__name__}({{}}=...)": list(signature(cls.__init__).parameters)[1:]}
+        for name in ASKED:
+            # Inherited ones too, where the class has parameters of its own to be named.
+            if name in cls.__dict__ or ("__init__" in cls.__dict__ and hasattr(cls, name)):
+                setattr(cls, name, naming_what_was_meant(parameters)(unwrap(getattr(cls, name))))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; of a strategy that is None those of the one it stands for.
+        """Return the parameters by name; of a strategy or optimiser that is None those of the one it stands for.
 
         Parameters
         ----------
         deep : bool
-            With those of the strategy, as ``strategy__layer_decay``.
+            With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
         """
         params: dict[str, Any] = super().get_params(deep)
-        if deep and self.strategy is None:
-            params |= {f"strategy__{name}": value for name, value in FullFineTuning().get_params().items()}
+        for name in NESTED if deep else ():
+            if params[name] is None:
+                own = _stood_for(name, self.strategy).get_params()
+                params |= {f"{name}__{field}": value for field, value in own.items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters by name, those of the strategy as ``strategy__layer_decay``.
+        """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.
 
         Raises
         ------
         ValueError
             There is no such parameter.
         """
-        is_nested = any(name.startswith("strategy__") for name in params)
-        if is_nested and params.get("strategy", self.strategy) is None:
-            params = {**params, "strategy": FullFineTuning()}
+        for name in NESTED:
+            is_nested = any(param.startswith(f"{name}__") for param in params)
+            if is_nested and params.get(name, getattr(self, name)) is None:
+                params = {**params, name: _stood_for(name, params.get("strategy", self.strategy))}
         super().set_params(**params)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was a parameter takes its default.
-        known = signature(type(self).__init__).parameters.values()
-        defaults = {one.name: one.default for one in known if one.default is not Parameter.empty}
-        super().__setstate__(defaults | state)
+        known = signature(type(self).__init__).parameters
+        defaults = {name: one.default for name, one in known.items() if one.default is not Parameter.empty}
+        super().__setstate__(defaults | state_of_version_2(state, known))
 
-    def estimate_memory(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> MemoryEstimate:
-        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
 
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`: the lengths of the texts and the number of classes decide.
-
-        Returns
-        -------
-        MemoryEstimate
-            In bytes; shows itself as a table.
-
-        Raises
-        ------
-        TypeError, ValueError, DataError, DeviceError
-            As `fit` raises them for its arguments.
-
-        Examples
-        --------
-        >>> clf.estimate_memory(texts, labels).total > 0
-        True
-        """
-        return self._settle(texts, labels, eval_set).memory()
-
-    def explain(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> Plan:
-        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
-
-        Parameters
-        ----------
-        texts, labels, eval_set
-            As in `fit`.
-
-        Returns
-        -------
-        Plan
-            Shows itself as tables.
-
-        Raises
-        ------
-        TypeError, ValueError, DataError, DeviceError
-            As `fit` raises them for its arguments.
-
-        Examples
-        --------
-        >>> "head" in clf.explain(texts, labels).choices
-        True
-        """
-        return self._settle(texts, labels, eval_set).plan()
-
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
-        """Return the run of `fit` with these arguments before it starts."""
-        raise NotImplementedError
-
-    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
-        """Write a Hugging Face directory that `load` reads; an older save there is replaced whole.
-
-        transformers reads it, too, with the head of its class; of a head on sentence vectors, for which it has no
-        class, the backbone alone.
-
-        Parameters
-        ----------
-        path : str or path
-            The directory.
-        max_shard_size : int or str
-            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
-
-        Raises
-        ------
-        NotFittedError
-            There is nothing to save yet.
-        OSError
-            The directory cannot be written; an older save there survives.
-
-        Notes
-        -----
-        Of a decoder the files name a padding token, with which transformers runs it in batches: the tokenizer's own, or
-        as is custom the one that ends a text. A text that ends with that token itself transformers classifies by the
-        token before.
-        """
-        from warmstart.saving import save_classifier
-
-        check_is_fitted(self)
-        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
-
-    @property
-    def backbone_(self) -> Backbone:
-        """The backbone as training left it."""
-        check_is_fitted(self)
-        return Backbone(self._trained.model.backbone)
-
-    def _limit(self) -> int | None:
-        """Where texts are cut: as asked, else as in training."""
-        asked = optional_positive_int("max_length", self.max_length)
-        return self._trained.max_length if asked is None else asked
-
-    def _keep(self, trained: Trained) -> None:
-        self._trained = trained
-        self.classes_ = trained.classes.values
-        self.history_ = trained.history
-        self.report_ = trained.report
-        self.random_state_ = trained.random_state
-        self.n_iter_ = trained.n_iter
+def _stood_for(name: str, strategy: Any) -> Parameters:
+    """Return what a nested parameter that is None stands for; what is no strategy is refused by `fit` alone."""
+    chosen = strategy if isinstance(strategy, Strategy) else FullFineTuning()
+    return chosen if name == "strategy" else chosen.default_optimizer()

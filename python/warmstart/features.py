@@ -1,5 +1,6 @@
 """`FeatureExtractor`: a frozen backbone as a scikit-learn transformer, from texts to vectors."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, opened
 from warmstart.keywords import naming_what_was_meant
 from warmstart.options import EMBED_BATCH_TOKENS, INFERENCE_PRECISIONS, check_compute
 from warmstart.texts import Texts, are_pairs, refuse_labels_beside, to_list
@@ -18,8 +19,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone : Backbone
-        The pretrained model.
+    backbone : Backbone, str or path
+        The pretrained model. A path, or the name of a repository of the Hugging Face hub, is opened when it is first
+        needed, by each clone for itself; a `Backbone` is shared by all of them.
     layers : int or list of int
         Which hidden states: 0 is the embedding output, -1 the last layer. Several are put side by side.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
@@ -47,10 +49,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> predicted = model.fit(texts, labels).predict(new_texts)
     """
 
+    _opened: tuple[Any, Backbone] | None = None
+    """What `backbone` was when it was opened, and the model."""
+
     @naming_what_was_meant()
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str | os.PathLike[str],
         *,
         layers: int | Sequence[int] = -1,
         pooling: str | Sequence[str] = "auto",
@@ -71,6 +76,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
         self.verbose = verbose
 
+    @naming_what_was_meant()
     def fit(self, X: Texts, y: Any = None) -> "FeatureExtractor":
         """Learn nothing: `transform` works without.
 
@@ -109,7 +115,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             Texts were cut, or are mostly words that the vocabulary lacks; their number is told.
         """
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        return require_backbone(self.backbone).embed(
+        return self._backbone().embed(
             X,
             layers=self.layers,
             pooling=self.pooling,
@@ -125,7 +131,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Those that dense layers of a sentence-transformers directory make are ``sentence_0`` and so on.
         """
-        backbone = require_backbone(self.backbone)
+        backbone = self._backbone()
         vectors = backbone.resolve_vectors(self.layers, self.pooling)
         size, n = backbone._inner.vector_size(vectors.layers, vectors.pooling), backbone.hidden_size
         layers = [backbone.n_layers] if vectors.layers is None else vectors.layers
@@ -133,6 +139,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if vectors.layers is None and backbone._inner.has_dense:
             names = [f"sentence_{i}" for i in range(size)]
         return np.array(names, dtype=object)
+
+    def _backbone(self) -> Backbone:
+        if self._opened is None or self._opened[0] is not self.backbone:
+            self._opened = (self.backbone, opened(self.backbone, self.verbose))
+        return self._opened[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a path names is opened again where it is unpickled.
+        return {name: value for name, value in super().__getstate__().items() if name != "_opened"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was `normalize` has it not.

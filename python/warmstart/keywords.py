@@ -29,16 +29,32 @@ _NAMES_ELSEWHERE = {
     "dtype": "precision",
     "seed": "random_state",
     "model": "backbone",
-    "X": "texts",
-    "y": "labels",
+    "texts": "X",
+    "corpus": "X",
+    "labels": "y",
+    "targets": "y",
     "validation_data": "eval_set",
     "eval_dataset": "eval_set",
     "val": "eval_set",
     "dev": "eval_set",
-    "tags": "labels",
-    "sample_weight": "class_weight",
-    "early_stopping": "patience",
+    "tags": "y",
+    "entities": "y",
+    "weights": "sample_weight",
+    "sample_weights": "sample_weight",
+    "validation_split": "validation_fraction",
+    "load_best_model_at_end": "keep",
+    "output_dir": "checkpoint_dir",
+    "resume_from_checkpoint": "checkpoint_dir",
+    "save_steps": "checkpoint_every",
     "warmup_steps": "warmup_ratio",
+    "eps": "epsilon",
+    "adam_epsilon": "epsilon",
+    "adam_beta1": "beta1",
+    "adam_beta2": "beta2",
+    "lr_scheduler_type": "schedule",
+    "label_smoothing_factor": "label_smoothing",
+    "optim": "optimizer",
+    "optimiser": "optimizer",
 }
 """What scikit-learn, transformers and others call what is here called otherwise."""
 
@@ -46,7 +62,8 @@ _NAMES_ELSEWHERE = {
 def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> Callable[[_Function], _Function]:
     """Wrap a method, so that a keyword it does not have raises TypeError with the one that was meant.
 
-    A method that takes any keyword stays as it is.
+    One argument too many, which is given by its name alone, raises TypeError with that name. A method that takes any
+    keyword stays as it is.
 
     Parameters
     ----------
@@ -56,16 +73,24 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
     def wrap(method: _Function) -> _Function:
         parameters = signature(method).parameters.values()
-        if any(one.kind is Parameter.VAR_KEYWORD for one in parameters):
+        if any(one.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD) for one in parameters):
             return method
         known = [one.name for one in parameters][1:]
+        by_name = [one.name for one in parameters if one.kind is Parameter.KEYWORD_ONLY]
+        n_by_place = len(known) - len(by_name)
 
         @wraps(method)
         def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+            what = type(self).__name__ + ("" if method.__name__ == "__init__" else f".{method.__name__}")
             for name in kwargs:
                 if name not in known:
-                    what = "" if method.__name__ == "__init__" else f".{method.__name__}"
-                    raise TypeError(f"{type(self).__name__}{what} has no parameter {name!r}{hint(name, known, parts)}")
+                    raise TypeError(f"{what} has no parameter {name!r}{hint(name, known, parts)}")
+            if len(args) > n_by_place and by_name:
+                others = ", ".join(f"{name}=..." for name in by_name[:3])
+                raise TypeError(
+                    f"{what} takes {' and '.join(known[:n_by_place])} by place, got {len(args)} arguments; the others "
+                    f"are given by name, as in {others}"
+                )
             return method(self, *args, **kwargs)
 
         return checked  # type: ignore[return-value]
@@ -75,7 +100,7 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
     """Say which of the known names is most likely meant by an unknown one, and where else it may be given."""
-    plain = name.removeprefix("strategy__")  # as set_params has it, and no constructor
+    plain = name.removeprefix("strategy__").removeprefix("optimizer__")  # as set_params has it, and no constructor
     meant = _NAMES_ELSEWHERE.get(plain, plain)
     if meant in known:
         return f"; {meant} is meant"

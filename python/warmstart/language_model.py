@@ -1,53 +1,49 @@
 """`LanguageModel`: a backbone with the head of a language model: pretrained, continued, asked."""
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone, warn_notes
+from warmstart.asking import Asking
+from warmstart.backbone import Backbone
+from warmstart.beginning import begin, with_head
 from warmstart.doubts import of_pretraining
-from warmstart.generation import generation_options
+from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
 from warmstart.hub import fetched
-from warmstart.keywords import naming_what_was_meant
+from warmstart.language_backbone import LanguageBackbone
 from warmstart.memory import MemoryEstimate
 from warmstart.monitor import FitMonitor
-from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection, require_objective
-from warmstart.options import (
-    EMBED_BATCH_TOKENS,
-    INFERENCE_PRECISIONS,
-    MAX_SHARD_SIZE,
-    as_seed,
-    byte_count,
-    check_compute,
-    positive_int,
-)
-from warmstart.pretraining import default_objective, generator_for, prepare
-from warmstart.progress import TokenBar
-from warmstart.strategies import PARTS, Strategy
-from warmstart.texts import Texts, encode, normalise, warn_unread
+from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection
+from warmstart.older import language_model_of_version_2
+from warmstart.optim import AdamW
+from warmstart.options import INFERENCE_PRECISIONS, MAX_SHARD_SIZE, as_seed, byte_count, check_compute
+from warmstart.pretraining import Prepared, prepare
+from warmstart.strategies import Strategy
 from warmstart.warn import warn, warn_unlearnt
 
 
-class LanguageModel:
+class LanguageModel(Asking, TrainedEstimator):
     """A language model, to be trained on a corpus and to be asked.
 
     Parameters
     ----------
-    backbone : Backbone
-        What to start from. The head begins anew, but for weights it shares with the embeddings; `from_pretrained` keeps
-        the head of a checkpoint.
+    backbone : Backbone, str or path
+        What to start from; it is never changed. Of a `Backbone` the head begins anew, but for weights it shares with
+        the embeddings. Of a directory, a GGUF file or a repository of the hub the head of the checkpoint is kept, and a
+        warning says so where it has none; so are that of `from_pretrained` and of another model's ``backbone_``.
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         What to learn; None takes what the backbone is made for.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``. From scratch, rates of 3e-4 to 1e-3 are usual.
+        What is trained; None means ``FullFineTuning()``.
+    learning_rate : float, optional
+        Peak learning rate; None takes 5e-5, for a new head on a frozen backbone 1e-2. From scratch, 3e-4 to 1e-3 are
+        usual.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
     epochs : int
         Passes over the corpus.
     max_steps : int, optional
@@ -61,8 +57,15 @@ class LanguageModel:
         takes what the model bears, or `batch_tokens`.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the corpus' tokens, from its end, to evaluate on, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the corpus, which is held out.
     patience : int, optional
-        Stop after so many evaluations without improvement; the weights are the last ones either way.
+        Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
     precision : {"auto", "f32", "bf16"}
         Number format of matrix products; weights, sums and the optimiser's state are float32 always.
     recompute : bool
@@ -84,6 +87,11 @@ class LanguageModel:
 
     Attributes
     ----------
+    backbone_ : Backbone
+        The backbone as training left it, with its head: `LanguageModel` of it trains on. Before `fit` what it begins
+        from.
+    objective_ : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection
+        What was learnt.
     history_ : History
         A row for each evaluation, after `fit`, those before a checkpoint among them.
     random_state_ : int
@@ -99,57 +107,56 @@ class LanguageModel:
     """
 
     _limit: int | None = None
-    """Where texts that are scored are cut; None where the backbone says."""
-    _is_new = _is_random = False
-    """Whether its head, and whether all of it, has random weights."""
+    _fitted: LanguageBackbone | None = None
+    _begun: tuple[Any, Any, Any, LanguageBackbone] | None = None
+    """What it was asked as before `fit`, behind the parameters that it was made of."""
 
-    @naming_what_was_meant(PARTS)
     def __init__(
         self,
-        backbone: Backbone | _core.LanguageModel | _core.ReplacedDetector,
+        backbone: Backbone | str | os.PathLike[str],
         objective: Objective | None = None,
         *,
         strategy: Strategy | None = None,
+        learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
         epochs: int = 1,
         max_steps: int | None = None,
         batch_tokens: int = 4096,
         accumulation_steps: int = 1,
         max_length: int | None = None,
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         verbose: bool = True,
     ) -> None:
-        self._seed = as_seed(random_state)
-        self._inner: _core.LanguageModel | _core.ReplacedDetector
-        if isinstance(backbone, _core.LanguageModel | _core.ReplacedDetector):
-            self._inner = backbone
-        elif isinstance(objective, ReplacedTokenDetection):
-            generator = objective.generator or generator_for(require_backbone(backbone), self._seed)
-            self._inner = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, self._seed)
-            self._is_new, self._is_random = True, backbone._is_random
-        else:
-            self._inner = _core.LanguageModel(require_backbone(backbone)._inner, self._seed)
-            self._is_random = backbone._is_random
-            self._is_new = self._is_random or bool(self._inner.head_parameters)
-        self.objective = default_objective(self._inner) if objective is None else require_objective(objective)
+        self.backbone = backbone
+        self.objective = objective
         self.strategy = strategy
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_tokens = batch_tokens
         self.accumulation_steps = accumulation_steps
         self.max_length = max_length
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
         self.precision = precision
         self.recompute = recompute
         self.device = device
+        self.random_state = random_state
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.cache_dir = cache_dir
@@ -186,17 +193,13 @@ class LanguageModel:
         UserWarning
             As `Backbone.from_pretrained` warns.
         """
-        place = fetched(path, revision, token, params.get("verbose", True))
-        inner = _core.LanguageModel.from_pretrained(place)
-        warn_notes(inner.backbone)
-        return cls(inner, objective, **params)
+        model = with_head(fetched(path, revision, token, params.get("verbose", True)))
+        return cls(model, objective, **params)
 
     @property
-    def backbone(self) -> Backbone:
-        """The backbone as it is now: after `fit`, the trained one."""
-        backbone = Backbone(self._inner.backbone)
-        backbone._is_random = self._is_random
-        return backbone
+    def backbone_(self) -> Backbone:
+        """The backbone as training left it, with its head; before `fit` what it begins from."""
+        return self._now()
 
     @property
     def generator(self) -> "LanguageModel":
@@ -207,36 +210,39 @@ class LanguageModel:
         AttributeError
             The objective has none.
         """
-        if not isinstance(self._inner, _core.ReplacedDetector):
-            raise AttributeError(f"{self.objective!r} trains no generator")
-        rate = self.objective.rate  # type: ignore[attr-defined]
-        generator = LanguageModel(self._inner.generator, MaskedLM(rate=rate), verbose=self.verbose)
-        generator._is_new = self._is_new
-        return generator
+        now = self._now()
+        if not isinstance(now._model, _core.ReplacedDetector):
+            raise AttributeError(f"{self._objective()!r} trains no generator")
+        objective = self._objective()
+        assert isinstance(objective, ReplacedTokenDetection)
+        generator = LanguageBackbone(now._model.generator, now._is_new)
+        return LanguageModel(generator, MaskedLM(rate=objective.rate), verbose=self.verbose)
 
     @property
     def n_parameters(self) -> int:
         """Values of all parameters, head included."""
-        return self._inner.n_parameters
+        return self._now()._model.n_parameters
 
-    @naming_what_was_meant({"LanguageModel({}=...)": list(signature(__init__).parameters)[1:]})
     def fit(
         self,
-        corpus: Any,
+        X: Any,
+        y: Any = None,
         *,
         eval_set: Any = None,
         text_field: str = "text",
         on_error: str = "stop",
     ) -> "LanguageModel":
-        """Train on a corpus; a second call goes on from the weights of the first.
+        """Train on a corpus, beginning from ``backbone``; to train on, give another model this one's ``backbone_``.
 
         Parameters
         ----------
-        corpus : iterable of str, path, or list of paths
-            Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines, ``.jsonl``,
-            ``.parquet``. Tokenised once into a cache.
+        X : iterable of str, path, or list of paths
+            The corpus. Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines,
+            ``.jsonl``, ``.parquet``. Tokenised once into a cache.
+        y : None
+            Not used: a language model learns from the texts alone.
         eval_set : the same, or float, optional
-            Texts to evaluate on; or the part of the corpus' tokens, from its end, that is kept for that.
+            Texts to evaluate on, instead of `validation_fraction`; or such a part itself.
         text_field : str
             The field or column of the text in ``.jsonl`` and ``.parquet``.
         on_error : {"stop", "skip"}
@@ -267,11 +273,11 @@ class LanguageModel:
         ConvergenceWarning
             The loss is hardly below that of guessing; what may help is said.
         """
-        run = prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error)
+        objective, run = self._prepare(X, eval_set, text_field, on_error)
         needed = run.checked_memory()
         if self.verbose:
             print(needed.line(), file=sys.stderr)
-        if isinstance(self._inner, _core.ReplacedDetector):
+        if isinstance(run.model, _core.ReplacedDetector):
             metric, scorer = "loss", lambda _, loss: -loss
         else:
             metric, scorer = "perplexity", lambda _, loss: float(np.exp(min(loss, 80.0)))
@@ -282,32 +288,33 @@ class LanguageModel:
             monitor.close()
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
-        self._inner, self._is_new, self._is_random = model, False, False
+        self._fitted, self._begun = LanguageBackbone(model), None
         if facts["was_finished"] and self.verbose:
             print(
                 f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "
-                "trained. To train on, begin from this model with another checkpoint_dir",
+                "trained. To train on, begin from this model's backbone_ with another checkpoint_dir",
                 file=sys.stderr,
             )
+        self.objective_ = objective
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
-        self.random_state_ = self._seed
-        self.n_iter_ = facts["steps"]
+        self.random_state_: int = run.options["seed"]
+        self.n_iter_: int = facts["steps"]
         if stopped is not None:
             raise stopped
         if metric == "perplexity" and self.history_.rows:
-            last, vocabulary = self.history_.rows[-1]["loss"], self._inner.backbone.vocab_size
+            last, vocabulary = self.history_.rows[-1]["loss"], model.backbone.vocab_size
             for doubt in of_pretraining(last, vocabulary, run.options, self.n_iter_):
                 warn_unlearnt(doubt)
         return self
 
     def estimate_memory(
-        self, corpus: Any, *, eval_set: Any = None, text_field: str = "text", on_error: str = "stop"
+        self, X: Any, y: Any = None, *, eval_set: Any = None, text_field: str = "text", on_error: str = "stop"
     ) -> MemoryEstimate:
         """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
 
         Parameters
         ----------
-        corpus, eval_set, text_field, on_error
+        X, y, eval_set, text_field, on_error
             As in `fit`; a corpus that is not in the cache is tokenised.
 
         Returns
@@ -325,183 +332,7 @@ class LanguageModel:
         >>> LanguageModel(backbone, verbose=False).estimate_memory(texts).total > 0
         True
         """
-        return prepare(self._inner, self._settings(), corpus, eval_set, text_field, on_error).memory()
-
-    def score(self, texts: Texts) -> list[NDArray[np.float32]]:
-        """Return the logarithm of the probability of each token of each text.
-
-        A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
-        pass for each of them (pseudo-log-likelihoods, Salazar et al. 2020).
-
-        Parameters
-        ----------
-        texts : sequence of str
-            N texts; what is longer than the model bears is cut, with a warning.
-
-        Returns
-        -------
-        list of ndarray of float32
-            One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
-            said: of the token that stands for unknown words; of a causal model's first token; of others of special
-            tokens, also those written in the text.
-
-        Raises
-        ------
-        WeightsError
-            A probability is not a number; the tensors at fault are named.
-        """
-        model = self._asked()
-        encodings = encode(model.backbone, texts, self._limit)
-        warn_unread(encodings)
-        with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
-            return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
-
-    def perplexity(self, texts: Texts) -> float:
-        """Return the exponential of the mean negative logarithm of the tokens' probabilities, over all texts.
-
-        For models that are not causal this is the pseudo-perplexity.
-
-        Raises
-        ------
-        ValueError
-            No token has a probability: there are no texts, or each has one token, special and unknown ones aside.
-        WeightsError
-            As `score` raises it.
-        """
-        scores = np.concatenate([np.empty(0, np.float32), *self.score(texts)])
-        known = scores[~np.isnan(scores)].astype(np.float64)
-        if not len(known):
-            raise ValueError(
-                "no token of these texts can be predicted; give at least one text of two tokens, special ones and "
-                "those of unknown words aside"
-            )
-        return float(np.exp(-known.mean()))
-
-    def fill_mask(self, texts: str | Texts, top_k: int = 5) -> Any:
-        """Return the likeliest tokens in the place of each mask token of a text.
-
-        Parameters
-        ----------
-        texts : str or sequence of str
-            One or several, each with the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
-        top_k : int
-            How many.
-
-        Returns
-        -------
-        list of list of (str, float)
-            For each mask, tokens with their probabilities, the likeliest first; of several texts, one such list for
-            each.
-
-        Raises
-        ------
-        ValueError
-            There is no mask in one, or the model is causal.
-        """
-        model = self._asked()
-        single, top = isinstance(texts, str), positive_int("top_k", top_k)
-        encodings = encode(model.backbone, [texts] if single else texts, self._limit)
-        warn_unread(encodings)
-        tokenizer = self.backbone.tokenizer
-
-        def named(best: list[tuple[int, float]]) -> list[tuple[str, float]]:
-            tokens = tokenizer.decode([[i] for i, _ in best], False)
-            return [(token, p) for token, (_, p) in zip(tokens, best, strict=True)]
-
-        found = [
-            [named(best) for best in model.fill_masks(encodings, text, top, self.precision)]
-            for text in range(len(encodings))
-        ]
-        return found[0] if single else found
-
-    def generate(
-        self,
-        prompts: str | Sequence[str],
-        max_new_tokens: int | None = None,
-        *,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        repetition_penalty: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        random_state: Any = None,
-        stream: Callable[..., object] | None = None,
-    ) -> Any:
-        """Let a causal model go on with texts.
-
-        A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
-        tokenizer. An argument that is None takes the value of that file, or where there is none of ``config.json``,
-        else the default named here. ``"do_sample": false`` in ``generation_config.json`` is a temperature of 0, unless
-        `temperature`, `top_k` or `top_p` is given.
-
-        Parameters
-        ----------
-        prompts : str or sequence of str
-            One or several; what one gives does not depend on the others.
-        max_new_tokens : int, optional
-            Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
-            what the model bears. None takes the file's, or its ``max_length`` for prompt and text together, else 50.
-        temperature : float, optional
-            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1; of a file
-            with 0, beside a `top_k` or `top_p` that is given, 1.
-        top_k : int, optional
-            Draw from so many of the likeliest tokens only; a number as large as the vocabulary draws from all. None
-            takes the file's, else all.
-        top_p : float, optional
-            Draw from the likeliest tokens that together have this probability (nucleus sampling). None takes the
-            file's, else 1.
-        repetition_penalty : float, optional
-            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019). None takes the
-            file's, else 1.
-        stop : str or sequence of str, optional
-            Texts that end one; they are not part of what is returned. None takes the file's ``stop_strings``.
-        random_state : int, RandomState or None
-            The seed of what is drawn.
-        stream : callable, optional
-            Gets the text as it is written, piece by piece: ``stream(piece)`` for one prompt, ``stream(index, piece)``
-            for several.
-
-        Returns
-        -------
-        str or list of str
-            What follows each prompt.
-
-        Raises
-        ------
-        ValueError
-            The model is not causal; a prompt is longer than what the model bears; a parameter is out of range.
-        DataError
-            ``generation_config.json`` cannot be read.
-
-        Warns
-        -----
-        UserWarning
-            The file has settings that change texts and are not there, as ``num_beams``; they are named.
-
-        Examples
-        --------
-        >>> gpt2 = LanguageModel(Backbone.from_config("gpt2", backbone.tokenizer, n_embd=24, n_layer=1, n_head=3))
-        >>> isinstance(gpt2.generate("a text", max_new_tokens=3), str)
-        True
-        """
-        single = isinstance(prompts, str)
-        model = self._asked()
-        file, config = model.generation_config
-        options = generation_options(
-            json.loads(config),
-            file,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            stop=stop,
-        )
-        options |= {"seed": as_seed(random_state), "precision": self.precision}
-        on_text = (lambda _, piece: stream(piece)) if single and stream is not None else stream
-        texts, _ = normalise([prompts] if single else prompts, "prompts")
-        found = model.generate(texts, json.dumps(options), on_text)
-        return found[0] if single else found
+        return self._prepare(X, eval_set, text_field, on_error)[1].memory()
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load`, `from_pretrained` and transformers read.
@@ -522,37 +353,49 @@ class LanguageModel:
 
         save_language_model(self, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
+    def _prepare(self, X: Any, eval_set: Any, text_field: str, on_error: str) -> tuple[Objective, Prepared]:
+        """Return what is to be learnt, and the run of `fit` with these arguments before it starts."""
+        seed = as_seed(self.random_state)
+        begun, objective = begin(self.backbone, self.objective, seed, self.verbose)
+        settings = self.get_params(deep=False) | {"seed": seed, "objective": objective}
+        return objective, prepare(begun._model, settings, X, eval_set, text_field, on_error)
+
+    def _now(self) -> LanguageBackbone:
+        """Return the fitted model, or before `fit` the one that it begins from, alike each time."""
+        if self._fitted is not None:
+            return self._fitted
+        of = (self.backbone, self.objective, self.random_state)
+        if self._begun is None or any(a is not b for a, b in zip(of, self._begun, strict=False)):
+            begun, _ = begin(self.backbone, self.objective, as_seed(self.random_state), self.verbose)
+            self._begun = (*of, begun)
+        return self._begun[-1]
+
+    def _objective(self) -> Objective:
+        """Return what was learnt, or before `fit` what is to be."""
+        if self._fitted is not None:
+            return self.objective_
+        return begin(self._now(), self.objective, 0, self.verbose)[1]
+
     def _asked(self) -> _core.LanguageModel:
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        if isinstance(self._inner, _core.ReplacedDetector):
+        now = self._now()
+        if isinstance(now._model, _core.ReplacedDetector):
             raise ValueError("a detector of replaced tokens gives no probabilities of tokens; ask its .generator")
-        if self._is_new:
+        if now._is_new:
             warn(
                 "this language model is untrained: its head has random weights, and so has what it says; fit(corpus) "
                 "trains it, and LanguageModel.from_pretrained(path) opens one with the head of a checkpoint"
             )
-        return self._inner
+        return now._model
 
-    def _settings(self) -> dict[str, Any]:
-        names = (
-            "objective",
-            "strategy",
-            "epochs",
-            "max_steps",
-            "batch_tokens",
-            "accumulation_steps",
-            "max_length",
-            "eval_every",
-            "patience",
-            "precision",
-            "recompute",
-            "device",
-            "checkpoint_dir",
-            "checkpoint_every",
-            "cache_dir",
-            "verbose",
-        )
-        return {name: getattr(self, name) for name in names} | {"seed": self._seed}
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(language_model_of_version_2(state))
 
-    def __repr__(self) -> str:
-        return f"LanguageModel({self.backbone!r}, {self.objective!r})"
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted is not None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        return tags

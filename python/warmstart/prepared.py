@@ -6,6 +6,7 @@ from math import ceil, isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone
@@ -26,18 +27,35 @@ from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
 from warmstart.plan import Choice, Plan
+from warmstart.policies import kept, patience
 from warmstart.solve import VECTORS, Gain
 from warmstart.strategies import require_strategy
 from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn
+from warmstart.weights import Weights
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Encoded texts with their targets."""
+    """Encoded texts with their targets, and perhaps a weight for each, float64, above 0: of a text, or of its words."""
 
     encodings: _core.Encodings
     targets: Targets
+    sample_weight: Weights | None = None
+
+    def select(self, texts: NDArray[np.int64]) -> "Labelled":
+        """Return some of the texts."""
+        part, items = self.encodings.select(texts.tolist())
+        return Labelled(part, self.targets[items], None if self.sample_weight is None else self.sample_weight[items])
+
+    def text_weights(self) -> NDArray[np.float32] | None:
+        """Return the weight of each text, as the core takes it; None where all count alike."""
+        if self.sample_weight is None:
+            return None
+        counts = self.encodings.item_counts()
+        weights, has_items = np.ones(len(counts), dtype=np.float32), counts > 0
+        weights[has_items] = self.sample_weight[(np.cumsum(counts) - counts)[has_items]]
+        return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +82,18 @@ class Prepared:
         return self.options.get("task") == "words"
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether classes or texts count differently."""
+        return self.options["class_weight"] is not None or self.data.sample_weight is not None
+
+    @property
     def follows_gain(self) -> bool:
         """Whether fine-tuning is left out, or slower, where features turn out to tell nothing, or little.
 
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
         that are right less often than that label. Where rare labels are very few, it costs nothing.
         """
-        if not self.is_default or self.of_words or self.classes.multi_label or self.options["class_weight"] is not None:
+        if not self.is_default or self.of_words or self.classes.multi_label or self.is_weighted:
             return False
         shares = np.bincount(self.data.targets) / len(self.data.targets)
         return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
@@ -126,8 +149,11 @@ def settle(
     held_out: Labelled | None,
     default_metric: str,
     pairs: bool | None = None,
+    fraction: float | None = None,
 ) -> Prepared:
     """Choose what the parameters leave open, now that the data are known, as `Prepared`.
+
+    `fraction` is the part of the training set that `held_out` was made of; None if it is a set of its own.
 
     Raises
     ------
@@ -143,8 +169,13 @@ def settle(
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
+    if fraction is not None and held_out is not None:
+        choices["eval_set"] = _part(len(held_out.encodings), len(data.encodings), fraction)
+    if options["patience"] is not None and params["patience"] is None:
+        choices["patience"] = Choice(options["patience"], "as early_stopping asked")
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
+    is_default = is_default and not params["label_smoothing"]
     prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
     if prepared.follows_gain:
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"
@@ -156,6 +187,11 @@ def settle(
     for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
         warn(doubt)
     return prepared
+
+
+def _part(n_held_out: int, n_left: int, fraction: float) -> Choice:
+    why = f"of {n_held_out + n_left:,} are held out and not trained on, as validation_fraction={fraction:g}"
+    return Choice(f"{n_held_out:,} texts", f"{why}; drawn by random_state, labels in like shares")
 
 
 def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:
@@ -200,7 +236,7 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     raise ValueError(f"class_weight must be None, 'balanced' or a dict of label: weight, got {class_weight!r}")
 
 
-def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
+def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
     """Check the parameters that all trained estimators have, and return them as the core's options.
 
     Raises
@@ -215,14 +251,15 @@ def fit_options(params: dict[str, Any], has_eval_set: bool) -> dict[str, Any]:
         "recompute": flag("recompute", params["recompute"]),
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
         "eval_every": optional_positive_int("eval_every", params["eval_every"]),
-        "patience": optional_positive_int("patience", params["patience"]),
+        "patience": patience(params),
         "seed": as_seed(params["random_state"]),
+        **kept(params, takes_checkpoints=False),
     }
     for name in ("eval_every", "patience"):
-        if options[name] is not None and not has_eval_set:
+        if options[name] is not None and not is_evaluated:
             raise ValueError(
-                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)) "
-                f"or set {name}=None"
+                f"{name}={options[name]} needs texts to evaluate on; pass fit(..., eval_set=(texts, labels)), or "
+                f"validation_fraction=0.1 to hold out some of the training set, or set {name}=None"
             )
     return options
 

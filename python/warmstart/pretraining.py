@@ -1,7 +1,6 @@
 """A language model's training run before it starts: options checked, corpora opened, its memory foretold."""
 
 import json
-import os
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -12,12 +11,13 @@ from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.corpus import open_corpus
 from warmstart.doubts import PRETRAINING, of_rate, rates
+from warmstart.language_backbone import Model
 from warmstart.memory import MemoryEstimate, beside, check_fits
 from warmstart.monitor import FitMonitor
-from warmstart.objectives import CausalLM, MaskedLM, Objective, PermutationLM, ReplacedTokenDetection
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
+from warmstart.policies import fraction_held_out, kept, patience
 from warmstart.samples import drawn
-from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy
+from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy, update_rule
 from warmstart.texts import warn_unknown
 from warmstart.tokenizer import Tokenizer
 from warmstart.warn import warn
@@ -25,7 +25,6 @@ from warmstart.warn import warn
 RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
 """Peak learning rates where none is given: a model goes on from what it knows, or a new head learns by itself."""
 
-Model = _core.LanguageModel | _core.ReplacedDetector
 Documents = tuple[_core.Corpus, int, int]
 """A corpus, the first of its documents, and the one behind the last."""
 
@@ -68,14 +67,23 @@ class Prepared:
 def prepare(
     model: Model, settings: dict[str, Any], corpus: Any, eval_set: Any, text_field: str, on_error: str
 ) -> Prepared:
-    """Check the settings of a `LanguageModel` and open its corpora, as `LanguageModel.fit` takes them.
+    """Check the parameters of a `LanguageModel` and open its corpora, as `LanguageModel.fit` takes them.
+
+    Parameters
+    ----------
+    model : _core.LanguageModel or _core.ReplacedDetector
+        What training begins from.
+    settings : dict
+        The parameters, unchecked, with the ``objective`` that None stands for, and the ``seed``.
+    corpus, eval_set, text_field, on_error
+        As `LanguageModel.fit` takes them.
 
     Raises
     ------
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
-    _check_kind(model, settings["objective"])
+    fraction = fraction_held_out(settings, eval_set)
     options = _options(model, settings)
 
     tokenizer = Backbone(model.backbone).tokenizer
@@ -94,7 +102,7 @@ def prepare(
     for doubt in of_rate(*rates(options["strategy"], PRETRAINING)):
         warn(doubt)
     _warn_unknown(train, tokenizer)
-    first, held_out = train.n_documents, None
+    first, held_out, eval_set = train.n_documents, None, eval_set if fraction is None else fraction
     if isinstance(eval_set, Real):
         if isinstance(eval_set, bool):
             raise TypeError(f"eval_set is {eval_set!r}; expected texts, a path, or the part of the corpus to hold out")
@@ -104,7 +112,10 @@ def prepare(
         evaluation = opened(eval_set)
         held_out = (evaluation, 0, evaluation.n_documents)
     elif settings["patience"] is not None:
-        raise ValueError(f"patience={settings['patience']} needs eval_set, texts to evaluate on")
+        raise ValueError(
+            f"patience={settings['patience']} needs eval_set, texts to evaluate on, or validation_fraction=0.1 to hold "
+            "out some of the corpus"
+        )
     return Prepared(model, options, (train, 0, first), held_out, settings["max_length"] is not None)
 
 
@@ -114,20 +125,6 @@ def _warn_unknown(corpus: _core.Corpus, tokenizer: Tokenizer) -> None:
     unknown = tokenizer._inner.unknown_id
     if unknown is not None:
         warn_unknown(sum(bool(2 * np.count_nonzero(ids == unknown) > len(ids)) for ids in documents), len(documents))
-
-
-def _check_kind(model: Model, objective: Objective) -> None:
-    """Refuse an objective that needs another kind of model; what a backbone cannot serve the core refuses."""
-    replaces, detects = isinstance(objective, ReplacedTokenDetection), isinstance(model, _core.ReplacedDetector)
-    if replaces and not detects:
-        raise ValueError(
-            "ReplacedTokenDetection begins from a backbone, to which it adds a generator; here is a language model: "
-            "take its backbone, as in LanguageModel(model.backbone, ReplacedTokenDetection())"
-        )
-    if detects and not replaces:
-        raise ValueError(
-            f"a detector of replaced tokens can be trained with ReplacedTokenDetection(), got {objective!r}"
-        )
 
 
 def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
@@ -141,12 +138,9 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
             f"max_length={max_length} is more than batch_tokens={batch_tokens}, which bounds a batch; "
             "give larger batches, or shorter sequences"
         )
-    directory = settings["checkpoint_dir"]
-    if directory is None and settings["checkpoint_every"] is not None:
-        raise ValueError(f"checkpoint_every={settings['checkpoint_every']} needs checkpoint_dir")
-    strategy = require_strategy(settings["strategy"])
+    strategy, rate = require_strategy(settings["strategy"]), settings["learning_rate"]
     return {
-        "strategy": strategy.resolved(RATES[type(strategy)]),
+        "strategy": update_rule(strategy, settings["optimizer"], RATES[type(strategy)] if rate is None else rate),
         "objective": settings["objective"].to_dict(),
         "epochs": positive_int("epochs", settings["epochs"]),
         "max_steps": optional_positive_int("max_steps", settings["max_steps"]),
@@ -154,48 +148,9 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         "accumulation_steps": positive_int("accumulation_steps", settings["accumulation_steps"]),
         "max_length": max_length,
         "eval_every": optional_positive_int("eval_every", settings["eval_every"]),
-        "patience": optional_positive_int("patience", settings["patience"]),
+        "patience": patience(settings),
         "seed": settings["seed"],
         "precision": settings["precision"],
         "recompute": flag("recompute", settings["recompute"]),
-        "checkpoint_dir": None if directory is None else os.fspath(directory),
-        "checkpoint_every": optional_positive_int("checkpoint_every", settings["checkpoint_every"]),
+        **kept(settings, takes_checkpoints=True),
     }
-
-
-def default_objective(model: Model) -> Objective:
-    """Return what a model is made for."""
-    if isinstance(model, _core.ReplacedDetector):
-        return ReplacedTokenDetection()
-    return _made_for(model.backbone)
-
-
-def _made_for(backbone: _core.Backbone) -> Objective:
-    if backbone.is_causal:
-        return CausalLM()
-    return PermutationLM() if backbone.is_permuting else MaskedLM()
-
-
-def generator_for(backbone: Backbone, seed: int) -> Backbone:
-    """Make a new model of the same kind, a quarter as wide (Clark et al. 2020, section 3.2).
-
-    Raises
-    ------
-    ValueError
-        The backbone sees no token behind another, or its configuration does not say how wide it is.
-    """
-    config = json.loads(backbone._inner.config)
-    made_for = _made_for(backbone._inner)
-    if not isinstance(made_for, MaskedLM):
-        raise ValueError(f"objective: a {config['model_type']} can be trained with {made_for!r}")
-    heads = config.get("num_attention_heads")
-    if heads is None or not {"hidden_size", "intermediate_size"} <= config.keys():
-        raise ValueError(
-            f"ReplacedTokenDetection(generator=None) cannot make a smaller {config['model_type']}; give a generator, "
-            "as in ReplacedTokenDetection(generator=Backbone.from_config(...))"
-        )
-    size = config["hidden_size"] // heads
-    config["num_attention_heads"] = max(1, heads // 4)
-    config["hidden_size"] = size * config["num_attention_heads"]
-    config["intermediate_size"] = max(1, config["intermediate_size"] // 4)
-    return Backbone.from_config(config, backbone.tokenizer, random_state=seed)

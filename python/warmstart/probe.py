@@ -62,13 +62,14 @@ class Probe:
                 l2,
                 run.backbone._inner.head_has_bias(run.of_words),
                 run.follows_gain,
+                data.sample_weight,
             )
 
         final = solved(None) if run.head == SOLVED or run.follows_gain else None
         gain = None if final is None or final.gain is None or not final.gain.is_little else final.gain
         if final is not None and (run.head == SOLVED or (gain is not None and not gain.is_sure)):
             return cls(final, time.perf_counter() - started, found, gain)
-        start = _start(found, data.targets, run, solved)
+        start = _start(found, data, run, solved)
         return cls(start, time.perf_counter() - started, gain=gain)
 
     def finish(
@@ -121,7 +122,7 @@ def start_l2(n_outputs: int, multi_label: bool) -> float:
 
 
 def _start(
-    found: NDArray[np.float32], targets: NDArray[Any], run: Prepared, solved: Callable[[float | None], Solution]
+    found: NDArray[np.float32], data: Labelled, run: Prepared, solved: Callable[[float | None], Solution]
 ) -> Solution:
     """Return the head that fine-tuning begins from: with a penalty such that it bears the dropout of training.
 
@@ -135,11 +136,12 @@ def _start(
         return solution
     weight = None if options["class_weight"] is None else np.array(options["class_weight"])
     rows = drawn(len(found), START_TEXTS)
+    of_rows = None if data.sample_weight is None else data.sample_weight[rows]
     kept = np.random.default_rng(0).random((len(rows), found.shape[1]), dtype=np.float32) >= share
     dropped = found[rows] * kept / np.float32(1 - share)
 
     def loss(solution: Solution) -> float:
-        return mean_loss(solution.logits(dropped), targets[rows], options["multi_label"], weight)
+        return mean_loss(solution.logits(dropped), data.targets[rows], options["multi_label"], weight, of_rows)
 
     guessing = solved(NO_WEIGHTS)
     while loss(solution) > loss(guessing):
@@ -159,8 +161,7 @@ def some(data: Labelled) -> Labelled:
         return data
     text_of = np.repeat(np.arange(n), encodings.item_counts())
     texts = np.union1d(drawn(n, wanted), text_of[some_of_each(targets, START_A_CLASS)])
-    part, items = encodings.select(texts.tolist())
-    return Labelled(part, targets[items])
+    return data.select(texts)
 
 
 def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:

@@ -37,7 +37,8 @@ class Report:
     per_class : list of dict
         ``label, precision, recall, f1, support`` of every class.
     confusion : ndarray of int64, shape (C, C), or None
-        Texts by true (row) and predicted (column) class; None for multi-label.
+        Texts by true (row) and predicted (column) class; None for multi-label. With `sample_weight` the sums of their
+        weights, float64, as is the support of a class.
     training : dict
         ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
         ``best_step, best_score, stopped_early, stopped_by, batch_tokens``, of a head that was solved for ``l2``, its
@@ -51,7 +52,7 @@ class Report:
     macro_f1: float | None = None
     loss: float | None = None
     per_class: list[dict[str, Any]] = field(default_factory=list)
-    confusion: NDArray[np.int64] | None = None
+    confusion: NDArray[Any] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     entity_f1: float | None = None
 
@@ -62,6 +63,7 @@ class Report:
         targets: Targets,
         classes: Classes,
         training: dict[str, Any] | None = None,
+        sample_weight: NDArray[np.float64] | None = None,
     ) -> "Report":
         """Evaluate.
 
@@ -75,36 +77,45 @@ class Report:
             The C labels.
         training : dict, optional
             Facts of the training run.
+        sample_weight : ndarray of float64, shape (N,), optional
+            How much each text counts; those of weight 0 are left out.
         """
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+        if sample_weight is not None:
+            rows = np.flatnonzero(sample_weight)
+            logits, targets, sample_weight = logits[rows], targets[rows], sample_weight[rows]
         labels = classes.values.tolist()
         truth, predicted = targets.astype(np.int64), predictions(logits, classes.multi_label)
         indices = np.arange(len(labels))
-        columns = precision_recall_fscore_support(truth, predicted, labels=indices, average=None, zero_division=0)
+        columns = precision_recall_fscore_support(
+            truth, predicted, labels=indices, average=None, zero_division=0, sample_weight=sample_weight
+        )
         return cls(
             classes=labels,
             n_texts=len(truth),
-            accuracy=accuracy(truth, predicted),
-            macro_f1=macro_f1(truth, predicted),
-            loss=mean_loss(logits, targets, classes.multi_label),
+            accuracy=accuracy(truth, predicted, sample_weight),
+            macro_f1=macro_f1(truth, predicted, sample_weight),
+            loss=mean_loss(logits, targets, classes.multi_label, sample_weight=sample_weight),
             per_class=[
-                {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+                {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": s.item()}
                 for label, p, r, f, s in zip(labels, *columns, strict=True)
             ],
-            confusion=None if classes.multi_label else confusion_matrix(truth, predicted, labels=indices),
+            confusion=None
+            if classes.multi_label
+            else confusion_matrix(truth, predicted, labels=indices, sample_weight=sample_weight),
             training=training or {},
         )
 
-    def worst_pairs(self, n: int = _SHOWN_PAIRS) -> list[tuple[Label, Label, int]]:
-        """Return the n most frequent confusions: true label, predicted label, number of texts."""
+    def worst_pairs(self, n: int = _SHOWN_PAIRS) -> list[tuple[Label, Label, Any]]:
+        """Return the n most frequent confusions: true label, predicted label, number of texts or their weight."""
         if self.confusion is None:
             return []
         errors = self.confusion.copy()
         np.fill_diagonal(errors, 0)
         order = np.argsort(-errors, axis=None, kind="stable")[:n]
         pairs = [divmod(int(cell), len(self.classes)) for cell in order]
-        return [(self.classes[t], self.classes[p], int(errors[t, p])) for t, p in pairs if errors[t, p]]
+        return [(self.classes[t], self.classes[p], errors[t, p].item()) for t, p in pairs if errors[t, p]]
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -140,7 +151,7 @@ class Report:
     def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Undo `to_dict`."""
         confusion = data["confusion"]
-        return cls(**{**data, "confusion": None if confusion is None else np.array(confusion, dtype=np.int64)})
+        return cls(**{**data, "confusion": None if confusion is None else np.array(confusion)})
 
     def __repr__(self) -> str:
         width = max(len(name) for name, _ in self._facts())

@@ -14,20 +14,25 @@ from warmstart.classifier import TextClassifier
 from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
 from warmstart.labels import Classes
+from warmstart.language_backbone import LanguageBackbone
 from warmstart.language_model import LanguageModel
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
+from warmstart.older import metadata_of_version_1, params_of_version_2
+from warmstart.optim import OPTIMIZERS
 from warmstart.options import optional_positive_int
 from warmstart.report import Report
-from warmstart.strategies import STRATEGIES, Strategy
+from warmstart.scores import metric_name
+from warmstart.strategies import STRATEGIES
+from warmstart.supervised import SupervisedEstimator
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
 from warmstart.warn import warn
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA_FILE = "warmstart.json"
 
 
-def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
+def save_classifier(estimator: SupervisedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
     """Write a fitted classifier.
 
     Parameters
@@ -51,7 +56,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         "warmstart_version": _core.__version__,
         "estimator": type(estimator).__name__,
         **_resolved(trained.model.backbone, trained.max_length, trained.model.pooling),
-        "params": _params_to_json(estimator, trained),
+        "params": _params_to_json(estimator, trained.random_state),
         "classes": trained.classes.to_json(),
         "pairs": trained.pairs,
         "random_state": trained.random_state,
@@ -75,19 +80,20 @@ def save_language_model(model: LanguageModel, path: str, max_shard_bytes: int) -
     max_shard_bytes : int
         Largest weight file.
     """
-    history = getattr(model, "history_", None)
+    history, now = getattr(model, "history_", None), model._now()._model
+    seed = getattr(model, "random_state_", model.random_state)
     metadata = {
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
         "estimator": type(model).__name__,
-        **_resolved(model._inner.backbone, model._limit, model._inner.backbone.default_pooling),
-        "params": {"max_length": model.max_length},
-        "objective": model.objective.to_dict(),
-        "random_state": model._seed,
+        **_resolved(now.backbone, model._limit, now.backbone.default_pooling),
+        "params": _params_to_json(model, seed),
+        "objective": model._objective().to_dict(),
+        "random_state": seed if isinstance(seed, int | np.integer) else None,
         "n_iter": getattr(model, "n_iter_", None),
         "history": None if history is None else _history_to_json(history),
     }
-    model._inner.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
+    now.save(path, json.dumps(metadata, default=_plain, indent=1), max_shard_bytes)
 
 
 def _history_to_json(history: History) -> dict[str, Any]:
@@ -126,21 +132,16 @@ def _check_resolved(
     return max_length
 
 
-def _of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of version 1 as of today.
-
-    It cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without modules
-    is read today, which is how the core reads such files. Of language models it did not keep the number of steps.
-    """
-    params = metadata.get("params") or {"max_length": metadata.get("max_length")}
-    return {"n_iter": None, **metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
-
-
 def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageModel:
     try:
         fields = dict(metadata["objective"])
         objective = OBJECTIVES[fields.pop("kind")](**fields)
-        seed, max_length = int(metadata["random_state"]), metadata["params"]["max_length"]
+        params = metadata["params"]
+        # Up to version 2 that was the length alone.
+        params = (
+            _params_from_json(params, 3) if metadata["format_version"] > 2 else {"max_length": params["max_length"]}
+        )
+        seed = None if metadata["random_state"] is None else int(metadata["random_state"])
         history = None if metadata["history"] is None else History(**metadata["history"])
         n_iter = None if metadata["n_iter"] is None else int(metadata["n_iter"])
     except (KeyError, TypeError, ValueError) as error:
@@ -148,10 +149,14 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     kind = _core.ReplacedDetector if objective.kind == ReplacedTokenDetection.kind else _core.LanguageModel
     inner, _ = kind.load(os.fspath(directory))
     warn_notes(inner.backbone)
-    model = LanguageModel(inner, objective, max_length=max_length, random_state=seed)
+    backbone = LanguageBackbone(inner)
+    try:
+        model = LanguageModel(backbone, objective, **{"random_state": seed, **params})
+    except TypeError as error:
+        raise _damaged(directory, str(error)) from error
     model._limit = _check_resolved(directory, metadata, inner.backbone, inner.backbone.default_pooling)
-    if history is not None:
-        model.history_, model.random_state_ = history, seed
+    if history is not None and seed is not None:
+        model._fitted, model.objective_, model.history_, model.random_state_ = backbone, objective, history, seed
     if n_iter is not None:
         model.n_iter_ = n_iter
     return model
@@ -205,7 +210,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     if metadata["estimator"] == LanguageModel.__name__:
         return _load_language_model(directory, metadata)
     try:
-        params = _params_from_json(metadata["params"])
+        params = _params_from_json(metadata["params"], metadata["format_version"])
         classes = Classes.from_json(metadata["classes"])
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
@@ -247,7 +252,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
     known = (*ESTIMATORS, LanguageModel.__name__)
     if metadata.get("estimator") not in known:
         raise _damaged(directory, f"estimator is {metadata.get('estimator')!r}, expected {' or '.join(known)}")
-    return _of_version_1(metadata) if metadata["format_version"] < FORMAT_VERSION else metadata
+    return metadata_of_version_1(metadata) if version == 1 else metadata
 
 
 def _not_saved(path: Path) -> _core.WarmstartError:
@@ -273,30 +278,36 @@ def _damaged(directory: Path, what: str) -> _core.WarmstartError:
     return _core.WarmstartError(f"{directory / METADATA_FILE} is damaged ({what}); save the estimator again")
 
 
-def _params_to_json(estimator: TrainedEstimator, trained: Trained) -> dict[str, Any]:
+LEFT_OUT = ("backbone", "objective", "checkpoint_dir", "cache_dir")
+"""Parameters that are written elsewhere, or that are places on this machine."""
+
+
+def _params_to_json(estimator: TrainedEstimator, seed: Any) -> dict[str, Any]:
     params: dict[str, Any] = estimator.get_params(deep=False)
-    del params["backbone"]
-    if isinstance(params["strategy"], Strategy):
-        params["strategy"] = params["strategy"].to_dict()
+    params = {name: value for name, value in params.items() if name not in LEFT_OUT}
+    for name in ("strategy", "optimizer"):
+        if params[name] is not None:
+            params[name] = params[name].to_dict()
     if isinstance(params.get("class_weight"), dict):
         params["class_weight"] = [[label, weight] for label, weight in params["class_weight"].items()]
     if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):
-        params["random_state"] = trained.random_state
-    if callable(params["metric"]):
+        params["random_state"] = seed if isinstance(seed, int | np.integer) else None
+    if callable(params.get("metric")):
         default = signature(type(estimator).__init__).parameters["metric"].default
         warn(
-            f"metric={trained.history.metric} is a function, which is not saved; the loaded estimator will have "
+            f"metric={metric_name(params['metric'])} is a function, which is not saved; the loaded estimator will have "
             f"metric={default!r}",
         )
         params["metric"] = default
     return params
 
 
-def _params_from_json(params: dict[str, Any]) -> dict[str, Any]:
-    params = dict(params)
-    if params["strategy"] is not None:
-        fields = dict(params["strategy"])
-        params["strategy"] = STRATEGIES[fields.pop("method")](**fields)
+def _params_from_json(params: dict[str, Any], version: int) -> dict[str, Any]:
+    params = dict(params) if version > 2 else params_of_version_2(params)
+    for name, key, kinds in (("strategy", "method", STRATEGIES), ("optimizer", "kind", OPTIMIZERS)):
+        if params[name] is not None:
+            fields = dict(params[name])
+            params[name] = kinds[fields.pop(key)](**fields)
     if isinstance(params.get("class_weight"), list):
         params["class_weight"] = dict(params["class_weight"])
     return params

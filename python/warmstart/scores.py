@@ -31,11 +31,15 @@ def predictions(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.in
 
 
 def mean_loss(
-    logits: NDArray[np.float32], targets: Targets, multi_label: bool, class_weight: NDArray[np.float64] | None = None
+    logits: NDArray[np.float32],
+    targets: Targets,
+    multi_label: bool,
+    class_weight: NDArray[np.float64] | None = None,
+    sample_weight: NDArray[np.float64] | None = None,
 ) -> float:
     """Mean cross entropy (multi-label: binary, over all N x C) in nats, without label smoothing.
 
-    With `class_weight` ``[C]`` the mean is weighted; it is 0 where all weights are.
+    With `class_weight` ``[C]`` or `sample_weight` ``[N]`` the mean is weighted; it is 0 where all weights are.
     """
     wide = logits.astype(np.float64)
     if multi_label:
@@ -45,6 +49,9 @@ def mean_loss(
         truth = targets.astype(np.int64)
         losses = np.logaddexp.reduce(wide, axis=1) - wide[np.arange(len(wide)), truth]
         weights = None if class_weight is None else class_weight[truth]
+    if sample_weight is not None:
+        own = sample_weight[:, None] if multi_label else sample_weight
+        weights = np.broadcast_to(own, losses.shape) if weights is None else weights * own
     return 0.0 if weights is not None and not weights.any() else float(np.average(losses, weights=weights))
 
 
@@ -59,7 +66,7 @@ def guessing_loss(targets: NDArray[Any], multi_label: bool, weight: NDArray[np.f
     return float(-(shares * np.log(shares)).sum())
 
 
-def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
+def macro_f1(targets: NDArray[Any], predicted: NDArray[Any], sample_weight: NDArray[np.float64] | None = None) -> float:
     """Unweighted mean of the F1 of the classes that occur in either argument; 0 where nothing was predicted."""
     from sklearn.metrics import f1_score
 
@@ -68,13 +75,13 @@ def macro_f1(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
         if not seen.any():
             return 0.0
         targets, predicted = targets[:, seen], predicted[:, seen]
-    return float(f1_score(targets, predicted, average="macro", zero_division=0))
+    return float(f1_score(targets, predicted, average="macro", zero_division=0, sample_weight=sample_weight))
 
 
-def accuracy(targets: NDArray[Any], predicted: NDArray[Any]) -> float:
+def accuracy(targets: NDArray[Any], predicted: NDArray[Any], sample_weight: NDArray[np.float64] | None = None) -> float:
     """Share of texts that are right; for multi-label, right in every class."""
     right = targets == predicted
-    return float(np.mean(right.all(axis=1) if right.ndim == 2 else right))
+    return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=sample_weight))
 
 
 def check_metric(metric: Any) -> None:

@@ -1,8 +1,8 @@
 """The optimum of one linear map on frozen features: L-BFGS, the strength of its penalty chosen by leave-one-out.
 
-The objective is the sum over texts of the cross entropy, weighted by class, plus ``l2 / 2`` times the squared weights;
-the bias is free. Features are centred and divided by one number, their root mean square length, which the map undoes.
-The loss is a sum, no mean, so that an `l2` chosen on a part of the texts serves them all.
+The objective is the sum over texts of the cross entropy, weighted by class and text, plus ``l2 / 2`` times the squared
+weights; the bias is free. Features are centred and divided by one number, their root mean square length, which the map
+undoes. The loss is a sum, no mean, so that an `l2` chosen on a part of the texts serves them all.
 """
 
 from dataclasses import dataclass
@@ -112,6 +112,7 @@ def solve(
     l2: float | None = None,
     has_bias: bool = True,
     with_gain: bool = False,
+    sample_weight: Array | None = None,
 ) -> Solution:
     """Find the map.
 
@@ -135,6 +136,8 @@ def solve(
         False of a map without a bias: that of the solution is 0.
     with_gain : bool
         Tell what the features gain over guessing; where `l2` is None.
+    sample_weight : ndarray, optional
+        Weight of each text in the loss, above 0, ``[N]``; scaled as `class_weight`.
 
     Raises
     ------
@@ -150,7 +153,18 @@ def solve(
 
     # The products are small: two threads of OpenBLAS take up to seven times as long as one, waiting for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(features, targets, n_outputs, multi_label, class_weight, label_smoothing, l2, has_bias, with_gain)
+        return _solve(
+            features,
+            targets,
+            n_outputs,
+            multi_label,
+            class_weight,
+            label_smoothing,
+            l2,
+            has_bias,
+            with_gain,
+            sample_weight,
+        )
 
 
 def _solve(
@@ -163,6 +177,7 @@ def _solve(
     l2: float | None,
     has_bias: bool,
     with_gain: bool,
+    sample_weight: Array | None,
 ) -> Solution:
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
@@ -176,7 +191,7 @@ def _solve(
     if basis is not None:
         x = x @ basis
     x /= scale  # in place: of many texts it is the largest array there is
-    problem = Problem.of(x, targets, n_outputs, multi_label, class_weight, label_smoothing, has_bias)
+    problem = Problem.of(x, targets, n_outputs, multi_label, class_weight, label_smoothing, has_bias, sample_weight)
 
     theta = problem.start()
     if l2 is None:
@@ -255,6 +270,7 @@ class Problem:
         class_weight: list[float] | None,
         label_smoothing: float,
         has_bias: bool = True,
+        sample_weight: Array | None = None,
     ) -> "Problem":
         """Put targets and weights into this form."""
         by_class = np.ones(n_outputs) if class_weight is None else np.array(class_weight, dtype=np.float64)
@@ -265,6 +281,8 @@ class Problem:
             y = np.full((len(x), n_outputs), label_smoothing / n_outputs)
             y[np.arange(len(x)), targets] += 1 - label_smoothing
             weights = by_class[targets][:, None]
+        if sample_weight is not None:
+            weights = weights * sample_weight[:, None]
         if not weights.sum() > 0:
             raise ValueError("class_weight is 0 for every text; there is nothing to learn")
         weights = weights / weights.mean()

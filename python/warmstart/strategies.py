@@ -1,56 +1,33 @@
-"""Strategies: which parameters are trained, how fast and how regularised, as plain data.
+"""Strategies: which parameters are trained, and how fast layers learn beside each other, as plain data.
 
-A strategy is a set of parameters in scikit-learn's sense, so ``strategy__learning_rate`` is a name in a grid search.
+A strategy is a set of parameters in scikit-learn's sense, so ``strategy__layer_decay`` is a name in a grid search.
 Values are stored as given and checked by the core when a plan is made, in `fit` or in `explain`.
 """
 
 import json
-from dataclasses import dataclass, fields
-from math import isfinite
-from numbers import Real
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from warmstart.backbone import require_backbone
-from warmstart.keywords import hint, naming_what_was_meant
-from warmstart.options import positive_int
+from warmstart.keywords import naming_what_was_meant
+from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
+from warmstart.options import finite, positive_int
+from warmstart.parameters import Parameters
 from warmstart.plan import Plan
 
+ELSEWHERE = OF_THE_ESTIMATOR | {f"the estimator {how}": names for how, names in PART.items()}
+"""What is no parameter of a strategy though it says how to train, for `naming_what_was_meant`."""
 
-class Strategy:
+
+class Strategy(Parameters):
     """What all strategies can do: be cloned, be nested in an estimator, be written as JSON, be explained."""
 
     method: ClassVar[str]
-    learning_rate: float | None
+    elsewhere: ClassVar = ELSEWHERE
 
-    @property
-    def steps(self) -> list[str]:
-        """The parameters given that say how to train in steps; none of a strategy that always does."""
-        return []
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, as scikit-learn asks for them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-
-    def set_params(self, **params: Any) -> "Strategy":
-        """Set parameters by name.
-
-        Raises
-        ------
-        ValueError
-            There is no such parameter.
-        """
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r}{hint(name, list(known), ESTIMATOR)}")
-            setattr(self, name, value)
-        return self
-
-    def resolved(self, learning_rate: float) -> dict[str, Any]:
-        """Return what the core takes: `to_dict`, with this learning rate and a linear schedule where they are None."""
-        chosen = {"learning_rate": learning_rate, "schedule": "linear"}
-        plain = self.to_dict()
-        return {**plain, **{name: value for name, value in chosen.items() if plain[name] is None}}
+    def default_optimizer(self) -> AdamW:
+        """Return the optimiser where the estimator has none."""
+        return AdamW()
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``{"method": ..., **parameters}`` in plain Python values, as ``warmstart.json`` holds it.
@@ -62,12 +39,11 @@ class Strategy:
         ValueError
             A number is infinite or NaN.
         """
-        defaults = type(self)().get_params()
-        params = {name: _plain(name, value, defaults[name]) for name, value in self.get_params().items()}
+        params = {name: finite(f"strategy.{name}", value) for name, value in self.get_params().items()}
         return {"method": self.method, **params}
 
     def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
-        """Show what this strategy does to each layer of a backbone and a head on it.
+        """Show what this strategy does to each layer of a backbone and a head on it, at its default rate.
 
         Parameters
         ----------
@@ -95,32 +71,19 @@ class Strategy:
         from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 
         inner = require_backbone(backbone)._inner
-        rate, head = (
-            learning_rate(self, inner.hidden_size, False),
-            how_head_learns(self, inner.has_linear_head(False), self.steps),
-        )
-        told = inner.explain(json.dumps(self.resolved(rate.value)), False, positive_int("n_outputs", n_outputs))
-        choices = {"head": head}
-        if self.learning_rate is None and head.value != SOLVED:
-            choices["learning_rate"] = rate
+        rate = learning_rate(self, inner.hidden_size, False)
+        head = how_head_learns(self, inner.has_linear_head(False), [])
+        rule = update_rule(self, None, rate.value)
+        told = inner.explain(json.dumps(rule), False, positive_int("n_outputs", n_outputs))
+        choices = {"head": head} if head.value == SOLVED else {"head": head, "learning_rate": rate}
         return Plan(told, choices, head.value == SOLVED)
 
-    def __repr__(self) -> str:
-        defaults = type(self)().get_params()
-        changed = [
-            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-
-ESTIMATOR = {"the estimator {}=...": ["epochs", "max_steps", "batch_size", "accumulation_steps", "class_weight"]}
-"""What is no parameter of a strategy though it says how to train, for `naming_what_was_meant`."""
 
 _Strategy = TypeVar("_Strategy", bound=type[Strategy])
 
 
 def _naming_what_was_meant(kind: _Strategy) -> _Strategy:
-    kind.__init__ = naming_what_was_meant(ESTIMATOR)(kind.__init__)  # type: ignore[method-assign]
+    kind.__init__ = naming_what_was_meant(ELSEWHERE)(kind.__init__)  # type: ignore[method-assign]
     return kind
 
 
@@ -131,41 +94,18 @@ class FullFineTuning(Strategy):
 
     Parameters
     ----------
-    learning_rate : float, optional
-        Peak rate of the head and the last layer; above 0. None chooses one by the width of the model.
     layer_decay : float
         Factor on the rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
-    weight_decay : float
-        Decoupled decay (AdamW) of weight matrices; biases and norms have none.
-    schedule : {"linear", "cosine", "constant"}
-        How the rate falls after warm-up: to zero, or not at all.
-    warmup_ratio : float
-        Share of the steps in which the rate rises from zero, in [0, 1].
-    max_grad_norm : float or None
-        Clip the global gradient norm; None does not clip.
-    label_smoothing : float
-        Share of probability given to all classes alike, in [0, 1).
-    beta1, beta2, epsilon : float
-        Of Adam (Kingma and Ba, 2015).
 
     Examples
     --------
-    >>> FullFineTuning(learning_rate=3e-5)
-    FullFineTuning(learning_rate=3e-05)
+    >>> FullFineTuning(layer_decay=0.9)
+    FullFineTuning(layer_decay=0.9)
     """
 
     method: ClassVar[str] = "full_fine_tuning"
 
-    learning_rate: float | None = None
     layer_decay: float = 1.0
-    weight_decay: float = 0.01
-    schedule: str = "linear"
-    warmup_ratio: float = 0.1
-    max_grad_norm: float | None = 1.0
-    label_smoothing: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
 
 
 @_naming_what_was_meant
@@ -174,18 +114,9 @@ class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
 
     A head that is one linear map is solved to its optimum: cross entropy with an L2 penalty, whose strength is chosen
-    by leave-one-out (see ``warmstart.solve``). A parameter of this strategy other than `label_smoothing` that is given,
-    or ``learning_rate``, ``epochs``, ``max_steps``, ``eval_every`` or ``patience`` of the estimator, has it trained in
-    steps instead, as heads of several layers are.
-
-    Parameters
-    ----------
-    learning_rate : float, optional
-        Peak rate of the head; above 0.
-    schedule : {"linear", "cosine", "constant"}, optional
-        How the rate falls; None is "linear".
-    weight_decay, warmup_ratio, max_grad_norm, label_smoothing, beta1, beta2, epsilon
-        As in `FullFineTuning`.
+    by leave-one-out (see ``warmstart.solve``). ``learning_rate``, ``optimizer``, ``epochs``, ``max_steps``,
+    ``eval_every``, ``patience`` or ``early_stopping`` of the estimator has it trained in steps instead, as heads of
+    several layers are; by default without weight decay and warm-up.
 
     Examples
     --------
@@ -195,27 +126,18 @@ class LinearProbing(Strategy):
 
     method: ClassVar[str] = "linear_probing"
 
-    learning_rate: float | None = None
-    weight_decay: float = 0.0
-    schedule: str | None = None
-    warmup_ratio: float = 0.0
-    max_grad_norm: float | None = 1.0
-    label_smoothing: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    @property
-    def steps(self) -> list[str]:
-        """The parameters given that say how to train in steps."""
-        defaults = type(self)().get_params()
-        return [k for k, value in self.get_params().items() if k != "label_smoothing" and value != defaults[k]]
+    def default_optimizer(self) -> AdamW:
+        """Return the optimiser where the estimator has none."""
+        return AdamW(weight_decay=0.0, warmup_ratio=0.0)
 
 
 STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in (FullFineTuning, LinearProbing)}
 
-PARTS = {f"strategy={kind.__name__}({{}}=...)": list(kind().get_params()) for kind in STRATEGIES.values()}
-"""Where the parameters of a strategy are given, for `naming_what_was_meant`."""
+PARTS = {
+    **{f"strategy={kind.__name__}({{}}=...)": list(kind().get_params()) for kind in STRATEGIES.values()},
+    **PART,
+}
+"""Where the parameters of strategy and optimiser are given, for `naming_what_was_meant`."""
 
 
 def require_strategy(value: Any) -> Strategy:
@@ -229,24 +151,56 @@ def require_strategy(value: Any) -> Strategy:
     if value is None:
         return FullFineTuning()
     if isinstance(value, Strategy):
+        moved = {name: given for name, given in vars(value).items() if name not in value.get_params()}
+        if moved:
+            held = ", ".join(f"{name}={value!r}" for name, value in moved.items())
+            raise TypeError(
+                f"strategy has {held}, as in an older version; make it anew, and give these to the estimator: "
+                "learning_rate=..., label_smoothing=..., optimizer=AdamW(...)"
+            )
         return value
     kinds = " or ".join(f"{kind.__name__}()" for kind in STRATEGIES.values())
     raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
 
 
-_OPTIONAL = ("learning_rate", "max_grad_norm", "schedule")
+def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
+    """Return `value`, or the strategy's default for None.
 
-
-def _plain(name: str, value: Any, default: Any) -> Any:
-    """Return a parameter as JSON can hold it."""
-    if value is None and name in _OPTIONAL and (default is None or name == "max_grad_norm"):
-        return None
-    if name == "schedule":
-        if not isinstance(value, str):
-            raise TypeError(f"strategy.{name} must be a str, got {value!r} ({type(value).__name__})")
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if value is None:
+        return strategy.default_optimizer()
+    if isinstance(value, AdamW):
         return value
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"strategy.{name} must be a number, got {value!r} ({type(value).__name__})")
-    if not isfinite(value):
-        raise ValueError(f"strategy.{name} must be finite, got {value!r}")
-    return float(value)
+    raise TypeError(f"optimizer must be None or AdamW(), got {value!r} ({type(value).__name__})")
+
+
+def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any, label_smoothing: Any = 0.0) -> dict[str, Any]:
+    """Return what the core takes under ``options["strategy"]``: what learns, and by which steps.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    optimizer : AdamW or None
+        None takes the strategy's default.
+    learning_rate : float
+        Peak rate.
+    label_smoothing : float
+        Of the loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A value is of another type, infinite or NaN.
+    """
+    steps = require_optimizer(optimizer, strategy).to_dict()
+    del steps["kind"]
+    return {
+        **strategy.to_dict(),
+        **steps,
+        "learning_rate": finite("learning_rate", learning_rate),
+        "label_smoothing": finite("label_smoothing", label_smoothing),
+    }

@@ -1,37 +1,40 @@
 """`TokenClassifier`: a pretrained backbone that finds entities in texts, as a scikit-learn estimator."""
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
-from warmstart.backbone import Backbone, require_backbone
+from warmstart.backbone import Backbone, opened
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, count, f1
-from warmstart.estimator import TrainedEstimator
+from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
+from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared, fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import mean_loss, metric_name, probabilities
 from warmstart.strategies import Strategy
+from warmstart.supervised import SupervisedEstimator
 from warmstart.tagged import Windows
-from warmstart.texts import Texts
+from warmstart.texts import Texts, to_list
 from warmstart.training import execute, logits
 from warmstart.warn import warn
+from warmstart.weights import Weights, read_weights
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
 METRICS = ("f1", "accuracy", "loss")
 
-_ROUTED = {"texts": UNUSED}
 
-
-class TokenClassifier(TrainedEstimator):
+class TokenClassifier(SupervisedEstimator):
     """Find entities: tag the words of texts with BIO tags.
 
     A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.
@@ -40,12 +43,17 @@ class TokenClassifier(TrainedEstimator):
 
     Parameters
     ----------
-    backbone : Backbone
-        The pretrained model to start from. It is never changed.
+    backbone : Backbone, str or path
+        The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
+        hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained and how; None means ``FullFineTuning()``.
+        What is trained; None means ``FullFineTuning()``.
     learning_rate : float, optional
-        Peak learning rate; None takes the strategy's, or chooses one.
+        Peak learning rate, of the head and the last layer; None chooses one.
+    optimizer : AdamW, optional
+        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+    label_smoothing : float
+        Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
         Passes over the training texts; None chooses by their number.
     max_steps : int, optional
@@ -64,8 +72,19 @@ class TokenClassifier(TrainedEstimator):
         loss. A callable gets the true and the predicted tags of all texts, as lists of lists; higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
+    validation_fraction : float, optional
+        Hold out this part of the training set to evaluate on, labels in like shares, where `fit` gets no `eval_set`.
+    early_stopping : bool
+        Stop when evaluations no longer improve: after `patience` of them, of 3 if that is None; without `eval_set` and
+        `validation_fraction` on a tenth of the training set, which is held out.
     patience : int, optional
         Stop after so many evaluations without improvement.
+    keep : {"best", "last"}
+        Which weights to keep where something is evaluated.
+    checkpoint_dir : str or path, optional
+        Where to keep the state of the run; a run begun again goes on from there.
+    checkpoint_every : int, optional
+        Optimiser steps between checkpoints; None writes one at the end alone.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
@@ -100,17 +119,14 @@ class TokenClassifier(TrainedEstimator):
     1
     """
 
-    # scikit-learn takes arguments that are not called X or y for metadata unless told otherwise.
-    __metadata_request__fit: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-    __metadata_request__predict: ClassVar[dict[str, str]] = _ROUTED
-    __metadata_request__score: ClassVar[dict[str, str]] = {**_ROUTED, "labels": UNUSED}
-
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str | os.PathLike[str],
         *,
         strategy: Strategy | None = None,
         learning_rate: float | None = None,
+        optimizer: AdamW | None = None,
+        label_smoothing: float = 0.0,
         epochs: int | None = None,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -119,7 +135,12 @@ class TokenClassifier(TrainedEstimator):
         max_length: int | None = None,
         metric: TagMetric = "f1",
         eval_every: int | None = None,
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
         patience: int | None = None,
+        keep: str = "best",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
         precision: str = "auto",
         recompute: bool = False,
         device: str = "auto",
@@ -129,6 +150,8 @@ class TokenClassifier(TrainedEstimator):
         self.backbone = backbone
         self.strategy = strategy
         self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -137,25 +160,35 @@ class TokenClassifier(TrainedEstimator):
         self.max_length = max_length
         self.metric = metric
         self.eval_every = eval_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
         self.patience = patience
+        self.keep = keep
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.precision = precision
         self.recompute = recompute
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, texts: Texts, labels: Any, eval_set: tuple[Any, Any] | None = None) -> "TokenClassifier":
+    def fit(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> "TokenClassifier":
         """Train on texts and the entities in them.
 
         Parameters
         ----------
-        texts : sequence of str, or of lists of str
+        X : sequence of str, or of lists of str
             N texts, or N texts as lists of words.
-        labels : sequence
+        y : sequence
             For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
             for lists of words also the BIO tag of each word.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, as every word of it. One of weight 0 is left out. `eval_set` and what
+            is held out count all texts alike.
         eval_set : tuple, optional
-            ``(texts, labels)`` to evaluate on; the weights with the best `metric` are kept.
+            ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
         Returns
         -------
@@ -181,7 +214,7 @@ class TokenClassifier(TrainedEstimator):
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a tag; what may help is said.
         """
-        run = self._prepare(texts, labels, eval_set)
+        run = self._prepare(X, y, sample_weight, eval_set)
         run.prepared.check_memory()
         held_out, classes, metric = run.held_out, run.prepared.classes, self.metric
 
@@ -199,25 +232,25 @@ class TokenClassifier(TrainedEstimator):
             raise stopped
         return self
 
-    def _settle(self, texts: Texts, labels: Any, eval_set: Any) -> Prepared:
-        return self._prepare(texts, labels, eval_set).prepared
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
+        return self._prepare(X, y, sample_weight, eval_set).prepared
 
-    def predict(self, texts: Texts) -> list[list[Entity]]:
+    def predict(self, X: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         shares = probabilities(found, False)
         return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
 
-    def predict_tags(self, texts: Texts) -> list[list[str]]:
+    def predict_tags(self, X: Texts) -> list[list[str]]:
         """Return the BIO tag of each word of each text.
 
         A word that the tokenizer makes no token of, such as a zero-width space, has the tag ``I-`` within an entity and
         ``O`` elsewhere.
         """
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         return windows.unit_tags(self._tags(found))
 
-    def score(self, texts: Texts, labels: Any) -> float:
+    def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
         """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
 
         Entities count without the words at their ends that the tokenizer makes no token of, which no model tags; a
@@ -225,19 +258,25 @@ class TokenClassifier(TrainedEstimator):
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how often the entities of each text count.
         """
-        windows, found = self._logits(texts)
-        return f1(windows.read(labels), windows.unit_tags(self._tags(found)))
+        windows, found = self._logits(X)
+        weights = read_weights(sample_weight, len(windows))
+        own = None if weights is None else weights.tolist()
+        return f1(windows.read(y), windows.unit_tags(self._tags(found)), own)
 
-    def evaluate(self, texts: Texts, labels: Any) -> Report:
+    def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
         """Measure the quality on other texts; entities count as in `score`.
 
         Parameters
         ----------
-        texts, labels : sequence
+        X, y : sequence
             As in `fit`.
+        sample_weight : sequence of float, optional
+            N weights: how much each text counts, in every number of the report.
 
         Returns
         -------
@@ -249,10 +288,11 @@ class TokenClassifier(TrainedEstimator):
         DataError
             A label is not among those trained on.
         """
-        windows, found = self._logits(texts)
+        windows, found = self._logits(X)
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
-        return _Tagged(windows, windows.read(labels)).report(found, self._trained.classes)
+        weights = read_weights(sample_weight, len(windows))
+        return _Tagged(windows, windows.read(y), weights).report(found, self._trained.classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
@@ -267,26 +307,34 @@ class TokenClassifier(TrainedEstimator):
             return windows, np.empty((0, model.n_outputs), dtype=np.float32)
         return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
 
-    def _prepare(self, texts: Texts, labels: Any, eval_set: Any) -> "_Run":
+    def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
         params = self.get_params(deep=False)
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
-        backbone = Backbone(require_backbone(self.backbone)._inner.with_prefix_space())
+        backbone = Backbone(opened(self.backbone, self.verbose)._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"
             )
-        options = fit_options(params, eval_set is not None)
-        data = _Tagged.of(backbone, texts, labels, self.max_length)
+        fraction = fraction_held_out(params, eval_set)
+        options = fit_options(params, eval_set is not None or fraction is not None)
+        data = _Tagged.of(backbone, X, y, self.max_length)
+        data = replace(data, weights=read_weights(sample_weight, len(data.tags)))
         found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
         tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
         classes = Classes(np.array(tags), False)
-        held_out = None
+        held_out, rows = None, data.counted()
         if eval_set is not None:
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
                 raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
             held_out = _Tagged.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
+        elif fraction is not None:
+            labels = [{tag[2:] for tag in data.tags[row]} for row in rows]
+            rows, held_out_rows = (rows[part] for part in hold_out(labels, fraction, options["seed"]))
+            held_out = replace(data.part(backbone, X, held_out_rows, self.max_length), weights=None)
+        if len(rows) < len(data.tags):
+            data = data.part(backbone, X, rows, self.max_length)
         options |= {
             "task": "words",
             "multi_label": False,
@@ -294,7 +342,8 @@ class TokenClassifier(TrainedEstimator):
             "n_outputs": len(classes),
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
-        prepared = settle(params, options, backbone, classes, data.labelled(classes, "labels"), eval_data, "f1")
+        to_train = data.labelled(classes, "labels")
+        prepared = settle(params, options, backbone, classes, to_train, eval_data, "f1", fraction=fraction)
         for doubt in of_entities(data.tags):
             warn(doubt)
         return _Run(prepared, held_out)
@@ -306,6 +355,8 @@ class _Tagged:
 
     windows: Windows
     tags: list[list[str]]
+    weights: Weights | None = None
+    """Of the texts."""
 
     @classmethod
     def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "_Tagged":
@@ -315,9 +366,22 @@ class _Tagged:
             raise ValueError(f"{name}texts holds no words")
         return cls(windows, tags)
 
+    def part(self, backbone: Backbone, texts: Texts, rows: NDArray[np.int64], max_length: int | None) -> "_Tagged":
+        """Return some of the texts, whose tags are read and of which was warned already."""
+        items = to_list(texts, "texts")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
+        return _Tagged(windows, [self.tags[row] for row in rows], None if self.weights is None else self.weights[rows])
+
+    def counted(self) -> NDArray[np.int64]:
+        """Return the texts that do not weigh 0."""
+        return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
+
     def labelled(self, classes: Classes, name: str) -> Labelled:
         tags = self.windows.row_tags(self.tags)
-        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name))
+        weights = None if self.weights is None else self.weights[self.windows.owners]
+        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
 
     def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
         predicted = self.windows.unit_tags(row_tags)
@@ -327,15 +391,15 @@ class _Tagged:
 
     def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
         predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
-        targets = self.labelled(classes, "labels").targets
-        per_class = count(self.tags, predicted)
+        data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
+        per_class = count(self.tags, predicted, weights)
         return Report(
             classes=[row["label"] for row in per_class],
-            n_texts=len(self.tags),
-            accuracy=_accuracy(self.tags, predicted),
+            n_texts=len(self.counted()),
+            accuracy=_accuracy(self.tags, predicted, weights),
             macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
-            entity_f1=f1(self.tags, predicted),
-            loss=mean_loss(found, targets, False) if len(found) else 0.0,
+            entity_f1=f1(self.tags, predicted, weights),
+            loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
             per_class=per_class,
             training=facts or {},
         )
@@ -347,8 +411,11 @@ class _Run:
     held_out: _Tagged | None
 
 
-def _accuracy(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> float:
+def _accuracy(
+    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
+) -> float:
     pairs = [
         gold == said for tags, own in zip(true, predicted, strict=True) for gold, said in zip(tags, own, strict=True)
     ]
-    return float(np.mean(pairs)) if pairs else 0.0
+    of_words = None if weights is None else np.repeat(weights, [len(tags) for tags in true])
+    return float(np.average(pairs, weights=of_words)) if pairs else 0.0

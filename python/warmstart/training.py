@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone, with_pooling
+from warmstart.backbone import Backbone, opened, with_pooling
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
+from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.plan import Choice
+from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared, class_weights, fit_options, settle
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
@@ -25,6 +27,7 @@ from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn_unlearnt
+from warmstart.weights import Weights, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,9 @@ Scorer = Callable[[NDArray[np.float32], float], float]
 """Logits and loss of what is held out to a score, higher is better."""
 
 
-def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> tuple[Trained, BaseException | None]:
+def train(
+    params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any
+) -> tuple[Trained, BaseException | None]:
     """Train a classifier of texts.
 
     Parameters
@@ -56,6 +61,8 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
         The parameters of `TextClassifier`, unchecked.
     texts, labels : sequence
         The training set.
+    sample_weight : sequence of float or None
+        Weights of its texts.
     eval_set : tuple or None
         ``(texts, labels)`` to choose the best weights by.
 
@@ -70,7 +77,7 @@ def train(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> t
     BaseException
         Bad input, or what stopped the run before its first step was done.
     """
-    run = prepare(params, texts, labels, eval_set)
+    run = prepare(params, texts, labels, sample_weight, eval_set)
     classes, held_out, metric = run.classes, run.held_out, params["metric"]
     run.check_memory()
 
@@ -168,6 +175,7 @@ def _stepped(
     run: Prepared, monitor: FitMonitor, head: Probe | None
 ) -> tuple[_core.Classifier | None, dict[str, Any], BaseException | None]:
     data, held_out = run.data, run.held_out
+    weights = data.text_weights()
     return _core.Classifier.fit(
         run.backbone._inner,
         data.encodings,
@@ -177,10 +185,11 @@ def _stepped(
         json.dumps(run.options),
         monitor,
         None if head is None else (head.solution.weight, head.solution.bias),
+        **({} if weights is None else {"sample_weight": weights}),
     )
 
 
-def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) -> Prepared:
+def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any) -> Prepared:
     """Check parameters and encode data, as `train` takes them.
 
     Raises
@@ -188,22 +197,26 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, eval_set: Any) ->
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
-    backbone = with_pooling(require_backbone(params["backbone"]), params["pooling"])
+    backbone = with_pooling(opened(params["backbone"], params["verbose"]), params["pooling"])
     check_metric(params["metric"])
-    options = fit_options(params, eval_set is not None)
+    fraction = fraction_held_out(params, eval_set)
+    options = fit_options(params, eval_set is not None or fraction is not None)
     max_length = optional_positive_int("max_length", params["max_length"])
     encodings = encode(backbone._inner, texts, max_length)
     if not len(encodings):
         raise ValueError("texts is empty; at least two texts of two classes are needed to train")
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
-    data = Labelled(encodings, classes.encode(labels, len(encodings)))
+    weights = read_weights(sample_weight, len(encodings))
+    data = _weighted(Labelled(encodings, classes.encode(labels, len(encodings))), weights)
     pairs = are_pairs(texts)
     if pairs and not classes.multi_label:
         refuse_labels_beside(texts, classes.read(labels, len(encodings)).tolist())
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
+    if fraction is not None:
+        data, held_out = _divided(data, fraction, options["seed"])
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs)
+    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs, fraction)
 
 
 def logits(
@@ -226,6 +239,21 @@ def _eval_data(
     if not len(encodings):
         raise ValueError("eval_set holds no texts; pass eval_set=None to train without evaluation")
     return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
+
+
+def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
+    """Return texts with their weights ``[N]``; those of weight 0 are left out."""
+    if weights is None:
+        return data
+    return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
+
+
+def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+    """Return the texts to train on, and those held out."""
+    targets = data.targets
+    labels = [np.flatnonzero(row) for row in targets] if targets.ndim == 2 else targets[:, None]
+    train, held_out = (data.select(rows) for rows in hold_out([own.tolist() for own in labels], fraction, seed))
+    return train, held_out
 
 
 def _facts(facts: dict[str, Any], stopped: BaseException | None, choices: dict[str, Choice]) -> dict[str, Any]:

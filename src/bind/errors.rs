@@ -1,34 +1,75 @@
 //! Every error of the crate as a Python exception.
 
+use pyo3::PyTypeInfo;
 use pyo3::create_exception;
-use pyo3::exceptions::{PyException, PyFileNotFoundError, PyOSError, PyValueError};
+use pyo3::exceptions::{PyException, PyFileNotFoundError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyType};
 
 use crate::error::Error;
 
 create_exception!(warmstart, WarmstartError, PyException, "Base of the errors of warmstart.");
-create_exception!(warmstart, WeightsError, WarmstartError, "A checkpoint's tensors do not fit.");
-create_exception!(warmstart, DataError, WarmstartError, "Texts, labels or a tokenizer do not fit.");
-create_exception!(warmstart, DeviceError, WarmstartError, "The machine or this build cannot do what was asked.");
-create_exception!(warmstart, TrainingError, WarmstartError, "A training run cannot go on.");
+
+/// The exceptions below `WarmstartError`, each of which is one of Python's own too.
+struct Kinds {
+    weights: Py<PyType>,
+    data: Py<PyType>,
+    device: Py<PyType>,
+    training: Py<PyType>,
+}
+
+static KINDS: PyOnceLock<Kinds> = PyOnceLock::new();
+
+impl Kinds {
+    fn get(py: Python<'_>) -> PyResult<&'static Self> {
+        KINDS.get_or_try_init(py, || {
+            Ok(Self {
+                weights: two_bases::<PyValueError>(py, "WeightsError", "A checkpoint's tensors do not fit.")?,
+                data: two_bases::<PyValueError>(py, "DataError", "Texts, labels or a tokenizer do not fit.")?,
+                device: two_bases::<PyRuntimeError>(
+                    py,
+                    "DeviceError",
+                    "The machine or this build cannot do what was asked.",
+                )?,
+                training: two_bases::<PyRuntimeError>(py, "TrainingError", "A training run cannot go on.")?,
+            })
+        })
+    }
+}
+
+/// `class name(WarmstartError, Base)`: the macro makes types of one base alone.
+fn two_bases<Base: PyTypeInfo>(py: Python<'_>, name: &str, doc: &str) -> PyResult<Py<PyType>> {
+    let bases = (py.get_type::<WarmstartError>(), py.get_type::<Base>());
+    let members = [("__module__", "warmstart"), ("__doc__", doc)].into_py_dict(py)?;
+    Ok(py.get_type::<PyType>().call1((name, bases, members))?.cast_into::<PyType>()?.unbind())
+}
+
+fn raised(kind: fn(&Kinds) -> &Py<PyType>, message: String) -> PyErr {
+    Python::attach(|py| match Kinds::get(py) {
+        Ok(kinds) => PyErr::from_type(kind(kinds).bind(py).clone(), message),
+        Err(error) => error,
+    })
+}
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    let kinds = Kinds::get(py)?;
     module.add("WarmstartError", py.get_type::<WarmstartError>())?;
-    module.add("WeightsError", py.get_type::<WeightsError>())?;
-    module.add("DataError", py.get_type::<DataError>())?;
-    module.add("DeviceError", py.get_type::<DeviceError>())?;
-    module.add("TrainingError", py.get_type::<TrainingError>())
+    module.add("WeightsError", &kinds.weights)?;
+    module.add("DataError", &kinds.data)?;
+    module.add("DeviceError", &kinds.device)?;
+    module.add("TrainingError", &kinds.training)
 }
 
 /// The exception for an error.
 pub fn to_python(error: Error) -> PyErr {
     let message = error.to_string();
     match error {
-        Error::Weights(_) => WeightsError::new_err(message),
-        Error::Data(_) => DataError::new_err(message),
-        Error::Device(_) => DeviceError::new_err(message),
-        Error::Training(_) => TrainingError::new_err(message),
+        Error::Weights(_) => raised(|kinds| &kinds.weights, message),
+        Error::Data(_) => raised(|kinds| &kinds.data, message),
+        Error::Device(_) => raised(|kinds| &kinds.device, message),
+        Error::Training(_) => raised(|kinds| &kinds.training, message),
         Error::Value(_) => PyValueError::new_err(message),
         Error::NotFound { .. } => PyFileNotFoundError::new_err(message),
         Error::Io { path, source } => os_error(&path, &source),

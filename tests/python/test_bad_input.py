@@ -30,12 +30,18 @@ PARAMS = [
     ({"eval_every": 5}, ValueError, "eval_every=5 needs texts to evaluate on"),
     ({"strategy": "full"}, TypeError, "strategy must be None, FullFineTuning.*got 'full'"),
     ({"strategy": ws.FullFineTuning}, TypeError, "strategy must be None"),
-    ({"strategy": ws.FullFineTuning(learning_rate=-1.0)}, ValueError, "learning_rate"),
-    ({"strategy": ws.FullFineTuning(schedule="zigzag")}, ValueError, "zigzag"),
+    ({"learning_rate": -1.0}, ValueError, "learning_rate"),
+    ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number, got 'fast'"),
+    ({"label_smoothing": -0.5}, ValueError, "label_smoothing"),
+    ({"label_smoothing": None}, TypeError, "label_smoothing must be a number, got None"),
+    ({"optimizer": ws.AdamW(schedule="zigzag")}, ValueError, "zigzag"),
+    ({"optimizer": "adamw"}, TypeError, r"optimizer must be None or AdamW\(\), got 'adamw'"),
+    ({"optimizer": ws.AdamW}, TypeError, "optimizer must be None or AdamW"),
     ({"class_weight": "even"}, ValueError, "class_weight must be None, 'balanced' or a dict"),
     ({"class_weight": {"positive": 2.0}}, ValueError, "class_weight names 'positive'"),
     ({"class_weight": {"pos": -1.0}}, ValueError, r"class_weight\['pos'\] must be finite and at least 0"),
-    ({"backbone": "some/dir"}, TypeError, r"backbone must be a Backbone, got str; .*from_pretrained\('some/dir'\)"),
+    ({"backbone": "./no/dir"}, FileNotFoundError, "no/dir"),
+    ({"backbone": 3}, TypeError, r"backbone must be a Backbone, got int; open one with Backbone.from_pretrained\(path"),
 ]
 
 DATA = [
@@ -62,8 +68,9 @@ DATA = [
 def refuse(clf, arguments, error, match):
     """Check that `fit` raises and leaves every attribute the same object."""
     before = dict(vars(clf))
+    X, y, *eval_set = arguments
     with pytest.raises(error, match=match):
-        clf.fit(*arguments)
+        clf.fit(X, y, eval_set=eval_set[0] if eval_set else None)
     after = vars(clf)
     assert before.keys() == after.keys()
     assert all(after[name] is value for name, value in before.items())
@@ -102,14 +109,13 @@ def test_evaluating_nothing_is_refused(fitted):
 @pytest.mark.filterwarnings("ignore:learning_rate=1e.30 is beyond reason")
 @pytest.mark.parametrize("params", [{"max_steps": 1}, {"epochs": 3}, {"epochs": 3, "batch_tokens": 10_000}])
 def test_a_rate_that_explodes_is_a_training_error_and_changes_nothing(make, params):
-    clf = make(strategy=ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.0), **params)
+    clf = make(learning_rate=1e30, optimizer=ws.AdamW(warmup_ratio=0.0), **params)
     refuse(clf, (TEXTS, LABELS), ws.TrainingError, "step 1|step 2")
 
 
 @pytest.mark.filterwarnings("ignore:learning_rate=.* is beyond reason")
 def test_a_rate_that_explodes_after_an_evaluation_leaves_that_one(make):
-    strategy = ws.FullFineTuning(learning_rate=1e30, warmup_ratio=0.5)
-    clf = make(strategy=strategy, epochs=10, eval_every=1)
+    clf = make(learning_rate=1e30, optimizer=ws.AdamW(warmup_ratio=0.5), epochs=10, eval_every=1)
     with pytest.raises(ws.TrainingError, match="step"):
         clf.fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
     assert np.isfinite(clf.predict_proba(TEXTS)).all()

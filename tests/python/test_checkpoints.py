@@ -86,7 +86,7 @@ def test_history_goes_on_from_a_checkpoint_between_two_rows(held_out, tokenizer_
     [
         ({"max_length": 12}, "max_length"),
         ({"random_state": 5}, "random_state"),
-        ({"strategy": ws.FullFineTuning(learning_rate=1e-3)}, "strategy"),
+        ({"learning_rate": 1e-3}, "strategy"),
     ],
 )
 def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_dir, corpus, tmp_path):
@@ -139,7 +139,12 @@ def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refus
 
 def test_checkpoint_of_a_run_that_began_with_other_weights_is_refused(tokenizer_dir, corpus, tmp_path):
     """Of parameters that do not learn too, which are not in the checkpoint."""
-    params = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run", "strategy": ws.LinearProbing()}
+    params = FAST | {
+        "max_steps": 2,
+        "checkpoint_dir": tmp_path / "run",
+        "strategy": ws.LinearProbing(),
+        "learning_rate": None,
+    }
     config = json.loads(tiny("gpt2", tokenizer_dir)._inner.config)
     backbones = [ws.Backbone.from_config(config, tokenizer_dir, random_state=seed) for seed in (1, 2)]
     first = ws.LanguageModel(backbones[0], **params).fit(corpus)
@@ -149,13 +154,15 @@ def test_checkpoint_of_a_run_that_began_with_other_weights_is_refused(tokenizer_
     assert weights(again) == weights(first)
 
 
-def test_second_call_with_a_finished_checkpoint_says_so(tokenizer_dir, corpus, tmp_path):
+def test_second_call_with_a_finished_checkpoint_has_nothing_to_do(tokenizer_dir, corpus, tmp_path):
     model = model_of("gpt2", tokenizer_dir, max_steps=2, checkpoint_dir=tmp_path / "run").fit(corpus)
-    with pytest.raises(ws.TrainingError, match="began with other weights"):
-        model.fit(corpus)
-    model.checkpoint_dir = None
     before = weights(model)
-    assert weights(model.fit(corpus)) != before
+    assert weights(model.fit(corpus)) == before
+    on = ws.LanguageModel(model.backbone_, **FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"})
+    with pytest.raises(ws.TrainingError, match="began with other weights"):
+        on.fit(corpus)
+    on.checkpoint_dir = None
+    assert weights(on.fit(corpus)) != before
 
 
 def test_finished_run_that_is_fitted_again_gives_its_model_and_history_and_says_so(
@@ -186,7 +193,7 @@ def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
         "epochs": 50,
         "patience": 1,
         "eval_every": 1,
-        "strategy": ws.FullFineTuning(learning_rate=0.3),
+        "learning_rate": 0.3,
         "checkpoint_dir": tmp_path / "run",
     }
     first = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
@@ -230,9 +237,13 @@ def test_checkpoint_of_version_1_is_refused_by_version_and_stays_as_it_is(name, 
     before = file.read_bytes()
     assert "format_version" not in state(file)
     backbone = ws.Backbone.from_pretrained(V1 / "masked")
-    strategy = ws.FullFineTuning(learning_rate=1e-2, layer_decay=0.9, schedule="cosine", label_smoothing=0.1)
+    rule = {
+        "strategy": ws.FullFineTuning(layer_decay=0.9),
+        "learning_rate": 1e-2,
+        "optimizer": ws.AdamW(schedule="cosine"),
+    }
     settings = {"max_steps": 6, "batch_tokens": 96, "max_length": 20, "eval_every": 2, "checkpoint_every": 2}
-    model = ws.LanguageModel(backbone, checkpoint_dir=tmp_path / "run", **FAST | settings | {"strategy": strategy})
+    model = ws.LanguageModel(backbone, checkpoint_dir=tmp_path / "run", **FAST | settings | rule)
     with pytest.raises(
         ws.TrainingError,
         match=r"checkpoint\.safetensors: was written by warmstart 0\.1\.0 in checkpoint format 1, and this is "

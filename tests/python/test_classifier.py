@@ -59,7 +59,7 @@ def test_shuffled_labels_cannot_be_learnt_for_other_texts(make):
 
 
 def test_probing_learns_with_the_backbone_unchanged(make, texts, labels):
-    clf = make(strategy=ws.LinearProbing(learning_rate=0.1), epochs=30).fit(texts, labels)
+    clf = make(strategy=ws.LinearProbing(), learning_rate=0.1, epochs=30).fit(texts, labels)
     assert clf.score(texts, labels) > 0.8
     assert clf.report_.trainable_parameters < clf.report_.parameters / 4
     np.testing.assert_array_equal(clf.backbone_.embed(texts), clf.backbone.embed(texts))
@@ -77,7 +77,7 @@ def test_the_default_strategy_is_full_fine_tuning(make, texts, labels):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("strategy", [ws.FullFineTuning(learning_rate=1e-2), ws.LinearProbing()])
+@pytest.mark.parametrize("strategy", [ws.FullFineTuning(), ws.LinearProbing()])
 def test_same_random_state_gives_the_same_bytes(make, texts, labels, strategy):
     a, b = (make(strategy=strategy, random_state=7).fit(texts, labels).predict_proba(texts) for _ in range(2))
     assert a.tobytes() == b.tobytes()
@@ -291,17 +291,13 @@ def test_the_report_without_eval_set_is_about_training_only(make, texts, labels)
 def test_class_weights_shift_the_predictions(make):
     texts = ["the film", "a film"] * 20  # which say nothing of the label
     labels = ["rare"] * 4 + ["usual"] * 36
-    strategy = ws.FullFineTuning(learning_rate=1e-2)
     plain, balanced, heavy = (
-        make(class_weight=weight, epochs=20, strategy=strategy).fit(texts, labels).predict_proba(["the film"])[0, 0]
+        make(class_weight=weight, epochs=20).fit(texts, labels).predict_proba(["the film"])[0, 0]
         for weight in (None, "balanced", {"rare": 81.0})
     )
     assert plain < 0.3 < balanced < 0.7 < heavy
 
 
 def test_label_smoothing_keeps_probabilities_from_one(make, texts, labels):
-    sharp, smooth = (
-        make(epochs=40, strategy=ws.FullFineTuning(learning_rate=1e-2, label_smoothing=s)).fit(texts, labels)
-        for s in (0.0, 0.4)
-    )
+    sharp, smooth = (make(epochs=40, label_smoothing=s).fit(texts, labels) for s in (0.0, 0.4))
     assert sharp.predict_proba(texts).max() > 0.95 > smooth.predict_proba(texts).max()

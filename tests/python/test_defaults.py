@@ -9,6 +9,7 @@ import pytest
 import warmstart as ws
 from sklearn.exceptions import ConvergenceWarning
 from warmstart.defaults import SOLVED, SOLVED_FIRST, epochs, learning_rate
+from warmstart.prepared import Labelled
 from warmstart.probe import _start, start_l2
 from warmstart.solve import solve
 
@@ -104,7 +105,8 @@ def test_the_penalty_of_the_start_grows_where_dropout_would_drown_the_features_a
         options={"class_weight": None, "multi_label": False, "n_outputs": 2},
         backbone=SimpleNamespace(_inner=SimpleNamespace(head_dropout=lambda _: dropout)),
     )
-    start = _start(found, targets, run, lambda l2: solve(found, targets, 2, False, None, smoothing, l2))
+    data = Labelled(None, targets)
+    start = _start(found, data, run, lambda l2: solve(found, targets, 2, False, None, smoothing, l2))
     assert (start.l2 > start_l2(2, False)) == grows
 
 

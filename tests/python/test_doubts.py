@@ -147,7 +147,7 @@ def test_weights_that_leave_one_class_are_refused(backbone):
 
 
 def test_a_rate_of_a_language_model_beyond_reason_is_told(backbone):
-    model = ws.LanguageModel(backbone, strategy=ws.FullFineTuning(learning_rate=0.5), max_steps=1, verbose=False)
+    model = ws.LanguageModel(backbone, learning_rate=0.5, max_steps=1, verbose=False)
     with pytest.warns(UserWarning, match="learning_rate=0.5 is beyond reason .* usual are 1e-05 to 0.001"):
         model.fit(TEXTS)
 

@@ -113,9 +113,7 @@ def test_a_language_model_that_is_untrained_is_told(backbone, tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_a_language_model_that_was_trained_is_not_doubted(backbone, tmp_path):
-    model = ws.LanguageModel(
-        backbone, strategy=ws.FullFineTuning(learning_rate=1e-2), max_steps=40, random_state=0, verbose=False
-    ).fit(GOOD * 20)
+    model = ws.LanguageModel(backbone, learning_rate=1e-2, max_steps=40, random_state=0, verbose=False).fit(GOOD * 20)
     model.save(tmp_path / "model")
     for known in (model, ws.load(tmp_path / "model"), ws.LanguageModel.from_pretrained(tmp_path / "model")):
         assert known.perplexity(GOOD) > 1
@@ -222,7 +220,7 @@ def test_a_search_tells_once_each_time_and_in_every_fit_where_warnings_are_error
 def test_what_is_untrained_stays_so(backbone):
     gpt2 = ws.Backbone.from_config("gpt2", backbone.tokenizer, n_embd=24, n_layer=1, n_head=3)
     fresh = ws.LanguageModel(gpt2, verbose=False)
-    for again in (pickle.loads(pickle.dumps(gpt2)), fresh.backbone):
+    for again in (pickle.loads(pickle.dumps(gpt2)), fresh.backbone_):
         with pytest.warns(UserWarning, match="this language model is untrained"):
             ws.LanguageModel(again, verbose=False).perplexity(GOOD)
     detector = ws.LanguageModel(backbone, ws.ReplacedTokenDetection(), verbose=False)

@@ -271,7 +271,7 @@ def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, 
     assert first.perplexity(texts) != second.perplexity(texts)
     first.precision = "f32"
     # Biases begin at 0, where nobody would miss them.
-    first.max_steps, first.strategy, first.cache_dir = 2, ws.FullFineTuning(learning_rate=0.1), tmp_path
+    first.max_steps, first.learning_rate, first.cache_dir = 2, 0.1, tmp_path
     first.fit(corpus)
     first.save(tmp_path / "saved")
     saved = ws.LanguageModel.from_pretrained(tmp_path / "saved", precision="f32", verbose=False)

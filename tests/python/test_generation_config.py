@@ -179,7 +179,7 @@ def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_lengt
     text = plain.generate(prompt, max_new_tokens=8, **asked)
     words = text.split()
     assert len(words) > 3
-    ids = [plain.backbone.tokenizer.encode([word])[0][1] for word in words]  # between [CLS] and [SEP]
+    ids = [plain.backbone_.tokenizer.encode([word])[0][1] for word in words]  # between [CLS] and [SEP]
     # The one that comes first ends it, wherever it stands in the list.
     last = next(i for i in range(2, len(ids)) if ids[i] not in ids[:i])
     for ends in (ids[last], [ids[last]], [ids[-1], ids[last]]):
@@ -189,7 +189,7 @@ def test_generation_ends_at_every_end_of_text_token_of_the_file_and_at_its_lengt
         assert opened(directory, {"eos_token_id": nothing}).generate(prompt, max_new_tokens=8, **asked) == text
     greedy = {"do_sample": False, "repetition_penalty": 2.0, "max_new_tokens": 3}
     assert opened(directory, greedy).generate(prompt).split() == words[:3]
-    n_prompt = len(plain.backbone.tokenizer.encode([prompt])[0])
+    n_prompt = len(plain.backbone_.tokenizer.encode([prompt])[0])
     length = {"do_sample": False, "repetition_penalty": 2.0, "max_length": n_prompt + 2}
     model = opened(directory, length)
     assert model.generate(prompt).split() == words[:2]
@@ -219,11 +219,11 @@ def test_files_are_kept_byte_for_byte_by_every_save_and_leave_with_what_they_bel
         (directory / name).write_bytes(content)
     (directory / "additional_chat_templates" / "notes.txt").write_text("not a template")
     model = opened(directory)
-    classifier = ws.TextClassifier(model.backbone, **FAST).fit(texts, labels)
+    classifier = ws.TextClassifier(model.backbone_, **FAST).fit(texts, labels)
     saves = {
         "language": model.save,
         "pickled": pickle.loads(pickle.dumps(model)).save,
-        "backbone": model.backbone.save_pretrained,
+        "backbone": model.backbone_.save_pretrained,
         "classifier": classifier.save,
     }
     for name, save in saves.items():
@@ -232,7 +232,7 @@ def test_files_are_kept_byte_for_byte_by_every_save_and_leave_with_what_they_bel
         assert not (tmp_path / name / "additional_chat_templates" / "notes.txt").exists()
     assert ws.load(tmp_path / "classifier").predict(texts).tolist() == classifier.predict(texts).tolist()
     # A tokenizer takes its templates along, not how the model generates.
-    model.backbone.tokenizer.save(tmp_path / "tokenizer")
+    model.backbone_.tokenizer.save(tmp_path / "tokenizer")
     assert {file: (tmp_path / "tokenizer" / file).read_bytes() for file in TEMPLATES} == TEMPLATES
     assert not (tmp_path / "tokenizer" / "generation_config.json").exists()
     again = ws.LanguageModel(tiny("gpt2", directory), random_state=0, verbose=False)

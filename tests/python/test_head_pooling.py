@@ -21,8 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 def fitted(backbone, **params):
-    strategy = ws.FullFineTuning(learning_rate=1e-3)
-    clf = ws.TextClassifier(backbone, strategy=strategy, max_steps=3, precision="f32", random_state=0, verbose=False)
+    clf = ws.TextClassifier(backbone, learning_rate=1e-3, max_steps=3, precision="f32", random_state=0, verbose=False)
     return clf.set_params(**params).fit(TEXTS, LABELS)
 
 

@@ -1,10 +1,13 @@
 """`import warmstart` loads little and is complete."""
 
+import json
+import pickle
 import subprocess
 import sys
 
 import pytest
 import warmstart as ws
+from conftest import CONFIG
 
 # Top-level names of what is neither Python's own nor loaded before, and the submodules of warmstart.
 LOADED = """
@@ -58,3 +61,31 @@ def test_exceptions_form_one_tree():
     for kind in (ws.WeightsError, ws.DataError, ws.DeviceError, ws.TrainingError):
         assert issubclass(kind, ws.WarmstartError)
     assert issubclass(ws.WarmstartError, Exception)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own"),
+    [
+        (ws.WeightsError, ValueError),
+        (ws.DataError, ValueError),
+        (ws.DeviceError, RuntimeError),
+        (ws.TrainingError, RuntimeError),
+    ],
+)
+def test_exceptions_are_also_those_of_python(kind, own):
+    with pytest.raises(own, match="why") as raised:
+        raise kind("why")
+    assert type(raised.value) is kind
+    assert (kind.__module__, kind.__bases__) == ("warmstart", (ws.WarmstartError, own))
+    assert kind.__doc__
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert (type(again), again.args) == (kind, ("why",))
+
+
+def test_what_the_core_raises_is_caught_as_a_value_error(tmp_path, tokenizer_dir):
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    (tmp_path / "vocab.txt").write_bytes((tokenizer_dir / "vocab.txt").read_bytes())
+    with pytest.raises(ValueError, match="safetensors") as raised:
+        ws.Backbone.from_pretrained(tmp_path)
+    assert isinstance(raised.value, ws.WeightsError)

@@ -3,11 +3,14 @@
 import json
 import pickle
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import warmstart as ws
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from test_families import tiny
 
 pytestmark = pytest.mark.usefixtures("corpora")
@@ -20,7 +23,7 @@ OBJECTIVES = {
     "xlnet": ws.PermutationLM(),
 }
 FAST = {
-    "strategy": ws.FullFineTuning(learning_rate=5e-3),
+    "learning_rate": 5e-3,
     "batch_tokens": 64,
     "max_length": 16,
     "random_state": 0,
@@ -89,7 +92,7 @@ def test_objective_that_a_backbone_cannot_serve_says_which_it_can(tokenizer_dir,
         with pytest.raises(ValueError, match=can):
             ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST).fit(corpus)
     with pytest.raises(TypeError, match="objective must be"):
-        ws.LanguageModel(tiny("bert", tokenizer_dir), "masked")
+        ws.LanguageModel(tiny("bert", tokenizer_dir), "masked").fit(corpus)
 
 
 def test_texts_of_which_nothing_can_be_asked_are_refused(tokenizer_dir, corpus):
@@ -103,15 +106,19 @@ def test_texts_of_which_nothing_can_be_asked_are_refused(tokenizer_dir, corpus):
         model.fit(["film"])
 
 
-def test_objective_and_kind_of_model_must_fit(tokenizer_dir, corpus, tmp_path):
-    model_of("bert", tokenizer_dir).save(tmp_path / "saved")
-    opened = ws.LanguageModel.from_pretrained(tmp_path / "saved", ws.ReplacedTokenDetection(), verbose=False)
-    with pytest.raises(ValueError, match=r"begins from a backbone.*LanguageModel\(model\.backbone, Replaced"):
-        opened.fit(corpus)
-    detector = model_of("electra", tokenizer_dir)
-    detector.objective = ws.MaskedLM()
-    with pytest.raises(ValueError, match=r"can be trained with ReplacedTokenDetection\(\), got MaskedLM"):
-        detector.fit(corpus)
+def test_a_head_is_kept_where_the_objective_trains_such_a_one(tokenizer_dir, corpus, tmp_path):
+    first = model_of("bert", tokenizer_dir, max_steps=3).fit(corpus)
+    first.save(tmp_path / "saved")
+    kept = ws.LanguageModel.from_pretrained(tmp_path / "saved", ws.MaskedLM(), verbose=False)
+    assert weights(kept) == weights(first)
+    replaced = ws.ReplacedTokenDetection()
+    fresh = ws.Backbone.from_pretrained(tmp_path / "saved")
+    for backbone in (kept.backbone_, first.backbone_, fresh):
+        found = ws.LanguageModel(backbone, replaced, max_steps=1, **FAST).fit(corpus)
+        assert weights(found) == weights(ws.LanguageModel(fresh, replaced, max_steps=1, **FAST).fit(corpus))
+    detector = ws.LanguageModel(found.backbone_, ws.MaskedLM(), **FAST)
+    with pytest.warns(UserWarning, match="untrained"):
+        detector.perplexity(corpus)
 
 
 def test_detector_is_saved_with_its_generator_or_not_at_all(tokenizer_dir, corpus, tmp_path):
@@ -146,7 +153,7 @@ def test_part_to_hold_out_is_any_number(tokenizer_dir, corpus):
         model_of("gpt2", tokenizer_dir).fit(corpus, eval_set=1)
 
 
-def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir):
+def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir, corpus):
     detector = tiny("electra", tokenizer_dir)
     other = ws.train_tokenizer(["a b c"], kind="wordpiece", vocab_size=20)
     config = json.loads(detector._inner.config)
@@ -158,7 +165,7 @@ def test_generator_that_cannot_serve_the_detector_is_refused(tokenizer_dir):
         (tiny("electra", tokenizer_dir, max_position_embeddings=7), "bears 7 tokens"),
     ]:
         with pytest.raises(ValueError, match=f"the generator .*{message}"):
-            ws.LanguageModel(detector, ws.ReplacedTokenDetection(generator=generator), **FAST)
+            ws.LanguageModel(detector, ws.ReplacedTokenDetection(generator=generator), **FAST).fit(corpus)
 
 
 def test_checkpoint_without_a_head_says_how_to_begin_one(tokenizer_dir, tmp_path):
@@ -178,6 +185,7 @@ def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, 
     assert model.n_iter_ == 3
     assert repr(read.history_) == repr(model.history_)
     assert read.objective == model.objective
+    assert repr(read.get_params(deep=False)) == repr(model.get_params(deep=False) | {"backbone": read.backbone})
     assert weights(read) == weights(model)
     if family != "electra":
         assert weights(ws.LanguageModel.from_pretrained(tmp_path / "saved")) == weights(model)
@@ -186,9 +194,9 @@ def test_saved_model_reads_back_and_its_backbone_goes_on(family, tokenizer_dir, 
     )
     assert weights(pickle.loads(pickle.dumps(model))) == weights(model)
     np.testing.assert_array_equal(
-        ws.Backbone.from_pretrained(tmp_path / "saved").embed(texts[:3]), model.backbone.embed(texts[:3])
+        ws.Backbone.from_pretrained(tmp_path / "saved").embed(texts[:3]), model.backbone_.embed(texts[:3])
     )
-    ws.TextClassifier(model.backbone, max_steps=1, verbose=False).fit(texts, labels)
+    ws.TextClassifier(model.backbone_, max_steps=1, verbose=False).fit(texts, labels)
 
 
 def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokenizer_dir, corpus):
@@ -214,7 +222,7 @@ def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokeni
 def test_special_tokens_and_unknown_words_in_a_text_have_no_score(family, tokenizer_dir):
     model = model_of(family, tokenizer_dir)
     text = "the film [SEP] was zebra [PAD] and [MASK] old"
-    ids, (scores,) = model.backbone.tokenizer.encode([text])[0], model.score([text])
+    ids, (scores,) = model.backbone_.tokenizer.encode([text])[0], model.score([text])
     assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 1, 0, 4, 3]
     assert model.perplexity([text]) == pytest.approx(np.exp(-scores[~np.isnan(scores)].astype(np.float64).mean()))
     with pytest.raises(ValueError, match="special ones and those of unknown words aside"):
@@ -429,3 +437,73 @@ def test_masking_out_of_its_range_is_refused(tokenizer_dir, corpus):
         ws.LanguageModel(tiny("gpt2", tokenizer_dir), ws.CausalLM(stream="yes"), **FAST).fit(corpus)
     given = [ws.LanguageModel(tiny("bert", tokenizer_dir), ws.MaskedLM(rate=r), **FAST) for r in (0.5, np.float32(0.5))]
     assert weights(given[0].fit(corpus)) == weights(given[1].fit(corpus))
+
+
+def test_a_fit_begins_from_the_backbone_each_time(family, tokenizer_dir, corpus):
+    model = model_of(family, tokenizer_dir, max_steps=3)
+    first = weights(model.fit(corpus))
+    assert weights(model.fit(corpus)) == first
+    on = ws.LanguageModel(model.backbone_, OBJECTIVES[family], **FAST | {"max_steps": 3}).fit(corpus)
+    assert weights(on) != first
+
+
+def test_a_model_goes_on_from_anothers_backbone_with_its_head(family, tokenizer_dir, corpus):
+    first = model_of(family, tokenizer_dir, max_steps=3).fit(corpus)
+    on = ws.LanguageModel(first.backbone_, OBJECTIVES[family], **FAST)
+    assert weights(on) == weights(first)
+    assert weights(pickle.loads(pickle.dumps(on))) == weights(first)
+
+
+def test_it_is_an_estimator(tokenizer_dir, corpus):
+    values = {name: object() for name in model_of("bert", tokenizer_dir).get_params(deep=False)}
+    kept = ws.LanguageModel(**values)
+    assert all(getattr(kept, name) is value for name, value in values.items())
+    model = model_of("bert", tokenizer_dir, max_steps=2).fit(corpus)
+    copy = clone(model)
+    assert copy.backbone is model.backbone
+    assert copy.get_params(deep=False).keys() == model.get_params(deep=False).keys()
+    assert not hasattr(copy, "history_")
+    assert weights(copy.fit(corpus)) == weights(model)
+    copy.set_params(strategy__layer_decay=0.5, optimizer__beta1=0.8, learning_rate=1e-3)
+    assert (copy.strategy, copy.optimizer) == (ws.FullFineTuning(layer_decay=0.5), ws.AdamW(beta1=0.8))
+    assert weights(copy.fit(corpus)) != weights(model)
+    assert "max_steps=2" in repr(copy)
+    assert copy.__sklearn_tags__().input_tags.string
+
+
+def test_it_is_searched_by_its_perplexity(tokenizer_dir, corpus):
+    def likeliest(model, X, y=None):
+        return -model.perplexity(X)
+
+    grid = {"learning_rate": [1e-6, 1e-2]}
+    model = model_of("gpt2", tokenizer_dir, epochs=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search = GridSearchCV(model, grid, cv=2, scoring=likeliest).fit(corpus)
+    assert search.best_params_ == {"learning_rate": 1e-2}
+    assert search.best_estimator_.perplexity(corpus) < 40
+
+
+def test_the_seed_is_drawn_by_fit_and_recorded(tokenizer_dir, corpus):
+    model = model_of("bert", tokenizer_dir, max_steps=2, random_state=None)
+    seeds = [model.fit(corpus).random_state_ for _ in range(2)]
+    assert seeds[0] != seeds[1]
+    assert model.random_state is None
+    first = weights(model)
+    assert weights(model_of("bert", tokenizer_dir, max_steps=2, random_state=seeds[1]).fit(corpus)) == first
+
+
+def test_what_is_asked_before_fit_is_one_model_until_a_parameter_changes(tokenizer_dir, corpus):
+    model = model_of("bert", tokenizer_dir, random_state=None)
+    before = model.perplexity(corpus)
+    assert model.perplexity(corpus) == before
+    model.set_params(objective=ws.MaskedLM(rate=0.5), max_length=None)
+    assert model.perplexity(corpus) != before
+    assert model.set_params(backbone=tiny("gpt2", tokenizer_dir), objective=None).generate("the", 2) is not None
+
+
+def test_objective_none_is_what_the_backbone_is_made_for(tokenizer_dir, corpus):
+    for family, kind in (("bert", ws.MaskedLM), ("gpt2", ws.CausalLM), ("xlnet", ws.PermutationLM)):
+        model = ws.LanguageModel(tiny(family, tokenizer_dir), max_steps=1, **FAST).fit(corpus)
+        assert model.objective is None
+        assert type(model.objective_) is kind

@@ -85,7 +85,7 @@ def test_estimate_of_a_frozen_model_that_remembers_is_within_10_percent():
 
 
 def test_pretraining_when_memory_is_short_is_refused_with_advice(backbone, texts, monkeypatch, tmp_path, capsys):
-    params = {"max_steps": 1, "batch_tokens": 256, "cache_dir": tmp_path}
+    params = {"max_steps": 1, "batch_tokens": 256, "cache_dir": tmp_path, "random_state": 0}
     model = ws.LanguageModel(backbone, max_length=32, **params)
     found = model.estimate_memory(texts * 8)
     assert found.gradients == found.trainable == found.optimizer // 2 > 0
@@ -123,7 +123,7 @@ def test_recompute_is_a_parameter(make):
 
 
 def test_estimate_shows_its_parts_and_their_sum(make, texts, labels):
-    found = make().estimate_memory(texts, labels, (texts, labels))
+    found = make().estimate_memory(texts, labels, eval_set=(texts, labels))
     parts = [size for name, size, _ in found._rows() if name != "total"]
     assert found.total == sum(parts)
     assert found.gradients == found.trainable == found.optimizer // 2 > 0

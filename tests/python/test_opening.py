@@ -61,9 +61,9 @@ def test_weights_that_are_not_finite_are_named_and_nothing_is_computed_from_them
                 backbone.embed(texts, pooling=pooling, precision=precision)
     with pytest.raises(ws.WeightsError, match=DENSE):
         ws.FeatureExtractor(backbone).fit_transform(texts)
-    for strategy in (ws.FullFineTuning(learning_rate=1e-2), ws.LinearProbing()):
+    for strategy, rate in ((ws.FullFineTuning(), 1e-2), (ws.LinearProbing(), None)):
         with pytest.raises(ws.WeightsError, match=DENSE):
-            ws.TextClassifier(backbone, **{**FAST, "strategy": strategy}).fit(texts, labels)
+            ws.TextClassifier(backbone, **{**FAST, "strategy": strategy, "learning_rate": rate}).fit(texts, labels)
     model = ws.LanguageModel(backbone, verbose=False, random_state=0)
     for ask in (model.score, model.perplexity, lambda texts: model.fill_mask(f"[MASK] {texts[0]}"), model.fit):
         with pytest.raises(ws.WeightsError, match=DENSE):
@@ -122,7 +122,9 @@ def test_a_frozen_pooler_that_is_not_finite_is_named_and_one_that_has_no_part_is
     name = "pooler.dense.weight"
     backbone = opened_with_warning(ws.Backbone.from_pretrained, changed(with_one(name, value)), name)
     with pytest.raises(ws.WeightsError, match=rf"cannot be trained.*: {name}\."):
-        ws.TextClassifier(backbone, **{**FAST, "strategy": ws.LinearProbing()}).fit(texts, labels)
+        ws.TextClassifier(backbone, **{**FAST, "strategy": ws.LinearProbing(), "learning_rate": None}).fit(
+            texts, labels
+        )
     assert np.isfinite(backbone.embed(texts)).all()
     model = ws.LanguageModel(backbone, strategy=ws.LinearProbing(), max_steps=1, random_state=0, verbose=False)
     assert np.isfinite(model.fit(texts).perplexity(texts))

@@ -45,7 +45,7 @@ def test_training_in_bf16_learns_as_well_and_gives_the_same_bytes_twice(backbone
     def fit(precision):
         clf = ws.TextClassifier(
             backbone,
-            strategy=ws.FullFineTuning(learning_rate=1e-2),
+            learning_rate=1e-2,
             epochs=8,
             precision=precision,
             random_state=0,

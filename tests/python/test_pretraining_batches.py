@@ -8,7 +8,6 @@ import warmstart as ws
 from test_families import tiny
 from test_language_model import FAST
 from warmstart import _core
-from warmstart.pretraining import prepare
 
 pytestmark = pytest.mark.usefixtures("corpora")
 
@@ -24,12 +23,12 @@ def model(request, tokenizer_dir):
 
 
 def prepared(model):
-    return prepare(model._inner, model._settings(), TEXTS, None, "text", "stop")
+    return model._prepare(TEXTS, None, "text", "stop")[1]
 
 
 def batches(model, evaluation=False, **options):
     run = prepared(model)
-    return _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options | options), evaluation)
+    return _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options | options), evaluation)
 
 
 def restored(batch):
@@ -45,7 +44,7 @@ def test_batches_are_those_of_the_run_and_hold_every_document_once_an_epoch(mode
     assert max(map(len, steps)) == 2
     found = sorted(ids for step in steps for batch in step for ids in restored(batch))
     assert found[::2] == found[1::2] and len(set(found)) == len(TEXTS)
-    assert {len(ids) - len(model.backbone.tokenizer.encode([TEXTS[0]])[0]) for ids in found} <= {0, 1}
+    assert {len(ids) - len(model.backbone_.tokenizer.encode([TEXTS[0]])[0]) for ids in found} <= {0, 1}
     model.fit(TEXTS)
     assert len(steps) == model.n_iter_
     assert sum(len(batch["ids"]) for step in steps for batch in step) == model.history_.rows[-1]["tokens"]
@@ -65,10 +64,10 @@ MARKED = ["the film [SEP] was good [PAD] and [MASK] old", "[SEP] a plot zebra [S
 )
 def test_special_tokens_in_a_text_are_never_to_be_said(family, objective, tokenizer_dir):
     model = ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST | {"epochs": 20})
-    run = prepare(model._inner, model._settings(), MARKED, None, "text", "stop")
-    steps = _core.pretraining_batches(model.backbone._inner, run.train, json.dumps(run.options), False)
+    run = model._prepare(MARKED, None, "text", "stop")[1]
+    steps = _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options), False)
     labels = np.concatenate([batch["labels"] for step in steps for batch in step])
-    ordinary = [id for id in model.backbone.tokenizer.encode(["the film was good and old a plot"])[0] if id > 4]
+    ordinary = [id for id in model.backbone_.tokenizer.encode(["the film was good and old a plot"])[0] if id > 4]
     assert set(labels.tolist()) == set(ordinary)
 
 
@@ -84,7 +83,7 @@ def test_labels_are_what_the_rows_are_to_say(model):
             expected[starts[1:] - 1] = -100
             np.testing.assert_array_equal(batch["labels"], expected)
         else:
-            hidden = model.backbone.tokenizer.encode([""])[0] + [4]
+            hidden = model.backbone_.tokenizer.encode([""])[0] + [4]
             assert not set(batch["labels"].tolist()) & set(hidden)
 
 
@@ -104,4 +103,4 @@ def test_bad_options_and_documents_are_refused(model):
         batches(model, unknown=1)
     run = prepared(model)
     with pytest.raises(ValueError, match="documents"):
-        _core.pretraining_batches(model.backbone._inner, (run.train[0], 0, 99), json.dumps(run.options), False)
+        _core.pretraining_batches(model.backbone_._inner, (run.train[0], 0, 99), json.dumps(run.options), False)

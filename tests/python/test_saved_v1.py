@@ -5,12 +5,16 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warmstart as ws
+from sklearn.base import clone
 from warmstart import _core
 
+V2 = Path(__file__).parents[1] / "reference" / "saved_v2"
 V1 = Path(__file__).parents[1] / "reference" / "saved_v1"
 EXPECTED = json.loads((V1 / "expected.json").read_text(encoding="utf-8"))
 CLASSIFIERS = ["full", "probing", "default", "multi_label", "decoder", "permuting", "sentences"]
@@ -41,9 +45,9 @@ for name, tagger in (("tagger", ws.load(v1 / "tagger")), ("tagger_pickle", unpic
 for name in ("masked", "causal", "permutation"):
     model = ws.load(v1 / name)
     arrays[f"{{name}}.score"] = np.concatenate(model.score(texts))
-    encodings = encode(model.backbone._inner, texts, model._limit)
+    encodings = encode(model.backbone_._inner, texts, model._limit)
     ids = np.concatenate([encodings.ids(i) for i in range(len(texts))])
-    framed, frame = model.backbone.tokenizer.encode(["\U0010ffff", ""])
+    framed, frame = model.backbone_.tokenizer.encode(["\U0010ffff", ""])
     arrays[f"{{name}}.is_unknown"] = np.isin(ids, sorted(set(framed) - set(frame)))
     said[name] = {{"rows": len(model.history_.rows)}}
     said[f"of_{{name}}"] = [model.history_.best_step, hasattr(model, "n_iter_")]
@@ -106,7 +110,51 @@ def test_pickles_of_version_1_are_read(answers):
     assert said["detector"] == EXPECTED["detector"]
     # Version 1 wrote neither of a language model.
     assert said["of_masked"] == [None, False]
-    assert said["strategy"].startswith("FullFineTuning(learning_rate=0.01, layer_decay=0.9")
+    # A strategy had the rate and the optimiser too; alone it keeps what it still has, and is refused by `fit`.
+    assert said["strategy"] == "FullFineTuning(layer_decay=0.9)"
+
+
+def test_what_a_strategy_had_goes_to_the_estimator():
+    """Of directories and pickles of versions 1 and 2."""
+    full = ws.load(V1 / "full")
+    assert full.strategy == ws.FullFineTuning(layer_decay=0.9)
+    assert full.optimizer == ws.AdamW(schedule="cosine")
+    assert (full.learning_rate, full.label_smoothing) == (0.01, 0.1)
+    for probing in (ws.load(V1 / "probing"), pickle.loads((V1 / "classifier.pickle").read_bytes())):
+        assert (probing.strategy, probing.optimizer) == (ws.LinearProbing(), None)
+        assert (probing.learning_rate, probing.label_smoothing) == (0.1, 0.0)
+    default = ws.load(V1 / "default")
+    assert (default.strategy, default.optimizer, default.learning_rate) == (None, None, None)
+    for second in (ws.load(V2 / "max_norm"), pickle.loads((V2 / "max_norm.pickle").read_bytes())):
+        assert (second.strategy, second.optimizer) == (ws.FullFineTuning(), None)
+        assert (second.learning_rate, second.label_smoothing) == (0.001, 0.0)
+
+
+@pytest.mark.usefixtures("corpora")
+def test_a_pickled_language_model_is_an_estimator_that_goes_on():
+    """It was none: what it had learnt is what it begins from now, as a loaded one does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = pickle.loads((V1 / "masked.pickle").read_bytes())
+    assert model.get_params(deep=False).keys() == ws.LanguageModel(model.backbone).get_params(deep=False).keys()
+    assert isinstance(model.objective_, ws.MaskedLM)
+    assert (model.learning_rate, model.strategy) == (0.01, ws.FullFineTuning(layer_decay=0.9))
+    assert not hasattr(model, "label_smoothing")
+    before = np.concatenate(model.score(["the film was good"]))
+    again = clone(model).set_params(max_steps=1, verbose=False, checkpoint_dir=None)
+    np.testing.assert_array_equal(np.concatenate(again.score(["the film was good"])), before)
+    again.fit(["the film was good", "a bad plot and a good film"] * 4)
+    assert (np.concatenate(again.score(["the film was good"])) != before).any()
+
+
+def test_an_estimator_of_an_older_version_trains_by_its_rule(tmp_path):
+    """Loaded, fitted again and saved, it is the run that its parameters name."""
+    full = ws.load(V1 / "full").set_params(verbose=False)
+    plan = full.explain(["a good film", "a bad film", "the plot"] * 2, full.classes_.tolist() * 2)
+    assert max(row["learning_rate"] for row in plan.rows) == pytest.approx(0.01)
+    full.save(tmp_path / "again")
+    again = ws.load(tmp_path / "again")
+    assert repr(again.get_params()) == repr(full.get_params() | {"backbone": again.backbone})
 
 
 def test_pickles_of_version_1_read_their_tokenizer_as_version_1_did():

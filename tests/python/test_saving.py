@@ -54,7 +54,10 @@ def test_labels_keep_their_kind(make, texts, names, tmp_path):
 def test_every_parameter_survives(make, texts, tmp_path):
     labels = [i % 2 for i in range(len(texts))]
     params = {
-        "strategy": ws.LinearProbing(learning_rate=np.float32(0.5), schedule="cosine", max_grad_norm=None),
+        "strategy": ws.LinearProbing(),
+        "learning_rate": np.float32(0.5),
+        "optimizer": ws.AdamW(schedule="cosine", max_grad_norm=None, weight_decay=np.float32(0.25)),
+        "label_smoothing": 0.125,
         "epochs": np.int64(1),
         "max_steps": 2,
         "batch_tokens": 64,

@@ -122,10 +122,11 @@ def test_poolings_in_a_list_stand_side_by_side():
         backbone.embed(TEXTS, pooling=["auto", "mean"])
 
 
-@pytest.mark.parametrize("strategy", [ws.FullFineTuning(learning_rate=1e-2), ws.LinearProbing(learning_rate=1e-2)])
+@pytest.mark.parametrize("strategy", [ws.FullFineTuning(), ws.LinearProbing()])
 def test_a_classifier_stands_on_dense_layers_and_trains_them(strategy, tmp_path):
     backbone = opened("dense_twice")
-    clf = ws.TextClassifier(backbone, strategy=strategy, epochs=3, precision="f32", random_state=0, verbose=False)
+    fast = {"learning_rate": 1e-2, "epochs": 3, "precision": "f32", "random_state": 0, "verbose": False}
+    clf = ws.TextClassifier(backbone, strategy=strategy, **fast)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         clf.fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
@@ -144,7 +145,7 @@ def test_a_classifier_stands_on_dense_layers_and_trains_them(strategy, tmp_path)
     assert config["architectures"] == ["BertModel"]
     metadata = json.loads((tmp_path / "clf" / "warmstart.json").read_text(encoding="utf-8"))
     resolved = [metadata[key] for key in ("format_version", "max_length", "pooling", "normalize")]
-    assert resolved == [2, 20, ["cls", "mean"], False]
+    assert resolved == [3, 20, ["cls", "mean"], False]
 
 
 def test_words_and_language_models_pass_dense_layers_by(tmp_path, monkeypatch):
@@ -154,13 +155,13 @@ def test_words_and_language_models_pass_dense_layers_by(tmp_path, monkeypatch):
     tagger.fit(TEXTS[:2], [[(4, 8, "thing")], [(4, 8, "thing")]])
     model = ws.LanguageModel(backbone, max_steps=2, random_state=0, verbose=False).fit(TEXTS)
     weight = opened("dense")._inner.parameters()
-    for trained in (tagger.backbone_, model.backbone):
+    for trained in (tagger.backbone_, model.backbone_):
         assert [row["name"] for row in trained._inner.parameters()] == [row["name"] for row in weight]
         trained.save_pretrained(tmp_path / "saved")
         saved = (tmp_path / "saved" / "2_Dense" / "model.safetensors").read_bytes()
         assert len(saved) > 8 * 5 * 4
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(embed(ws.load(tmp_path / "model").backbone), embed(model.backbone))
+    np.testing.assert_array_equal(embed(ws.load(tmp_path / "model").backbone), embed(model.backbone_))
 
 
 def test_a_backbone_with_another_vocabulary_keeps_its_modules(tmp_path):

@@ -19,8 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 def test_clone_copies_parameters_and_shares_the_backbone(fitted):
     copy = clone(fitted)
     assert copy.backbone is fitted.backbone
-    assert copy.strategy is not fitted.strategy
-    assert copy.strategy == fitted.strategy
     assert copy.get_params(deep=False).keys() == fitted.get_params(deep=False).keys()
     with pytest.raises(NotFittedError):
         check_is_fitted(copy)
@@ -32,20 +30,46 @@ def test_constructor_stores_its_arguments_untouched(backbone):
     assert all(getattr(clf, name) is value for name, value in values.items())
 
 
+def test_clone_copies_strategy_and_optimiser(make):
+    clf = make(strategy=ws.FullFineTuning(layer_decay=0.5), optimizer=ws.AdamW(beta1=0.8))
+    copy = clone(clf)
+    assert (copy.strategy, copy.optimizer) == (clf.strategy, clf.optimizer)
+    assert copy.strategy is not clf.strategy
+    assert copy.optimizer is not clf.optimizer
+
+
+def test_parameters_can_be_read_and_set_whatever_they_are(make):
+    clf = make(strategy="full", optimizer=None)
+    assert clf.get_params()["strategy"] == "full"
+    assert clf.set_params(strategy=ws.LinearProbing()).get_params()["optimizer__warmup_ratio"] == 0.0
+
+
 def test_nested_parameters_are_read_and_set(make):
-    clf = make(strategy=ws.FullFineTuning())
+    clf = make(strategy=ws.FullFineTuning(), optimizer=ws.AdamW())
     assert clf.get_params()["strategy__layer_decay"] == 1.0
-    clf.set_params(strategy__learning_rate=0.25, epochs=9)
-    assert (clf.strategy.learning_rate, clf.epochs) == (0.25, 9)
-    clf.set_params(strategy=ws.LinearProbing(), strategy__weight_decay=0.5)
-    assert clf.strategy == ws.LinearProbing(weight_decay=0.5)
+    assert clf.get_params()["optimizer__weight_decay"] == 0.01
+    clf.set_params(strategy__layer_decay=0.25, optimizer__beta1=0.5, epochs=9)
+    assert (clf.strategy.layer_decay, clf.optimizer.beta1, clf.epochs) == (0.25, 0.5, 9)
+    clf.set_params(optimizer=ws.AdamW(schedule="cosine"), optimizer__weight_decay=0.5)
+    assert clf.optimizer == ws.AdamW(schedule="cosine", weight_decay=0.5)
+
+
+def test_parameters_of_a_default_optimiser_are_those_of_the_strategy(make):
+    clf = make(strategy=None)
+    assert clf.get_params()["optimizer__weight_decay"] == 0.01
+    assert clf.set_params(strategy=ws.LinearProbing()).get_params()["optimizer__weight_decay"] == 0.0
+    assert clone(clf).set_params(optimizer__beta1=0.5).optimizer == ws.AdamW(
+        weight_decay=0.0, warmup_ratio=0.0, beta1=0.5
+    )
+    both = make(strategy=None).set_params(strategy=ws.LinearProbing(), optimizer__beta1=0.5)
+    assert both.optimizer.weight_decay == 0.0
 
 
 def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make):
     clf = make(strategy=None)
     assert clf.get_params()["strategy__layer_decay"] == 1.0
     assert clone(clf).set_params(strategy__layer_decay=0.5).strategy == ws.FullFineTuning(layer_decay=0.5)
-    with pytest.raises(ValueError, match="no parameter 'depth'; it has learning_rate, layer_decay"):
+    with pytest.raises(ValueError, match="no parameter 'depth'; it has layer_decay"):
         make(strategy=None).set_params(strategy__depth=1.0)
 
 
@@ -54,12 +78,15 @@ def test_nested_parameters_are_searchable_while_the_strategy_is_the_default(make
     [
         ("lr", "no parameter 'lr'; learning_rate is meant"),
         ("num_train_epochs", "epochs is meant"),
-        ("weight_decay", r"give strategy=FullFineTuning\(weight_decay=...\)"),
+        ("weight_decay", r"give optimizer=AdamW\(weight_decay=...\)"),
+        ("layer_decay", r"give strategy=FullFineTuning\(layer_decay=...\)"),
+        ("eps", r"give optimizer=AdamW\(epsilon=...\)"),
         ("presicion", "precision may be meant"),
         ("strategy__layer_deacy", r"strategy=FullFineTuning\(layer_decay=...\) may be meant"),
         ("strategy__lr", "learning_rate is meant"),
         ("zzz", "it has backbone, strategy"),
-        ("eval_set", r"give fit\(texts, labels, eval_set=...\)"),
+        ("sample_weight", r"give fit\(X, y, sample_weight=...\)"),
+        ("eval_set", r"give fit\(X, y, eval_set=...\)"),
     ],
 )
 def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
@@ -71,19 +98,54 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
 @pytest.mark.parametrize(
     ("call", "hint"),
     [
-        (lambda _: ws.FullFineTuning(lr=1e-3), "FullFineTuning has no parameter 'lr'; learning_rate is meant"),
+        (lambda _: ws.FullFineTuning(lr=1e-3), "has no parameter 'lr'; give the estimator learning_rate=..."),
+        (
+            lambda _: ws.FullFineTuning(learning_rate=2e-5),
+            "FullFineTuning has no .*; give the estimator learning_rate=",
+        ),
+        (
+            lambda _: ws.LinearProbing(weight_decay=0.1),
+            r"LinearProbing has no .*; give the estimator optimizer=AdamW\(weight_decay=...\)",
+        ),
+        (lambda _: ws.FullFineTuning(label_smoothing=0.1), "give the estimator label_smoothing=..."),
+        (lambda _: ws.AdamW(learning_rate=2e-5), "AdamW has no .*; give the estimator learning_rate=..."),
+        (lambda _: ws.AdamW(eps=1e-6), "AdamW has no parameter 'eps'; epsilon is meant"),
+        (lambda _: ws.AdamW(warm_up_ratio=0.1), "warmup_ratio may be meant"),
         (lambda _: ws.FullFineTuning(num_epochs=2), "give the estimator epochs=..."),
-        (lambda b: ws.FeatureExtractor(ws.LanguageModel(b)).transform(GOOD), "got LanguageModel; pass its backbone"),
-        (lambda _: ws.LinearProbing(layer_decay=0.9), "no parameter 'layer_decay'; weight_decay may be meant"),
+        (lambda b: ws.FeatureExtractor(ws.LanguageModel(b)).transform(GOOD), "got LanguageModel; pass its backbone_"),
+        (
+            lambda _: ws.LinearProbing(layer_decay=0.9),
+            r"no parameter 'layer_decay'; the estimator optimizer=AdamW\(weight_decay=...\) may be meant",
+        ),
         (lambda b: ws.FeatureExtractor(b, layer=-2), "FeatureExtractor has no parameter 'layer'; layers may be meant"),
-        (lambda b: ws.LanguageModel(b, learning_rate=1e-3), r"give strategy=FullFineTuning\(learning_rate=...\)"),
-        (lambda b: ws.LanguageModel(b, lr=1e-3), r"give strategy=FullFineTuning\(learning_rate=...\)"),
+        (lambda b: ws.LanguageModel(b, weight_decay=0.1), r"give optimizer=AdamW\(weight_decay=...\)"),
+        (lambda b: ws.LanguageModel(b, lr=1e-3), "learning_rate is meant"),
         (lambda b: ws.LanguageModel(b).fit(["a"], max_steps=1), r"fit has no .*; give LanguageModel\(max_steps=...\)"),
         (
             lambda b: ws.TextClassifier(b).fit(GOOD, [0], num_epochs=3),
             r"fit has no .*; give TextClassifier\(epochs=...\)",
         ),
-        (lambda b: ws.TokenClassifier(b).fit(X=GOOD, labels=[]), "TokenClassifier.fit has no .* 'X'; texts is meant"),
+        (lambda b: ws.TokenClassifier(b).fit(texts=GOOD, y=[]), "TokenClassifier.fit has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).fit(GOOD, labels=[]), "TextClassifier.fit has no .* 'labels'; y is meant"),
+        (lambda b: ws.TextClassifier(b).score(texts=GOOD, y=[]), "TextClassifier.score has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).predict(texts=GOOD), "TextClassifier.predict has no .* 'texts'; X is meant"),
+        (lambda b: ws.TextClassifier(b).explain(GOOD, labels=[]), "explain has no .* 'labels'; y is meant"),
+        (
+            lambda b: ws.TextClassifier(b).explain(GOOD, [], lr=1),
+            r"explain has no .*; give TextClassifier\(learning_rate=",
+        ),
+        (
+            lambda b: ws.LanguageModel(b).perplexity(texts=GOOD),
+            "perplexity has no .* 'texts'; X is meant",
+        ),
+        (lambda b: ws.LanguageModel(b).score(texts=GOOD), "LanguageModel.score has no .* 'texts'; X is meant"),
+        (lambda b: ws.TokenClassifier(b).evaluate(GOOD, tags=[]), "evaluate has no .* 'tags'; y is meant"),
+        (lambda b: ws.FeatureExtractor(b).fit(texts=GOOD), "fit has no .* 'texts'; X is meant"),
+        (lambda b: ws.LanguageModel(b).fit(corpus=GOOD), "LanguageModel.fit has no .* 'corpus'; X is meant"),
+        (
+            lambda b: ws.TextClassifier(b).fit(GOOD, [0], (GOOD, [0])),
+            "TextClassifier.fit takes X and y by place, got 3 arguments; the others are .* by name, as in .*eval_set=",
+        ),
     ],
 )
 def test_an_unexpected_keyword_of_any_other_call_names_the_one_meant(backbone, call, hint):
@@ -111,9 +173,16 @@ def test_tags_tell_a_classifier_of_texts(make):
 
 def test_metadata_routing_takes_texts_and_labels_for_data(make):
     routing = make().get_metadata_routing()
-    assert set(routing.fit.requests) == {"eval_set"}
+    assert set(routing.fit.requests) == {"eval_set", "sample_weight"}
     assert set(routing.predict.requests) == set()
     assert set(routing.score.requests) == {"sample_weight"}
+
+
+def test_texts_and_labels_have_the_names_of_sklearn(make, texts, labels):
+    clf = make(epochs=1).fit(X=texts, y=labels)
+    assert clf.score(X=texts, y=labels) == clf.score(texts, labels)
+    assert clf.evaluate(X=texts, y=labels).n_texts == len(texts)
+    assert (clf.predict(X=texts) == clf.predict(texts)).all()
 
 
 def test_pipeline_ends_in_the_classifier(make, texts, labels):
@@ -124,11 +193,12 @@ def test_pipeline_ends_in_the_classifier(make, texts, labels):
 
 
 @pytest.mark.filterwarnings("ignore:learning_rate=1 is beyond reason")
-def test_grid_search_over_the_strategy(make):
+def test_grid_search_over_rate_and_optimiser(make):
     texts, labels = make_texts(24, [BAD, GOOD])
-    grid = {"strategy__learning_rate": np.array([1.0, 1e-2], dtype=np.float32)}
-    search = GridSearchCV(make(strategy=ws.FullFineTuning(), epochs=15), grid, cv=2).fit(texts, labels)
-    assert search.best_params_["strategy__learning_rate"] == pytest.approx(1e-2)
+    grid = {"learning_rate": np.array([1.0, 1e-2], dtype=np.float32), "optimizer__weight_decay": [0.0, 0.1]}
+    search = GridSearchCV(make(epochs=15), grid, cv=2).fit(texts, labels)
+    assert search.best_params_["learning_rate"] == pytest.approx(1e-2)
+    assert search.best_estimator_.optimizer.weight_decay in (0.0, 0.1)
     assert search.best_score_ > 0.6
     assert search.predict(texts).shape == (24,)
 

@@ -1,4 +1,4 @@
-"""Strategies: data with scikit-learn's parameter protocol, checked when a plan is made."""
+"""Strategies and the optimiser: data with scikit-learn's parameter protocol, checked when a plan is made."""
 
 import pickle
 
@@ -6,50 +6,83 @@ import numpy as np
 import pytest
 import warmstart as ws
 from sklearn.base import clone
-from warmstart.strategies import STRATEGIES
+from warmstart.optim import OPTIMIZERS
+from warmstart.strategies import STRATEGIES, update_rule
 
 BOTH = [ws.FullFineTuning, ws.LinearProbing]
+CHANGED = [ws.FullFineTuning(layer_decay=0.5), ws.LinearProbing(), ws.AdamW(schedule="cosine", beta2=0.99)]
 
 
-@pytest.mark.parametrize("kind", BOTH)
-def test_clone_and_pickle_keep_the_parameters(kind):
-    strategy = kind(learning_rate=0.5, schedule="cosine")
-    for copy in (clone(strategy), pickle.loads(pickle.dumps(strategy))):
-        assert copy is not strategy
-        assert copy == strategy
+@pytest.mark.parametrize("given", CHANGED)
+def test_clone_and_pickle_keep_the_parameters(given):
+    for copy in (clone(given), pickle.loads(pickle.dumps(given))):
+        assert copy is not given
+        assert copy == given
 
 
-@pytest.mark.parametrize("kind", BOTH)
-def test_constructor_stores_untouched(kind):
+def test_constructor_stores_untouched():
     value = object()
-    strategy = kind(learning_rate=value)
-    assert strategy.learning_rate is value
-    assert strategy.get_params()["learning_rate"] is value
+    assert ws.FullFineTuning(layer_decay=value).layer_decay is value
+    assert ws.AdamW(beta1=value).get_params()["beta1"] is value
 
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_dict_form_names_the_method_and_every_field(kind):
-    strategy = kind()
-    data = strategy.to_dict()
+    data = kind().to_dict()
     assert STRATEGIES[data.pop("method")] is kind
-    assert kind(**data) == strategy
+    assert kind(**data) == kind()
+
+
+def test_dict_form_of_the_optimiser_names_its_kind_and_every_field():
+    data = ws.AdamW(beta1=0.5).to_dict()
+    assert OPTIMIZERS[data.pop("kind")] is ws.AdamW
+    assert ws.AdamW(**data) == ws.AdamW(beta1=0.5)
 
 
 def test_numpy_numbers_become_plain():
-    data = ws.FullFineTuning(learning_rate=np.float32(0.5), max_grad_norm=np.int64(2)).to_dict()
-    assert (data["learning_rate"], data["max_grad_norm"]) == (0.5, 2.0)
-    assert type(data["learning_rate"]) is type(data["max_grad_norm"]) is float
-    assert ws.FullFineTuning(max_grad_norm=None).to_dict()["max_grad_norm"] is None
+    data = ws.AdamW(weight_decay=np.float32(0.5), max_grad_norm=np.int64(2)).to_dict()
+    assert (data["weight_decay"], data["max_grad_norm"]) == (0.5, 2.0)
+    assert type(data["weight_decay"]) is type(data["max_grad_norm"]) is float
+    assert ws.AdamW(max_grad_norm=None).to_dict()["max_grad_norm"] is None
 
 
-def test_set_params_of_an_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"no parameter 'lr'; learning_rate is meant"):
+def test_set_params_of_an_unknown_name_says_where_it_is_or_lists_the_known():
+    with pytest.raises(ValueError, match=r"no parameter 'lr'; give the estimator learning_rate=..."):
         ws.FullFineTuning().set_params(lr=1)
+    with pytest.raises(ValueError, match=r"no parameter 'weight_decay'; give the estimator optimizer=AdamW\(weight_"):
+        ws.FullFineTuning().set_params(weight_decay=1)
+    with pytest.raises(ValueError, match=r"AdamW has no parameter 'zzz'; it has weight_decay, beta1"):
+        ws.AdamW().set_params(zzz=1)
 
 
 def test_repr_shows_what_was_changed():
     assert repr(ws.FullFineTuning()) == "FullFineTuning()"
-    assert repr(ws.LinearProbing(weight_decay=0.1)) == "LinearProbing(weight_decay=0.1)"
+    assert repr(ws.AdamW(weight_decay=0.1)) == "AdamW(weight_decay=0.1)"
+
+
+def test_the_core_gets_what_learns_rate_optimiser_and_loss_in_one():
+    assert update_rule(ws.FullFineTuning(layer_decay=0.5), ws.AdamW(beta1=0.8), 1e-3, 0.1) == {
+        "method": "full_fine_tuning",
+        "learning_rate": 1e-3,
+        "layer_decay": 0.5,
+        "weight_decay": 0.01,
+        "schedule": "linear",
+        "warmup_ratio": 0.1,
+        "max_grad_norm": 1.0,
+        "label_smoothing": 0.1,
+        "beta1": 0.8,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+    }
+    probing = update_rule(ws.LinearProbing(), None, 1e-2)
+    assert (probing["weight_decay"], probing["warmup_ratio"], "layer_decay" in probing) == (0.0, 0.0, False)
+
+
+def test_a_strategy_of_an_older_version_is_refused_where_its_rate_would_be_lost(make, texts, labels):
+    old = ws.FullFineTuning()
+    old.learning_rate = 0.5  # as unpickled
+    with pytest.raises(TypeError, match=r"strategy has learning_rate=0.5, as in an older version; .*learning_rate="):
+        make(strategy=old).fit(texts, labels)
 
 
 @pytest.mark.parametrize(
@@ -58,22 +91,24 @@ def test_repr_shows_what_was_changed():
         ({"learning_rate": -1.0}, ValueError, "learning_rate"),
         ({"learning_rate": float("nan")}, ValueError, "learning_rate must be finite"),
         ({"learning_rate": "fast"}, TypeError, "learning_rate must be a number"),
-        ({"weight_decay": None}, TypeError, "weight_decay must be a number, got None"),
-        ({"schedule": 3}, TypeError, "schedule must be a str"),
         ({"learning_rate": [0.1]}, TypeError, "learning_rate must be a number"),
-        ({"warmup_ratio": 2.0}, ValueError, "warmup_ratio"),
-        ({"schedule": "zigzag"}, ValueError, "zigzag"),
         ({"label_smoothing": -0.5}, ValueError, "label_smoothing"),
-        ({"beta1": 1.5}, ValueError, "beta1"),
+        ({"strategy__layer_decay": None}, TypeError, "strategy.layer_decay must be a number, got None"),
+        ({"strategy__layer_decay": 2.0}, ValueError, "layer_decay"),
+        ({"optimizer__weight_decay": None}, TypeError, "optimizer.weight_decay must be a number, got None"),
+        ({"optimizer__schedule": 3}, TypeError, "optimizer.schedule must be a str"),
+        ({"optimizer__warmup_ratio": 2.0}, ValueError, "warmup_ratio"),
+        ({"optimizer__schedule": "zigzag"}, ValueError, "zigzag"),
+        ({"optimizer__beta1": 1.5}, ValueError, "beta1"),
     ],
 )
-def test_values_out_of_range_are_named_by_explain(backbone, params, error, match):
+def test_values_out_of_range_are_named_by_explain(make, texts, labels, params, error, match):
     with pytest.raises(error, match=match):
-        ws.FullFineTuning(**params).explain(backbone)
+        make().set_params(**params).explain(texts, labels)
 
 
 def test_explain_of_full_fine_tuning_trains_everything(backbone):
-    plan = ws.FullFineTuning(learning_rate=0.01).explain(backbone, n_outputs=3)
+    plan = ws.FullFineTuning().explain(backbone, n_outputs=3)
     assert plan.n_trainable == plan.n_parameters > backbone.n_parameters - 1
     layers = [row[0] for row in plan.by_layer()]
     assert sum("layer.0" in name for name in layers) == 1
@@ -89,17 +124,18 @@ def test_explain_of_probing_freezes_the_backbone(backbone):
 
 
 def test_layer_decay_lowers_the_rate_downwards(backbone):
-    rows = ws.FullFineTuning(learning_rate=0.01, layer_decay=0.5).explain(backbone).rows
+    plan = ws.FullFineTuning(layer_decay=0.5).explain(backbone)
+    rows, peak = plan.rows, plan.choices["learning_rate"].value
     rate = {}
     for row in rows:
         for part in ("embeddings.word", "layer.0.attention", "layer.1.attention"):
             if part in row["name"]:
                 rate[part] = row["learning_rate"]
-    assert rate["embeddings.word"] < rate["layer.0.attention"] < rate["layer.1.attention"] <= 0.01
+    assert rate["embeddings.word"] < rate["layer.0.attention"] < rate["layer.1.attention"] <= peak
 
 
-def test_biases_and_norms_have_no_weight_decay(backbone):
-    for row in ws.FullFineTuning(weight_decay=0.1).explain(backbone).rows:
+def test_biases_and_norms_have_no_weight_decay(make, texts, labels):
+    for row in make(optimizer=ws.AdamW(weight_decay=0.1)).explain(texts, labels).rows:
         plain = row["name"].endswith("bias") or "LayerNorm" in row["name"]
         assert row["weight_decay"] == pytest.approx(0.0 if plain else 0.1), row["name"]
 
@@ -111,7 +147,12 @@ def test_plan_shows_itself_as_text_and_html(backbone):
     assert table.splitlines()[-1].startswith("total")
     assert chosen.splitlines()[-1].startswith("learning_rate")
     assert "learning_rate" in plan._repr_html_()
-    assert list(ws.FullFineTuning(learning_rate=1e-3).explain(backbone).choices) == ["head"]
+
+
+def test_an_estimator_explains_its_own_rate(make, texts, labels):
+    plan = make(learning_rate=0.005).explain(texts, labels)
+    assert "learning_rate" not in plan.choices
+    assert max(row["learning_rate"] for row in plan.rows) == 0.005
 
 
 def test_explain_of_a_path_says_how_to_open_it():

@@ -242,7 +242,7 @@ def test_save_and_load_keep_predictions(tagger, data, tmp_path):
 
 
 def test_the_estimator_is_one_of_scikit_learn(tagger, data):
-    again = clone(tagger).set_params(epochs=1, strategy__learning_rate=1e-3)
+    again = clone(tagger).set_params(epochs=1, strategy__layer_decay=0.5)
     assert not hasattr(again, "classes_")
     assert again.epochs == 1
     report = tagger.evaluate(*data)
@@ -257,7 +257,9 @@ def test_its_backbone_goes_on(tagger, texts, labels):
 
 
 def test_linear_probing_leaves_the_backbone(backbone, data):
-    tagger = ws.TokenClassifier(backbone, **(SETTINGS | {"strategy": ws.LinearProbing(learning_rate=1e-1)})).fit(*data)
+    tagger = ws.TokenClassifier(backbone, **(SETTINGS | {"strategy": ws.LinearProbing(), "learning_rate": 1e-1})).fit(
+        *data
+    )
     ids = ws.FeatureExtractor(backbone).fit_transform(["good film"])
     assert np.array_equal(ids, ws.FeatureExtractor(tagger.backbone_).fit_transform(["good film"]))
     assert tagger.score(*data) > 0.5

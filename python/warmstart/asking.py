@@ -1,0 +1,205 @@
+"""`Asking`: what a language model can be asked: probabilities of tokens, what fills a mask, how a text goes on."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.generation import generation_options
+from warmstart.options import EMBED_BATCH_TOKENS, as_seed, positive_int
+from warmstart.progress import TokenBar
+from warmstart.texts import Texts, encode, normalise, warn_unread
+from warmstart.tokenizer import Tokenizer
+
+
+class Asking:
+    """What `LanguageModel` answers, before `fit` too."""
+
+    precision: str
+    verbose: bool
+    _limit: int | None
+    """Where texts that are scored are cut; None where the backbone says."""
+
+    def _asked(self) -> _core.LanguageModel:
+        """Return the model that answers."""
+        raise NotImplementedError
+
+    def score(self, X: Texts) -> list[NDArray[np.float32]]:
+        """Return the logarithm of the probability of each token of each text.
+
+        A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
+        pass for each of them (pseudo-log-likelihoods, Salazar et al. 2020).
+
+        Parameters
+        ----------
+        X : sequence of str
+            N texts; what is longer than the model bears is cut, with a warning.
+
+        Returns
+        -------
+        list of ndarray of float32
+            One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
+            said: of the token that stands for unknown words; of a causal model's first token; of others of special
+            tokens, also those written in the text.
+
+        Raises
+        ------
+        WeightsError
+            A probability is not a number; the tensors at fault are named.
+        """
+        model = self._asked()
+        encodings = encode(model.backbone, X, self._limit)
+        warn_unread(encodings)
+        with TokenBar(encodings.n_tokens, "scoring", self.verbose and model.backbone.is_causal, delay_s=1.0) as bar:
+            return model.token_scores(encodings, EMBED_BATCH_TOKENS, self.precision, bar.callback)
+
+    def perplexity(self, X: Texts) -> float:
+        """Return the exponential of the mean negative logarithm of the tokens' probabilities, over all texts.
+
+        For models that are not causal this is the pseudo-perplexity.
+
+        Raises
+        ------
+        ValueError
+            No token has a probability: there are no texts, or each has one token, special and unknown ones aside.
+        WeightsError
+            As `score` raises it.
+        """
+        scores = np.concatenate([np.empty(0, np.float32), *self.score(X)])
+        known = scores[~np.isnan(scores)].astype(np.float64)
+        if not len(known):
+            raise ValueError(
+                "no token of these texts can be predicted; give at least one text of two tokens, special ones and "
+                "those of unknown words aside"
+            )
+        return float(np.exp(-known.mean()))
+
+    def fill_mask(self, texts: str | Texts, top_k: int = 5) -> Any:
+        """Return the likeliest tokens in the place of each mask token of a text.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            One or several, each with the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
+        top_k : int
+            How many.
+
+        Returns
+        -------
+        list of list of (str, float)
+            For each mask, tokens with their probabilities, the likeliest first; of several texts, one such list for
+            each.
+
+        Raises
+        ------
+        ValueError
+            There is no mask in one, or the model is causal.
+        """
+        model = self._asked()
+        single, top = isinstance(texts, str), positive_int("top_k", top_k)
+        encodings = encode(model.backbone, [texts] if single else texts, self._limit)
+        warn_unread(encodings)
+        tokenizer = Tokenizer(model.backbone.tokenizer)
+
+        def named(best: list[tuple[int, float]]) -> list[tuple[str, float]]:
+            tokens = tokenizer.decode([[i] for i, _ in best], False)
+            return [(token, p) for token, (_, p) in zip(tokens, best, strict=True)]
+
+        found = [
+            [named(best) for best in model.fill_masks(encodings, text, top, self.precision)]
+            for text in range(len(encodings))
+        ]
+        return found[0] if single else found
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int | None = None,
+        *,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        random_state: Any = None,
+        stream: Callable[..., object] | None = None,
+    ) -> Any:
+        """Let a causal model go on with texts.
+
+        A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
+        tokenizer. An argument that is None takes the value of that file, or where there is none of ``config.json``,
+        else the default named here. ``"do_sample": false`` in ``generation_config.json`` is a temperature of 0, unless
+        `temperature`, `top_k` or `top_p` is given.
+
+        Parameters
+        ----------
+        prompts : str or sequence of str
+            One or several; what one gives does not depend on the others.
+        max_new_tokens : int, optional
+            Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
+            what the model bears. None takes the file's, or its ``max_length`` for prompt and text together, else 50.
+        temperature : float, optional
+            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1; of a file
+            with 0, beside a `top_k` or `top_p` that is given, 1.
+        top_k : int, optional
+            Draw from so many of the likeliest tokens only; a number as large as the vocabulary draws from all. None
+            takes the file's, else all.
+        top_p : float, optional
+            Draw from the likeliest tokens that together have this probability (nucleus sampling). None takes the
+            file's, else 1.
+        repetition_penalty : float, optional
+            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019). None takes the
+            file's, else 1.
+        stop : str or sequence of str, optional
+            Texts that end one; they are not part of what is returned. None takes the file's ``stop_strings``.
+        random_state : int, RandomState or None
+            The seed of what is drawn.
+        stream : callable, optional
+            Gets the text as it is written, piece by piece: ``stream(piece)`` for one prompt, ``stream(index, piece)``
+            for several.
+
+        Returns
+        -------
+        str or list of str
+            What follows each prompt.
+
+        Raises
+        ------
+        ValueError
+            The model is not causal; a prompt is longer than what the model bears; a parameter is out of range.
+        DataError
+            ``generation_config.json`` cannot be read.
+
+        Warns
+        -----
+        UserWarning
+            The file has settings that change texts and are not there, as ``num_beams``; they are named.
+
+        Examples
+        --------
+        >>> import warmstart as ws
+        >>> small = ws.Backbone.from_config("gpt2", backbone.tokenizer, n_embd=24, n_layer=1, n_head=3)
+        >>> isinstance(ws.LanguageModel(small).generate("a text", max_new_tokens=3), str)
+        True
+        """
+        single = isinstance(prompts, str)
+        model = self._asked()
+        file, config = model.generation_config
+        options = generation_options(
+            json.loads(config),
+            file,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+        )
+        options |= {"seed": as_seed(random_state), "precision": self.precision}
+        on_text = (lambda _, piece: stream(piece)) if single and stream is not None else stream
+        texts, _ = normalise([prompts] if single else prompts, "prompts")
+        found = model.generate(texts, json.dumps(options), on_text)
+        return found[0] if single else found

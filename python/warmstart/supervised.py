@@ -1,0 +1,128 @@
+"""`SupervisedEstimator`: what classifiers of texts and of words have in common."""
+
+import os
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from warmstart.backbone import Backbone
+from warmstart.estimator import TrainedEstimator
+from warmstart.memory import MemoryEstimate
+from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
+from warmstart.plan import Plan
+from warmstart.prepared import Prepared
+from warmstart.texts import Texts
+from warmstart.training import Trained
+
+
+class SupervisedEstimator(TrainedEstimator):
+    """An estimator that learns from texts and labels; fitted, it has ``_trained``."""
+
+    max_length: int | None
+    _trained: Trained
+
+    def estimate_memory(
+        self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
+    ) -> MemoryEstimate:
+        """Estimate the peak of the process's memory during ``fit`` with the same arguments, without training.
+
+        Parameters
+        ----------
+        X, y, sample_weight, eval_set
+            As in `fit`: the lengths of the texts and the number of classes decide.
+
+        Returns
+        -------
+        MemoryEstimate
+            In bytes; shows itself as a table.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> clf.estimate_memory(texts, labels).total > 0
+        True
+        """
+        return self._settle(X, y, sample_weight, eval_set).memory()
+
+    def explain(self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None) -> Plan:
+        """Show what ``fit`` with the same arguments does to each layer, and what it chooses and why, without training.
+
+        Parameters
+        ----------
+        X, y, sample_weight, eval_set
+            As in `fit`.
+
+        Returns
+        -------
+        Plan
+            Shows itself as tables.
+
+        Raises
+        ------
+        TypeError, ValueError, DataError, DeviceError
+            As `fit` raises them for its arguments.
+
+        Examples
+        --------
+        >>> "head" in clf.explain(texts, labels).choices
+        True
+        """
+        return self._settle(X, y, sample_weight, eval_set).plan()
+
+    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
+        """Return the run of `fit` with these arguments before it starts."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
+        """Write a Hugging Face directory that `load` reads; an older save there is replaced whole.
+
+        transformers reads it, too, with the head of its class; of a head on sentence vectors, for which it has no
+        class, the backbone alone.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+        max_shard_size : int or str
+            Weights of more bytes than this, as in ``"200MB"``, become several files with an index.
+
+        Raises
+        ------
+        NotFittedError
+            There is nothing to save yet.
+        OSError
+            The directory cannot be written; an older save there survives.
+
+        Notes
+        -----
+        Of a decoder the files name a padding token, with which transformers runs it in batches: the tokenizer's own, or
+        as is custom the one that ends a text. A text that ends with that token itself transformers classifies by the
+        token before.
+        """
+        from warmstart.saving import save_classifier
+
+        check_is_fitted(self)
+        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+
+    @property
+    def backbone_(self) -> Backbone:
+        """The backbone as training left it."""
+        check_is_fitted(self)
+        return Backbone(self._trained.model.backbone)
+
+    def _limit(self) -> int | None:
+        """Where texts are cut: as asked, else as in training."""
+        asked = optional_positive_int("max_length", self.max_length)
+        return self._trained.max_length if asked is None else asked
+
+    def _keep(self, trained: Trained) -> None:
+        self._trained = trained
+        self.classes_ = trained.classes.values
+        self.history_ = trained.history
+        self.report_ = trained.report
+        self.random_state_ = trained.random_state
+        self.n_iter_ = trained.n_iter

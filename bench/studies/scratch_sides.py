@@ -64,10 +64,8 @@ def begin(size: Size, documents: list[str], family: str, seed: int) -> ws.Langua
 
 def batches(model: ws.LanguageModel, documents: list[str], evaluation: bool) -> list[list[Batch]]:
     """What the model will see of these documents: the batches of each step."""
-    from warmstart import _core
-
     _, run = model._prepare(documents, None, "text", "stop")
-    return _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options), evaluation)
+    return run.batches(evaluation)
 
 
 def train(options: Options, size: Size, corpus: str, family: str, side: str, seed: int) -> Record:

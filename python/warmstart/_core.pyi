@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "SIDE_FILES",
     "WEIGHT_FILES",
+    "AdamW",
     "Backbone",
     "Classifier",
     "Corpus",
@@ -20,10 +21,13 @@ __all__ = [
     "DeviceError",
     "Encodings",
     "LanguageModel",
+    "Objective",
     "ReplacedDetector",
+    "Strategy",
     "Tokenizer",
     "TokenizerTrainer",
     "TrainingError",
+    "TrainingOptions",
     "WarmstartError",
     "WeightsError",
     "__version__",
@@ -265,12 +269,77 @@ class Backbone:
         self, texts: Sequence[str], max_length: int | None
     ) -> tuple[Encodings, NDArray[np.int64], NDArray[np.int64]]:
         """Texts cut into windows between words; for each word its text int64 ``[R]``, and its characters ``[R, 2]``."""
-    def explain(self, strategy: str, of_words: bool, n_outputs: int) -> list[dict[str, Any]]:
-        """The plan a strategy (JSON) compiles to: a row per parameter with keys
+    def explain(self, strategy: Strategy, optimizer: AdamW, of_words: bool, n_outputs: int) -> list[dict[str, Any]]:
+        """The plan a strategy compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
     def __reduce__(self) -> tuple[Any, ...]: ...
     def __copy__(self) -> Backbone: ...
     def __deepcopy__(self, memo: Any) -> Backbone: ...
+
+@final
+class Strategy:
+    """What learns, ``full_fine_tuning`` or ``linear_probing``, and how fast one layer learns beside the one above."""
+
+    def __new__(cls, method: str, *, layer_decay: float = 1.0) -> Strategy: ...
+
+@final
+class AdamW:
+    """The optimiser, the peak of its rate, and how the rate changes: ``linear``, ``cosine`` or ``constant``."""
+
+    def __new__(
+        cls,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        beta1: float,
+        beta2: float,
+        epsilon: float,
+        schedule: str,
+        warmup_ratio: float,
+        max_grad_norm: float | None,
+    ) -> AdamW: ...
+
+@final
+class TrainingOptions:
+    """How long and on what terms to train, whatever is trained.
+
+    ``max_steps`` takes the place of ``epochs``; ``eval_every`` counts optimiser steps, None evaluates each epoch;
+    ``patience`` counts evaluations without improvement, None never stops early; ``keep`` is ``best`` or ``last``;
+    ``recompute`` keeps each layer's input alone and computes the layer again in the backward pass: less memory, the
+    same result.
+    """
+
+    def __new__(
+        cls,
+        *,
+        strategy: Strategy,
+        optimizer: AdamW,
+        epochs: int,
+        max_steps: int | None,
+        batch_tokens: int,
+        accumulation_steps: int,
+        eval_every: int | None,
+        patience: int | None,
+        keep: str,
+        seed: int,
+        precision: str,
+        recompute: bool,
+        checkpoint_dir: str | None,
+        checkpoint_every: int | None,
+    ) -> TrainingOptions: ...
+
+@final
+class Objective:
+    """What a language model learns from; see ``warmstart.objectives``."""
+
+    @staticmethod
+    def causal(*, stream: bool) -> Objective: ...
+    @staticmethod
+    def masked(*, rate: float, unit: str) -> Objective: ...
+    @staticmethod
+    def replaced(*, rate: float, weight: float) -> Objective: ...
+    @staticmethod
+    def permutation(*, memory: int | None) -> Objective: ...
 
 @final
 class Classifier:
@@ -283,8 +352,13 @@ class Classifier:
         targets: NDArray[np.int64] | NDArray[np.float32],
         eval: Encodings | None,
         eval_targets: NDArray[np.int64] | NDArray[np.float32] | None,
-        options: str,
+        options: TrainingOptions,
         monitor: Monitor,
+        *,
+        n_outputs: int,
+        class_weight: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+        sample_weight: NDArray[np.float32] | None = None,
         start: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
     ) -> tuple[Classifier | None, dict[str, Any], BaseException | None]:
         """Train a classifier; the backbone stays as it is.
@@ -294,19 +368,15 @@ class Classifier:
         ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``; N are texts, or the
         words of windows.
 
-        ``options`` is JSON with the keys ``task`` ("texts", the default, or "words")``,
-        strategy`` (an object, see ``warmstart.strategies``)``, n_outputs,
-        multi_label, epochs, max_steps`` (takes the place of epochs)``, batch_tokens, accumulation_steps,
-        class_weight`` (list of C or null)``, eval_every`` (optimiser steps, null: each epoch)``, patience``
-        (evaluations without improvement, null: never stop early)``, seed, recompute`` (optional: keep each layer's
-        input alone and compute the layer again in the backward pass; less memory, the same result).
+        ``class_weight`` has C values, ``sample_weight`` one for each text; the loss is the mean by the product of both.
 
         Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns
         the exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model
         holding the best (else the last good) weights; the model is None when there are none.
 
         The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score,
-        stopped_early, batch_tokens, trainable_parameters, parameters``, and under ``history`` the ``rows``, records of
+        stopped_early, was_finished`` (a checkpoint held the whole run)``, batch_tokens, trainable_parameters,
+        parameters``, and under ``history`` the ``rows``, records of
         each evaluation with ``eval_loss`` and ``score``, or of each epoch, and the ``curve``, at most 1000 steps with
         ``step, epoch, loss``.
         """
@@ -325,7 +395,9 @@ class Classifier:
     ) -> Classifier:
         """A classifier whose head's last map is this, ``[C, D]`` and ``[C]``, and else as pretrained."""
     @staticmethod
-    def estimate_memory(backbone: Backbone, train: Encodings, eval: Encodings | None, options: str) -> dict[str, int]:
+    def estimate_memory(
+        backbone: Backbone, train: Encodings, eval: Encodings | None, options: TrainingOptions, n_outputs: int
+    ) -> dict[str, int]:
         """Bytes that `fit` with these options takes at its peak beside what the process holds, by what holds them.
 
         Keys ``trainable, gradients, optimizer, kept, activations, scratch, loss, evaluation, allocator``.
@@ -430,25 +502,37 @@ def pretrain(
     model: LanguageModel | ReplacedDetector,
     train: tuple[Corpus, int, int],
     eval: tuple[Corpus, int, int] | None,
-    options: str,
+    options: TrainingOptions,
     monitor: Monitor,
+    *,
+    objective: Objective,
+    max_length: int,
 ) -> tuple[LanguageModel | ReplacedDetector | None, dict[str, Any], BaseException | None]:
     """Train a model, which stays as it is: the trained one, of the same class; facts; what stopped the run.
 
-    Corpora come with the first of their documents and the one behind the last; ``options`` is JSON. The facts are those
-    of `Classifier.fit`, and ``was_finished``: a checkpoint held the whole run already.
+    Corpora come with the first of their documents and the one behind the last; ``max_length`` is that of a sequence in
+    tokens, special ones included. The facts are those of `Classifier.fit`.
     """
 
 def pretraining_memory(
     model: LanguageModel | ReplacedDetector,
     train: tuple[Corpus, int, int],
     eval: tuple[Corpus, int, int] | None,
-    options: str,
+    options: TrainingOptions,
+    *,
+    objective: Objective,
+    max_length: int,
 ) -> dict[str, int]:
     """Bytes that `pretrain` takes at its peak, by what holds them; what `model` keeps to be asked goes."""
 
 def pretraining_batches(
-    backbone: Backbone, train: tuple[Corpus, int, int], options: str, evaluation: bool
+    backbone: Backbone,
+    train: tuple[Corpus, int, int],
+    options: TrainingOptions,
+    evaluation: bool,
+    *,
+    objective: Objective,
+    max_length: int,
 ) -> list[list[dict[str, NDArray[Any]]]]:
     """What `pretrain` with these arguments sees: the batches of each optimiser step.
 

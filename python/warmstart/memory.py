@@ -73,10 +73,15 @@ class MemoryEstimate:
 
 
 def estimate(
-    backbone: _core.Backbone, encodings: _core.Encodings, held_out: _core.Encodings | None, options: str
+    backbone: _core.Backbone,
+    encodings: _core.Encodings,
+    held_out: _core.Encodings | None,
+    options: _core.TrainingOptions,
+    n_outputs: int,
 ) -> MemoryEstimate:
-    """Estimate the peak of a run with these options (JSON, as `_core.Classifier.fit` takes them)."""
-    return beside(backbone.n_parameters, _core.Classifier.estimate_memory(backbone, encodings, held_out, options))
+    """Estimate the peak of a classifier's run with these options."""
+    parts = _core.Classifier.estimate_memory(backbone, encodings, held_out, options, n_outputs)
+    return beside(backbone.n_parameters, parts)
 
 
 def beside(n_parameters: int, parts: dict[str, int]) -> MemoryEstimate:

@@ -4,7 +4,6 @@ import os
 from typing import Any
 
 from warmstart.options import finite, flag, one_of, optional_positive_int
-from warmstart.warn import warn
 
 FRACTION = 0.1
 """Of the training set that is held out, where ``early_stopping`` asks for it and not how much."""
@@ -13,10 +12,6 @@ PATIENCE = 3
 """Evaluations without improvement after which ``early_stopping`` stops, where it is not said."""
 
 KEEP = ("best", "last")
-
-# The core is about to take `keep`, and of classifiers `checkpoint_dir` and `checkpoint_every`. Once its options have
-# them set this to True, and take out the warning below: nothing else is to be done here.
-CORE_TAKES_THEM = False
 
 
 def fraction_held_out(params: dict[str, Any], eval_set: Any) -> float | None:
@@ -41,15 +36,8 @@ def patience(params: dict[str, Any]) -> int | None:
     return PATIENCE if given is None and params["early_stopping"] else given
 
 
-def kept(params: dict[str, Any], takes_checkpoints: bool) -> dict[str, Any]:
+def kept(params: dict[str, Any]) -> dict[str, Any]:
     """Return the core's options of weights that are kept and of checkpoints.
-
-    Parameters
-    ----------
-    params : dict
-        Those of the estimator, unchecked.
-    takes_checkpoints : bool
-        Whether the core takes checkpoints of such a run.
 
     Raises
     ------
@@ -60,11 +48,5 @@ def kept(params: dict[str, Any], takes_checkpoints: bool) -> dict[str, Any]:
     every = optional_positive_int("checkpoint_every", params["checkpoint_every"])
     if directory is None and every is not None:
         raise ValueError(f"checkpoint_every={every} needs checkpoint_dir")
-    checkpoints = {"checkpoint_dir": None if directory is None else os.fspath(directory), "checkpoint_every": every}
-    if CORE_TAKES_THEM:
-        return {"keep": keep, **checkpoints}
-    without_effect = [f"keep={keep!r}"] * (keep == "last" and not takes_checkpoints)
-    without_effect += [f"checkpoint_dir={directory!r}"] * (directory is not None and not takes_checkpoints)
-    for given in without_effect:
-        warn(f"{given} has no effect in this build of warmstart")
-    return checkpoints if takes_checkpoints else {}
+    directory = None if directory is None else os.fspath(directory)
+    return {"keep": keep, "checkpoint_dir": directory, "checkpoint_every": every}

@@ -1,6 +1,5 @@
 """A classifier's training run before it starts: parameters checked, and what they leave open chosen."""
 
-import json
 from dataclasses import dataclass, replace
 from math import ceil, isfinite
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart import _core
+from warmstart import _core, border
 from warmstart.backbone import Backbone
+from warmstart.border import training_options
 from warmstart.defaults import (
     BATCH_SIZE,
     MORE_EPOCHS,
@@ -118,20 +118,21 @@ class Prepared:
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
         held_out = None if self.held_out is None else self.held_out.encodings
-        options = json.dumps({**self.options, **changed})
-        found = estimate(self.backbone._inner, self.data.encodings, held_out, options)
+        options = training_options({**self.options, **changed})
+        n_outputs = self.options["n_outputs"]
+        found = estimate(self.backbone._inner, self.data.encodings, held_out, options, n_outputs)
         if self.head != SOLVED:
             return found
         # Beside what a run in steps has: the features in float64, and the vectors of L-BFGS.
         n_values = found.trainable // np.dtype(np.float32).itemsize
-        n_features = len(self.data.targets) * (n_values // self.options["n_outputs"])
+        n_features = len(self.data.targets) * (n_values // n_outputs)
         solving = np.dtype(np.float64).itemsize * (n_features + VECTORS * n_values)
         return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:
         """Return what is done to every parameter, and what was chosen."""
-        strategy = json.dumps(self.options["strategy"])
-        told = self.backbone._inner.explain(strategy, self.of_words, self.options["n_outputs"])
+        rule = border.update_rule(self.options["strategy"])
+        told = self.backbone._inner.explain(*rule, self.of_words, self.options["n_outputs"])
         return Plan(told, self.choices, self.head == SOLVED)
 
     def check_memory(self) -> None:
@@ -253,7 +254,7 @@ def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
         "eval_every": optional_positive_int("eval_every", params["eval_every"]),
         "patience": patience(params),
         "seed": as_seed(params["random_state"]),
-        **kept(params, takes_checkpoints=False),
+        **kept(params),
     }
     for name in ("eval_every", "patience"):
         if options[name] is not None and not is_evaluated:

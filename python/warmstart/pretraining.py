@@ -1,14 +1,15 @@
 """A language model's training run before it starts: options checked, corpora opened, its memory foretold."""
 
-import json
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone
+from warmstart.border import pretraining_options, training_options
 from warmstart.corpus import open_corpus
 from warmstart.doubts import PRETRAINING, of_rate, rates
 from warmstart.language_backbone import Model
@@ -49,7 +50,9 @@ class Prepared:
         options = {**self.options, **changed}
         if not self.sets_length:
             options["max_length"] = min(options["max_length"], options["batch_tokens"])
-        parts = _core.pretraining_memory(self.model, self.train, self.held_out, json.dumps(options))
+        parts = _core.pretraining_memory(
+            self.model, self.train, self.held_out, training_options(options), **pretraining_options(options)
+        )
         return beside(self.model.n_parameters, parts)
 
     def checked_memory(self) -> MemoryEstimate:
@@ -59,9 +62,16 @@ class Prepared:
         check_fits(needed, batch_tokens, min(least, batch_tokens), self.memory)
         return needed
 
+    def batches(self, evaluation: bool = False, **changed: Any) -> list[list[dict[str, NDArray[Any]]]]:
+        """Return what the run sees, with some options changed: what `_core.pretraining_batches` returns."""
+        options = {**self.options, **changed}
+        training, own = training_options(options), pretraining_options(options)
+        return _core.pretraining_batches(self.model.backbone, self.train, training, evaluation, **own)
+
     def fit(self, monitor: FitMonitor) -> tuple[Model | None, dict[str, Any], BaseException | None]:
         """Train: what `_core.pretrain` returns."""
-        return _core.pretrain(self.model, self.train, self.held_out, json.dumps(self.options), monitor)
+        options, own = training_options(self.options), pretraining_options(self.options)
+        return _core.pretrain(self.model, self.train, self.held_out, options, monitor, **own)
 
 
 def prepare(
@@ -152,5 +162,5 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         "seed": settings["seed"],
         "precision": settings["precision"],
         "recompute": flag("recompute", settings["recompute"]),
-        **kept(settings, takes_checkpoints=True),
+        **kept(settings),
     }

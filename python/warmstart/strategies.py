@@ -4,10 +4,10 @@ A strategy is a set of parameters in scikit-learn's sense, so ``strategy__layer_
 Values are stored as given and checked by the core when a plan is made, in `fit` or in `explain`.
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
+from warmstart import border
 from warmstart.backbone import require_backbone
 from warmstart.keywords import naming_what_was_meant
 from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
@@ -74,7 +74,7 @@ class Strategy(Parameters):
         rate = learning_rate(self, inner.hidden_size, False)
         head = how_head_learns(self, inner.has_linear_head(False), [])
         rule = update_rule(self, None, rate.value)
-        told = inner.explain(json.dumps(rule), False, positive_int("n_outputs", n_outputs))
+        told = inner.explain(*border.update_rule(rule), False, positive_int("n_outputs", n_outputs))
         choices = {"head": head} if head.value == SOLVED else {"head": head, "learning_rate": rate}
         return Plan(told, choices, head.value == SOLVED)
 

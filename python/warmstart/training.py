@@ -1,6 +1,5 @@
 """A classifier's training run: options checked, data encoded, the core called, its results gathered."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from warmstart import _core
 from warmstart.backbone import Backbone, opened, with_pooling
+from warmstart.border import training_options
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
@@ -174,18 +174,20 @@ def _doubted(
 def _stepped(
     run: Prepared, monitor: FitMonitor, head: Probe | None
 ) -> tuple[_core.Classifier | None, dict[str, Any], BaseException | None]:
-    data, held_out = run.data, run.held_out
-    weights = data.text_weights()
+    data, held_out, options = run.data, run.held_out, run.options
     return _core.Classifier.fit(
         run.backbone._inner,
         data.encodings,
         data.targets,
         None if held_out is None else held_out.encodings,
         None if held_out is None else held_out.targets,
-        json.dumps(run.options),
+        training_options(options),
         monitor,
-        None if head is None else (head.solution.weight, head.solution.bias),
-        **({} if weights is None else {"sample_weight": weights}),
+        n_outputs=options["n_outputs"],
+        class_weight=options["class_weight"],
+        label_smoothing=options["strategy"]["label_smoothing"],
+        sample_weight=data.text_weights(),
+        start=None if head is None else (head.solution.weight, head.solution.bias),
     )
 
 

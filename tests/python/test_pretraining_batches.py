@@ -1,13 +1,12 @@
 """`_core.pretraining_batches`: what a run sees, for another library to see the same."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import warmstart as ws
 from test_families import tiny
 from test_language_model import FAST
-from warmstart import _core
 
 pytestmark = pytest.mark.usefixtures("corpora")
 
@@ -27,8 +26,7 @@ def prepared(model):
 
 
 def batches(model, evaluation=False, **options):
-    run = prepared(model)
-    return _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options | options), evaluation)
+    return prepared(model).batches(evaluation, **options)
 
 
 def restored(batch):
@@ -65,7 +63,7 @@ MARKED = ["the film [SEP] was good [PAD] and [MASK] old", "[SEP] a plot zebra [S
 def test_special_tokens_in_a_text_are_never_to_be_said(family, objective, tokenizer_dir):
     model = ws.LanguageModel(tiny(family, tokenizer_dir), objective, **FAST | {"epochs": 20})
     run = model._prepare(MARKED, None, "text", "stop")[1]
-    steps = _core.pretraining_batches(model.backbone_._inner, run.train, json.dumps(run.options), False)
+    steps = run.batches()
     labels = np.concatenate([batch["labels"] for step in steps for batch in step])
     ordinary = [id for id in model.backbone_.tokenizer.encode(["the film was good and old a plot"])[0] if id > 4]
     assert set(labels.tolist()) == set(ordinary)
@@ -103,4 +101,4 @@ def test_bad_options_and_documents_are_refused(model):
         batches(model, unknown=1)
     run = prepared(model)
     with pytest.raises(ValueError, match="documents"):
-        _core.pretraining_batches(model.backbone_._inner, (run.train[0], 0, 99), json.dumps(run.options), False)
+        replace(run, train=(run.train[0], 0, 99)).batches()

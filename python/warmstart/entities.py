@@ -104,6 +104,8 @@ def count(
     """
     both, there, found = Counter[str](), Counter[str](), Counter[str]()
     for gold_tags, tags, weight in zip(true, predicted, weights or [1] * len(true), strict=True):
+        if not weight:
+            continue
         gold, said = set(to_spans(gold_tags)), set(to_spans(tags))
         for counts, spans in ((both, gold & said), (there, gold), (found, said)):
             for *_, label in spans:

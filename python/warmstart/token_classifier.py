@@ -1,8 +1,6 @@
 """`TokenClassifier`: a pretrained backbone that finds entities in texts, as a scikit-learn estimator."""
 
 import os
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,24 +10,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone, opened
 from warmstart.doubts import of_entities
-from warmstart.entities import OUTSIDE, Entity, count, f1
+from warmstart.entities import OUTSIDE, Entity, f1
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.optim import AdamW
-from warmstart.options import INFERENCE_PRECISIONS, check_compute, optional_positive_int
+from warmstart.options import INFERENCE_PRECISIONS, check_compute
 from warmstart.policies import fraction_held_out
-from warmstart.prepared import Labelled, Prepared, fit_options, settle
+from warmstart.prepared import Prepared, fit_options, settle
 from warmstart.report import Report
-from warmstart.scores import mean_loss, metric_name, probabilities
+from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy
 from warmstart.supervised import SupervisedEstimator
 from warmstart.tagged import Windows
-from warmstart.texts import Texts, to_list
+from warmstart.tagged_texts import TaggedTexts, TagMetric
+from warmstart.texts import Texts
 from warmstart.training import execute, logits
 from warmstart.warn import warn
-from warmstart.weights import Weights, read_weights
-
-TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
+from warmstart.weights import read_weights
 
 METRICS = ("f1", "accuracy", "loss")
 
@@ -292,7 +289,7 @@ class TokenClassifier(SupervisedEstimator):
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
         weights = read_weights(sample_weight, len(windows))
-        return _Tagged(windows, windows.read(y), weights).report(found, self._trained.classes)
+        return TaggedTexts(windows, windows.read(y), weights).report(found, self._trained.classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
@@ -317,7 +314,7 @@ class TokenClassifier(SupervisedEstimator):
             )
         fraction = fraction_held_out(params, eval_set)
         options = fit_options(params, eval_set is not None or fraction is not None)
-        data = _Tagged.of(backbone, X, y, self.max_length)
+        data = TaggedTexts.of(backbone, X, y, self.max_length)
         data = replace(data, weights=read_weights(sample_weight, len(data.tags)))
         found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
         if not found:
@@ -328,7 +325,7 @@ class TokenClassifier(SupervisedEstimator):
         if eval_set is not None:
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
                 raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
-            held_out = _Tagged.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
+            held_out = TaggedTexts.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
         elif fraction is not None:
             labels = [{tag[2:] for tag in data.tags[row]} for row in rows]
             rows, held_out_rows = (rows[part] for part in hold_out(labels, fraction, options["seed"]))
@@ -350,72 +347,6 @@ class TokenClassifier(SupervisedEstimator):
 
 
 @dataclass(frozen=True, eq=False)
-class _Tagged:
-    """Texts with the tags of their units."""
-
-    windows: Windows
-    tags: list[list[str]]
-    weights: Weights | None = None
-    """Of the texts."""
-
-    @classmethod
-    def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "_Tagged":
-        windows = Windows.of(backbone._inner, texts, optional_positive_int("max_length", max_length), f"{name}texts")
-        tags = windows.read(labels, f"{name}labels")
-        if not len(windows.spans):
-            raise ValueError(f"{name}texts holds no words")
-        return cls(windows, tags)
-
-    def part(self, backbone: Backbone, texts: Texts, rows: NDArray[np.int64], max_length: int | None) -> "_Tagged":
-        """Return some of the texts, whose tags are read and of which was warned already."""
-        items = to_list(texts, "texts")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
-        return _Tagged(windows, [self.tags[row] for row in rows], None if self.weights is None else self.weights[rows])
-
-    def counted(self) -> NDArray[np.int64]:
-        """Return the texts that do not weigh 0."""
-        return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
-
-    def labelled(self, classes: Classes, name: str) -> Labelled:
-        tags = self.windows.row_tags(self.tags)
-        weights = None if self.weights is None else self.weights[self.windows.owners]
-        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
-
-    def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
-        predicted = self.windows.unit_tags(row_tags)
-        if callable(metric):
-            return float(metric(self.tags, predicted))
-        return f1(self.tags, predicted) if metric == "f1" else _accuracy(self.tags, predicted)
-
-    def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
-        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
-        data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
-        per_class = count(self.tags, predicted, weights)
-        return Report(
-            classes=[row["label"] for row in per_class],
-            n_texts=len(self.counted()),
-            accuracy=_accuracy(self.tags, predicted, weights),
-            macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
-            entity_f1=f1(self.tags, predicted, weights),
-            loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
-            per_class=per_class,
-            training=facts or {},
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class _Run:
     prepared: Prepared
-    held_out: _Tagged | None
-
-
-def _accuracy(
-    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
-) -> float:
-    pairs = [
-        gold == said for tags, own in zip(true, predicted, strict=True) for gold, said in zip(tags, own, strict=True)
-    ]
-    of_words = None if weights is None else np.repeat(weights, [len(tags) for tags in true])
-    return float(np.average(pairs, weights=of_words)) if pairs else 0.0
+    held_out: TaggedTexts | None

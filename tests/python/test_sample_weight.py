@@ -207,6 +207,10 @@ def test_scores_of_a_tagger_count_the_entities_of_each_text_as_it_weighs(backbon
     assert weighted.loss == pytest.approx(plain.loss, rel=1e-5)
     assert [row["support"] for row in weighted.per_class] == [row["support"] for row in plain.per_class]
     some = tagger.evaluate(other, truth, sample_weight=[0] * 10 + [1] * 10)
+    last = tagger.evaluate(other[10:], truth[10:])
+    assert (some.per_class, some.accuracy) == (last.per_class, last.accuracy)
+    alone = tagger.evaluate([["good", "film"], []], [["B-praise", "O"], []], sample_weight=[0, 1])
+    assert (alone.accuracy, alone.per_class, alone.n_texts) == (0.0, [], 1)
     assert some.entity_f1 == pytest.approx(tagger.score(other[10:], truth[10:]))
     assert some.n_texts == 10
 

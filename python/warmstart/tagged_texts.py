@@ -1,0 +1,100 @@
+"""`TaggedTexts`: texts whose words have tags, to learn from or to hold predictions against."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart.backbone import Backbone
+from warmstart.entities import count, f1
+from warmstart.labels import Classes
+from warmstart.options import optional_positive_int
+from warmstart.prepared import Labelled
+from warmstart.report import Report
+from warmstart.scores import mean_loss
+from warmstart.tagged import Windows
+from warmstart.texts import Texts, to_list
+from warmstart.weights import Weights
+
+TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
+
+
+@dataclass(frozen=True, eq=False)
+class TaggedTexts:
+    """Texts with the tags of their units."""
+
+    windows: Windows
+    tags: list[list[str]]
+    weights: Weights | None = None
+    """Of the texts."""
+
+    @classmethod
+    def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "TaggedTexts":
+        """Cut texts and read their tags.
+
+        Raises
+        ------
+        TypeError, ValueError
+            They do not fit, or there is no word.
+        """
+        windows = Windows.of(backbone._inner, texts, optional_positive_int("max_length", max_length), f"{name}texts")
+        tags = windows.read(labels, f"{name}labels")
+        if not len(windows.spans):
+            raise ValueError(f"{name}texts holds no words")
+        return cls(windows, tags)
+
+    def part(self, backbone: Backbone, texts: Texts, rows: NDArray[np.int64], max_length: int | None) -> "TaggedTexts":
+        """Return some of the texts, whose tags are read and of which was warned already."""
+        items = to_list(texts, "texts")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
+        weights = None if self.weights is None else self.weights[rows]
+        return TaggedTexts(windows, [self.tags[row] for row in rows], weights)
+
+    def counted(self) -> NDArray[np.int64]:
+        """Return the texts that do not weigh 0."""
+        return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
+
+    def labelled(self, classes: Classes, name: str) -> Labelled:
+        """Return windows, and the class of each of their words."""
+        tags = self.windows.row_tags(self.tags)
+        weights = None if self.weights is None else self.weights[self.windows.owners]
+        return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
+
+    def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
+        """Score the tags of all words, higher is better."""
+        predicted = self.windows.unit_tags(row_tags)
+        if callable(metric):
+            return float(metric(self.tags, predicted))
+        return f1(self.tags, predicted) if metric == "f1" else _accuracy(self.tags, predicted)
+
+    def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
+        """Evaluate logits ``[R, C]``; `facts` are those of the training run."""
+        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+        data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
+        per_class = count(self.tags, predicted, weights)
+        return Report(
+            classes=[row["label"] for row in per_class],
+            n_texts=len(self.counted()),
+            accuracy=_accuracy(self.tags, predicted, weights),
+            macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
+            entity_f1=f1(self.tags, predicted, weights),
+            loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
+            per_class=per_class,
+            training=facts or {},
+        )
+
+
+def _accuracy(
+    true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
+) -> float:
+    pairs = [
+        gold == said for tags, own in zip(true, predicted, strict=True) for gold, said in zip(tags, own, strict=True)
+    ]
+    of_words = None if weights is None else np.repeat(weights, [len(tags) for tags in true])
+    counts = bool(pairs) if of_words is None else bool(of_words.any())
+    return float(np.average(pairs, weights=of_words)) if counts else 0.0

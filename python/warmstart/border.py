@@ -11,6 +11,9 @@ TRAINING = (
 )
 """What all runs have, by the names that both sides have for it."""
 
+OTHERS = ("strategy", "objective", "max_length", "task", "n_outputs", "multi_label", "class_weight")
+"""What some runs have, and what goes to the core by other ways."""
+
 
 class PretrainingOptions(TypedDict):
     """What runs of pretraining have beside `TRAINING`."""
@@ -26,7 +29,16 @@ def update_rule(rule: Mapping[str, Any]) -> tuple[_core.Strategy, _core.AdamW]:
 
 
 def training_options(options: Mapping[str, Any]) -> _core.TrainingOptions:
-    """Return what all runs have, from the options of one."""
+    """Return what all runs have, from the options of one.
+
+    Raises
+    ------
+    ValueError
+        There is another name among them.
+    """
+    unknown = [name for name in options if name not in TRAINING + OTHERS]
+    if unknown:
+        raise ValueError(f"options: {unknown[0]!r} is none of {', '.join(TRAINING + OTHERS)}")
     strategy, optimizer = update_rule(options["strategy"])
     return _core.TrainingOptions(strategy=strategy, optimizer=optimizer, **{name: options[name] for name in TRAINING})
 

@@ -194,13 +194,15 @@ def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any, label_sm
     Raises
     ------
     TypeError, ValueError
-        A value is of another type, infinite or NaN.
+        A value is of another type, infinite or NaN, or `label_smoothing` is out of its range.
     """
-    steps = require_optimizer(optimizer, strategy).to_dict()
+    steps, smoothing = require_optimizer(optimizer, strategy).to_dict(), finite("label_smoothing", label_smoothing)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and less than 1, got {label_smoothing}")
     del steps["kind"]
     return {
         **strategy.to_dict(),
         **steps,
         "learning_rate": finite("learning_rate", learning_rate),
-        "label_smoothing": finite("label_smoothing", label_smoothing),
+        "label_smoothing": smoothing,
     }

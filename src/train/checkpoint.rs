@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::identity::{difference, of_run, unlike_weights};
+use super::identity::{difference, of_run, take_weights};
 use super::learner::Learner;
 use super::optimisation::{Optimisation, Snapshot};
 use super::options::TrainingOptions;
@@ -180,22 +180,23 @@ impl Checkpoints {
                 Version::current().warmstart_version
             )));
         }
-        let state: State = serde_json::from_slice(state).map_err(unreadable)?;
+        let mut state: State = serde_json::from_slice(state).map_err(unreadable)?;
         // Numbers that were written and read are held against such: reading may give the one beside.
-        let now: Value =
+        let mut now: Value =
             serde_json::to_vec(&self.identity).and_then(|bytes| serde_json::from_slice(&bytes)).map_err(unreadable)?;
-        if unlike_weights(&state.identity, &now) {
-            return Err(bad(
-                "is of a run that began with other weights. To go on, make the model anew, from what that run began with and \
-                 with its random_state: one that has learnt since has others. Else give another checkpoint_dir, or remove it"
-                    .into(),
-            ));
-        }
+        let weights = [take_weights(&mut state.identity), take_weights(&mut now)];
         if let Some(difference) = difference(&state.identity, &now) {
             return Err(bad(format!(
                 "is of a run with another {difference}. To go on, begin as that run did; else give another checkpoint_dir, \
                  or remove it"
             )));
+        }
+        if weights[0] != weights[1] {
+            return Err(bad(
+                "is of a run that began with other weights. To go on, make the model anew, from what that run began with and \
+                 with its random_state: one that has learnt since has others. Else give another checkpoint_dir, or remove it"
+                    .into(),
+            ));
         }
         Ok(state)
     }

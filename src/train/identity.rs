@@ -47,9 +47,10 @@ pub(super) fn of_models(configs: &[&Config]) -> (String, Value) {
     (MODEL.into(), configs.iter().map(raw).collect::<Vec<_>>().into())
 }
 
-/// True if all that differs is what the same model begins with.
-pub(super) fn unlike_weights(then: &Value, now: &Value) -> bool {
-    then[STARTING_WEIGHTS] != now[STARTING_WEIGHTS] && then[MODEL] == now[MODEL]
+/// Takes the weights that a run begins with out of its identity: where all else is the same, they tell that a model has
+/// learnt since; where something else is not, a head may begin otherwise because of it.
+pub(super) fn take_weights(identity: &mut Value) -> Option<Value> {
+    identity.as_object_mut()?.remove(STARTING_WEIGHTS)
 }
 
 /// Of all values, by name: the same for the same weights, another for others but for an accident in 2^64.

@@ -8,6 +8,7 @@ import pytest
 import warmstart as ws
 from test_families import tiny
 from test_language_model import FAST, OBJECTIVES, model_of, remembered, weights
+from test_token_classifier import sentences
 from warmstart.monitor import FitMonitor
 
 pytestmark = pytest.mark.usefixtures("corpora")
@@ -86,7 +87,8 @@ def test_history_goes_on_from_a_checkpoint_between_two_rows(held_out, tokenizer_
     [
         ({"max_length": 12}, "max_length"),
         ({"random_state": 5}, "random_state"),
-        ({"learning_rate": 1e-3}, "strategy"),
+        ({"learning_rate": 1e-3}, "optimizer learning_rate"),
+        ({"keep": "last"}, "keep"),
     ],
 )
 def test_checkpoint_of_another_run_is_refused_by_name(change, named, tokenizer_dir, corpus, tmp_path):
@@ -158,7 +160,8 @@ def test_second_call_with_a_finished_checkpoint_has_nothing_to_do(tokenizer_dir,
     model = model_of("gpt2", tokenizer_dir, max_steps=2, checkpoint_dir=tmp_path / "run").fit(corpus)
     before = weights(model)
     assert weights(model.fit(corpus)) == before
-    on = ws.LanguageModel(model.backbone_, **FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"})
+    settings = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
+    on = ws.LanguageModel(model.backbone_, OBJECTIVES["gpt2"], **settings)
     with pytest.raises(ws.TrainingError, match="began with other weights"):
         on.fit(corpus)
     on.checkpoint_dir = None
@@ -224,7 +227,7 @@ def state(file: Path) -> dict:
 def test_checkpoint_says_what_it_is_of_in_the_names_of_parameters(precision, family, tokenizer_dir, corpus, tmp_path):
     model_of(family, tokenizer_dir, max_steps=1, checkpoint_dir=tmp_path, precision=precision).fit(corpus)
     found = state(tmp_path / "checkpoint.safetensors")
-    assert (found["format_version"], found["warmstart_version"]) == (2, ws.__version__)
+    assert (found["format_version"], found["warmstart_version"]) == (3, ws.__version__)
     assert found["identity"]["objective"] == OBJECTIVES[family].to_dict()
     assert found["identity"]["precision"] == precision
 
@@ -247,7 +250,7 @@ def test_checkpoint_of_version_1_is_refused_by_version_and_stays_as_it_is(name, 
     with pytest.raises(
         ws.TrainingError,
         match=r"checkpoint\.safetensors: was written by warmstart 0\.1\.0 in checkpoint format 1, and this is "
-        r"warmstart \S+, which goes on from format 2; finish the run with that version, or give another checkpoint_dir",
+        r"warmstart \S+, which goes on from format 3; finish the run with that version, or give another checkpoint_dir",
     ):
         model.fit(V1 / "corpus.txt", eval_set=["the film was very good"])
     assert [path.name for path in (tmp_path / "run").iterdir()] == [file.name]
@@ -259,9 +262,9 @@ def test_checkpoint_of_a_later_version_is_refused_by_version(tokenizer_dir, corp
     model_of("gpt2", tokenizer_dir, **params).fit(corpus)
     file = tmp_path / "checkpoint.safetensors"
     content = file.read_bytes()
-    assert content.count(b'"format_version":2') == 1
-    file.write_bytes(content.replace(b'"format_version":2', b'"format_version":3'))
-    with pytest.raises(ws.TrainingError, match=r"by warmstart \S+ in checkpoint format 3, .* goes on from format 2"):
+    assert content.count(b'"format_version":3') == 1
+    file.write_bytes(content.replace(b'"format_version":3', b'"format_version":4'))
+    with pytest.raises(ws.TrainingError, match=r"by warmstart \S+ in checkpoint format 4, .* goes on from format 3"):
         model_of("gpt2", tokenizer_dir, **params).fit(corpus)
 
 
@@ -274,3 +277,48 @@ def test_run_does_not_go_on_with_another_eval_set(tokenizer_dir, corpus, tmp_pat
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
     resumed = model_of("bert", tokenizer_dir, **params).fit(corpus, eval_set=corpus[:4])
     assert [row["step"] for row in resumed.history_.rows] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("strategy", [ws.FullFineTuning(), ws.LinearProbing()])
+def test_classifier_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(
+    make, texts, labels, tmp_path, monkeypatch, keep, strategy
+):
+    params = {"strategy": strategy, "learning_rate": 1e-2, "epochs": 4, "batch_size": 4, "keep": keep, "eval_every": 3}
+    whole = make(**params).fit(texts, labels, eval_set=(texts, labels))
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 2}
+    interrupted(monkeypatch, make(**params), texts, 9, y=labels, eval_set=(texts, labels))
+    resumed = make(**params).fit(texts, labels, eval_set=(texts, labels))
+    assert history(resumed) == history(whole)
+    assert resumed.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
+    with pytest.raises(ws.TrainingError, match="another texts labels"):
+        make(**params).fit(texts, labels[::-1], eval_set=(texts, labels))
+    again = make(**params).fit(texts, labels, eval_set=(texts, labels))
+    assert again.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
+
+
+def test_tagger_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped(backbone, tmp_path, monkeypatch):
+    texts, tags = sentences(24, 6)
+    params = {"learning_rate": 1e-2, "epochs": 3, "batch_size": 4, "random_state": 0, "verbose": False}
+    whole = ws.TokenClassifier(backbone, **params).fit(texts, tags)
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 1}
+    first = whole.history_.rows[0]["step"]
+    interrupted(monkeypatch, ws.TokenClassifier(backbone, **params), texts, 2 * first, y=tags)
+    resumed = ws.TokenClassifier(backbone, **params).fit(texts, tags)
+    assert history(resumed) == history(whole)
+    assert resumed.predict(texts) == whole.predict(texts)
+
+
+def test_language_model_keeps_the_best_weights_unless_the_last_are_asked_for(tokenizer_dir, corpus):
+    params = {"epochs": 40, "learning_rate": 5e-3, "optimizer": ws.AdamW(schedule="constant", warmup_ratio=0.0)}
+    best, last = (
+        model_of("gpt2", tokenizer_dir, keep=keep, **params).fit(corpus[:4], eval_set=corpus[8:16])
+        for keep in ("best", "last")
+    )
+    assert history(best) == history(last)
+    losses = [row["eval_loss"] for row in best.history_.rows]
+    assert losses.index(min(losses)) < len(losses) - 1, "the case needs a run that gets worse"
+    assert weights(best) != weights(last)
+    # A constant rate: the run that ends there has the same weights.
+    short = model_of("gpt2", tokenizer_dir, **params | {"epochs": 1 + losses.index(min(losses))})
+    assert weights(short.fit(corpus[:4], eval_set=corpus[8:16])) == weights(best)

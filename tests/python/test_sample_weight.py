@@ -141,7 +141,7 @@ def test_the_core_gets_a_weight_for_each_text_it_trains_on(make, monkeypatch):
     assert given["sample_weight"].dtype == np.float32
     np.testing.assert_array_equal(given["sample_weight"], weights[weights > 0])
     assert len(args[1]) == len(args[2]) == len(given["sample_weight"])
-    assert "sample_weight" not in without
+    assert without["sample_weight"] is None
 
 
 def test_the_core_gets_a_weight_for_each_window_of_a_tagged_text(backbone, monkeypatch):
@@ -226,3 +226,16 @@ def test_searches_and_pipelines_hand_weights_on(backbone):
     assert model.score([texts[i] for i in clean], [labels[i] for i in clean]) > 0.9
     scores = cross_validate(probe(backbone), texts, labels, params={"sample_weight": weights}, cv=2)["test_score"]
     assert np.isfinite(scores).all()
+
+
+def test_what_is_learnt_in_steps_counts_texts_by_their_weights(make):
+    """Labels of a third of the texts are wrong; of weight 0 they are as if they were not there."""
+    texts, labels, weights = noisy()
+    params = {"strategy": ws.FullFineTuning(), "learning_rate": 1e-2, "epochs": 6, "batch_size": 8}
+    right = [i for i, weight in enumerate(weights) if weight]
+    weighted = make(**params).fit(texts, labels, sample_weight=weights)
+    alone = make(**params).fit([texts[i] for i in right], [labels[i] for i in right])
+    assert weighted.predict_proba(texts).tobytes() == alone.predict_proba(texts).tobytes()
+    heavy = make(**params).fit(texts, labels, sample_weight=np.where(weights > 0, 30.0, 1.0))
+    truth = np.array(labels) ^ (weights == 0)
+    assert (heavy.predict(texts) == truth).mean() > (make(**params).fit(texts, labels).predict(texts) == truth).mean()

@@ -2,17 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::families;
 use super::family::{Family, HeadOptions, Task};
-use super::fields::{Checked, Fields};
-use super::parameters::Init;
+use super::fields::Checked;
 use super::rotary_options::RotaryOptions;
 use super::sentence_modules::SentenceModules;
-use crate::error::{Error, Result};
+use super::spec::Init;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Span;
 use crate::kernels::norm::Kind;
-use crate::text::SideFiles;
 
 /// A model's configuration.
 #[derive(Debug, Clone)]
@@ -197,53 +194,8 @@ pub(super) const MAX_HEAD_SIZE: usize = 1 << 16;
 const MAX_PARAMETERS: usize = 8_000_000_000;
 
 impl Config {
-    /// Parse and check the text of a `config.json`.
-    pub fn parse(text: &str) -> Result<Self> {
-        let bad = |message: String| Error::Value(format!("config.json: {message}"));
-        let raw: Map<String, Value> = serde_json::from_str(text).map_err(|e| bad(format!("not a JSON object: {e}")))?;
-        let known = || families::ALL.iter().flat_map(|family| family.model_types).map(|(name, _)| *name);
-        let supported = || known().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let Some(model_type) = raw.get("model_type").and_then(Value::as_str) else {
-            return Err(bad(format!("has no model_type; supported: {}", supported())));
-        };
-        let of_type = |family: &&&Family| family.model_types.iter().any(|(name, _)| *name == model_type);
-        let Some(family) = families::ALL.iter().find(of_type) else {
-            return Err(bad(format!("model_type is {model_type:?}; supported: {}", supported())));
-        };
-        let config = Self::configure(family, model_type, &raw).map_err(bad)?;
-        let has_pooler = config.classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
-        Ok(Self { has_pooler, raw, ..config })
-    }
-
-    /// Parse the text of a `config.json`, and what the files beside it say of sentence vectors.
-    ///
-    /// The head of a classifier of texts stands on the vectors that the directory makes of them, affine maps included; on those
-    /// of a pooling that was chosen for it; or, where `config.json` names a class of transformers with a head, it is that
-    /// class's. The first two have a name of their own, since transformers has no class that takes such vectors.
-    pub fn of_directory(text: &str, files: &SideFiles) -> Result<Self> {
-        let mut config = Self::parse(text)?;
-        config.sentence = SentenceModules::read(files, config.hidden_size)?;
-        config.place_classifier()?;
-        Ok(config)
-    }
-
-    fn configure(family: &Family, model_type: &str, raw: &Map<String, Value>) -> Checked<Self> {
-        let fields = Fields::new(raw);
-        for (name, expected) in [
-            ("is_decoder", Value::from(false)),
-            ("is_encoder_decoder", false.into()),
-            ("add_cross_attention", false.into()),
-            ("pruned_heads", Value::Object(Map::new())),
-        ] {
-            fields.only(name, expected)?;
-        }
-        let config = (family.configure)(&fields, model_type)?;
-        fields.finish()?;
-        config.check()?;
-        Ok(config)
-    }
-
-    fn check(&self) -> Checked<()> {
+    /// See that sizes are within what is supported.
+    pub(super) fn check(&self) -> Checked<()> {
         let (attention, embedding) = (&self.attention, &self.embedding);
         for (what, value, most) in [
             ("tokens in the vocabulary", self.vocab_size, 1 << 24),

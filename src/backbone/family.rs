@@ -1,7 +1,5 @@
 //! What distinguishes a family: its names of parameters, and how its `config.json` is read.
 
-use super::config::Config;
-use super::fields::{Checked, Fields};
 use super::pooling::Pooling;
 use crate::kernels::activation::Activation;
 
@@ -14,7 +12,6 @@ pub struct Family {
     /// What the name of the class with a language-modelling head ends with.
     pub language_class: &'static str,
     pub names: Names,
-    pub(super) configure: fn(&Fields, &str) -> Checked<Config>,
 }
 
 /// Names of parameters without `.weight` and `.bias`; empty for what a family does not have.

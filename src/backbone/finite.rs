@@ -1,6 +1,7 @@
 //! Numbers computed from weights: what to say where they are not finite.
 
-use super::parameters::{Parameters, Spec};
+use super::parameters::Parameters;
+use super::spec::Spec;
 use crate::compute::all_finite;
 use crate::error::{Error, Result};
 

@@ -3,7 +3,8 @@
 use super::adapter::Adapter;
 use super::config::Config;
 use super::family::Part;
-use super::parameters::{Init, Parameters, Spec};
+use super::parameters::Parameters;
+use super::spec::{Init, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::kernels::activation::{Activation, activate};

@@ -2,8 +2,9 @@
 
 use super::config::Config;
 use super::layers::{Linear, Map};
-use super::parameters::{Init, Parameters, Spec};
+use super::parameters::Parameters;
 use super::sentence_modules::Dense;
+use super::spec::{Init, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::product::Precision;

@@ -5,7 +5,7 @@ use super::identity::{fingerprint_of, of_models};
 use super::learner::{Found, Learner};
 use super::monitor::Monitor;
 use super::network::{Inputs, Network};
-use super::options::TrainingOptions;
+use super::options::ClassifierOptions;
 use super::plan::Plan;
 use super::trainer::{Outcome, train};
 use crate::array::Array;
@@ -15,7 +15,7 @@ use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::head::{Classifier, LinearMap};
-use crate::objective::{Classification, Labels, Targets};
+use crate::objective::{Labels, Targets};
 use crate::text::Encodings;
 
 /// Texts with the labels of what is classified in them.
@@ -38,21 +38,6 @@ impl Dataset<'_> {
         };
         let weights = self.sample_weight.as_ref().map(of_text).transpose()?;
         Ok(Targets { labels: self.labels.clone(), weights })
-    }
-}
-
-/// What is classified, and the loss.
-#[derive(Debug, Clone)]
-pub struct ClassifierOptions {
-    pub task: Task,
-    pub objective: Classification,
-    pub training: TrainingOptions,
-}
-
-impl ClassifierOptions {
-    pub(super) fn check(&self) -> Result<()> {
-        self.training.check()?;
-        self.objective.check()
     }
 }
 

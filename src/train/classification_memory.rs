@@ -2,9 +2,9 @@
 
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::TextBatches;
-use super::classification::ClassifierOptions;
 use super::length::RunLength;
 use super::memory::{MemoryEstimate, PassBytes, scratch};
+use super::options::ClassifierOptions;
 use super::plan::Plan;
 use crate::backbone::{Backbone, Task};
 use crate::error::Result;

@@ -1,6 +1,6 @@
 //! The trained function: inputs of a batch to logits.
 
-use super::classification::ClassifierOptions;
+use super::options::ClassifierOptions;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{Config, Mode, Parameters, Pooling, Task, Transformer, collect_rows};

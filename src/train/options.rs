@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::plan::How;
 use super::strategy::Strategy;
+use crate::backbone::Task;
 use crate::error::{Error, Result};
+use crate::objective::{Classification, LanguageObjective};
 use crate::optim::OptimizerOptions;
 use crate::product::Precision;
 
@@ -75,4 +77,28 @@ impl TrainingOptions {
         self.strategy.check()?;
         self.optimizer.check()
     }
+}
+
+/// What is classified, and the loss.
+#[derive(Debug, Clone)]
+pub struct ClassifierOptions {
+    pub task: Task,
+    pub objective: Classification,
+    pub training: TrainingOptions,
+}
+
+impl ClassifierOptions {
+    pub(super) fn check(&self) -> Result<()> {
+        self.training.check()?;
+        self.objective.check()
+    }
+}
+
+/// What a language model learns from, and how sequences are cut.
+#[derive(Debug, Clone)]
+pub struct PretrainingOptions {
+    pub objective: LanguageObjective,
+    /// The longest sequence in tokens, special ones included.
+    pub max_length: usize,
+    pub training: TrainingOptions,
 }

@@ -58,7 +58,7 @@ impl Plan {
         begins_anew: impl Fn(&Spec) -> bool,
     ) -> Result<Self> {
         let added = match &strategy.method {
-            Method::LowRank(adapter) => Some((Arc::new(adapter.clone()), adapter.specs(config)?)),
+            Method::LowRank(adapter) => Some((Arc::new(adapter.clone()), adapter.specs(&Backbone::specs(config))?)),
             Method::FullFineTuning | Method::LinearProbing => None,
         };
         let top = config.num_hidden_layers + 1;

@@ -1,38 +1,23 @@
 //! Pretrain a language model, or a detector of replaced tokens with its generator, on a corpus.
 
-use std::ops::Range;
-
 use serde_json::{Map, Value as Json, json};
 
 use super::batches::{Batches, Groups};
 use super::identity::of_models;
 use super::learner::{Found, Learner};
 use super::monitor::Monitor;
-use super::options::TrainingOptions;
+use super::options::PretrainingOptions;
 use super::plan::Plan;
 use super::pretrainable::{Pass, Pretrainable};
-use super::pretraining_data::Data;
+use super::pretraining_data::{Data, Documents};
 use super::trainer::{Outcome, train};
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Memory, Mode, Parameters};
 use crate::compute::in_pool;
-use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective};
 use crate::rng::{Key, Stream};
-
-/// A corpus and which of its documents.
-pub type Documents<'a> = (&'a Corpus, Range<usize>);
-
-/// What is learnt from, and how sequences are cut.
-#[derive(Debug, Clone)]
-pub struct PretrainingOptions {
-    pub objective: LanguageObjective,
-    /// The longest sequence in tokens, special ones included.
-    pub max_length: usize,
-    pub training: TrainingOptions,
-}
 
 /// What a run reads, its options checked: to train, to foretell its memory, to show its batches.
 pub(super) struct Setup {

@@ -1,7 +1,9 @@
 //! The batches that a run of pretraining sees, so that another library can be trained on the same ones.
 
 use super::batches::Batches;
-use super::pretraining::{Documents, PretrainingOptions, Setup};
+use super::options::PretrainingOptions;
+use super::pretraining::Setup;
+use super::pretraining_data::Documents;
 use crate::backbone::Backbone;
 use crate::compute::in_pool;
 use crate::error::Result;

@@ -1,16 +1,20 @@
 //! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
 
+use std::ops::Range;
+
 use super::batches::{Batches, Groups};
-use super::options::TrainingOptions;
-use super::pretraining::{Documents, PretrainingOptions};
+use super::options::{PretrainingOptions, TrainingOptions};
 use crate::backbone::{Backbone, Remember};
 use crate::batch::in_order_of_length;
-use crate::corpus::{Batches as BlockBatches, Blocks, Stretches, token};
+use crate::corpus::{Batches as BlockBatches, Blocks, Corpus, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::objective::{Collator, LanguageObjective, Sequence};
 use crate::rng::{Key, Stream};
 use crate::text::Role;
+
+/// A corpus and which of its documents.
+pub type Documents<'a> = (&'a Corpus, Range<usize>);
 
 /// Documents of a corpus, cut for a model.
 pub struct Data {

@@ -4,9 +4,11 @@ use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, train
 use super::batches::Batches;
 use super::length::{COUNTED, RunLength};
 use super::memory::{MemoryEstimate, PassBytes, scratch};
+use super::options::PretrainingOptions;
 use super::plan::Plan;
 use super::pretrainable::Pretrainable;
-use super::pretraining::{Documents, PretrainingOptions, Setup};
+use super::pretraining::Setup;
+use super::pretraining_data::Documents;
 use crate::backbone::Config;
 use crate::error::Result;
 use crate::kernels::vocabulary_loss;

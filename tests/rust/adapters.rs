@@ -33,9 +33,9 @@ fn adapter(targets: &[&str]) -> Arc<LowRank> {
 /// A backbone with its adapters, of which `B` is not zero if asked for.
 fn adapted(backbone: &Backbone, adapter: &Arc<LowRank>, moved: bool) -> Result<Parameters> {
     let mut params = backbone.params.clone();
-    params.adapt(adapter, &adapter.specs(&backbone.config)?, Key::new(1, Stream::Init))?;
+    params.adapt(adapter, &adapter.specs(&Backbone::specs(&backbone.config))?, Key::new(1, Stream::Init))?;
     if moved {
-        for spec in adapter.specs(&backbone.config)? {
+        for spec in adapter.specs(&Backbone::specs(&backbone.config))? {
             let values = Key::new(2, Stream::Init).named(&spec.name).normal(spec.shape.iter().product(), 0.2);
             params.replace(&spec.name, Array::new(values, spec.shape.as_slice())?)?;
         }
@@ -47,7 +47,7 @@ fn adapted(backbone: &Backbone, adapter: &Arc<LowRank>, moved: bool) -> Result<P
 /// transposed.
 fn merged(backbone: &Backbone, params: &Parameters, adapter: &LowRank, input_major: bool) -> Result<Parameters> {
     let mut all = backbone.params.clone();
-    for spec in adapter.specs(&backbone.config)?.iter().filter(|spec| spec.name.contains("lora_A")) {
+    for spec in adapter.specs(&Backbone::specs(&backbone.config))?.iter().filter(|spec| spec.name.contains("lora_A")) {
         let (a, b) = (params.get(&spec.name)?, params.get(&spec.name.replace("lora_A", "lora_B"))?);
         let ((r, k), n) = (a.dims2()?, b.dims2()?.0);
         let (a, b) = (a.values()?, b.values()?);
@@ -151,8 +151,12 @@ fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
         let (backbone, adapter) = (open(name)?, adapter(targets));
         let params = adapted(&backbone, &adapter, true)?;
         let merged = merged(&backbone, &params, &adapter, input_major)?;
-        let of_a: Vec<String> =
-            adapter.specs(&backbone.config)?.into_iter().map(|s| s.name).filter(|n| n.contains("lora_A")).collect();
+        let of_a: Vec<String> = adapter
+            .specs(&Backbone::specs(&backbone.config))?
+            .into_iter()
+            .map(|s| s.name)
+            .filter(|n| n.contains("lora_A"))
+            .collect();
         let of_b: Vec<String> = of_a.iter().map(|name| name.replace("lora_A", "lora_B")).collect();
         let weights: Vec<String> =
             of_a.iter().map(|n| format!("{}.weight", n.split(".lora_A").next().unwrap_or_default())).collect();
@@ -251,8 +255,11 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     assert!(outcome.stopped.is_none());
     assert!(losses.0.last() < Some(&0.1), "{:?}", losses.0.last());
     let model = outcome.model.ok_or("no model")?;
-    let n_adapter: usize =
-        adapter.specs(&backbone.config)?.iter().map(|spec| spec.shape.iter().product::<usize>()).sum();
+    let n_adapter: usize = adapter
+        .specs(&Backbone::specs(&backbone.config))?
+        .iter()
+        .map(|spec| spec.shape.iter().product::<usize>())
+        .sum();
     let n_head = model.head.count();
     assert_eq!(outcome.facts.trainable_parameters, n_adapter + n_head);
     for (name, before) in backbone.params.iter() {
@@ -281,14 +288,14 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
 fn adapter_when_it_fits_no_map_is_refused() -> Checked {
     let backbone = Backbone::from_pretrained(&reference("bert_b_legacy"))?;
     for targets in [&["querry"][..], &["word_embeddings"], &["uery"]] {
-        let error = adapter(targets).specs(&backbone.config).err().ok_or("was taken")?;
+        let error = adapter(targets).specs(&Backbone::specs(&backbone.config)).err().ok_or("was taken")?;
         assert!(
             error.to_string().contains(targets[0]) && error.to_string().contains("attention.self.query"),
             "{error}"
         );
     }
     let none = LowRank { rank: 0, ..(*adapter(&["query"])).clone() };
-    assert!(none.specs(&backbone.config).is_err());
+    assert!(none.specs(&Backbone::specs(&backbone.config)).is_err());
     let options = options(&adapter(&["query"]));
     let plan =
         Plan::of_classifier((&options.training.strategy, &options.training.optimizer), &backbone, Task::Texts, 3)?;

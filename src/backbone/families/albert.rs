@@ -25,10 +25,9 @@ pub(in crate::backbone) const ALBERT: Family = Family {
         pooler: "pooler",
         ..bert::NAMES
     },
-    configure,
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     fields.only("inner_group_num", 1)?;
     let mut config = bert::encoder(fields, &ALBERT, "hidden_act", Activation::GeluTanh)?;
     let hidden = config.hidden_size;

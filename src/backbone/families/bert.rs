@@ -18,7 +18,6 @@ pub(in crate::backbone) const BERT: Family = Family {
     model_types: &[("bert", "Bert")],
     language_class: "ForMaskedLM",
     names: Names { prefix: "bert.", pooler: "pooler.dense", ..NAMES },
-    configure,
 };
 
 /// Names of embeddings and layers.
@@ -40,7 +39,7 @@ pub(super) const NAMES: Names = Names {
     ..Names::NONE
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = encoder(fields, &BERT, "hidden_act", Activation::Gelu)?;
     let dropout = fields.dropout("hidden_dropout_prob", 0.1)?;
     let activation = config.feed_forward.activation;

@@ -32,13 +32,12 @@ pub(in crate::backbone) const DISTILBERT: Family = Family {
         feed_forward_norm: "output_layer_norm",
         ..bert::NAMES
     },
-    configure,
 };
 
 /// Written into the model, not into its configuration.
 const EPS: f64 = 1e-12;
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let (hidden_size, layers, heads) = (fields.count("dim")?, fields.count("n_layers")?, fields.count("n_heads")?);
     let rows = fields.count("max_position_embeddings")?;
     let (dropout, std) = (fields.dropout("dropout", 0.1)?, fields.number_or("initializer_range", 0.02)?);

@@ -11,10 +11,9 @@ pub(in crate::backbone) const ELECTRA: Family = Family {
     model_types: &[("electra", "Electra")],
     language_class: "ForMaskedLM",
     names: Names { prefix: "electra.", embedding_projection: "embeddings_project", ..bert::NAMES },
-    configure,
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = bert::encoder(fields, &ELECTRA, "hidden_act", Activation::Gelu)?;
     let (hidden, size) = (config.hidden_size, fields.count_or("embedding_size", 128)?);
     config.embedding.size = size;

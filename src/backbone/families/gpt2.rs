@@ -36,10 +36,9 @@ pub(in crate::backbone) const GPT2: Family = Family {
         buffers: &["attn.bias", "attn.masked_bias"],
         ..Names::NONE
     },
-    configure,
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     fields.only("scale_attn_weights", true)?;
     fields.only("scale_attn_by_inverse_layer_idx", false)?;
     let (hidden_size, layers, heads) = (fields.count("n_embd")?, fields.count("n_layer")?, fields.count("n_head")?);

@@ -39,10 +39,9 @@ pub(in crate::backbone) const LLAMA: Family = Family {
         buffers: &["rotary_emb.inv_freq"],
         ..Names::NONE
     },
-    configure,
 };
 
-fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
     fields.only("pretraining_tp", 1)?;
     fields.only("rope_interleaved", false)?;
     fields.only("use_mrope", false)?;

@@ -10,17 +10,22 @@ mod modernbert;
 mod roberta;
 mod xlnet;
 
+use super::config::Config;
 use super::family::Family;
+use super::fields::{Checked, Fields};
+
+/// How the `config.json` of a model type is read.
+pub(super) type Configure = fn(&Fields, &str) -> Checked<Config>;
 
 /// All that can be read.
-pub(super) const ALL: &[&Family] = &[
-    &bert::BERT,
-    &roberta::ROBERTA,
-    &distilbert::DISTILBERT,
-    &electra::ELECTRA,
-    &albert::ALBERT,
-    &modernbert::MODERNBERT,
-    &gpt2::GPT2,
-    &llama::LLAMA,
-    &xlnet::XLNET,
+pub(super) const ALL: &[(&Family, Configure)] = &[
+    (&bert::BERT, bert::configure),
+    (&roberta::ROBERTA, roberta::configure),
+    (&distilbert::DISTILBERT, distilbert::configure),
+    (&electra::ELECTRA, electra::configure),
+    (&albert::ALBERT, albert::configure),
+    (&modernbert::MODERNBERT, modernbert::configure),
+    (&gpt2::GPT2, gpt2::configure),
+    (&llama::LLAMA, llama::configure),
+    (&xlnet::XLNET, xlnet::configure),
 ];

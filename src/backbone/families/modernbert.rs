@@ -37,10 +37,9 @@ pub(in crate::backbone) const MODERNBERT: Family = Family {
         final_norm: "final_norm",
         ..Names::NONE
     },
-    configure,
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let (hidden_size, layers) = (fields.count("hidden_size")?, fields.count("num_hidden_layers")?);
     let heads = fields.count("num_attention_heads")?;
     let head_size = bert::head_size(hidden_size, heads)?;

@@ -12,10 +12,9 @@ pub(in crate::backbone) const ROBERTA: Family = Family {
     model_types: &[("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")],
     language_class: "ForMaskedLM",
     names: Names { prefix: "roberta.", pooler: "pooler.dense", ..bert::NAMES },
-    configure,
 };
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = bert::encoder(fields, &ROBERTA, "hidden_act", Activation::Gelu)?;
     let (rows, padding) = (config.max_length, fields.count_or("pad_token_id", 1)?);
     let first = padding.saturating_add(1);

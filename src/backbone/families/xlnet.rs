@@ -34,13 +34,12 @@ pub(in crate::backbone) const XLNET: Family = Family {
         feed_forward_norm: "ff.layer_norm",
         ..Names::NONE
     },
-    configure,
 };
 
 /// Distances have no end: texts may be as long as memory bears.
 const MAX_LENGTH: usize = 1 << 24;
 
-fn configure(fields: &Fields, _: &str) -> Checked<Config> {
+pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     fields.only("bi_data", false)?;
     fields.only("same_length", false)?;
     fields.only("untie_r", true)?;

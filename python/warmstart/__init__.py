@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from warmstart.features import FeatureExtractor
     from warmstart.history import History
     from warmstart.language_model import LanguageModel
+    from warmstart.loading import load
     from warmstart.memory import MemoryEstimate
     from warmstart.objectives import CausalLM, MaskedLM, PermutationLM, ReplacedTokenDetection
     from warmstart.optim import AdamW
     from warmstart.report import Report
-    from warmstart.saving import load
     from warmstart.strategies import FullFineTuning, LinearProbing
     from warmstart.token_classifier import TokenClassifier
     from warmstart.tokenizer import Tokenizer, train_tokenizer
@@ -85,7 +85,7 @@ _LAZY = {
     "TextClassifier": "classifier",
     "TokenClassifier": "token_classifier",
     "Tokenizer": "tokenizer",
-    "load": "saving",
+    "load": "loading",
     "train_tokenizer": "tokenizer",
 }
 

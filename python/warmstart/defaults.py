@@ -1,11 +1,9 @@
 """What a run does where nothing was asked for: rate, length and batches follow the data and the model."""
 
 from math import ceil, sqrt
-from typing import Any
+from typing import Any, Protocol
 
-from warmstart.options import optional_positive_int, positive_int
 from warmstart.plan import Choice
-from warmstart.strategies import LinearProbing, Strategy, require_strategy, update_rule
 
 BATCH_SIZE = 16
 """Texts in a batch, on average."""
@@ -50,9 +48,17 @@ STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "p
 """Parameters of an estimator that only a run in steps has."""
 
 
-def learning_rate(strategy: Strategy, hidden_size: int, of_words: bool) -> Choice:
+class Learns(Protocol):
+    """What a strategy says of what learns."""
+
+    @property
+    def is_of_head_alone(self) -> bool:
+        """Whether the backbone stays as it is."""
+
+
+def learning_rate(strategy: Learns, hidden_size: int, of_words: bool) -> Choice:
     """Choose the peak learning rate of a strategy, for hidden states of this many values."""
-    if isinstance(strategy, LinearProbing):
+    if strategy.is_of_head_alone:
         return Choice(PROBING_RATE, "a new head alone learns fast")
     rated = FINE_TUNING_RATE * (OF_WORDS if of_words else 1.0)
     return Choice(
@@ -62,18 +68,18 @@ def learning_rate(strategy: Strategy, hidden_size: int, of_words: bool) -> Choic
     )
 
 
-def epochs(strategy: Strategy, n_texts: int, steps: int) -> Choice:
+def epochs(strategy: Learns, n_texts: int, steps: int) -> Choice:
     """Choose the passes over `n_texts` texts, each of about so many optimiser steps.
 
     Few texts are passed over more often, until there are `LEAST_STEPS` of them.
     """
-    if isinstance(strategy, LinearProbing):
+    if strategy.is_of_head_alone:
         return Choice(PROBING_EPOCHS, "the frozen part is computed once: passes cost little")
     passes = max(EPOCHS, ceil(LEAST_STEPS / steps))
     return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
 
 
-def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Choice:
+def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choice:
     """Choose between `SOLVED`, `SOLVED_FIRST` and `IN_STEPS`.
 
     Parameters
@@ -86,58 +92,13 @@ def how_head_learns(strategy: Strategy, is_linear: bool, asked: list[str]) -> Ch
     """
     if not is_linear:
         return Choice(IN_STEPS, "it has more than one layer that is not pretrained")
-    if not isinstance(strategy, LinearProbing):
+    if not strategy.is_of_head_alone:
         return Choice(
             SOLVED_FIRST, "with a strong penalty, so that training begins from a direction and not from chance"
         )
     if asked:
         return Choice(IN_STEPS, f"as {' and '.join(asked)} asked")
     return Choice(SOLVED, "it is one linear map: learning_rate, optimizer, epochs and batches do not apply")
-
-
-def resolve(
-    params: dict[str, Any], hidden_size: int, of_words: bool, n_texts: int, steps: int
-) -> tuple[dict[str, Any], dict[str, Choice]]:
-    """Settle how a run in steps is made.
-
-    Parameters
-    ----------
-    params : dict
-        Those of the estimator, unchecked.
-    hidden_size : int
-        Values of a hidden state.
-    of_words : bool
-        Whether words are classified, not texts.
-    n_texts, steps : int
-        Texts to train on, and about how many optimiser steps a pass over them has.
-
-    Returns
-    -------
-    options : dict
-        ``strategy, epochs, max_steps`` as the core takes them, the optimiser and the loss settings in the first.
-    choices : dict of Choice
-        Those of them that were chosen, by the name of the parameter.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A parameter is not as it should be.
-    """
-    strategy, choices = require_strategy(params["strategy"]), {}
-    rate = params["learning_rate"]
-    if rate is None:
-        choices["learning_rate"] = learning_rate(strategy, hidden_size, of_words)
-        rate = choices["learning_rate"].value
-    n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])
-    if n_epochs is None and max_steps is None:
-        choices["epochs"] = epochs(strategy, n_texts, steps)
-        n_epochs = choices["epochs"].value
-    options = {
-        "strategy": update_rule(strategy, params["optimizer"], rate, params["label_smoothing"]),
-        "epochs": 1 if n_epochs is None else positive_int("epochs", n_epochs),
-        "max_steps": max_steps,
-    }
-    return options, choices
 
 
 def steps_asked(params: dict[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from warmstart.older import language_model_of_version_2
 from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, MAX_SHARD_SIZE, as_seed, byte_count, check_compute
 from warmstart.pretraining import Prepared, prepare
+from warmstart.saving import save_language_model
 from warmstart.strategies import Strategy
 from warmstart.warn import warn, warn_unlearnt
 
@@ -349,9 +350,8 @@ class LanguageModel(Asking, TrainedEstimator):
         OSError
             The directory cannot be written; an older save there survives.
         """
-        from warmstart.saving import save_language_model
-
-        save_language_model(self, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+        n_bytes = byte_count("max_shard_size", max_shard_size)
+        save_language_model(self, self._now()._model, self._objective(), self._limit, os.fspath(path), n_bytes)
 
     def _prepare(self, X: Any, eval_set: Any, text_field: str, on_error: str) -> tuple[Objective, Prepared]:
         """Return what is to be learnt, and the run of `fit` with these arguments before it starts."""

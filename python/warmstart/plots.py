@@ -1,11 +1,8 @@
 """Drawings with matplotlib, which is imported only here."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-
-from warmstart.history import History
-from warmstart.report import Report
 
 _LINE_COLOURS = ("#1f77b4", "#d95f02")
 _CELL_INCHES = 0.32
@@ -14,7 +11,16 @@ _MANY_CLASSES = 30
 _MIN_INCHES = 4.5
 
 
-def draw_history(history: History) -> list[Any]:
+class Curves(Protocol):
+    """What is drawn of a `History`."""
+
+    rows: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
+    metric: str
+    best_step: int | None
+
+
+def draw_history(history: Curves) -> list[Any]:
     """Draw loss over epochs and, where there is one, the metric beside it; the kept weights are marked."""
     plt = _pyplot()
     rows = history.rows
@@ -56,12 +62,12 @@ def draw_history(history: History) -> list[Any]:
     return axes
 
 
-def draw_report(report: Report) -> Any:
+def draw_report(report: Any) -> Any:
     """Draw the confusion matrix, or for multi-label the F1 of every class."""
     return _draw_bars(report) if report.confusion is None else _draw_confusion(report)
 
 
-def _draw_confusion(report: Report) -> Any:
+def _draw_confusion(report: Any) -> Any:
     plt = _pyplot()
     counts = np.asarray(report.confusion)
     names = [str(label) for label in report.classes]
@@ -89,7 +95,7 @@ def _draw_confusion(report: Report) -> Any:
     return axis
 
 
-def _draw_bars(report: Report) -> Any:
+def _draw_bars(report: Any) -> Any:
     plt = _pyplot()
     names = [str(row["label"]) for row in report.per_class]
     _, axis = plt.subplots(figsize=(6, max(2.0, _CELL_INCHES * len(names) + 1)), layout="constrained")

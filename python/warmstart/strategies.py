@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from warmstart import border
 from warmstart.backbone import require_backbone
+from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 from warmstart.keywords import naming_what_was_meant
 from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
 from warmstart.options import finite, positive_int
@@ -23,6 +24,8 @@ class Strategy(Parameters):
     """What all strategies can do: be cloned, be nested in an estimator, be written as JSON, be explained."""
 
     method: ClassVar[str]
+    is_of_head_alone: ClassVar[bool] = False
+    """Whether the backbone stays as it is."""
     elsewhere: ClassVar = ELSEWHERE
 
     def default_optimizer(self) -> AdamW:
@@ -68,8 +71,6 @@ class Strategy(Parameters):
         >>> plan.n_trainable == plan.n_parameters
         True
         """
-        from warmstart.defaults import SOLVED, how_head_learns, learning_rate
-
         inner = require_backbone(backbone)._inner
         rate = learning_rate(self, inner.hidden_size, False)
         head = how_head_learns(self, inner.has_linear_head(False), [])
@@ -125,6 +126,7 @@ class LinearProbing(Strategy):
     """
 
     method: ClassVar[str] = "linear_probing"
+    is_of_head_alone: ClassVar[bool] = True
 
     def default_optimizer(self) -> AdamW:
         """Return the optimiser where the estimator has none."""

@@ -11,6 +11,7 @@ from warmstart.memory import MemoryEstimate
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
 from warmstart.plan import Plan
 from warmstart.prepared import Prepared
+from warmstart.saving import save_classifier
 from warmstart.texts import Texts
 from warmstart.training import Trained
 
@@ -103,8 +104,6 @@ class SupervisedEstimator(TrainedEstimator):
         as is custom the one that ends a text. A text that ends with that token itself transformers classifies by the
         token before.
         """
-        from warmstart.saving import save_classifier
-
         check_is_fitted(self)
         save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 

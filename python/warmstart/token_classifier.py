@@ -16,7 +16,8 @@ from warmstart.labels import Classes
 from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute
 from warmstart.policies import fraction_held_out
-from warmstart.prepared import Prepared, fit_options, settle
+from warmstart.prepared import Prepared
+from warmstart.preparing import fit_options, settle
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy

@@ -20,7 +20,8 @@ from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.plan import Choice
 from warmstart.policies import fraction_held_out
-from warmstart.prepared import Labelled, Prepared, class_weights, fit_options, settle
+from warmstart.prepared import Labelled, Prepared
+from warmstart.preparing import class_weights, fit_options, settle
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report

@@ -22,7 +22,8 @@ class History:
     metric : str
         Name of the metric that chose the best weights.
     best_step : int or None
-        Step whose weights were kept; None without evaluation texts.
+        Step of the best evaluation, whose weights are kept unless the last were asked for; None without evaluation
+        texts.
     """
 
     def __init__(self, rows: list[dict[str, Any]], metric: str, best_step: int | None = None) -> None:

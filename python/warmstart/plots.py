@@ -58,7 +58,7 @@ def draw_history(history: Curves) -> list[Any]:
             axis.axvline(best["epoch"], color="#666666", linestyle=":", linewidth=1)
     if best is not None:
         where = axes[-1].get_xaxis_transform()
-        axes[-1].text(best["epoch"], 0.02, "kept ", transform=where, ha="right", va="bottom", color="#666666")
+        axes[-1].text(best["epoch"], 0.02, "best ", transform=where, ha="right", va="bottom", color="#666666")
     return axes
 
 

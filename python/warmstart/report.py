@@ -41,9 +41,9 @@ class Report:
         weights, float64, as is the support of a class.
     training : dict
         ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
-        ``best_step, best_score, stopped_early, stopped_by, batch_tokens``, of a head that was solved for ``l2``, its
-        penalty, and under ``choices`` for each parameter that was chosen its value and why; empty where nothing was
-        trained.
+        ``best_step, best_score, kept_step, stopped_early, stopped_by, batch_tokens``, of a head that was solved for
+        ``l2``, its penalty, and under ``choices`` for each parameter that was chosen its value and why; empty where
+        nothing was trained.
     """
 
     classes: list[Label]
@@ -231,8 +231,9 @@ class Report:
         facts.append(("peak memory", format_bytes(run["peak_memory_bytes"])))
         for name, (value, why) in run.get("choices", {}).items():
             facts.append((f"{name} chosen", f"{value}: {why}"))
-        if run.get("best_step") is not None and not is_solved:
-            facts.append(("weights kept", f"of step {run['best_step']:,}"))
+        kept = run.get("kept_step", run.get("best_step"))
+        if kept is not None and not is_solved:
+            facts.append(("weights kept", f"of step {kept:,}"))
         if run.get("stopped_early"):
             facts.append(("stopped early", "no improvement"))
         if run.get("stopped_by"):

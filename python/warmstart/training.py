@@ -18,7 +18,6 @@ from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
-from warmstart.plan import Choice
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared
 from warmstart.preparing import class_weights, fit_options, settle
@@ -144,7 +143,7 @@ def execute(
         report = _report(model, facts, stopped, run, monitor, judge)
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
         report, stopped = (
-            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error, run.choices)),
+            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error, run)),
             stopped or error,
         )
     if stopped is None:
@@ -259,10 +258,12 @@ def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labe
     return train, held_out
 
 
-def _facts(facts: dict[str, Any], stopped: BaseException | None, choices: dict[str, Choice]) -> dict[str, Any]:
+def _facts(facts: dict[str, Any], stopped: BaseException | None, run: Prepared) -> dict[str, Any]:
+    is_best = run.options["keep"] == "best"
     return {
         **facts,
-        "choices": {name: [choice.value, choice.why] for name, choice in choices.items()},
+        "kept_step": facts["best_step"] if is_best else facts["steps"],
+        "choices": {name: [choice.value, choice.why] for name, choice in run.choices.items()},
         "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
         "peak_memory_bytes": _core.peak_memory_bytes(),
         "stopped_by": None if stopped is None else type(stopped).__name__,
@@ -277,9 +278,10 @@ def _report(
     monitor: FitMonitor,
     judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
 ) -> Report:
-    training, held_out = _facts(facts, stopped, run.choices), run.held_out
+    training, held_out = _facts(facts, stopped, run), run.held_out
     final = None
-    if facts["best_step"] is not None and monitor.best_step == facts["best_step"]:
+    is_best = run.options["keep"] == "best" and facts["best_step"] is not None
+    if is_best and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits
     elif held_out is not None and stopped is None:
         final = logits(model, held_out.encodings, run.options["precision"], False, "evaluating")

@@ -322,3 +322,14 @@ def test_language_model_keeps_the_best_weights_unless_the_last_are_asked_for(tok
     # A constant rate: the run that ends there has the same weights.
     short = model_of("gpt2", tokenizer_dir, **params | {"epochs": 1 + losses.index(min(losses))})
     assert weights(short.fit(corpus[:4], eval_set=corpus[8:16])) == weights(best)
+
+
+def test_report_of_a_classifier_that_keeps_the_last_weights_is_of_these(make, texts, labels):
+    params = {"strategy": ws.FullFineTuning(), "learning_rate": 1e-2, "epochs": 5, "batch_size": 4}
+    scores = iter([0.9, 0.8, 0.7, 0.6, 0.5])
+    clf = make(keep="last", metric=lambda y, p: next(scores), **params).fit(texts, labels, eval_set=(texts, labels))
+    assert clf.report_.training["best_step"] < clf.report_.training["kept_step"] == clf.n_iter_
+    assert clf.report_.accuracy == (clf.predict(texts) == labels).mean()
+    first = clf.history_.rows[0]["eval_loss"]
+    assert clf.history_.rows[-1]["eval_loss"] < first, "the case needs weights that differ"
+    assert f"of step {clf.n_iter_}" in repr(clf.report_)

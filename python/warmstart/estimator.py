@@ -5,11 +5,9 @@ from __future__ import annotations
 from inspect import Parameter, signature, unwrap
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import BaseEstimator
-
 from warmstart.keywords import naming_what_was_meant
 from warmstart.older import state_of_version_2
-from warmstart.parameters import Parameters
+from warmstart.parameters import Parameters, shown
 from warmstart.strategies import PARTS, FullFineTuning, Strategy
 
 if TYPE_CHECKING:
@@ -30,8 +28,11 @@ ASKED = (
 """Methods that take texts; what they are called elsewhere is named."""
 
 
-class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
-    """A scikit-learn estimator with the parameters ``strategy`` and ``optimizer``, whose own are parameters too."""
+class TrainedEstimator:
+    """What scikit-learn asks of an estimator, with the parameters of ``strategy`` and ``optimizer`` as parameters.
+
+    It does not import scikit-learn, which takes a second and 140 MB: a language model may do without.
+    """
 
     strategy: Any
     optimizer: Any
@@ -54,11 +55,12 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         deep : bool
             With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
         """
-        params: dict[str, Any] = super().get_params(deep)
+        names = list(signature(type(self).__init__).parameters)[1:]
+        params: dict[str, Any] = {name: getattr(self, name) for name in names}
         for name in NESTED if deep else ():
-            if params[name] is None:
-                own = _stood_for(name, self.strategy).get_params()
-                params |= {f"{name}__{field}": value for field, value in own.items()}
+            nested = _stood_for(name, self.strategy) if params[name] is None else params[name]
+            if hasattr(nested, "get_params"):
+                params |= {f"{name}__{field}": value for field, value in nested.get_params().items()}
         return params
 
     def set_params(self, **params: Any) -> Self:
@@ -69,18 +71,31 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         ValueError
             There is no such parameter.
         """
-        for name in NESTED:
-            is_nested = any(param.startswith(f"{name}__") for param in params)
-            if is_nested and params.get(name, getattr(self, name)) is None:
-                params = {**params, name: _stood_for(name, params.get("strategy", self.strategy))}
-        super().set_params(**params)
+        names = list(self.get_params(deep=False))
+        nested: dict[str, dict[str, Any]] = {}
+        for given, value in params.items():
+            name, separator, field = given.partition("__")
+            if name not in names:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {names}.")
+            if separator:
+                nested.setdefault(name, {})[field] = value
+            else:
+                setattr(self, name, value)
+        for name, own in nested.items():
+            if name in NESTED and getattr(self, name) is None:
+                setattr(self, name, _stood_for(name, self.strategy))
+            getattr(self, name).set_params(**own)
         return self
+
+    def __repr__(self) -> str:
+        known = signature(type(self).__init__).parameters.items()
+        return shown(self, {name: one.default for name, one in known if one.default is not Parameter.empty})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was a parameter takes its default.
         known = signature(type(self).__init__).parameters
         defaults = {name: one.default for name, one in known.items() if one.default is not Parameter.empty}
-        super().__setstate__(defaults | state_of_version_2(state, known))
+        self.__dict__.update(defaults | state_of_version_2(state, known))
 
 
 def _stood_for(name: str, strategy: Any) -> Parameters:

@@ -395,7 +395,9 @@ class LanguageModel(Asking, TrainedEstimator):
         return self._fitted is not None
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        from sklearn.base import BaseEstimator
+
+        tags = BaseEstimator().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags

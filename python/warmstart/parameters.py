@@ -43,8 +43,14 @@ class Parameters:
         return self
 
     def __repr__(self) -> str:
-        defaults = type(self)().get_params()
-        changed = [
-            f"{name}={value!r}" for name, value in self.get_params().items() if repr(value) != repr(defaults[name])
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        return shown(self, type(self)().get_params())
+
+
+def shown(of: Any, defaults: Mapping[str, Any]) -> str:
+    """Show an object as its constructor is called, with the parameters that are not at their defaults."""
+    changed = [
+        f"{name}={value!r}"
+        for name, value in of.get_params(deep=False).items()
+        if name not in defaults or repr(value) != repr(defaults[name])
+    ]
+    return f"{type(of).__name__}({', '.join(changed)})"

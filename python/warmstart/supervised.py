@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
@@ -16,11 +17,13 @@ from warmstart.texts import Texts
 from warmstart.training import Trained
 
 
-class SupervisedEstimator(TrainedEstimator):
+class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc]
     """An estimator that learns from texts and labels; fitted, it has ``_trained``."""
 
     max_length: int | None
     _trained: Trained
+
+    __repr__ = BaseEstimator.__repr__
 
     def estimate_memory(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None

@@ -17,7 +17,7 @@ use super::learner::Learner;
 use super::optimisation::{Optimisation, Snapshot};
 use super::options::TrainingOptions;
 use super::progress::Progress;
-use crate::array::{Array, Values};
+use crate::array::Array;
 use crate::backbone::{Memory, write_safetensors};
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
@@ -126,15 +126,14 @@ impl Checkpoints {
         };
         let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         let memory = memory.map(|memory| Array::stack(&memory.hidden)).transpose()?;
-        let named = |name: &str, array| Stored::of(name.to_string(), array);
-        let trained = optimisation.trainable().iter().map(|p| named(&p.name, &p.array));
-        let moments = MOMENTS.into_iter().zip(optimisation.optimiser.moments()).map(|(name, m)| named(name, m));
-        let memory = memory.iter().map(|memory| named(MEMORY, memory));
+        let trained = optimisation.trainable().iter().map(|p| (p.name.clone(), &p.array));
+        let moments = MOMENTS.map(String::from).into_iter().zip(optimisation.optimiser.moments());
+        let memory = memory.iter().map(|memory| (MEMORY.to_string(), memory));
         let best = optimisation.trainable().iter().zip(best.into_iter().flatten());
-        let best = best.map(|(p, array)| Stored::of(format!("{BEST}{}", p.name), array));
-        let mut stored = trained.chain(moments).chain(memory).chain(best).collect::<Result<Vec<_>>>()?;
-        let shape = vec![state.len()];
-        stored.push((STATE.into(), Stored { dtype: Dtype::U8, shape, content: Content::Bytes(&state) }));
+        let best = best.map(|(p, array)| (format!("{BEST}{}", p.name), array));
+        let arrays = trained.chain(moments).chain(memory).chain(best);
+        let mut stored: Vec<_> = arrays.map(|(name, array)| (name, Stored::Array(array))).collect();
+        stored.push((STATE.into(), Stored::State(&state, [state.len()])));
         let mut staged = Staged::begin(&self.directory)?;
         let path = staged.reserve(FILE)?;
         write_safetensors(stored, &path)?;
@@ -202,42 +201,35 @@ impl Checkpoints {
     }
 }
 
-/// An array that is written from where it lies.
-struct Stored<'a> {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    content: Content<'a>,
-}
-
-enum Content<'a> {
-    Values(Values<'a>),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Stored<'a> {
-    fn of(name: String, array: &'a Array) -> Result<(String, Self)> {
-        let content = Content::Values(array.values()?);
-        Ok((name, Self { dtype: Dtype::F32, shape: array.dims().to_vec(), content }))
-    }
+/// What is written: an array, or the bytes of the state, with how many they are.
+enum Stored<'a> {
+    Array(&'a Array),
+    State(&'a [u8], [usize; 1]),
 }
 
 impl View for Stored<'_> {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        if let Self::Array(array) = self { View::dtype(*array) } else { Dtype::U8 }
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        match self {
+            Self::Array(array) => array.dims(),
+            Self::State(_, shape) => shape,
+        }
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match &self.content {
-            Content::Values(values) => bytemuck::cast_slice(values).into(),
-            Content::Bytes(bytes) => (*bytes).into(),
+        match self {
+            Self::Array(array) => array.data(),
+            Self::State(bytes, _) => (*bytes).into(),
         }
     }
 
     fn data_len(&self) -> usize {
-        self.data().len()
+        match self {
+            Self::Array(array) => array.data_len(),
+            Self::State(bytes, _) => bytes.len(),
+        }
     }
 }

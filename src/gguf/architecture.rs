@@ -1,10 +1,9 @@
-//! The architectures that can be read: their tensors' names, and their settings as a `config.json`.
+//! What an architecture is: its tensors' names, and its settings as a `config.json`.
 
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
-use super::header::Checked;
-use super::{bert, gpt2, llama};
+use super::reader::Checked;
 
 /// How a tensor is stored, against its form in a Hugging Face checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +28,7 @@ pub(super) struct Architecture {
     pub config: fn(&Fields) -> Checked<Map<String, Value>>,
 }
 
-const ALL: [&Architecture; 5] = [&bert::BERT, &gpt2::GPT2, &llama::LLAMA, &llama::QWEN2, &llama::QWEN3];
-
 impl Architecture {
-    pub fn of(name: &str) -> Checked<&'static Self> {
-        ALL.into_iter().find(|architecture| architecture.name == name).ok_or_else(|| {
-            let names: Vec<_> = ALL.iter().map(|a| a.name).collect();
-            format!("general.architecture is {name:?}; supported: {}", names.join(", "))
-        })
-    }
-
     /// The name of a tensor in a Hugging Face checkpoint, and how it differs.
     pub fn translate(&self, tensor: &str) -> Option<(String, Form)> {
         let (stem, suffix) = tensor.rsplit_once('.').filter(|(_, suffix)| matches!(*suffix, "weight" | "bias"))?;

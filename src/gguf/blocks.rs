@@ -4,7 +4,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8_0, GgmlType};
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use super::header::Checked;
+use super::reader::Checked;
 use crate::error::{Error, Result};
 
 /// The types that can be read, by their number in the file.

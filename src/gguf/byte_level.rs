@@ -8,9 +8,9 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
-use super::header::Checked;
 use super::pre_tokenizers::Splitting;
-use super::tokenizer::Vocabulary;
+use super::reader::Checked;
+use super::vocabulary::Vocabulary;
 
 /// The tokenizer, and how its kind splits text.
 pub(super) fn build(vocabulary: &Vocabulary, architecture: &str) -> Checked<(Tokenizer, &'static Splitting)> {

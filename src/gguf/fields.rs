@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::header::{Checked, Stored};
+use super::header::Stored;
 use super::metadata::{Metadata, show};
+use super::reader::Checked;
 
 /// What a configuration is made from.
 pub(super) struct Fields<'a> {

@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 
 use super::architecture::{Architecture, Form};
 use super::fields::Fields;
-use super::header::{Checked, Header, Stored};
+use super::header::{Header, Stored};
 use super::metadata::Metadata;
+use super::reader::Checked;
 use super::values::{Order, Placed};
-use super::{generation, rope_factors, tokenizer};
+use super::{architectures, generation, rope_factors, tokenizer};
 use crate::array::Array;
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
@@ -127,7 +128,7 @@ fn configure(
     tensors: &BTreeMap<String, Stored>,
 ) -> Checked<(&'static Architecture, Map<String, Value>)> {
     let name = metadata.text("general.architecture")?.ok_or("has no general.architecture")?;
-    let architecture = Architecture::of(name)?;
+    let architecture = architectures::named(name)?;
     let fields = Fields::new(metadata, tensors, name);
     let config = (architecture.config)(&fields)?;
     fields.finish()?;

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::header::Checked;
 use super::metadata::{Metadata, Value as Entry, show};
+use super::reader::Checked;
 use crate::text::{CHAT_TEMPLATE, CHAT_TEMPLATES};
 
 /// Chat templates by the names of the files that hold them in a Hugging Face directory.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Form};
 use super::fields::Fields;
-use super::header::Checked;
+use super::reader::Checked;
 
 pub(super) const GPT2: Architecture = Architecture {
     name: "gpt2",

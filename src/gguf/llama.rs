@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Form, Names};
 use super::fields::Fields;
-use super::header::Checked;
+use super::reader::Checked;
 
 /// llama.cpp permutes the rows of Llama's queries and keys, and of no other's.
 pub(super) const LLAMA: Architecture =

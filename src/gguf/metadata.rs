@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::header::{Checked, Reader};
+use super::reader::{Checked, Reader};
 
 /// A value. Numbers are as wide as they can be.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@
 //! reader takes 32 bytes for each byte of an array, keeps the last of two tensors of one name and mends invalid UTF-8.
 
 mod architecture;
+mod architectures;
 mod bert;
 mod blocks;
 mod byte_level;
@@ -15,10 +16,12 @@ mod header;
 mod llama;
 mod metadata;
 mod pre_tokenizers;
+mod reader;
 mod rope_factors;
 mod sentence_piece;
 mod tokenizer;
 mod values;
+mod vocabulary;
 mod word_piece;
 
 pub use file::{Gguf, find};

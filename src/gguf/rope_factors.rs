@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 use serde_json::{Value, json};
 
-use super::header::Checked;
+use super::reader::Checked;
 
 pub(super) const NAME: &str = "rope_freqs.weight";
 

@@ -9,8 +9,8 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as Normalizers};
 
-use super::header::Checked;
-use super::tokenizer::Vocabulary;
+use super::reader::Checked;
+use super::vocabulary::Vocabulary;
 
 /// Merges for each piece, on average: two in what SentencePiece trains. More is a file made to exhaust memory.
 const MERGES_PER_PIECE: usize = 8;

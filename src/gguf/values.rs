@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::blocks::decode;
-use super::header::{Checked, Stored};
+use super::header::Stored;
+use super::reader::Checked;
 use crate::array::Array;
 use crate::compute::{CHUNK, in_pool, uninit};
 use crate::error::{Error, Result};

@@ -3,8 +3,8 @@
 use serde_json::json;
 use tokenizers::Tokenizer;
 
-use super::header::Checked;
-use super::tokenizer::{CONTROL, SEPARATOR, Vocabulary};
+use super::reader::Checked;
+use super::vocabulary::{CONTROL, SEPARATOR, Vocabulary};
 use crate::text::settings::Settings;
 use crate::text::word_piece;
 

@@ -5,8 +5,11 @@
 
 use rayon::prelude::*;
 
+use super::lines::Lines;
 use super::number::Unit;
-use super::{Lines, Output, Packed, product};
+use super::output::Output;
+use super::right::Packed;
+use super::tasks::product;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 

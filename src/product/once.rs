@@ -8,9 +8,14 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::block::{TASK_ROWS, block, check};
+use super::lines::Lines;
 use super::number::{Precision, Unit};
-use super::pack::{COLUMNS, Lines, Panels, Vector};
-use super::{Output, Packed, SMALL, TASK_ROWS, block, check};
+use super::output::Output;
+use super::pack::{Panels, Vector};
+use super::panel::COLUMNS;
+use super::right::Packed;
+use super::tasks::SMALL;
 
 /// Rows up to which a product is one of few: beyond it what is multiplied outweighs what is packed.
 pub(crate) const FEW: usize = TASK_ROWS;

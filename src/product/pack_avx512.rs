@@ -8,8 +8,9 @@ use std::arch::x86_64::{
 
 use half::bf16;
 
+use super::lines::Lines;
 use super::number::Unit;
-use super::pack::{Lines, SPARE};
+use super::panel::SPARE;
 use crate::compute::{Elements, bf16_bits};
 
 /// Lines or units in a vector.

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::lines::Lines;
 use super::number::{Precision, Unit};
-use super::pack::{COLUMNS, DEPTH, Lines, Panels, Vector};
-use super::tile::Panel;
+use super::pack::{DEPTH, Panels, Vector};
+use super::panel::{COLUMNS, Panel};
 
 /// A right operand `B`, packed.
 pub struct Packed(pub(super) Panels);

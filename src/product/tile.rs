@@ -1,48 +1,11 @@
 //! The innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, once for each kind of processor.
 
-use std::ops::Range;
-
 use super::number::Unit;
-use super::pack::{COLUMNS, Lines, ROWS};
-use crate::compute::Elements;
+use super::panel::{COLUMNS, Panel, ROWS};
 use crate::compute::simd::{Level, level};
 
 /// A tile of `C`, row-major.
 pub(super) type Tile = [[f32; COLUMNS]; ROWS];
-
-/// Lines of an operand, where they are packed or lie by themselves: one stride is 1.
-#[derive(Clone, Copy)]
-pub(super) struct Panel<'a> {
-    pub units: &'a [u32],
-    /// From one unit of depth to the next.
-    pub stride: usize,
-    /// From one line to the next.
-    pub line_stride: usize,
-}
-
-impl<'a> Panel<'a> {
-    /// Those from `first` on of f32 lines, or of rows of pairs of bf16.
-    pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
-        let start = |unit: usize| units.start * unit * lines.depth_stride + first * lines.line_stride;
-        match lines.values {
-            Elements::F32(values) => Self {
-                units: bytemuck::cast_slice(&values[start(1).min(values.len())..]),
-                stride: lines.depth_stride,
-                line_stride: lines.line_stride,
-            },
-            Elements::Bf16(values) => {
-                let pairs = &values[start(2).min(values.len())..];
-                let pairs = bytemuck::cast_slice(&pairs[..pairs.len() / 2 * 2]);
-                Self { units: pairs, stride: 1, line_stride: lines.line_stride / 2 }
-            }
-        }
-    }
-
-    /// True if there are `lines` lines of so many units of depth.
-    fn holds(&self, units: usize, lines: usize) -> bool {
-        units == 0 || (units - 1) * self.stride + (lines - 1) * self.line_stride < self.units.len()
-    }
-}
 
 /// The sum over so many units of depth of the products of `a`, [`ROWS`] lines, and `b`, [`COLUMNS`] of line stride 1; of the
 /// lines of `a`, `rows` are wanted. What is not wanted may be computed too.

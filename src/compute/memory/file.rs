@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use super::{LARGE, SHARED};
+use super::arena::{LARGE, SHARED};
 use crate::error::{Error, Result};
 
 /// A file mapped into memory, read-only; read as its bytes.
@@ -76,31 +76,6 @@ impl Deref for MappedValues {
     }
 }
 
-/// The files in whose memory values are.
-pub(super) struct Files(Vec<Weak<Mmap>>);
-
-impl Files {
-    pub const EMPTY: Self = Self(Vec::new());
-
-    fn add(&mut self, file: &Arc<Mmap>) {
-        if !self.0.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(file))) {
-            self.0.push(Arc::downgrade(file));
-        }
-    }
-
-    /// The kernel may use the pages for something else; they are read again when they are touched.
-    pub fn release(&mut self) {
-        self.0.retain(|file| {
-            let Some(file) = file.upgrade() else { return false };
-            #[cfg(target_os = "linux")]
-            // SAFETY: the mapping is shared and read-only: there is nothing to lose. The kernel may not listen.
-            let _ = unsafe { file.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            drop(file);
-            true
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +94,7 @@ mod tests {
         let none = [(8 * n + 1, 1), (4, usize::MAX / 2), (usize::MAX, 1), (2, n), (0, LARGE / 4 - 1)];
         assert!(none.iter().all(|&(offset, len)| read(offset, len).is_none()));
         drop((file, std::fs::remove_file(&path)));
-        super::super::release();
+        super::super::arena::release();
         assert!(first.is_some_and(|first| first.len() == n && first.iter().enumerate().all(|(i, x)| *x == i as f32)));
         let second = second.map(|second| second.to_vec());
         assert!(second.is_some_and(|second| second[0] == n as f32 && second[n - 1] == (2 * n - 1) as f32));

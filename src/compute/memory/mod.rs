@@ -7,129 +7,24 @@
 //!
 //! The weights of a model may lie in the memory of a mapped file, without being copied.
 
+mod arena;
 mod file;
+mod mapped;
 mod segment;
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::UnsafeCell;
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mimalloc::MiMalloc;
 
-use file::Files;
-use segment::Segment;
+use arena::{LARGE, SHARED};
+use segment::PAGE;
 
+pub use arena::release;
 pub use file::MappedFile;
 pub(crate) use file::MappedValues;
 
-/// Bytes from which on a block comes from the arena.
-const LARGE: usize = 256 << 10;
-/// Blocks of segments are a multiple of this: of the largest pages in use, so that no page belongs to two of them.
-const PAGE: usize = 64 << 10;
-
 /// The global allocator.
 pub struct Allocator;
-
-struct Arena {
-    segments: Vec<Segment>,
-    files: Files,
-}
-
-impl Arena {
-    const EMPTY: Self = Self { segments: Vec::new(), files: Files::EMPTY };
-
-    fn take(&mut self, size: usize) -> Option<usize> {
-        if let Some(address) = self.segments.iter_mut().find_map(|segment| segment.take(size)) {
-            return Some(address);
-        }
-        let mut segment = Segment::new(size)?;
-        let address = segment.take(size);
-        self.segments.push(segment);
-        address
-    }
-
-    /// False if the block is not from here.
-    fn put(&mut self, address: usize, size: usize) -> bool {
-        let Some(segment) = self.segments.iter_mut().find(|segment| segment.holds(address)) else { return false };
-        segment.put(address, size);
-        true
-    }
-
-    fn release(&mut self) {
-        self.segments.retain(|segment| !segment.release());
-        self.files.release();
-    }
-}
-
-/// The arena, and which thread has it in hand: 0 is none.
-struct Shared {
-    owner: AtomicUsize,
-    arena: UnsafeCell<Arena>,
-}
-
-// SAFETY: `Shared::with` lets one thread in at a time.
-unsafe impl Sync for Shared {}
-
-static SHARED: Shared = Shared { owner: AtomicUsize::new(0), arena: UnsafeCell::new(Arena::EMPTY) };
-
-impl Shared {
-    /// `f` of the arena; none where this thread has it in hand already, as the arena's own lists grow.
-    fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> Option<R> {
-        prepare_for_forks();
-        if self.owner.load(Ordering::Relaxed) == this_thread() {
-            return None;
-        }
-        self.take();
-        let _in_hand = InHand(self);
-        // SAFETY: this thread alone took it, until it gives it back.
-        Some(f(unsafe { &mut *self.arena.get() }))
-    }
-
-    fn take(&self) {
-        while self.owner.compare_exchange_weak(0, this_thread(), Ordering::Acquire, Ordering::Relaxed).is_err() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn give_back(&self) {
-        self.owner.store(0, Ordering::Release);
-    }
-}
-
-/// Gives the arena back, whatever happens.
-struct InHand<'a>(&'a Shared);
-
-impl Drop for InHand<'_> {
-    fn drop(&mut self) {
-        self.0.give_back();
-    }
-}
-
-/// A number of this thread, not 0. Takes no memory, so that the allocator may ask for it.
-fn this_thread() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
-}
-
-/// A process is forked while no other thread has the arena in hand: in the child that thread would never give it back.
-#[cfg(unix)]
-fn prepare_for_forks() {
-    extern "C" fn take() {
-        SHARED.take();
-    }
-    extern "C" fn give_back() {
-        SHARED.give_back();
-    }
-    static ONCE: Once = Once::new();
-    // SAFETY: the handlers touch an atomic and a variable of the thread.
-    ONCE.call_once(|| unsafe {
-        libc::pthread_atfork(Some(take), Some(give_back), Some(give_back));
-    });
-}
-
-#[cfg(not(unix))]
-fn prepare_for_forks() {}
 
 /// What a block from the arena takes; none if a block of this layout comes from elsewhere.
 fn size_in_arena(layout: Layout) -> Option<usize> {
@@ -164,15 +59,10 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Hand what is free back to the system, and the pages of mapped files, which are read again where they are needed.
-pub fn release() {
-    let _ = SHARED.with(Arena::release);
-}
-
 // Miri calls no C, and mimalloc is.
 #[cfg(all(test, not(miri)))]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 

@@ -4,6 +4,8 @@ use std::alloc::{GlobalAlloc, Layout};
 
 use mimalloc::MiMalloc;
 
+/// Blocks of segments are a multiple of this: of the largest pages in use, so that no page belongs to two of them.
+pub(super) const PAGE: usize = 64 << 10;
 /// Bytes of a segment, unless a block needs more. Pages that are not touched cost nothing.
 pub(super) const SEGMENT: usize = 256 << 20;
 /// Segments begin and end where the kernel's huge pages do.
@@ -102,7 +104,6 @@ fn advise(_: usize, _: usize, _: Advice) {}
 
 #[cfg(test)]
 mod tests {
-    use super::super::PAGE;
     use super::*;
 
     #[test]

@@ -1,0 +1,47 @@
+//! Lines beside each other, as the innermost loop reads them, and how many of each operand.
+
+use std::ops::Range;
+
+use super::lines::Lines;
+use crate::compute::Elements;
+
+/// Rows of a tile of `C`.
+pub(super) const ROWS: usize = 14;
+/// Columns of a tile of `C`: two vectors of 16.
+pub(crate) const COLUMNS: usize = 32;
+/// Units behind a panel that vectors stored across its end may overwrite.
+pub(super) const SPARE: usize = 16;
+
+/// Lines of an operand, where they are packed or lie by themselves: one stride is 1.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a> {
+    pub units: &'a [u32],
+    /// From one unit of depth to the next.
+    pub stride: usize,
+    /// From one line to the next.
+    pub line_stride: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Those from `first` on of f32 lines, or of rows of pairs of bf16.
+    pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
+        let start = |unit: usize| units.start * unit * lines.depth_stride + first * lines.line_stride;
+        match lines.values {
+            Elements::F32(values) => Self {
+                units: bytemuck::cast_slice(&values[start(1).min(values.len())..]),
+                stride: lines.depth_stride,
+                line_stride: lines.line_stride,
+            },
+            Elements::Bf16(values) => {
+                let pairs = &values[start(2).min(values.len())..];
+                let pairs = bytemuck::cast_slice(&pairs[..pairs.len() / 2 * 2]);
+                Self { units: pairs, stride: 1, line_stride: lines.line_stride / 2 }
+            }
+        }
+    }
+
+    /// True if there are `lines` lines of so many units of depth.
+    pub fn holds(&self, units: usize, lines: usize) -> bool {
+        units == 0 || (units - 1) * self.stride + (lines - 1) * self.line_stride < self.units.len()
+    }
+}

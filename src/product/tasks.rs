@@ -1,0 +1,67 @@
+//! A product cut into tasks, for all threads or for this one.
+
+use rayon::prelude::*;
+
+use super::block::{TASK_ROWS, block, check};
+use super::lines::Lines;
+use super::output::Output;
+use super::pack::Panels;
+use super::panel::{COLUMNS, ROWS};
+use super::right::Part;
+
+/// Multiplications below which a product is not worth other threads.
+pub(super) const SMALL: usize = 1 << 20;
+
+/// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
+/// begins at `column`, when it is complete.
+pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    let columns = b.columns.len();
+    check(&rows, &b, &out);
+    let grid = Grid::new(rows.count, columns, rows.depth);
+    let shared = grid.columns > 1 && b.depth.start == 0 && !rows.can_stay(b.unit());
+    let packed = shared.then(|| Panels::pack(rows, ROWS, b.unit(), Vec::new()));
+    let task = |task: usize| {
+        let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
+        let part = (column, (column + grid.width).min(columns));
+        // SAFETY: they were checked, and each task has rows and columns of its own.
+        unsafe { block(&rows, packed.as_ref(), &b, &out, row, part, &finish) };
+    };
+    if grid.small {
+        (0..grid.tasks).for_each(task);
+    } else {
+        (0..grid.tasks).into_par_iter().for_each(task);
+    }
+}
+
+/// As [`product`] on this thread alone, with a part of `B`; `finish(row, values)` gets whole rows.
+pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, &mut [f32])) {
+    let columns = b.columns.len();
+    check(&rows, &b, &out);
+    for row in (0..rows.count).step_by(TASK_ROWS) {
+        // SAFETY: they were checked, and there is this thread alone.
+        unsafe { block(&rows, None, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values)) };
+    }
+}
+
+/// How `C` is cut into tasks: rows first, columns too where there would be too few.
+struct Grid {
+    small: bool,
+    tasks: usize,
+    /// Tasks beside each other.
+    columns: usize,
+    /// Columns of `C` in one task.
+    width: usize,
+}
+
+impl Grid {
+    fn new(m: usize, n: usize, k: usize) -> Self {
+        // Counted in whole tiles: that is what is multiplied, and of one row all of `B` is read.
+        let small = m.next_multiple_of(ROWS) * n * k < SMALL;
+        let (rows, panels) = (m.div_ceil(TASK_ROWS), n.div_ceil(COLUMNS));
+        let wanted = if small { 1 } else { 8 * rayon::current_num_threads() };
+        let columns = wanted.div_ceil(rows.max(1)).clamp(1, panels.max(1));
+        let width = panels.div_ceil(columns).max(1) * COLUMNS;
+        let columns = n.div_ceil(width);
+        Self { small, tasks: rows * columns, columns, width }
+    }
+}

@@ -18,11 +18,11 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 # The sanitizer $(1), with more flags $(2). Its runtime comes with the stable toolchain, its option does not. A target that is
 # named keeps it out of build scripts and macros, a folder of its own out of other builds. At level 3 it takes long to compile.
 sanitized = RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$(1) $(2)" CARGO_TARGET_DIR=target/sanitize-$(1) \
-  cargo test --release --locked --no-default-features --target $(HOST) --lib --test rust --quiet \
+  cargo test --release --locked --no-default-features --target $(HOST) --lib --quiet \
   --config profile.release.package.warmstart.opt-level=1 --config 'profile.release.package.warmstart.debug="line-tables-only"'
 # The interpreter of valgrind knows no 512-bit vectors, and takes minutes for what repeats the same with other numbers of threads.
-valgrind = WARMSTART_INSTRUCTIONS=baseline RAYON_NUM_THREADS=2 cargo test --release --locked --no-default-features --lib \
-  --test rust --quiet --config 'target.$(HOST).runner="valgrind --quiet --error-exitcode=9"' \
+valgrind = WARMSTART_INSTRUCTIONS=baseline RAYON_NUM_THREADS=2 cargo test --release --locked --no-default-features --lib --quiet \
+  --config 'target.$(HOST).runner="valgrind --quiet --error-exitcode=9"' \
   -- --test-threads=1 --skip number_of_threads --skip threads_are_any --skip dropout_is_on --skip several_blocks
 
 .DEFAULT_GOAL := help
@@ -60,7 +60,7 @@ test: lint test-rust test-python  ## Everything that checks the project
 
 lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
 	cargo fmt --check
-	cargo clippy --release --locked --all-targets -- -D warnings
+	cargo clippy --release --locked --all-targets --features bench -- -D warnings
 	$(BIN)/ruff format --check python tests bench
 	$(BIN)/ruff check python tests bench
 	$(BIN)/mypy
@@ -109,7 +109,7 @@ bench: build  ## Speed and memory beside torch, transformers, sentence-transform
 	$(BIN)/python -m bench.run
 
 bench-kernels:  ## Speed of each kernel beside candle, of products beside the arithmetic peak
-	cargo bench --locked --no-default-features
+	cargo bench --locked --no-default-features --features bench
 
 format: $(VENV)/.dev  ## Format all sources
 	cargo fmt

@@ -21,11 +21,6 @@ use warmstart::rng::{Key, Stream};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// As the package has it.
-#[cfg(not(feature = "python"))]
-#[global_allocator]
-static ALLOCATOR: warmstart::compute::Allocator = warmstart::compute::Allocator;
-
 /// Rows of `x`, depth, columns of `C`: that of the goal, and those of MiniLM's layers on a training batch.
 const SHAPES: [[usize; 3]; 4] = [[1024, 768, 3072], [3296, 384, 384], [3296, 1536, 384], [3296, 384, 1536]];
 const PRECISIONS: [(&str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
@@ -224,7 +219,7 @@ fn table() -> Outcome {
     Ok(())
 }
 
-fn main() -> Outcome {
+pub fn main() -> Outcome {
     // Criterion lists or filters where it is asked to: no table then.
     if !std::env::args().any(|arg| arg == "--list" || arg == "--test") {
         in_pool(|| table().map_err(|e| e.to_string()))?;

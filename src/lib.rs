@@ -3,27 +3,58 @@
 //! The way of the data: text -> tokens -> packed batch -> backbone -> head -> objective -> gradients -> optimiser -> report.
 //! A module uses only those above it in this list. Shape letters: `T` tokens, `B` sequences, `D` hidden size, `H` heads,
 //! `V` vocabulary, `C` classes.
+//!
+//! What is re-exported here is the crate's surface: models, data, options, and the runs that train.
 
-pub mod error;
-pub mod report;
-pub mod files;
-pub mod rng;
-pub mod compute;
-pub mod array;
-pub mod product;
-pub mod autograd;
-pub mod kernels;
-pub mod text;
-pub mod corpus;
-pub mod batch;
-pub mod gguf;
-pub mod backbone;
-pub mod head;
-pub mod objective;
-pub mod optim;
-pub mod train;
+// What the binding alone uses is not seen from anywhere else.
+#![cfg_attr(not(feature = "python"), allow(dead_code, unused_imports))]
+
+mod error;
+mod report;
+mod files;
+mod rng;
+mod compute;
+mod array;
+mod product;
+mod autograd;
+mod kernels;
+mod text;
+mod corpus;
+mod batch;
+mod gguf;
+mod backbone;
+mod head;
+mod objective;
+mod optim;
+mod train;
 // Miri maps no files and calls no C, with which the files are read.
 #[cfg(all(test, not(miri)))]
 mod hostile;
 #[cfg(feature = "python")]
 mod bind;
+#[cfg(test)]
+#[path = "../tests/rust/main.rs"]
+mod tests;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+#[path = "../benches/inside.rs"]
+pub mod benches;
+
+// Tests and benchmarks name the crate as whoever uses it does.
+#[cfg(any(test, feature = "bench"))]
+extern crate self as warmstart;
+
+pub use array::Array;
+pub use backbone::{Backbone, Config, Parameters, Pooling, Task, Vectors};
+pub use corpus::{Corpus, CorpusWriter};
+pub use error::{Error, Result};
+pub use head::{Classifier, Generation, LanguageModel, LinearMap, ReplacedDetector, Sampling, generate};
+pub use objective::{Classification, Labels, LanguageObjective, Unit, fill_masks, token_scores};
+pub use optim::{OptimizerOptions, ScheduleKind};
+pub use product::Precision;
+pub use report::{Curve, Evaluation, Facts, Point, Record, Row, Summary};
+pub use text::{Encodings, SideFiles, Tokenizer, TokenizerTrainer};
+pub use train::{
+    ClassifierOptions, Dataset, Documents, Keep, MemoryEstimate, Method, Monitor, Outcome, PretrainingOptions,
+    Strategy, TrainingOptions, estimate_fit, estimate_pretraining, fit, pretrain,
+};

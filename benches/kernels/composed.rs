@@ -3,7 +3,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::{EPS, HEADS, WIDTH};
+use super::{EPS, HEADS, WIDTH};
 
 pub fn norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;

@@ -51,7 +51,7 @@ pub use parameters::Parameters;
 pub use pooling::Pooling;
 pub use pretrained::Backbone;
 pub(crate) use pretrained::METADATA;
-pub use relative::{Context, Prediction, Rows};
+pub use relative::{Context, Prediction};
 pub(crate) use saving::{replaced_files, same_values, stage_common};
 pub(crate) use sentence::SentenceMaps;
 pub(crate) use shards::stage_weights;

@@ -59,11 +59,6 @@ impl Blocks {
         }
     }
 
-    /// True without blocks.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Tokens of a block; 0 beyond the last.
     pub fn block_len(&self, block: usize) -> usize {
         match &self.cut {

@@ -9,8 +9,12 @@ mod stretches;
 mod writer;
 
 pub use blocks::Blocks;
-pub use file::{CONTINUES, Corpus, token};
-pub use order::{Batches, Order};
-pub use sources::{OnError, Skipped, TextFile};
+#[cfg(test)]
+pub use file::CONTINUES;
+pub use file::{Corpus, token};
+pub use order::Batches;
+#[cfg(test)]
+pub use sources::Skipped;
+pub use sources::{OnError, TextFile};
 pub use stretches::Stretches;
 pub use writer::CorpusWriter;

@@ -51,7 +51,7 @@ impl Order {
     }
 }
 
-/// Batches of an epoch from a place on: as many blocks, in their order, as a budget of tokens holds, at least one.
+/// Batches of an epoch: as many blocks, in their order, as a budget of tokens holds, at least one.
 pub struct Batches<'a> {
     blocks: &'a Blocks,
     order: Order,
@@ -61,14 +61,9 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// `position` blocks of the epoch are done; each block gets `specials` tokens more.
-    pub fn new(blocks: &'a Blocks, seed: u64, epoch: u64, position: usize, budget: usize, specials: usize) -> Self {
-        Self { blocks, order: Order::new(blocks.len(), seed, epoch), position, budget, specials }
-    }
-
-    /// Blocks of the epoch that are done: where to go on.
-    pub fn position(&self) -> usize {
-        self.position
+    /// Each block gets `specials` tokens more.
+    pub fn new(blocks: &'a Blocks, seed: u64, epoch: u64, budget: usize, specials: usize) -> Self {
+        Self { blocks, order: Order::new(blocks.len(), seed, epoch), position: 0, budget, specials }
     }
 }
 

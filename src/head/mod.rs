@@ -15,6 +15,8 @@ pub use classifier::{Classifier, LinearMap};
 pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
+#[cfg(test)]
 pub use layers::Head;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
+pub use sampling::Sampling;
 pub use task_head::TaskHead;

@@ -12,10 +12,14 @@ mod permutation;
 mod replaced;
 mod scoring;
 
+#[cfg(test)]
 pub use causal::next_tokens;
 pub use classification::{Classification, Labels, Targets};
 pub use language::{Collator, LanguageObjective, Sequence};
-pub use masked::{Masked, MaskedLM, Unit};
+pub use masked::Unit;
+#[cfg(test)]
+pub use masked::{Masked, MaskedLM};
+#[cfg(test)]
 pub use permutation::Permutation;
-pub use replaced::{Replaced, sample};
+pub use replaced::sample;
 pub use scoring::{fill_masks, token_scores};

@@ -7,32 +7,6 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
-/// What the discriminator gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replaced {
-    pub ids: Vec<u32>,
-    /// True where the token is not the original one; drawn tokens that happen to be the original are not replaced.
-    pub replaced: Vec<bool>,
-}
-
-impl Replaced {
-    /// From the original `ids`, the `labels` with which they were masked, and what was drawn for each label, in their order.
-    pub fn new(ids: &[u32], labels: &[Option<u32>], drawn: &[u32]) -> Result<Self> {
-        let n = labels.iter().flatten().count();
-        if ids.len() != labels.len() || n != drawn.len() {
-            let (ids, labels, drawn) = (ids.len(), labels.len(), drawn.len());
-            return Err(Error::internal(format!(
-                "replacing: got {ids} ids, {labels} labels of {n}, {drawn} drawn tokens"
-            )));
-        }
-        let mut drawn = drawn.iter();
-        let token = |(&id, label): (&u32, &Option<u32>)| label.and_then(|_| drawn.next().copied()).unwrap_or(id);
-        let new: Vec<u32> = ids.iter().zip(labels).map(token).collect();
-        let replaced = new.iter().zip(ids).map(|(new, id)| new != id).collect();
-        Ok(Self { ids: new, replaced })
-    }
-}
-
 /// A token drawn from `softmax(row)` for each row of `logits [n, vocab_size]`; row `i` by the value `i` of `key`. A minus
 /// infinity is never drawn; logits of which none can be is an error.
 pub fn sample(logits: &[f32], vocab_size: usize, key: Key) -> Result<Vec<u32>> {

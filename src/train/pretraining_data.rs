@@ -163,7 +163,7 @@ impl Batches for Data {
         let (blocks, seed, epoch, budget) = (&self.blocks, self.seed, epoch as u64, self.batch_tokens);
         let mut batches: Box<dyn Iterator<Item = Vec<usize>> + Send + '_> = match &self.remembering {
             Some(Remembering { stretches, .. }) => Box::new(stretches.batches(blocks, seed, epoch, budget, special)),
-            None => Box::new(BlockBatches::new(blocks, seed, epoch, 0, budget, special)),
+            None => Box::new(BlockBatches::new(blocks, seed, epoch, budget, special)),
         };
         Box::new(std::iter::from_fn(move || {
             let step: Groups = batches.by_ref().take(self.accumulation_steps).collect();

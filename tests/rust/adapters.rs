@@ -16,8 +16,8 @@ use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 use warmstart::train::{ClassifierOptions, Dataset, Keep, Method, Monitor, Plan, Strategy, TrainingOptions, fit};
 
-use crate::ops::weighted_sum;
-use crate::training_parity::causal_model;
+use crate::tests::ops::weighted_sum;
+use crate::tests::training_parity::causal_model;
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 

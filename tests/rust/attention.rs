@@ -14,8 +14,8 @@ use warmstart::kernels::rotary::Rotary;
 use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
-use crate::checks::check;
-use crate::ops::{as_type, collected, f64s, parameters, random, weighted_sum};
+use crate::tests::checks::check;
+use crate::tests::ops::{as_type, collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

@@ -13,7 +13,7 @@ use warmstart::kernels::norm::residual_norm;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::ops::{Scale, attention, collected, layer_norm, linear, parameters, random, sum, weighted_sum};
+use crate::tests::ops::{Scale, attention, collected, layer_norm, linear, parameters, random, sum, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

@@ -6,7 +6,7 @@ use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::dropout::{Dropout, dropout};
 
-use crate::ops::{Scale, collected, f64s, parameters, random, weighted_sum};
+use crate::tests::ops::{Scale, collected, f64s, parameters, random, weighted_sum};
 
 pub type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

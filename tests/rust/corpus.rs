@@ -238,12 +238,9 @@ proptest! {
         prop_assert_eq!(blocks.n_tokens(), found.iter().map(Vec::len).sum::<usize>());
         prop_assert_eq!(read(&blocks, blocks.len()), Vec::<u32>::new());
 
-        // Batches: every block once, within the budget, and the same from any of their ends on.
-        let batches: Vec<Vec<usize>> = Batches::new(&blocks, seed, 3, 0, budget, 2).collect();
+        // Batches: every block once, within the budget.
+        let batches: Vec<Vec<usize>> = Batches::new(&blocks, seed, 3, budget, 2).collect();
         let mut all = batches.concat();
-        let done: usize = batches.iter().take(batches.len() / 2).map(Vec::len).sum();
-        let resumed: Vec<Vec<usize>> = Batches::new(&blocks, seed, 3, done, budget, 2).collect();
-        prop_assert_eq!(&batches[batches.len() / 2..], &resumed[..]);
         all.sort_unstable();
         prop_assert_eq!(all, (0..blocks.len()).collect::<Vec<_>>());
         for batch in &batches {

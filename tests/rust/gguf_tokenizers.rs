@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer};
 use warmstart::gguf::Gguf;
 
-use crate::gguf::{Builder, Outcome, reference, text};
+use crate::tests::gguf::{Builder, Outcome, reference, text};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 

@@ -19,8 +19,10 @@ use warmstart::kernels::segment_pool::{Reduction, segment_pool};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::checks::{Outcome, activate, assert_close, check, factors};
-use crate::ops::{as_type, attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum};
+use crate::tests::checks::{Outcome, activate, assert_close, check, factors};
+use crate::tests::ops::{
+    as_type, attention, collected, f64s, layer_norm, linear, parameters, random, sum, weighted_sum,
+};
 
 fn norm_formula(x: &[f64], w: &[f64], b: &[f64], eps: f64) -> Vec<f64> {
     let d = w.len();

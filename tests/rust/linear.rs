@@ -12,8 +12,8 @@ use warmstart::kernels::linear::{self, Then};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use crate::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};
-use crate::ops::{collected, f64s, linear, parameters, random, scaled, sum};
+use crate::tests::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};
+use crate::tests::ops::{collected, f64s, linear, parameters, random, scaled, sum};
 
 #[test]
 fn linear_when_shapes_are_odd_agrees_forward_and_backward() -> Outcome {

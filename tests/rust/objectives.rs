@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use warmstart::objective::{Masked, MaskedLM, Permutation, Replaced, Unit, next_tokens, sample};
+use warmstart::objective::{Masked, MaskedLM, Permutation, Unit, next_tokens, sample};
 use warmstart::rng::{Key, Stream};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -336,17 +336,6 @@ fn permutation_when_drawn_often_has_every_order_alike() {
 fn permutation_when_repeated_is_the_same_and_with_another_key_another() {
     assert_eq!(permutation(&[false; 40], 1), permutation(&[false; 40], 1));
     assert_ne!(permutation(&[false; 40], 1), permutation(&[false; 40], 2));
-}
-
-#[test]
-fn replacement_when_the_drawn_token_is_the_original_is_none() -> Outcome {
-    let labels = [None, Some(11), None, Some(13), Some(14)];
-    let got = Replaced::new(&[10, 11, 12, 13, 14], &labels, &[20, 13, 21])?;
-    let expected = Replaced { ids: vec![10, 20, 12, 13, 21], replaced: vec![false, true, false, false, true] };
-    assert_eq!(got, expected);
-    assert!(Replaced::new(&[10, 11], &labels[..2], &[]).is_err());
-    assert!(Replaced::new(&[10], &labels[..2], &[1]).is_err());
-    Ok(())
 }
 
 #[test]

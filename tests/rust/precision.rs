@@ -18,9 +18,11 @@ use warmstart::kernels::frozen::{Frozen, frozen_linear};
 use warmstart::kernels::linear::Then;
 use warmstart::product::{Format, Precision};
 
-use crate::checks::activate;
-use crate::kernels::attention_formula;
-use crate::ops::{as_type, attention, collected, f64s, frozen, linear, parameters, random, scaled, weighted_sum};
+use crate::tests::checks::activate;
+use crate::tests::kernels::attention_formula;
+use crate::tests::ops::{
+    as_type, attention, collected, f64s, frozen, linear, parameters, random, scaled, weighted_sum,
+};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

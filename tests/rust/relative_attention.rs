@@ -11,8 +11,8 @@ use warmstart::kernels::dropout::Dropout;
 use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
-use crate::checks::check;
-use crate::ops::{collected, f64s, parameters, random, weighted_sum};
+use crate::tests::checks::check;
+use crate::tests::ops::{collected, f64s, parameters, random, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

@@ -18,7 +18,7 @@ use warmstart::train::{
     ClassifierOptions, Dataset, Keep, Method, Monitor, Outcome, Plan, Strategy, TrainingOptions, fit,
 };
 
-use crate::ops::weighted_sum;
+use crate::tests::ops::weighted_sum;
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 

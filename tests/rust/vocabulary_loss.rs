@@ -12,8 +12,8 @@ use warmstart::kernels::embedding::embedding;
 use warmstart::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
 use warmstart::product::Precision;
 
-use crate::checks::{assert_close, check};
-use crate::ops::{Scale, as_type, collected, f64s, parameters, random, scaled, weighted_sum};
+use crate::tests::checks::{assert_close, check};
+use crate::tests::ops::{Scale, as_type, collected, f64s, parameters, random, scaled, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
 

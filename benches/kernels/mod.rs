@@ -31,14 +31,9 @@ use warmstart::kernels::vocabulary_loss::vocabulary_loss;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
-use composed::{means, norm, packed_attention, packed_relative_attention, rotated, softmax};
+use self::composed::{means, norm, packed_attention, packed_relative_attention, rotated, softmax};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-
-/// As the package has it.
-#[cfg(not(feature = "python"))]
-#[global_allocator]
-static ALLOCATOR: warmstart::compute::Allocator = warmstart::compute::Allocator;
 
 const WIDTH: usize = 384;
 const INNER: usize = 1536;
@@ -294,7 +289,7 @@ fn passes(criterion: &mut Criterion, x: &Tensor, starts: &[u32], precisions: &[P
     )
 }
 
-fn main() -> Outcome {
+pub fn main() -> Outcome {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(800))

@@ -1,0 +1,10 @@
+//! Runs the benchmark of each operation.
+
+/// As the package has it.
+#[cfg(not(feature = "python"))]
+#[global_allocator]
+static ALLOCATOR: warmstart::benches::Allocator = warmstart::benches::Allocator;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    warmstart::benches::kernels::main()
+}

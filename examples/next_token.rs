@@ -5,8 +5,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use warmstart::head::LanguageModel;
-use warmstart::product::Precision;
+use warmstart::{LanguageModel, Precision};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

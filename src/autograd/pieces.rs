@@ -33,7 +33,7 @@ impl<'a> Gradient<'a> {
 
     /// All values.
     #[cfg(test)]
-    pub fn to_vec(&self) -> Vec<f32> {
+    pub fn to_vec(self) -> Vec<f32> {
         let mut values = self.values.to_vec();
         fill_unwritten(&mut values, self.written);
         values

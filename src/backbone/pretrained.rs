@@ -139,7 +139,7 @@ impl Backbone {
         if let Some(generation) = gguf.generation_config()?.filter(|_| config.is_causal()) {
             side_files.0.insert(GENERATION_CONFIG.into(), generation.to_string().into_bytes());
         }
-        Ok((config, side_files, Checkpoint::from_gguf(gguf)?))
+        Ok((config, side_files, Checkpoint::from_gguf(gguf)))
     }
 
     /// Configuration and side files of a model directory.

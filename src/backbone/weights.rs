@@ -83,9 +83,9 @@ impl Checkpoint {
     }
 
     /// The tensors of a GGUF file.
-    pub fn from_gguf(gguf: Gguf) -> Result<Self> {
+    pub fn from_gguf(gguf: Gguf) -> Self {
         let stored = gguf.tensors().map(|(name, shape)| (name.to_string(), shape.to_vec())).collect();
-        Ok(Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), stored })
+        Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), stored }
     }
 
     /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they

@@ -94,7 +94,7 @@ fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<B
 }
 
 /// What came of a run: the model, or none, facts, and what stopped it.
-pub fn outcome<'py, M, P>(py: Python<'py>, outcome: Outcome<M>, wrap: fn(M) -> P) -> PyResult<Bound<'py, PyTuple>>
+pub fn outcome<M, P>(py: Python<'_>, outcome: Outcome<M>, wrap: fn(M) -> P) -> PyResult<Bound<'_, PyTuple>>
 where
     P: PyClass + Into<PyClassInitializer<P>>,
 {

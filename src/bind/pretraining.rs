@@ -35,6 +35,7 @@ fn options(options: &PyTrainingOptions, objective: PyObjective, max_length: usiz
 /// Train a model; it, or none, facts, and what stopped the run.
 #[pyfunction]
 #[pyo3(signature = (model, train, eval, options, monitor, *, objective, max_length))]
+#[allow(clippy::too_many_arguments)]
 pub fn pretrain<'py>(
     py: Python<'py>,
     model: Model<'py>,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use warmstart::array::Array;
+use warmstart::autograd::Gradient;
 use warmstart::backbone::{Backbone, LowRank, Mode, Owner, Parameters, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
@@ -141,7 +142,7 @@ fn gradients(backbone: &Backbone, params: &Parameters, names: &[String]) -> Resu
     let hidden = encoder.forward(&batch, backbone.config.num_hidden_layers, Mode::inference())?;
     let weights: Vec<f32> = (0..hidden.array().elem_count()).map(|i| (i % 5) as f32 - 1.7).collect();
     weighted_sum(&[(&hidden, &weights)])?.backward()?;
-    let all = gradients.read(|all| all.iter().map(|g| g.map(|g| g.to_vec())).collect::<Option<Vec<_>>>())?;
+    let all = gradients.read(|all| all.iter().map(|g| g.map(Gradient::to_vec)).collect::<Option<Vec<_>>>())?;
     all.ok_or_else(|| Error::Value("a gradient is missing".into()))
 }
 

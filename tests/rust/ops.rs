@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
+use warmstart::autograd::{Gradient, GradientBuffer, Op, Slot, Value};
 use warmstart::error::Result;
 use warmstart::kernels::activation::Activation;
 use warmstart::kernels::affine::Affine;
@@ -82,7 +82,7 @@ pub fn attention(
 
 /// What has arrived for each parameter.
 pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
-    gradients.read(|gradients| gradients.iter().map(|g| g.map(|g| g.to_vec())).collect()).unwrap()
+    gradients.read(|gradients| gradients.iter().map(|g| g.map(Gradient::to_vec)).collect()).unwrap()
 }
 
 /// `sum over inputs i of weights_i . x_i`, a scalar.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use warmstart::array::Array;
-use warmstart::autograd::{self, Value};
+use warmstart::autograd::{self, Gradient, Value};
 use warmstart::backbone::{Backbone, Config, Task};
 use warmstart::compute::CHUNK;
 use warmstart::error::{Error, Result};
@@ -481,7 +481,7 @@ fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checke
                 let rows = embedding(&logits[0], group.iter().map(|&i| i as u32).collect())?;
                 objective.loss(&rows, &targets, group, normalizer)?.backward()?;
             }
-            gradients.read(|g| g[0].map(|g| g.to_vec()))?.ok_or_else(|| Error::Value("none".into()))
+            gradients.read(|g| g[0].map(Gradient::to_vec))?.ok_or_else(|| Error::Value("none".into()))
         };
         let (one, many) = (collect(&[&all])?, collect(&[&all[..3], &all[3..6], &all[6..]])?);
         let worst = one.iter().zip(&many).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

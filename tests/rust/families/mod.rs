@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::{Gradient, Value};
 use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Owner, Parameters, Spec, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
@@ -171,7 +171,7 @@ impl Reference {
             let of_backbone = Backbone::specs(&self.config).iter().any(|spec| spec.name == name);
             format!("{prefix}{}{name}", if of_backbone { self.config.family.names.prefix } else { "" })
         };
-        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(|g| g.to_vec())).collect())?;
+        let arrived: Vec<_> = gradients.read(|all| all.iter().map(|g| g.map(Gradient::to_vec)).collect())?;
         let mut compared = 0;
         for (p, gradient) in trainable.iter().zip(arrived) {
             match (self.tensors.contains_key(&stored(&p.name)), gradient) {

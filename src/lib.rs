@@ -12,7 +12,7 @@ pub mod compute;
 pub mod array;
 pub mod product;
 pub mod autograd;
-pub mod kernels;
+pub mod ops;
 pub mod text;
 pub mod corpus;
 pub mod batch;

@@ -10,9 +10,9 @@ use super::parameters::{Init, Owner, Parameters, Spec};
 use super::pretrained::Backbone;
 use crate::autograd::Value;
 use crate::error::{Error, Result};
-use crate::kernels::affine::Affine;
-use crate::kernels::linear::{Then, linear};
-use crate::kernels::scaled_sum::scaled_sum;
+use crate::ops::affine::Affine;
+use crate::ops::linear::{Then, linear};
+use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
 /// Adapters of one name on some maps of a backbone.

@@ -9,9 +9,9 @@ use super::parameters::Init;
 use super::rotary_options::RotaryOptions;
 use super::sentence_modules::SentenceModules;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
-use crate::kernels::attention::Span;
-use crate::kernels::norm::Kind;
+use crate::ops::activation::Activation;
+use crate::ops::attention::Span;
+use crate::ops::norm::Kind;
 use crate::text::SideFiles;
 
 /// A model's configuration.

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::fields::{Checked, Fields};
 use super::pooling::Pooling;
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 
 /// A family of models.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use super::family::Part;
 use super::parameters::{Init, Parameters, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::kernels::activation::{Activation, activate};
-use crate::kernels::affine::Affine;
-use crate::kernels::dropout::{Dropout, dropout};
-use crate::kernels::frozen::{Frozen, frozen_linear};
-use crate::kernels::linear::{Then, linear};
-use crate::kernels::norm::{self, norm, residual_norm};
-use crate::kernels::scaled_sum::scaled_sum;
+use crate::ops::activation::{Activation, activate};
+use crate::ops::affine::Affine;
+use crate::ops::dropout::{Dropout, dropout};
+use crate::ops::frozen::{Frozen, frozen_linear};
+use crate::ops::linear::{Then, linear};
+use crate::ops::norm::{self, norm, residual_norm};
+use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
 /// An affine map of a model: what its parameters are called, and their shape.

@@ -15,8 +15,8 @@ use crate::array::Array;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::kernels::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
-use crate::kernels::embedding::stacked_rows;
+use crate::ops::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
+use crate::ops::embedding::stacked_rows;
 use crate::product::Format;
 
 /// What a pass may be given beside its batch.

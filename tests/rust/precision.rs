@@ -13,13 +13,13 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::frozen::{Frozen, frozen_linear};
-use warmstart::kernels::linear::Then;
+use warmstart::ops::activation::Activation;
+use warmstart::ops::frozen::{Frozen, frozen_linear};
+use warmstart::ops::linear::Then;
 use warmstart::product::{Format, Precision};
 
 use crate::checks::activate;
-use crate::kernels::attention_formula;
+use crate::operations::attention_formula;
 use crate::ops::{as_type, attention, collected, f64s, frozen, linear, parameters, random, scaled, weighted_sum};
 
 type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;

@@ -7,7 +7,7 @@ use super::{Gradient, exponentials, softmax_backward, with_scratch};
 use crate::array::Operand;
 use crate::compute::{Elements, SharedBuffer, SharedSlice, add_rows};
 use crate::error::{Error, Result};
-use crate::kernels::dropout::Dropout;
+use crate::ops::dropout::Dropout;
 use crate::product::{COLUMNS, Lines, Output, Packed, Precision, product_here};
 
 /// The inputs' values.

@@ -6,7 +6,7 @@ use super::scheme::Span;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::error::{Error, Result};
-use crate::kernels::rotary::Rotary;
+use crate::ops::rotary::Rotary;
 
 /// Keys, turned by their positions, and values of the tokens of some sequences, for each layer.
 pub struct Cache {

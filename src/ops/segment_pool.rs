@@ -152,7 +152,7 @@ unsafe impl Op for SegmentPool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::activation::Activation;
+    use crate::ops::activation::Activation;
 
     #[test]
     fn max_and_relu_when_a_value_is_nan_keep_it() -> Result<()> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
 use crate::error::{Error, Result};
-use crate::kernels::dropout::Dropout;
-use crate::kernels::rotary::Rotary;
+use crate::ops::dropout::Dropout;
+use crate::ops::rotary::Rotary;
 use crate::product::{COLUMNS, Lines, Output, Part, TASK_ROWS, product_here};
 
 /// Queries whose scores are held at once.

@@ -21,7 +21,7 @@ use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::{Buffer, SharedSlice, uninit};
 use crate::error::{Error, Result};
-use crate::kernels::dropout::Dropout;
+use crate::ops::dropout::Dropout;
 use crate::product::Format;
 
 /// How queries, keys and distances relate.

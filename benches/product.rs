@@ -14,8 +14,7 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
 use warmstart::ops::affine::Affine;
-use warmstart::ops::frozen::{Frozen, frozen_linear};
-use warmstart::ops::linear::Then;
+use warmstart::ops::linear::{Frozen, Then, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

@@ -15,9 +15,7 @@ use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::{Storing, in_pool};
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
-use warmstart::ops::attention::{
-    Relations, RelativeInputs, RelativeScheme, Scheme, Span, attention, relative_attention,
-};
+use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
 use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::ops::dropout::{Dropout, dropout};
@@ -25,7 +23,7 @@ use warmstart::ops::embedding::embedding_sum;
 use warmstart::ops::gated::gated;
 use warmstart::ops::linear::{Then, linear};
 use warmstart::ops::norm::{Kind, Norm, residual_norm};
-use warmstart::ops::rotary::Rotary;
+use warmstart::ops::relative_attention::{Relations, RelativeInputs, RelativeScheme, relative_attention};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
 use warmstart::ops::vocabulary_loss::vocabulary_loss;
 use warmstart::product::Precision;

@@ -13,10 +13,10 @@ use crate::autograd::Value;
 use crate::compute::{Storing, uninit};
 use crate::error::Result;
 use crate::ops::activation::Activation;
-use crate::ops::attention::{Cache, Scheme, Step, attention};
+use crate::ops::attention::{Rotary, Scheme, attention};
+use crate::ops::cached_attention::{Cache, Step};
 use crate::ops::dropout::dropout;
 use crate::ops::gated::gated;
-use crate::ops::rotary::Rotary;
 use crate::product::{Format, Precision};
 
 /// The maps and norms of a layer.

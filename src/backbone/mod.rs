@@ -32,7 +32,7 @@ mod torch_file;
 mod transformer;
 mod weights;
 
-pub use crate::ops::attention::Cache;
+pub use crate::ops::cached_attention::Cache;
 pub use adapter::LowRank;
 pub(crate) use cached::Cached;
 pub use config::Config;

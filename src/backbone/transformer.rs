@@ -15,9 +15,9 @@ use super::rotary_options::RotaryOptions;
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
+use crate::ops::attention::Rotary;
 use crate::ops::dropout::dropout;
 use crate::ops::embedding::{embedding_sum, stacked_rows};
-use crate::ops::rotary::Rotary;
 use crate::product::Precision;
 
 /// Embeddings and layers.

@@ -7,8 +7,7 @@ use warmstart::error::Result;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::dropout::Dropout;
-use warmstart::ops::frozen::{Frozen, frozen_linear};
-use warmstart::ops::linear::{self, Then};
+use warmstart::ops::linear::{self, Frozen, Then, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

@@ -14,8 +14,7 @@ use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::ops::activation::Activation;
-use warmstart::ops::frozen::{Frozen, frozen_linear};
-use warmstart::ops::linear::Then;
+use warmstart::ops::linear::{Frozen, Then, frozen_linear};
 use warmstart::product::{Format, Precision};
 
 use crate::checks::activate;

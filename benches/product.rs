@@ -13,9 +13,8 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
-use warmstart::kernels::affine::Affine;
-use warmstart::kernels::frozen::{Frozen, frozen_linear};
-use warmstart::kernels::linear::Then;
+use warmstart::ops::affine::Affine;
+use warmstart::ops::linear::{Frozen, Then, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

@@ -17,7 +17,7 @@ mod compute;
 mod array;
 mod product;
 mod autograd;
-mod kernels;
+mod ops;
 mod text;
 mod corpus;
 mod batch;

@@ -13,21 +13,19 @@ use criterion::{Criterion, SamplingMode};
 use warmstart::array::Array;
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::{Storing, in_pool};
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::affine::Affine;
-use warmstart::kernels::attention::{
-    Relations, RelativeInputs, RelativeScheme, Scheme, Span, attention, relative_attention,
-};
-use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
-use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
-use warmstart::kernels::dropout::{Dropout, dropout};
-use warmstart::kernels::embedding::embedding_sum;
-use warmstart::kernels::gated::gated;
-use warmstart::kernels::linear::{Then, linear};
-use warmstart::kernels::norm::{Kind, Norm, residual_norm};
-use warmstart::kernels::rotary::Rotary;
-use warmstart::kernels::segment_pool::{Reduction, segment_pool};
-use warmstart::kernels::vocabulary_loss::vocabulary_loss;
+use warmstart::ops::activation::Activation;
+use warmstart::ops::affine::Affine;
+use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
+use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::ops::dropout::{Dropout, dropout};
+use warmstart::ops::embedding::embedding_sum;
+use warmstart::ops::gated::gated;
+use warmstart::ops::linear::{Then, linear};
+use warmstart::ops::norm::{Kind, Norm, residual_norm};
+use warmstart::ops::relative_attention::{Relations, RelativeInputs, RelativeScheme, relative_attention};
+use warmstart::ops::segment_pool::{Reduction, segment_pool};
+use warmstart::ops::vocabulary_loss::vocabulary_loss;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

@@ -7,9 +7,9 @@ use super::low_rank::LowRank;
 use super::parameters::Parameters;
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::kernels::affine::Affine;
-use crate::kernels::linear::{Then, linear};
-use crate::kernels::scaled_sum::scaled_sum;
+use crate::ops::affine::Affine;
+use crate::ops::linear::{Then, linear};
+use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
 /// An adapter of one map.

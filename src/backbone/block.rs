@@ -13,11 +13,11 @@ use crate::array::Array;
 use crate::autograd::Value;
 use crate::compute::{Storing, uninit};
 use crate::error::Result;
-use crate::kernels::activation::Activation;
-use crate::kernels::attention::{Cache, Scheme, Step, attention};
-use crate::kernels::dropout::dropout;
-use crate::kernels::gated::gated;
-use crate::kernels::rotary::Rotary;
+use crate::ops::activation::Activation;
+use crate::ops::attention::{Rotary, Scheme, attention};
+use crate::ops::cached_attention::{Cache, Step};
+use crate::ops::dropout::dropout;
+use crate::ops::gated::gated;
 use crate::product::{Format, Precision};
 
 /// The maps and norms of a layer.

@@ -7,9 +7,9 @@ use super::fields::Checked;
 use super::rotary_options::RotaryOptions;
 use super::sentence_modules::SentenceModules;
 use super::spec::Init;
-use crate::kernels::activation::Activation;
-use crate::kernels::attention::Span;
-use crate::kernels::norm::Kind;
+use crate::ops::activation::Activation;
+use crate::ops::attention::Span;
+use crate::ops::norm::Kind;
 
 /// A model's configuration.
 #[derive(Debug, Clone)]

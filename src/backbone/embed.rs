@@ -10,7 +10,7 @@ use crate::autograd::Value;
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::kernels::columns::side_by_side;
+use crate::ops::columns::side_by_side;
 use crate::product::Precision;
 use crate::text::Encodings;
 

@@ -1,7 +1,7 @@
 //! What distinguishes a family: its names of parameters, and how its `config.json` is read.
 
 use super::pooling::Pooling;
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 
 /// A family of models.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 
 /// A value, or what is wrong with the configuration.
 pub(super) type Checked<T> = Result<T, String>;

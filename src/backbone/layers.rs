@@ -7,13 +7,12 @@ use super::parameters::Parameters;
 use super::spec::{Init, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::kernels::activation::{Activation, activate};
-use crate::kernels::affine::Affine;
-use crate::kernels::dropout::{Dropout, dropout};
-use crate::kernels::frozen::{Frozen, frozen_linear};
-use crate::kernels::linear::{Then, linear};
-use crate::kernels::norm::{self, norm, residual_norm};
-use crate::kernels::scaled_sum::scaled_sum;
+use crate::ops::activation::{Activation, activate};
+use crate::ops::affine::Affine;
+use crate::ops::dropout::{Dropout, dropout};
+use crate::ops::linear::{Frozen, Then, frozen_linear, linear};
+use crate::ops::norm::{self, norm, residual_norm};
+use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
 /// An affine map of a model: what its parameters are called, and their shape.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::error::{Error, Result};
-use crate::kernels::embedding::stacked_rows;
+use crate::ops::embedding::stacked_rows;
 
 /// Hidden states of the segments before.
 #[derive(Clone)]

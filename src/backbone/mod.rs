@@ -35,7 +35,7 @@ mod torch_file;
 mod transformer;
 mod weights;
 
-pub use crate::kernels::attention::Cache;
+pub use crate::ops::cached_attention::Cache;
 pub(crate) use cached::Cached;
 pub use config::Config;
 pub use embed::{Vectors, collect_rows};

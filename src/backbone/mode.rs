@@ -1,6 +1,6 @@
 //! Whether a forward pass trains, where its dropout masks come from, and whether activations are kept.
 
-use crate::kernels::dropout::Dropout;
+use crate::ops::dropout::Dropout;
 use crate::rng::Key;
 
 /// The mode of one forward pass, or of one part of it. It counts nothing: a part that runs again draws the same masks.

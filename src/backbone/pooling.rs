@@ -3,9 +3,9 @@
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::kernels::columns::side_by_side;
-use crate::kernels::embedding::embedding;
-use crate::kernels::segment_pool::{Reduction, segment_pool};
+use crate::ops::columns::side_by_side;
+use crate::ops::embedding::embedding;
+use crate::ops::segment_pool::{Reduction, segment_pool};
 
 /// Over the tokens of a text, special ones included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,8 +16,9 @@ use crate::array::Array;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::kernels::attention::{Cache, Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
-use crate::kernels::embedding::stacked_rows;
+use crate::ops::cached_attention::Cache;
+use crate::ops::embedding::stacked_rows;
+use crate::ops::relative_attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use crate::product::Format;
 
 /// What a pass may be given beside its batch.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::pooling::Pooling;
 use crate::error::{Error, Result};
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 use crate::text::{MODULES, Module, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SideFiles};
 
 const POOLING: &str = "1_Pooling";

@@ -16,9 +16,9 @@ use super::spec::Spec;
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::kernels::dropout::dropout;
-use crate::kernels::embedding::{embedding_sum, stacked_rows};
-use crate::kernels::rotary::Rotary;
+use crate::ops::attention::Rotary;
+use crate::ops::dropout::dropout;
+use crate::ops::embedding::{embedding_sum, stacked_rows};
 use crate::product::Precision;
 
 /// Embeddings and layers.

@@ -16,8 +16,8 @@ use crate::backbone::{
 use crate::batch::PackedBatch;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::kernels::embedding::embedding;
-use crate::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
+use crate::ops::embedding::embedding;
+use crate::ops::vocabulary_loss::{token_losses, vocabulary_loss};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 

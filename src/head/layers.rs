@@ -3,8 +3,8 @@
 use crate::autograd::Value;
 use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, Spec};
 use crate::error::Result;
-use crate::kernels::affine::Affine;
-use crate::kernels::dropout::dropout;
+use crate::ops::affine::Affine;
+use crate::ops::dropout::dropout;
 use crate::product::Precision;
 
 /// A head with its parameters.

@@ -13,7 +13,7 @@ use crate::backbone::{
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 

@@ -2,8 +2,8 @@
 
 use crate::autograd::Value;
 use crate::error::{Error, Result};
-use crate::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
-use crate::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 
 /// What each of `N` texts is.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use crate::backbone::{Config, Mode, Parameters, Pooling, Task, Transformer, coll
 use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::head::TaskHead;
-use crate::kernels::embedding::embedding;
+use crate::ops::embedding::embedding;
 use crate::text::Encodings;
 
 /// What goes in: tokens, or, below a frozen encoder, what it made of them once.

@@ -11,8 +11,8 @@ use super::pretraining::Setup;
 use super::pretraining_data::Documents;
 use crate::backbone::Config;
 use crate::error::Result;
-use crate::kernels::vocabulary_loss;
 use crate::objective::LanguageObjective;
+use crate::ops::vocabulary_loss;
 
 /// The peak of [`super::pretrain`] with the same arguments. What the model keeps from one question to the next is given up,
 /// as it is there.

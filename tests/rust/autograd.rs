@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use warmstart::array::Array;
 use warmstart::autograd::{Op, Slot, Value, checkpoint};
 use warmstart::error::Result;
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::dropout::Dropout;
-use warmstart::kernels::embedding::embedding;
-use warmstart::kernels::norm::residual_norm;
+use warmstart::ops::activation::Activation;
+use warmstart::ops::dropout::Dropout;
+use warmstart::ops::embedding::embedding;
+use warmstart::ops::norm::residual_norm;
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

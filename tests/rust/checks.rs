@@ -3,8 +3,8 @@
 use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::error::Result;
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::dropout::{Dropout, dropout};
+use warmstart::ops::activation::Activation;
+use warmstart::ops::dropout::{Dropout, dropout};
 
 use crate::tests::ops::{Scale, collected, f64s, parameters, random, weighted_sum};
 

@@ -4,11 +4,10 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::affine::Affine;
-use warmstart::kernels::dropout::Dropout;
-use warmstart::kernels::frozen::{Frozen, frozen_linear};
-use warmstart::kernels::linear::{self, Then};
+use warmstart::ops::activation::Activation;
+use warmstart::ops::affine::Affine;
+use warmstart::ops::dropout::Dropout;
+use warmstart::ops::linear::{self, Frozen, Then, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 

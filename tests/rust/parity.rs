@@ -11,8 +11,8 @@ use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Poolin
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Classifier, Head};
-use warmstart::kernels::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
-use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
+use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};

@@ -13,13 +13,12 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
-use warmstart::kernels::activation::Activation;
-use warmstart::kernels::frozen::{Frozen, frozen_linear};
-use warmstart::kernels::linear::Then;
+use warmstart::ops::activation::Activation;
+use warmstart::ops::linear::{Frozen, Then, frozen_linear};
 use warmstart::product::{Format, Precision};
 
 use crate::tests::checks::activate;
-use crate::tests::kernels::attention_formula;
+use crate::tests::operations::attention_formula;
 use crate::tests::ops::{
     as_type, attention, collected, f64s, frozen, linear, parameters, random, scaled, weighted_sum,
 };

@@ -6,8 +6,8 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
-use warmstart::kernels::attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
-use warmstart::kernels::dropout::Dropout;
+use warmstart::ops::dropout::Dropout;
+use warmstart::ops::relative_attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 

@@ -7,9 +7,9 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{in_pool, set_num_threads};
 use warmstart::error::Result;
-use warmstart::kernels::affine::Affine;
-use warmstart::kernels::embedding::embedding;
-use warmstart::kernels::vocabulary_loss::{token_losses, vocabulary_loss};
+use warmstart::ops::affine::Affine;
+use warmstart::ops::embedding::embedding;
+use warmstart::ops::vocabulary_loss::{token_losses, vocabulary_loss};
 use warmstart::product::Precision;
 
 use crate::tests::checks::{assert_close, check};

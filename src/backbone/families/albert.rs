@@ -4,7 +4,7 @@ use super::bert;
 use crate::backbone::config::Config;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 
 pub(in crate::backbone) const ALBERT: Family = Family {
     name: "albert",

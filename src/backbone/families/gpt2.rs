@@ -10,9 +10,9 @@ use crate::backbone::config::{
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
-use crate::kernels::activation::Activation;
-use crate::kernels::attention::Span;
-use crate::kernels::norm::Kind;
+use crate::ops::activation::Activation;
+use crate::ops::attention::Span;
+use crate::ops::norm::Kind;
 
 pub(in crate::backbone) const GPT2: Family = Family {
     name: "gpt2",

@@ -12,9 +12,9 @@ use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
 use crate::backbone::rotary_options::RotaryOptions;
-use crate::kernels::activation::Activation;
-use crate::kernels::attention::Span;
-use crate::kernels::norm::Kind;
+use crate::ops::activation::Activation;
+use crate::ops::attention::Span;
+use crate::ops::norm::Kind;
 
 pub(in crate::backbone) const MODERNBERT: Family = Family {
     name: "modernbert",

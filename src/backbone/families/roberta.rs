@@ -5,7 +5,7 @@ use super::bert;
 use crate::backbone::config::{Config, LearnedPositions};
 use crate::backbone::family::{Dense, Family, HeadOptions, Names};
 use crate::backbone::fields::{Checked, Fields};
-use crate::kernels::activation::Activation;
+use crate::ops::activation::Activation;
 
 pub(in crate::backbone) const ROBERTA: Family = Family {
     name: "roberta",

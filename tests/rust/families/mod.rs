@@ -14,7 +14,7 @@ use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Owner, Parameters,
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Classifier, Head};
-use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};

@@ -9,8 +9,8 @@ use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, P
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Head, LanguageBatch, LanguageLoss, LanguageNetwork};
-use warmstart::kernels::cross_entropy::{CrossEntropy, cross_entropy};
-use warmstart::kernels::embedding::embedding;
+use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
+use warmstart::ops::embedding::embedding;
 use warmstart::product::Precision;
 use warmstart::text::Encodings;
 

@@ -1,0 +1,37 @@
+//! Activation functions, applied inside [`super::linear`] as a rule.
+//!
+//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+//! (Hendrycks and Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`. Shapes: `x, y` of any one
+//! shape, f32 or bf16. Backward: `dx = dy f'(x)`.
+
+pub(super) mod cpu;
+mod function;
+
+use candle_core::DType;
+
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::Storing;
+use crate::error::Result;
+pub use function::Activation;
+
+/// `f(x)` by itself: `y` is of the type of `x`.
+pub fn activate(x: &Value, activation: Activation) -> Result<Value> {
+    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
+    let y = cpu::forward(x.array().operand()?.elements(), activation, storing);
+    Ok(Value::computed(Array::from_buffer(y, x.array().shape())?, &[x], Activate(activation)))
+}
+
+struct Activate(Activation);
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Activate {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn backward(&self, inputs: &[&Array], mut dy: Array, into: &mut [Slot]) -> Result<()> {
+        cpu::backward(inputs[0].operand()?.elements(), self.0, dy.values_mut()?);
+        into[0].give(dy)
+    }
+}

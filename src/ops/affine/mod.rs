@@ -1,0 +1,61 @@
+//! The parameters of an affine map `x W^T + b`, however they are stored.
+
+mod part;
+
+use std::ops::Range;
+
+use crate::autograd::Value;
+use crate::error::{Error, Result};
+pub(super) use part::Part;
+
+/// `W [N, K]` and perhaps `b [N]`: what parameters hold, or some of their outputs, where one holds several maps.
+#[derive(Clone)]
+pub struct Affine {
+    pub(super) weight: Value,
+    pub(super) bias: Option<Value>,
+    pub(super) part: Part,
+}
+
+impl Affine {
+    /// A weight `[outputs, ..]`, as `torch.nn.Linear` stores it, the other dimensions together the inputs; a bias of as many
+    /// values as there are outputs.
+    pub fn new(weight: &Value, bias: Option<&Value>) -> Result<Self> {
+        Self::stored(weight, bias, false)
+    }
+
+    /// A weight `[inputs, ..]`, as GPT-2 stores it, the other dimensions together the outputs.
+    pub fn input_major(weight: &Value, bias: Option<&Value>) -> Result<Self> {
+        Self::stored(weight, bias, true)
+    }
+
+    fn stored(weight: &Value, bias: Option<&Value>, input_major: bool) -> Result<Self> {
+        let dims = weight.array().dims();
+        let (first, rest) = (dims.first().copied().unwrap_or(0), dims.iter().skip(1).product());
+        let [n, k] = if input_major { [rest, first] } else { [first, rest] };
+        let n_bias = bias.map(|bias| bias.array().elem_count());
+        if dims.len() < 2 || n_bias.is_some_and(|n_bias| n_bias != n) {
+            return Err(Error::internal(format!("affine map: got a weight {dims:?} and a bias of {n_bias:?} values")));
+        }
+        let part = Part { outputs: 0..n, stored: [n, k], input_major };
+        Ok(Self { weight: weight.clone(), bias: bias.cloned(), part })
+    }
+
+    /// The map with these of the outputs alone.
+    pub fn outputs(mut self, outputs: Range<usize>) -> Result<Self> {
+        if outputs.start > outputs.end || outputs.end > self.part.stored[0] {
+            return Err(Error::internal(format!("affine map: got outputs {outputs:?} of {}", self.part.stored[0])));
+        }
+        self.part.outputs = outputs;
+        Ok(self)
+    }
+
+    /// `[N, K]`
+    pub fn shape(&self) -> [usize; 2] {
+        self.part.shape()
+    }
+
+    /// True if a gradient must flow to its parameters.
+    pub fn learns(&self) -> bool {
+        Value::differentiable(&[&self.weight]) || self.bias.as_ref().is_some_and(|bias| Value::differentiable(&[bias]))
+    }
+}

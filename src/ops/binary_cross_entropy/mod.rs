@@ -1,0 +1,49 @@
+//! Sigmoid cross entropy over independent outputs, as `torch.nn.functional.binary_cross_entropy_with_logits` (2.x).
+//!
+//! For logits `z [B, C]`, targets `t` in [0, 1] and the product `w` of the weights of output and row:
+//! `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
+//! `normalizer` (torch: `B * C`). Backward: `dz = w (sigmoid(z) - t) / normalizer`.
+
+mod cpu;
+mod target;
+
+use candle_core::Shape;
+
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::error::{Error, Result};
+pub use target::BinaryCrossEntropy;
+
+/// The loss, a scalar, of `logits [B, C]`.
+pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Result<Value> {
+    let c = target.check(logits.array().shape())?;
+    let loss = cpu::loss(&target, &logits.array().values()?, c);
+    Ok(Value::computed(Array::new(vec![loss], ())?, &[logits], target))
+}
+
+impl BinaryCrossEntropy {
+    /// `C`.
+    fn check(&self, shape: &Shape) -> Result<usize> {
+        let (b, c) = shape.dims2()?;
+        let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
+        if self.targets.len() != b * c || unfit(&self.class_weight, c) || unfit(&self.row_weight, b) {
+            let n = self.targets.len();
+            return Err(Error::internal(format!("binary cross entropy: got logits {shape:?} and {n} targets")));
+        }
+        Ok(c)
+    }
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for BinaryCrossEntropy {
+    fn name(&self) -> &'static str {
+        "binary cross entropy"
+    }
+
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        let c = self.check(inputs[0].shape())?;
+        let scale = (f64::from(gradient.values()?[0]) / self.normalizer) as f32;
+        let logits = inputs[0].values()?;
+        into[0].write(|dz, add| cpu::gradient(self, &logits, c, scale, dz, add))
+    }
+}

@@ -1,0 +1,51 @@
+//! Matrices side by side.
+//!
+//! Shapes: `x_i [B, D_i]`, `y [B, D_1 + ... + D_n]`. Backward: each input gets its columns of `dy`.
+
+mod cpu;
+
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::error::{Error, Result};
+
+/// Put matrices `[B, D_i]` side by side: `[B, D_1 + ... + D_n]`; one alone is given back as it is.
+pub fn side_by_side(parts: &[Value]) -> Result<Value> {
+    if let [one] = parts {
+        return Ok(one.clone());
+    }
+    let sizes = parts.iter().map(|part| part.array().dims2()).collect::<Result<Vec<_>>>()?;
+    let (rows, width) = (sizes.first().map_or(0, |(rows, _)| *rows), sizes.iter().map(|(_, width)| width).sum());
+    if parts.is_empty() || width == 0 || sizes.iter().any(|(other, _)| *other != rows) {
+        return Err(Error::internal(format!("side by side: got matrices of {sizes:?}")));
+    }
+    let mut y = vec![0f32; rows * width];
+    let mut at = 0;
+    for (part, (_, columns)) in parts.iter().zip(&sizes) {
+        cpu::put_columns(&part.array().values()?, *columns, at, &mut y, width);
+        at += columns;
+    }
+    let columns = sizes.into_iter().map(|(_, columns)| columns).collect();
+    Ok(Value::computed(Array::new(y, (rows, width))?, &parts.iter().collect::<Vec<_>>(), SideBySide { columns }))
+}
+
+struct SideBySide {
+    columns: Vec<usize>,
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for SideBySide {
+    fn name(&self) -> &'static str {
+        "side by side"
+    }
+
+    fn backward(&self, _: &[&Array], dy: Array, into: &mut [Slot]) -> Result<()> {
+        let dy = dy.values()?;
+        let width: usize = self.columns.iter().sum();
+        let mut at = 0;
+        for (slot, &columns) in into.iter_mut().zip(&self.columns) {
+            slot.write(|dx, add| cpu::take_columns(&dy, width, at, dx, columns, add))?;
+            at += columns;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,55 @@
+//! Softmax cross entropy with weights of classes and of rows, label smoothing and ignored rows, as
+//! `torch.nn.functional.cross_entropy` (2.x) defines it.
+//!
+//! For logits `z [B, C]`, labels `y`, weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
+//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have; the result is the sum
+//! over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
+//! sum of the subtracted weights.
+
+mod cpu;
+mod target;
+
+use candle_core::Shape;
+
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::error::{Error, Result};
+pub use target::CrossEntropy;
+
+/// The loss, a scalar, of `logits [B, C]`.
+pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
+    let c = target.check(logits.array().shape())?;
+    let loss = cpu::loss(&target, &logits.array().values()?, c);
+    Ok(Value::computed(Array::new(vec![loss], ())?, &[logits], target))
+}
+
+impl CrossEntropy {
+    /// `C`.
+    fn check(&self, shape: &Shape) -> Result<usize> {
+        let (b, c) = shape.dims2()?;
+        let bad = self.labels.iter().flatten().find(|y| **y as usize >= c);
+        let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
+        if b != self.labels.len() || bad.is_some() || unfit(&self.class_weight, c) || unfit(&self.row_weight, b) {
+            return Err(Error::internal(format!(
+                "cross entropy: got logits {shape:?}, {} labels, {:?} class weights, label {bad:?}",
+                self.labels.len(),
+                self.class_weight.as_ref().map(Vec::len)
+            )));
+        }
+        Ok(c)
+    }
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross entropy"
+    }
+
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        let c = self.check(inputs[0].shape())?;
+        let scale = (f64::from(gradient.values()?[0]) / self.normalizer) as f32;
+        let logits = inputs[0].values()?;
+        into[0].write(|dz, add| cpu::gradient(self, &logits, c, scale, dz, add))
+    }
+}

@@ -1,0 +1,34 @@
+//! Dropout `y = x * mask / (1 - p)`; the mask is a function of a key and the element's index, recomputed in the backward
+//! pass and never stored.
+//!
+//! Shapes: `x, y` of any one shape, f32 or bf16. Backward: `dx = dy * mask / (1 - p)`.
+
+pub(super) mod cpu;
+mod mask;
+
+use candle_core::DType;
+
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::Storing;
+use crate::error::Result;
+pub use mask::Dropout;
+
+/// Dropout of any shape, f32 or bf16, to the same.
+pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
+    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
+    let out = cpu::forward(x.array().operand()?.elements(), &dropout, storing);
+    Ok(Value::computed(Array::from_buffer(out, x.array().shape())?, &[x], dropout))
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn backward(&self, _: &[&Array], mut gradient: Array, into: &mut [Slot]) -> Result<()> {
+        cpu::mask_all(self, gradient.values_mut()?);
+        into[0].give(gradient)
+    }
+}

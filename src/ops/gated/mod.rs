@@ -1,0 +1,50 @@
+//! The product of an activated value with another, `y = f(gate) * up`, as in gated linear units (Shazeer 2020: SwiGLU with
+//! SiLU, GEGLU with GELU).
+//!
+//! Shapes: `gate, up, y [.., F]`, each f32 or bf16. Backward: `dgate = dy up f'(gate)`, `dup = dy f(gate)`.
+
+mod cpu;
+
+use super::activation::Activation;
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::Storing;
+use crate::error::{Error, Result};
+
+/// `activation(gate) * up`: `[.., F]` each.
+pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) -> Result<Value> {
+    let shape = gate.array().shape();
+    if up.array().shape() != shape {
+        return Err(Error::internal(format!("gated: got {shape:?} and {:?}", up.array().shape())));
+    }
+    let y = {
+        let (gate, up) = (gate.array().operand()?, up.array().operand()?);
+        cpu::forward(gate.elements(), up.elements(), activation, result)
+    };
+    Ok(Value::computed(Array::from_buffer(y, shape)?, &[gate, up], Gated(activation)))
+}
+
+struct Gated(Activation);
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Gated {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn backward(&self, inputs: &[&Array], mut dy: Array, into: &mut [Slot]) -> Result<()> {
+        let (&[gate, up], [dgate, dup]) = (inputs, into) else {
+            return Err(Error::internal("got other than two inputs"));
+        };
+        let (gate, up) = (gate.operand()?, up.operand()?);
+        if dup.wanted() {
+            let mut gradient = dy.copy()?;
+            cpu::up_gradient(gate.elements(), self.0, gradient.values_mut()?);
+            dup.give(gradient)?;
+        }
+        if dgate.wanted() {
+            cpu::gate_gradient(gate.elements(), up.elements(), self.0, dy.values_mut()?);
+        }
+        dgate.give(dy)
+    }
+}

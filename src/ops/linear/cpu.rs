@@ -1,0 +1,148 @@
+//! The affine map on the CPU: a product whose rows are finished while they are in the cache.
+
+use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
+use crate::ops::activation::Activation;
+use crate::ops::activation::cpu::activate;
+use crate::ops::affine::Part;
+use crate::ops::dropout::Dropout;
+use crate::ops::dropout::cpu::mask;
+use crate::product::{Int8Weight, Lines, Output, Packed, Precision, Right, product, product_once};
+
+/// A product `x W^T`, of `x [T, K]` and `W [N, K]`.
+pub(super) enum Product<'a> {
+    Packed(Lines<'a>, &'a Packed),
+    /// With the weight where it lies.
+    Once(Lines<'a>, Lines<'a>, Precision),
+    Int8(&'a [f32], &'a Int8Weight),
+}
+
+/// What is done to the rows of a product `[T, N]`.
+pub(super) struct Ending<'a> {
+    /// `[N]`
+    pub bias: Option<&'a [f32]>,
+    pub activation: Option<Activation>,
+    pub dropout: Option<Dropout>,
+    /// `[T, N]`
+    pub residual: Option<&'a [f32]>,
+}
+
+/// The `[t, n]` values of a product, each row taken through the ending; and what goes into the activation, if that is to be
+/// kept.
+///
+/// # Safety
+///
+/// The product is of `t` rows and `n` columns; one in int8 has a depth.
+pub(super) unsafe fn forward(
+    product: Product,
+    [t, n]: [usize; 2],
+    ending: &Ending,
+    storing: Storing,
+    keep: bool,
+) -> (Buffer, Option<Buffer>) {
+    // SAFETY: what is kept is written as rows are finished, each of them.
+    let mut pre = keep.then(|| unsafe { Buffer::uninit(storing, t * n) });
+    let kept = pre.as_mut().map(Buffer::shared);
+    // SAFETY: a product of this shape, as the caller promises, sets all values, or finishes every row, which is then copied.
+    let mut y = unsafe { Buffer::uninit(storing, t * n) };
+    match &mut y {
+        Buffer::F32(y) => product.run(Output::new(y, n, false), &|row, column, y| {
+            // SAFETY: a product finishes each piece of a row once.
+            unsafe { ending.finish(row * n, column, y, kept) };
+        }),
+        narrow @ Buffer::Bf16(_) => {
+            let narrow = narrow.shared();
+            product.run(Output::lent(), &|row, column, y| {
+                // SAFETY: a product finishes each piece of a row once.
+                unsafe {
+                    ending.finish(row * n, column, y, kept);
+                    narrow.copy_from(row * n + column, y);
+                }
+            });
+        }
+    }
+    (y, pre)
+}
+
+/// Finishes a piece of a row that begins at a row and column.
+type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
+
+impl Product<'_> {
+    /// Each piece of a row is finished once.
+    fn run(self, out: Output, finish: Finish) {
+        match self {
+            Self::Packed(x, weight) => product(x, weight.whole(), out, finish),
+            Self::Once(x, weight, precision) => product_once(x, weight, precision, out, finish),
+            Self::Int8(x, weight) => weight.product(x, out, finish),
+        }
+    }
+}
+
+impl Ending<'_> {
+    /// `y` is the piece from `column` on of the row that begins at `first`; `kept` is where what goes into the activation goes.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches this piece of `kept` meanwhile.
+    unsafe fn finish(&self, first: usize, column: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
+        let start = first + column;
+        if let Some(bias) = self.bias {
+            add_to_rows(y, &bias[column..][..y.len()]);
+        }
+        if let Some(kept) = kept {
+            // SAFETY: the caller promises that nobody else touches this piece.
+            unsafe { kept.copy_from(start, y) };
+        }
+        if let Some(activation) = self.activation {
+            activate(activation, y);
+        }
+        if let Some(dropout) = &self.dropout {
+            mask(dropout, start, y);
+        }
+        if let Some(residual) = self.residual {
+            let residual = &residual[start..start + y.len()];
+            add_rows(y, residual);
+        }
+    }
+}
+
+/// Of the residual: `dr (+)= dy`.
+pub(super) fn residual_gradient(dy: &[f32], dr: &mut [f32], add: bool) {
+    if add { crate::compute::add(dr, dy) } else { dr.copy_from_slice(dy) }
+}
+
+/// `dx [T, K] (+)= g W`, of `g [T, N]`.
+pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: Precision, dx: &mut [f32], add: bool) {
+    let [n, k] = part.shape();
+    let t = dx.len() / k.max(1);
+    let weight = Right::new(part.columns(weight), precision);
+    product(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
+}
+
+/// `dW (+)= g^T x`, of `g [T, N]` and `x [T, K]`.
+pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Precision, dw: &mut [f32], add: bool) {
+    let [n, k] = part.shape();
+    let t = x.len() / k.max(1);
+    if !part.is_whole() {
+        clear_unless(dw, add);
+    }
+    let add = add || !part.is_whole();
+    let (start, stride) = part.place();
+    let (x, g) = (Lines::columns(x, k, t), Lines::columns(g, n, t));
+    let (rows, columns) = if part.input_major { (x, g) } else { (g, x) };
+    let out = Output::new(&mut dw[start..], stride, add);
+    product(rows, Right::new(columns, precision).whole(), out, |_, _, _| {});
+}
+
+/// `db (+)=` the sum over rows of `g [T, N]`.
+pub(super) fn bias_gradient(g: &[f32], part: &Part, db: &mut [f32], add: bool) {
+    let sum = sum_rows(g, part.shape()[0]);
+    clear_unless(db, add);
+    add_rows(&mut db[part.outputs.clone()], &sum);
+}
+
+/// What other maps contribute to comes before or after: what is not there yet is zero.
+fn clear_unless(gradient: &mut [f32], add: bool) {
+    if !add {
+        for_chunks(gradient, CHUNK, |_, gradient| gradient.fill(0.0));
+    }
+}

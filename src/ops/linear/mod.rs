@@ -1,0 +1,100 @@
+//! The affine map `y = x W^T + b`, and what follows it: an activation, or dropout and the sum with a residual.
+//!
+//! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`. Backward, with `g` the gradient of `x W^T + b`, that is `dy`,
+//! `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, of the residual `dy`; a side nobody
+//! asked for is not computed. `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
+
+mod cpu;
+mod frozen;
+mod then;
+
+use super::activation::{self, Activation};
+use super::affine::{Affine, Part};
+use super::dropout::{self, Dropout};
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::compute::Buffer;
+use crate::error::{Error, Result};
+use crate::product::{Format, Lines, Packed, Precision};
+pub use frozen::{Frozen, frozen_linear};
+pub use then::Then;
+use then::output_shape;
+
+/// `map` of `x [.., K]`, then what `then` says: `[.., N]`.
+pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) -> Result<Value> {
+    let Format { precision, result } = format.into();
+    let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(then.residual()).collect();
+    let [n, k] = map.shape();
+    let (t, shape) = output_shape(x, [n, k], &then)?;
+    let keep = then.activation().is_some() && Value::differentiable(&inputs);
+    let (y, pre) = {
+        let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
+        let weight = Packed::new(map.part.rows(&weight), precision);
+        let product = cpu::Product::Packed(Lines::rows(&x, t, k), &weight);
+        let operands = then.operands(map)?;
+        // SAFETY: the shape is that of the rows and of the weight.
+        unsafe { cpu::forward(product, [t, n], &then.ending(&operands), result, keep) }
+    };
+    let op = Linear {
+        part: map.part.clone(),
+        has_bias: map.bias.is_some(),
+        through: then.activation().zip(pre),
+        dropout: then.dropout(),
+        precision,
+    };
+    Ok(Value::computed(Array::from_buffer(y, shape)?, &inputs, op))
+}
+
+struct Linear {
+    part: Part,
+    has_bias: bool,
+    /// The activation and what went into it.
+    through: Option<(Activation, Buffer)>,
+    dropout: Option<Dropout>,
+    precision: Precision,
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        let ([x, w, ..], [dx, dw, rest @ ..]) = (inputs, into) else {
+            return Err(Error::internal("got fewer than two inputs"));
+        };
+        let (mut db, mut dr) = match rest {
+            [db, dr @ ..] if self.has_bias => (Some(db), dr.first_mut()),
+            dr => (None, dr.first_mut()),
+        };
+        let (part, precision) = (&self.part, self.precision);
+        let shape = gradient.shape().clone();
+        let mut g = gradient.into_vec()?;
+        if let Some((activation, pre)) = &self.through {
+            activation::cpu::backward(pre.elements(), *activation, &mut g);
+        }
+        if let Some(dropout) = &self.dropout {
+            if let Some(dr) = dr.take().filter(|dr| dr.wanted()) {
+                dr.write(|dr, add| cpu::residual_gradient(&g, dr, add))?;
+            }
+            dropout::cpu::mask_all(dropout, &mut g);
+        }
+        if dx.wanted() {
+            let w = w.values()?;
+            dx.write(|dx, add| cpu::input_gradient(&g, &w, part, precision, dx, add))?;
+        }
+        if dw.wanted() {
+            let x = x.operand()?;
+            dw.write(|dw, add| cpu::weight_gradient(&g, x.elements(), part, precision, dw, add))?;
+        }
+        if let Some(db) = db.take().filter(|db| db.wanted()) {
+            db.write(|db, add| cpu::bias_gradient(&g, part, db, add))?;
+        }
+        // Without dropout the gradient of the residual is that of the sum, the memory itself.
+        match dr {
+            Some(dr) => dr.give(Array::new(g, shape)?),
+            None => Ok(()),
+        }
+    }
+}

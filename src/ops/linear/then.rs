@@ -1,0 +1,92 @@
+//! What follows the map, and the shape of what comes out.
+
+use std::ops::Range;
+
+use candle_core::Shape;
+
+use super::cpu::Ending;
+use crate::array::{Values, rows_and_columns};
+use crate::autograd::Value;
+use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
+use crate::ops::affine::Affine;
+use crate::ops::dropout::Dropout;
+
+/// An activation, or dropout and the sum with a residual.
+#[derive(Clone, Copy, Default)]
+pub enum Then<'a> {
+    #[default]
+    Nothing,
+    Activate(Activation),
+    /// `dropout(x W^T + b) + residual`, which is f32 and of the result's shape.
+    Add(&'a Value, Option<Dropout>),
+}
+
+impl From<Option<Activation>> for Then<'_> {
+    fn from(activation: Option<Activation>) -> Self {
+        activation.map_or(Self::Nothing, Self::Activate)
+    }
+}
+
+/// The values of bias and residual.
+pub(super) struct Operands<'a> {
+    /// Of the map's outputs alone.
+    bias: Option<(Values<'a>, Range<usize>)>,
+    residual: Option<Values<'a>>,
+}
+
+impl Then<'_> {
+    pub(super) fn residual(&self) -> Option<&Value> {
+        match self {
+            Self::Add(residual, _) => Some(residual),
+            _ => None,
+        }
+    }
+
+    pub(super) fn dropout(&self) -> Option<Dropout> {
+        match self {
+            Self::Add(_, dropout) => *dropout,
+            _ => None,
+        }
+    }
+
+    pub(super) fn activation(&self) -> Option<Activation> {
+        match self {
+            Self::Activate(activation) => Some(*activation),
+            _ => None,
+        }
+    }
+
+    pub(super) fn operands<'a>(&'a self, map: &'a Affine) -> Result<Operands<'a>> {
+        let bias = map.bias.as_ref().map(|bias| bias.array().values()).transpose()?;
+        Ok(Operands {
+            bias: bias.map(|bias| (bias, map.part.outputs.clone())),
+            residual: self.residual().map(|residual| residual.array().values()).transpose()?,
+        })
+    }
+
+    /// What is done to the rows of the product.
+    pub(super) fn ending<'a>(&self, operands: &'a Operands) -> Ending<'a> {
+        Ending {
+            bias: operands.bias.as_ref().map(|(bias, outputs)| &bias[outputs.clone()]),
+            activation: self.activation(),
+            dropout: self.dropout(),
+            residual: operands.residual.as_deref(),
+        }
+    }
+}
+
+/// The rows of `x`, and the shape of what comes out.
+pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
+    let shape = x.array().shape();
+    let (t, x_k) = rows_and_columns("linear", shape)?;
+    let mut dims = shape.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = n;
+    }
+    let residual = then.residual().map(|residual| residual.array().dims());
+    if k != x_k || residual.is_some_and(|residual| residual != dims) {
+        return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], residual {residual:?}")));
+    }
+    Ok((t, Shape::from(dims)))
+}

@@ -1,0 +1,122 @@
+//! Attention with relative positions and segments over packed sequences: that of XLNet (Yang et al. 2019), with the positions
+//! of Transformer-XL (Dai et al. 2019).
+//!
+//! For each sequence and head, with `f_ij` the distance from query `i` back to key `j`, and `s_ij` 1 where they are of
+//! different segments, else 0:
+//! `S_ij = ((q_i + r_w) . k_j + (q_i + r_r) . r[f_ij] + (q_i + r_s) . seg_embed[s_ij]) / sqrt(d)`,
+//! `P = softmax(S)` over the keys that a query sees, `O = dropout(P) V`; a query that sees none gets zeros.
+//!
+//! Scores by distance are one product of a block's queries with the rows of `r` that it needs, of which each query reads a
+//! stretch of its own: distances fall from key to key. Softmax does not see what all of a row share, so of the segments the
+//! difference of the two rows counts, where they differ. The backward's `dS` is that of [`super::attention`], and the
+//! gradients of `r`, the biases and `seg_embed` are sums over all sequences.
+
+mod cpu;
+mod operands;
+mod relations;
+mod scheme;
+
+use crate::array::{Array, Operand};
+use crate::autograd::{Op, Slot, Value};
+use crate::error::{Error, Result};
+use crate::product::{Format, Precision};
+use operands::Operands;
+use relations::Sequence;
+pub use relations::{Permutation, Relations};
+pub use scheme::RelativeScheme;
+
+/// What attention meets.
+pub struct RelativeInputs<'a> {
+    /// `[Tq, H * d]`, f32 or bf16, as `k` and `v`.
+    pub q: &'a Value,
+    /// `[Tk, H * d]`
+    pub k: &'a Value,
+    /// `[Tk, H * d]`
+    pub v: &'a Value,
+    /// Of the distances, `[R, H * d]`, f32 or bf16.
+    pub r: &'a Value,
+    /// Added to queries where they meet keys, distances and segments, `[H, d]` each.
+    pub word_bias: &'a Value,
+    pub distance_bias: &'a Value,
+    pub segment_bias: &'a Value,
+    /// Of equal and of different segments, `[2, H, d]`.
+    pub segments: &'a Value,
+}
+
+/// Attention to `[Tq, H * d]`. Shapes that do not fit are an error, and distances without a row in `r`.
+pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, format: impl Into<Format>) -> Result<Value> {
+    let Format { precision, result } = format.into();
+    let RelativeInputs { q, k, v, r, word_bias, distance_bias, segment_bias, segments } = inputs;
+    let inputs = [*q, k, v, r, word_bias, distance_bias, segment_bias, segments];
+    let arrays = inputs.map(Value::array);
+    let sequences = scheme.check(arrays)?;
+    let (out, log_sum_exp) = {
+        let read = read(&arrays)?;
+        let kernel = cpu::Kernel { scheme: &scheme, sequences: &sequences, precision };
+        // SAFETY: the shapes were checked, and the sequences.
+        unsafe { kernel.forward(&operands(&read)?, result) }
+    };
+    let op = RelativeAttention { scheme, precision, sequences, log_sum_exp };
+    Ok(Value::computed(Array::from_buffer(out, q.array().shape())?, &inputs, op))
+}
+
+fn read<'a>(arrays: &[&'a Array]) -> Result<Vec<Operand<'a>>> {
+    arrays.iter().map(|array| array.operand()).collect()
+}
+
+fn operands<'a>(read: &'a [Operand]) -> Result<Operands<'a>> {
+    let read: Vec<_> = read.iter().map(Operand::elements).collect();
+    let read = read.try_into().map_err(|_| Error::internal("relative attention: got other than eight inputs"))?;
+    Ok(Operands::new(read))
+}
+
+impl RelativeScheme {
+    fn check(&self, arrays: [&Array; 8]) -> Result<Vec<Sequence>> {
+        let [q, k, v, r, biases @ .., segments] = arrays;
+        let [q, k, v, r] = [q.dims2()?, k.dims2()?, v.dims2()?, r.dims2()?];
+        let size = q.1.checked_div(self.heads).unwrap_or(0);
+        let width = self.heads * size;
+        let fit = biases.iter().all(|bias| bias.elem_count() == width) && segments.elem_count() == 2 * width;
+        if size == 0 || [q.1, k.1, r.1] != [width; 3] || v != k || !fit {
+            return Err(Error::internal(format!(
+                "relative attention: got q, k, v, r of {q:?}, {k:?}, {v:?}, {r:?}, {} heads, biases and segments of {:?}",
+                self.heads,
+                [biases[0], biases[1], biases[2], segments].map(Array::elem_count)
+            )));
+        }
+        let sequences = self.relations.sequences(q.0, k.0)?;
+        let (back, ahead) = self.relations.reach();
+        if k.0 > 0 && (self.farthest < back || self.farthest + ahead >= r.0) {
+            return Err(Error::internal(format!(
+                "relative attention: got rows for {} distances from {} on, keys lie from {back} behind to {ahead} ahead",
+                r.0, self.farthest
+            )));
+        }
+        Ok(sequences)
+    }
+}
+
+struct RelativeAttention {
+    scheme: RelativeScheme,
+    precision: Precision,
+    sequences: Vec<Sequence>,
+    /// `[H, Tq]`
+    log_sum_exp: Vec<f32>,
+}
+
+// SAFETY: what is not added to is written, all of it.
+unsafe impl Op for RelativeAttention {
+    fn name(&self) -> &'static str {
+        "relative attention"
+    }
+
+    fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        let (read, gradient) = (read(inputs)?, gradient.values()?);
+        let slots = into.iter_mut().map(Slot::open).collect::<Result<Vec<_>>>()?;
+        let into = slots.try_into().map_err(|_| Error::internal("got other than eight inputs"))?;
+        let kernel = cpu::Kernel { scheme: &self.scheme, sequences: &self.sequences, precision: self.precision };
+        // SAFETY: the shapes were checked, and the sequences.
+        unsafe { kernel.backward(&operands(&read)?, &self.log_sum_exp, &gradient, into) };
+        Ok(())
+    }
+}

@@ -26,7 +26,7 @@ from warmstart.progress import TokenBar
 from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
-from warmstart.warn import warn_unlearnt
+from warmstart.warn import warn, warn_unlearnt
 from warmstart.weights import Weights, read_weights
 
 
@@ -129,6 +129,8 @@ def execute(
     head = None if run.head == IN_STEPS else Probe.of(run, verbose)
     if head is not None and head.gain is not None:
         run = run.with_little_gain(head.gain)
+    if run.head == SOLVED and options["checkpoint_dir"] is not None:
+        warn("checkpoint_dir has no effect here: the head is solved for at once, and nothing is trained in steps")
     try:
         model, facts, stopped = (
             head.finish(run, monitor) if head is not None and run.head == SOLVED else _stepped(run, monitor, head)

@@ -333,3 +333,10 @@ def test_report_of_a_classifier_that_keeps_the_last_weights_is_of_these(make, te
     first = clf.history_.rows[0]["eval_loss"]
     assert clf.history_.rows[-1]["eval_loss"] < first, "the case needs weights that differ"
     assert f"of step {clf.n_iter_}" in repr(clf.report_)
+
+
+def test_checkpoint_dir_of_a_head_that_is_solved_for_is_told_to_have_no_effect(make, texts, labels, tmp_path):
+    clf = make(strategy=ws.LinearProbing(), checkpoint_dir=tmp_path / "run", epochs=None)
+    with pytest.warns(UserWarning, match="checkpoint_dir has no effect here: the head is solved for"):
+        clf.fit(texts, labels)
+    assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@
 //! `cpu.rs` is the body: slices in, slices out, and nothing of values and gradients. Types that both need have a file of
 //! their own.
 //!
-//! All operations take f32, contiguous or not, and give f32, contiguous. Work is split into pieces whose size does not
+//! Values lie row-major, in f32, or in bf16 where an operation says so; gradients are f32. Work is split into pieces whose size does not
 //! depend on the number of threads and whose partial sums are added in a fixed order, so results do not depend on it either.
 
 pub mod activation;

@@ -64,6 +64,9 @@ class TrainingError(WarmstartError, RuntimeError): ...
 class Monitor(Protocol):
     """What a training run calls back into. An exception raised here stops the run."""
 
+    metric: str
+    """What the scores are of: a run goes on from a checkpoint with the same one."""
+
     def on_start(self, facts: dict[str, Any]) -> None:
         """Facts known before the first step.
 
@@ -374,10 +377,10 @@ class Classifier:
         the exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model
         holding the best (else the last good) weights; the model is None when there are none.
 
-        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score,
-        stopped_early, was_finished`` (a checkpoint held the whole run)``, batch_tokens, trainable_parameters,
-        parameters``, and under ``history`` the ``rows``, records of
-        each evaluation with ``eval_loss`` and ``score``, or of each epoch, and the ``curve``, at most 1000 steps with
+        The dict has ``steps, epochs, tokens, elapsed_s, best_step`` (null without evaluation)``, best_score``,
+        ``kept_step`` (of the weights handed back)``, stopped_early, was_finished`` (a checkpoint held the whole run)``,
+        batch_tokens, trainable_parameters, parameters``, and under ``history`` the ``rows``, records of each
+        evaluation with ``eval_loss`` and ``score``, or of each epoch, and the ``curve``, at most 1000 steps with
         ``step, epoch, loss``.
         """
     @staticmethod

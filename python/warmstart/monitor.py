@@ -25,6 +25,8 @@ class FitMonitor:
 
     Attributes
     ----------
+    metric : str
+        As given.
     best_logits : ndarray of float32, shape (N, C), or None
         Evaluation logits of the best score so far.
     best_step : int or None
@@ -35,7 +37,7 @@ class FitMonitor:
         self.best_logits: NDArray[np.float32] | None = None
         self.best_step: int | None = None
         self._best = (-np.inf, -np.inf)
-        self._metric = metric
+        self.metric = metric
         self._scorer = scorer
         self._epochs = 1
         self._verbose = verbose
@@ -58,7 +60,7 @@ class FitMonitor:
         if (score, -record["eval_loss"]) > self._best:
             self._best = (score, -record["eval_loss"])
             self.best_step, self.best_logits = record["step"], logits
-        self._show(record if self._metric == "loss" else {**record, self._metric: score})
+        self._show(record if self.metric == "loss" else {**record, self.metric: score})
         return score
 
     def on_epoch(self, record: dict[str, Any]) -> None:
@@ -73,7 +75,7 @@ class FitMonitor:
     def _show(self, record: dict[str, Any]) -> None:
         if self._bar is None:
             return
-        shown = {key: f"{record[key]:.4f}" for key in ("loss", "eval_loss", self._metric) if key in record}
+        shown = {key: f"{record[key]:.4f}" for key in ("loss", "eval_loss", self.metric) if key in record}
         epoch = min(self._epochs, int(np.ceil(record["epoch"])) or 1)
         self._bar.describe(f"epoch {epoch}/{self._epochs}")
         self._bar.move_to(record["tokens"], **shown)

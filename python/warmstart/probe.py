@@ -105,6 +105,7 @@ class Probe:
                 "elapsed_s": self.seconds,
                 "best_step": best,
                 "best_score": score,
+                "kept_step": None,
                 "stopped_early": False,
                 "batch_tokens": options["batch_tokens"],
                 "trainable_parameters": solution.weight.size + solution.bias.size,

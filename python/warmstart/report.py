@@ -232,7 +232,7 @@ class Report:
         for name, (value, why) in run.get("choices", {}).items():
             facts.append((f"{name} chosen", f"{value}: {why}"))
         kept = run.get("kept_step", run.get("best_step"))
-        if kept is not None and not is_solved:
+        if kept is not None and not is_solved and run.get("best_step") is not None:
             facts.append(("weights kept", f"of step {kept:,}"))
         if run.get("stopped_early"):
             facts.append(("stopped early", "no improvement"))

@@ -261,10 +261,8 @@ def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labe
 
 
 def _facts(facts: dict[str, Any], stopped: BaseException | None, run: Prepared) -> dict[str, Any]:
-    is_best = run.options["keep"] == "best"
     return {
         **facts,
-        "kept_step": facts["best_step"] if is_best else facts["steps"],
         "choices": {name: [choice.value, choice.why] for name, choice in run.choices.items()},
         "tokens_per_s": facts["tokens"] / max(facts["elapsed_s"], 1e-9),
         "peak_memory_bytes": _core.peak_memory_bytes(),

@@ -24,6 +24,9 @@ impl LowRank {
     /// # Errors
     /// `Error::Value` if the rank is 0, or a target is no map of this backbone.
     pub fn specs(&self, backbone: &[Spec]) -> Result<Vec<Spec>> {
+        if self.targets.is_empty() {
+            return Err(Error::Value(format!("adapter {:?} has no targets", self.name)));
+        }
         if self.rank == 0 || !self.alpha.is_finite() {
             let (rank, alpha) = (self.rank, self.alpha);
             return Err(Error::Value(format!("rank={rank}, alpha={alpha}: expected at least 1, and a finite number")));

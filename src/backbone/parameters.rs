@@ -73,6 +73,9 @@ impl Parameters {
 
     /// Add what an adapter has.
     pub fn adapt(&mut self, adapter: &Arc<LowRank>, specs: &[Spec], key: Key) -> Result<()> {
+        if let Some(spec) = specs.iter().find(|spec| self.all.contains_key(&spec.name)) {
+            return Err(Error::Value(format!("adapter {:?} is there already: {}", adapter.name, spec.name)));
+        }
         *self = self.with(&Self::initialised(specs, key)?);
         self.adapters.push(adapter.clone());
         Ok(())
@@ -84,11 +87,11 @@ impl Parameters {
     }
 
     /// # Errors
-    /// `Error::Value` if there are adapters, which no file holds yet.
-    pub fn check_without_adapters(&self) -> Result<()> {
+    /// `Error::Value` if there are adapters, of which `what` is not possible yet.
+    pub fn check_without_adapters(&self, what: &str) -> Result<()> {
         match self.adapters.first() {
             None => Ok(()),
-            Some(adapter) => Err(Error::Value(format!("adapter {:?} cannot be saved", adapter.name))),
+            Some(adapter) => Err(Error::Value(format!("adapter {:?} cannot be {what}", adapter.name))),
         }
     }
 

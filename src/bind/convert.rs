@@ -85,6 +85,7 @@ fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<B
     dict.set_item("elapsed_s", summary.last.elapsed_s)?;
     dict.set_item("best_step", summary.best_step)?;
     dict.set_item("best_score", summary.best_score)?;
+    dict.set_item("kept_step", summary.kept_step)?;
     dict.set_item("stopped_early", summary.stopped_early)?;
     dict.set_item("history", history(py, summary)?)?;
     dict.set_item("batch_tokens", facts.batch_tokens)?;
@@ -132,7 +133,7 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
 
 /// Everything of a model, for pickling: configuration, side files, and its parameters as safetensors.
 pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
-    params.check_without_adapters().map_err(to_python)?;
+    params.check_without_adapters("saved").map_err(to_python)?;
     let tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
     let bytes = super::guard::run(py, || {
         safetensors::serialize(tensors, None).map_err(|e| Error::Weights(format!("pickling: {e}")))

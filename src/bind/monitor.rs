@@ -84,6 +84,10 @@ impl PyMonitor {
 }
 
 impl Monitor for PyMonitor {
+    fn metric(&self) -> Result<String> {
+        Python::attach(|py| self.object.getattr(py, "metric")?.extract(py)).map_err(stopped)
+    }
+
     fn on_start(&mut self, facts: &Facts) -> Result<()> {
         Python::attach(|py| self.object.call_method1(py, "on_start", (convert::facts(py, facts)?,)).map(drop))
             .map_err(stopped)

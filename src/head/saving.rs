@@ -37,7 +37,7 @@ pub(super) fn save(
     same: impl FnOnce(&Path) -> Result<bool>,
 ) -> Result<()> {
     let Written { backbone, head, config, metadata, max_shard_bytes } = *model;
-    backbone.params.check_without_adapters()?;
+    backbone.params.check_without_adapters("saved")?;
     let mut staged = Staged::begin(dir)?;
     if let Some(Beside { folder, save }) = &beside {
         save(&staged.directory().join(folder))?;

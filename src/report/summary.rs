@@ -11,7 +11,7 @@ pub struct Summary {
     pub curve: Curve,
     pub best_step: Option<usize>,
     pub best_score: Option<f64>,
-    /// Breaks ties of the score.
-    pub best_loss: Option<f64>,
+    /// Of which step the weights are that were handed back.
+    pub kept_step: Option<usize>,
     pub stopped_early: bool,
 }

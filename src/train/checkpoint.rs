@@ -84,6 +84,8 @@ impl Checkpoints {
     /// Those of a run that may go on; none if it is not asked to.
     pub fn open(learner: &impl Learner, options: &TrainingOptions) -> Result<Option<Self>> {
         let Some(directory) = &options.checkpoint_dir else { return Ok(None) };
+        // What cannot be written to is told before the run, not after it.
+        drop(Staged::begin(directory)?);
         Ok(Some(Self { directory: directory.clone(), identity: of_run(learner, options)? }))
     }
 
@@ -96,15 +98,16 @@ impl Checkpoints {
     /// # Errors
     /// `Error::Training` if the rows so far are of others: their losses would not be comparable.
     pub fn evaluate_on(&self, progress: &mut Progress, now: Option<Value>) -> Result<()> {
-        let Some(now) = now else { return Ok(()) };
-        if let Some(difference) = progress.evaluated_on.as_ref().and_then(|then| difference(then, &now)) {
+        if let Some(then) = &progress.evaluated_on
+            && let Some(difference) = difference(then, now.as_ref().unwrap_or(&Value::Null))
+        {
             return Err(Error::Training(format!(
                 "{}: is of a run with another eval_set: {difference}. To go on, evaluate as that run did; else give another \
                  checkpoint_dir, or remove it",
                 self.path().display()
             )));
         }
-        progress.evaluated_on = Some(now);
+        progress.evaluated_on = now;
         Ok(())
     }
 

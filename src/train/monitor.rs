@@ -5,6 +5,8 @@ use crate::report::{Facts, Record};
 
 /// Called on the thread that called `fit`. An error ends the run; what was learnt so far is kept.
 pub trait Monitor {
+    /// What the scores are of: those of another run compare only if it is the same.
+    fn metric(&self) -> Result<String>;
     /// Before the first step.
     fn on_start(&mut self, facts: &Facts) -> Result<()>;
     /// After every optimiser step.

@@ -180,7 +180,7 @@ pub(super) fn not_finite(what: &str, value: f64, step: usize, batch: usize, inpu
         _ => format!(" (texts {})", shown.join(", ")),
     };
     Error::Training(format!(
-        "step {step}, batch {batch}: the {what} is {value}{texts}. The weights go back to the last evaluation or end of an epoch; \
+        "step {step}, batch {batch}: the {what} is {value}{texts}. The weights go back to those of an evaluation or the end of an epoch; \
          before the first of them nothing is kept. A smaller learning_rate, a warm-up or a smaller max_grad_norm usually mends this"
     ))
 }

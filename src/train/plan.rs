@@ -38,6 +38,7 @@ pub struct Plan {
 impl Plan {
     /// Compile a strategy for a backbone with a classification head.
     pub fn of_classifier(how: How, backbone: &Backbone, task: Task, n_outputs: usize) -> Result<Self> {
+        backbone.params.check_without_adapters("trained further")?;
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
@@ -94,6 +95,7 @@ impl Plan {
 
     /// Compile a strategy for what is pretrained towards an objective.
     pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Result<Self> {
+        model.params().check_without_adapters("trained further")?;
         let is_idle = |name: &str| model.is_idle(name, objective);
         let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
         Self::of(how, &model.backbone().config, model.specs(), is_idle, in_head)

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::batches::Groups;
 use super::checkpoint::Checkpoints;
 use super::learner::{Found, Learner};
@@ -42,16 +44,20 @@ pub(super) fn train<L: Learner, M>(
     let (mut optimisation, learning) = Optimisation::begin(learner.params(), plan, &options.optimizer, length.steps)?;
     let (mut progress, mut memory, mut kept) = (Progress::default(), None, None);
     let checkpoints = Checkpoints::open(learner, options)?;
-    if let Some(found) = checkpoints.as_ref().map(|all| all.read(&mut optimisation)).transpose()?.flatten() {
-        (progress, memory, kept) = found;
-        let best = progress.best(L::BEST_BY_LOSS).map(|(record, _)| record.step);
-        if options.keep == Keep::Best && best == Some(progress.step) && !progress.is_complete {
-            kept = Some(optimisation.snapshot()?);
-        }
+    if let Some((found, remembered, best)) =
+        checkpoints.as_ref().map(|all| all.read(&mut optimisation)).transpose()?.flatten()
+    {
+        // The weights of a checkpoint are good: they are gone back to where the next steps go wrong.
+        let now = if found.is_complete { None } else { Some((found.step, optimisation.snapshot()?)) };
+        let best_step = found.best(L::BEST_BY_LOSS).map(|(record, _)| record.step);
+        (progress, memory, kept) = (found, remembered, best_step.zip(best).or(now));
     }
     if let Some(checkpoints) = &checkpoints {
-        checkpoints.evaluate_on(&mut progress, learner.held_out()?)?;
+        let metric = monitor.metric()?;
+        let held_out = learner.held_out()?.map(|texts| json!({"texts": texts, "metric": metric}));
+        checkpoints.evaluate_on(&mut progress, held_out)?;
     }
+    let was_finished = progress.is_complete || is_out_of_patience::<L>(&progress, options);
     let facts = Facts {
         total_steps: length.steps,
         total_tokens: length.tokens,
@@ -62,7 +68,8 @@ pub(super) fn train<L: Learner, M>(
         parameters: learner.params().count(),
     };
     monitor.on_start(&facts)?;
-    if !progress.is_complete {
+    let started = Instant::now();
+    if !was_finished {
         learner.precompute(monitor)?;
     }
     let mut trainer = Trainer {
@@ -75,16 +82,16 @@ pub(super) fn train<L: Learner, M>(
         memory,
         kept,
         checkpoints,
-        started: Instant::now(),
+        started,
         paused_s: 0.0,
         stopped_early: false,
-        was_finished: false,
     };
-    let trained = trainer.train(monitor).and_then(|()| match trainer.optimisation.optimiser.steps() {
-        0 => Err(learner.nothing_asked()),
-        _ => Ok(()),
-    });
-    let (stopped, was_finished) = (trained.err(), trainer.was_finished);
+    trainer.stopped_early = was_finished && !trainer.progress.is_complete;
+    let trained = if was_finished { Ok(()) } else { trainer.train(monitor) };
+    let stopped = match trainer.optimisation.optimiser.steps() {
+        0 => trained.err().or_else(|| Some(learner.nothing_asked())),
+        _ => trained.err(),
+    };
     let (params, summary) = trainer.finish(stopped.as_ref())?;
     let model = params.map(|params| finish(learner, &params)).transpose()?;
     Ok(Outcome { model, summary, facts, was_finished, stopped })
@@ -98,24 +105,24 @@ struct Trainer<'a, L: Learner> {
     progress: Progress,
     /// What the next batch remembers of the one before.
     memory: Option<Memory>,
-    /// The weights to hand back, or to go back to where the next steps go wrong; none where they are the present ones.
-    kept: Option<Snapshot>,
+    /// The weights to hand back, or to go back to where the next steps go wrong, and of which step they are; none where they
+    /// are the present ones.
+    kept: Option<(usize, Snapshot)>,
     checkpoints: Option<Checkpoints>,
     started: Instant,
     /// Seconds of training before this run went on, and those of this run that were no training.
     before_s: f64,
     paused_s: f64,
     stopped_early: bool,
-    was_finished: bool,
+}
+
+fn is_out_of_patience<L: Learner>(progress: &Progress, options: &TrainingOptions) -> bool {
+    options.patience.is_some_and(|patience| progress.since_best(L::BEST_BY_LOSS) >= patience)
 }
 
 impl<L: Learner> Trainer<'_, L> {
     /// Run to the end, to early stopping, or to an error.
     fn train(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
-        if self.progress.is_complete || self.is_out_of_patience() {
-            (self.was_finished, self.stopped_early) = (true, !self.progress.is_complete);
-            return Ok(());
-        }
         let learner = self.learner;
         loop {
             let (epoch, done) = (self.progress.epochs, self.progress.steps_of_epoch);
@@ -137,7 +144,7 @@ impl<L: Learner> Trainer<'_, L> {
                     self.evaluate(&groups, last, monitor)?;
                     self.paused_s += began.elapsed().as_secs_f64();
                 }
-                let stop = due && self.is_out_of_patience();
+                let stop = due && is_out_of_patience::<L>(&self.progress, self.options);
                 if self.options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n)) || last || stop {
                     self.checkpoint()?;
                 }
@@ -147,10 +154,6 @@ impl<L: Learner> Trainer<'_, L> {
                 }
             }
         }
-    }
-
-    fn is_out_of_patience(&self) -> bool {
-        self.options.patience.is_some_and(|patience| self.progress.since_best(L::BEST_BY_LOSS) >= patience)
     }
 
     /// One optimiser step over the batches of a group.
@@ -221,6 +224,9 @@ impl<L: Learner> Trainer<'_, L> {
         }
         let record = self.progress.mean_record();
         let score = monitor.on_evaluate(&outputs, &record, loss)?;
+        if !score.is_finite() {
+            return Err(Error::Value(format!("step {step}: the score of an evaluation is {score}")));
+        }
         self.progress.rows.push(Row { record, evaluation: Some(Evaluation { loss, score }) });
         let is_best = self.best_step() == Some(step);
         if self.options.keep == Keep::Last || is_best { self.keep(last) } else { Ok(()) }
@@ -248,7 +254,7 @@ impl<L: Learner> Trainer<'_, L> {
     fn keep(&mut self, last: bool) -> Result<()> {
         self.kept = None;
         if !last {
-            self.kept = Some(self.optimisation.snapshot()?);
+            self.kept = Some((self.progress.step, self.optimisation.snapshot()?));
         }
         Ok(())
     }
@@ -256,11 +262,13 @@ impl<L: Learner> Trainer<'_, L> {
     fn checkpoint(&mut self) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let began = Instant::now();
+        // The checkpoint before is good: weights that are not must not take its place.
+        self.optimisation.check_weights(self.progress.step)?;
         self.progress.updates = self.optimisation.optimiser.steps() as usize;
         // Weights that are only gone back to where the next steps go wrong are not written.
         let is_best = self.best_step() == Some(self.progress.step);
-        let kept = self.kept.as_ref().filter(|_| self.options.keep == Keep::Best && !is_best);
-        let kept = kept.filter(|_| self.best_step().is_some());
+        let kept = self.kept.as_ref().filter(|(step, _)| !is_best && self.best_step() == Some(*step));
+        let kept = kept.map(|(_, snapshot)| snapshot).filter(|_| self.options.keep == Keep::Best);
         checkpoints.write(&self.progress, self.memory.as_ref(), kept, &self.optimisation)?;
         self.paused_s += began.elapsed().as_secs_f64();
         Ok(())
@@ -269,19 +277,20 @@ impl<L: Learner> Trainer<'_, L> {
     /// The weights to keep: the best evaluated, or the last; if those may be bad, the ones kept before.
     fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
         let all = self.learner.params();
-        let failed = matches!(stopped, Some(error) if !matches!(error, Error::Stopped(_)));
+        // A checkpoint that could not be written says nothing of the weights.
+        let failed = stopped.is_some_and(|error| !matches!(error, Error::Stopped(_) | Error::Io { .. }));
         let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
         let best = self.progress.best(L::BEST_BY_LOSS);
         let is_best_kept = self.options.keep == Keep::Best && best.is_some();
-        let params = match self.kept {
-            Some(kept) if doubtful || is_best_kept => Some(self.optimisation.at(all, kept)?),
-            _ if doubtful || self.progress.step == 0 => None,
-            _ => Some(self.optimisation.current(all)?),
+        let (params, kept_step) = match self.kept {
+            Some((step, kept)) if doubtful || is_best_kept => (Some(self.optimisation.at(all, kept)?), Some(step)),
+            _ if doubtful || self.progress.step == 0 => (None, None),
+            _ => (Some(self.optimisation.current(all)?), Some(self.progress.step)),
         };
         let summary = Summary {
             best_step: best.map(|(record, _)| record.step),
             best_score: best.map(|(_, found)| found.score),
-            best_loss: best.map(|(_, found)| found.loss),
+            kept_step,
             stopped_early: self.stopped_early,
             last: self.progress.last,
             rows: self.progress.rows,

@@ -340,3 +340,24 @@ def test_checkpoint_dir_of_a_head_that_is_solved_for_is_told_to_have_no_effect(m
     with pytest.warns(UserWarning, match="checkpoint_dir has no effect here: the head is solved for"):
         clf.fit(texts, labels)
     assert not (tmp_path / "run").exists()
+
+
+def test_classifier_does_not_go_on_with_another_metric_or_without_an_eval_set(
+    make, texts, labels, tmp_path, monkeypatch
+):
+    params = {"strategy": ws.FullFineTuning(), "learning_rate": 1e-2, "epochs": 4, "batch_size": 4}
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 1, "eval_every": 3}
+    interrupted(monkeypatch, make(**params), texts, 9, y=labels, eval_set=(texts, labels))
+    with pytest.raises(ws.TrainingError, match='another eval_set: metric "accuracy", now "macro_f1"'):
+        make(metric="macro_f1", **params).fit(texts, labels, eval_set=(texts, labels))
+    with pytest.raises(ws.TrainingError, match="another eval_set: "):
+        make(**params | {"eval_every": None}).fit(texts, labels)
+
+
+def test_checkpoint_dir_that_cannot_be_written_to_is_refused_before_the_run(make, texts, labels, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    steps = []
+    clf = make(strategy=ws.FullFineTuning(), checkpoint_dir=tmp_path / "file")
+    with pytest.raises(ValueError, match="is a file; give a directory"):
+        clf.set_params(metric=lambda *_: steps.append(1) or 0.0).fit(texts, labels, eval_set=(texts, labels))
+    assert not steps and (tmp_path / "file").read_text() == "not a directory"

@@ -191,6 +191,9 @@ fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
 struct Losses(Vec<f64>);
 
 impl Monitor for Losses {
+    fn metric(&self) -> Result<String> {
+        Ok("score".into())
+    }
     fn on_start(&mut self, _: &Facts) -> Result<()> {
         Ok(())
     }
@@ -278,6 +281,8 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     for (i, row) in predicted.chunks(3).enumerate() {
         assert!(row.iter().all(|z| *z <= row[i % 3]), "text {i}: {row:?}");
     }
+    let again = fit(&model.backbone, &dataset, None, &options, None, &mut Losses(Vec::new())).err().ok_or("went on")?;
+    assert!(again.to_string().contains("adapter \"default\" cannot be trained further"), "{again}");
     let directory = tempfile::tempdir()?;
     let labels = ["a", "b", "c"].map(String::from);
     let error = model.save(&directory.path().join("model"), &labels, false, "{}", u64::MAX).err().ok_or("was saved")?;
@@ -295,6 +300,12 @@ fn adapter_when_it_fits_no_map_is_refused() -> Checked {
             "{error}"
         );
     }
+    let specs = Backbone::specs(&backbone.config);
+    assert!(adapter(&[]).specs(&specs).is_err());
+    let (query, mut twice) = (adapter(&["query"]), backbone.params.clone());
+    let key = Key::new(1, Stream::Init);
+    twice.adapt(&query, &query.specs(&specs)?, key)?;
+    assert!(twice.adapt(&query, &query.specs(&specs)?, key).is_err());
     let none = LowRank { rank: 0, ..(*adapter(&["query"])).clone() };
     assert!(none.specs(&Backbone::specs(&backbone.config)).is_err());
     let options = options(&adapter(&["query"]));

@@ -89,6 +89,9 @@ struct Script {
 }
 
 impl Monitor for Script {
+    fn metric(&self) -> Result<String> {
+        Ok("score".into())
+    }
     fn on_start(&mut self, facts: &Facts) -> Result<()> {
         self.facts = facts.clone();
         Ok(())

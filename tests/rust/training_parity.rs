@@ -59,6 +59,9 @@ fn strings(value: &Value) -> Outcome<Vec<String>> {
 struct Steps(Vec<Record>);
 
 impl Monitor for Steps {
+    fn metric(&self) -> Result<String> {
+        Ok("score".into())
+    }
     fn on_start(&mut self, _: &Facts) -> Result<()> {
         Ok(())
     }

@@ -10,15 +10,15 @@ use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
 use warmstart::head::Classifier;
 use warmstart::objective::{Classification, Labels};
-use warmstart::optim::{Gradients, OptimizerOptions, ScheduleKind, Trainable};
+use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
-use warmstart::report::{Facts, Record};
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
-use warmstart::train::{ClassifierOptions, Dataset, Keep, Method, Monitor, Plan, Strategy, TrainingOptions, fit};
+use warmstart::train::{ClassifierOptions, Dataset, Method, Plan, Strategy, TrainingOptions, fit};
 
 use crate::tests::ops::weighted_sum;
-use crate::tests::training_parity::causal_model;
+use crate::tests::training::terms;
+use crate::tests::training_parity::{Steps, causal_model};
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -188,60 +188,12 @@ fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
     Ok(())
 }
 
-struct Losses(Vec<f64>);
-
-impl Monitor for Losses {
-    fn metric(&self) -> Result<String> {
-        Ok("score".into())
-    }
-    fn on_start(&mut self, _: &Facts) -> Result<()> {
-        Ok(())
-    }
-    fn on_step(&mut self, record: &Record) -> Result<()> {
-        self.0.push(record.loss);
-        Ok(())
-    }
-    fn on_wait(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn on_evaluate(&mut self, _: &[f32], _: &Record, _: f64) -> Result<f64> {
-        Ok(0.0)
-    }
-    fn on_epoch(&mut self, _: &Record) -> Result<()> {
-        Ok(())
-    }
-}
-
 fn options(adapter: &Arc<LowRank>) -> ClassifierOptions {
-    let optimizer = OptimizerOptions {
-        learning_rate: 2e-2,
-        weight_decay: 0.0,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        schedule: ScheduleKind::Constant,
-        warmup_ratio: 0.0,
-        max_grad_norm: None,
-    };
+    let strategy = Strategy { method: Method::LowRank((**adapter).clone()), layer_decay: 1.0 };
     ClassifierOptions {
         task: Task::Texts,
         objective: Classification { n_outputs: 3, class_weight: None, label_smoothing: 0.0 },
-        training: TrainingOptions {
-            strategy: Strategy { method: Method::LowRank((**adapter).clone()), layer_decay: 1.0 },
-            optimizer,
-            epochs: 30,
-            max_steps: None,
-            batch_tokens: 60,
-            accumulation_steps: 1,
-            eval_every: None,
-            patience: None,
-            keep: Keep::Best,
-            seed: 3,
-            precision: Precision::F32,
-            recompute: false,
-            checkpoint_dir: None,
-            checkpoint_every: None,
-        },
+        training: TrainingOptions { strategy, epochs: 30, batch_tokens: 60, ..terms(Method::FullFineTuning, 2e-2) },
     }
 }
 
@@ -254,10 +206,11 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     let encodings = Encodings::from_ids(&texts);
     let labels = Labels::Classes((0..12).map(|i| i % 3).collect());
     let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
-    let (options, mut losses) = (options(&adapter), Losses(Vec::new()));
-    let outcome = fit(&backbone, &dataset, None, &options, None, &mut losses)?;
+    let (options, mut steps) = (options(&adapter), Steps::default());
+    let outcome = fit(&backbone, &dataset, None, &options, None, &mut steps)?;
     assert!(outcome.stopped.is_none());
-    assert!(losses.0.last() < Some(&0.1), "{:?}", losses.0.last());
+    let last = steps.0.last().map(|record| record.loss);
+    assert!(last < Some(0.1), "{last:?}");
     let model = outcome.model.ok_or("no model")?;
     let n_adapter: usize = adapter
         .specs(&Backbone::specs(&backbone.config))?
@@ -281,7 +234,7 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     for (i, row) in predicted.chunks(3).enumerate() {
         assert!(row.iter().all(|z| *z <= row[i % 3]), "text {i}: {row:?}");
     }
-    let again = fit(&model.backbone, &dataset, None, &options, None, &mut Losses(Vec::new())).err().ok_or("went on")?;
+    let again = fit(&model.backbone, &dataset, None, &options, None, &mut Steps::default()).err().ok_or("went on")?;
     assert!(again.to_string().contains("adapter \"default\" cannot be trained further"), "{again}");
     let directory = tempfile::tempdir()?;
     let labels = ["a", "b", "c"].map(String::from);

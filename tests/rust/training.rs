@@ -43,7 +43,7 @@ fn texts(n: usize) -> (Encodings, Labels) {
 const FULL: Method = Method::FullFineTuning;
 const PROBING: Method = Method::LinearProbing;
 
-fn terms(method: Method, learning_rate: f64) -> TrainingOptions {
+pub fn terms(method: Method, learning_rate: f64) -> TrainingOptions {
     TrainingOptions {
         strategy: Strategy { method, layer_decay: 0.5 },
         optimizer: OptimizerOptions {

@@ -55,8 +55,9 @@ fn strings(value: &Value) -> Outcome<Vec<String>> {
     Ok(serde_json::from_value(value.clone())?)
 }
 
+/// Keeps what it is told of each step.
 #[derive(Default)]
-struct Steps(Vec<Record>);
+pub struct Steps(pub Vec<Record>);
 
 impl Monitor for Steps {
     fn metric(&self) -> Result<String> {

@@ -68,8 +68,15 @@ unsafe impl Op for Picky {
         for slot in into {
             let wanted = slot.wanted();
             self.0.lock().unwrap().push(wanted);
-            slot.write(|_, _| assert!(wanted, "a frozen side was computed"))?;
-            assert_eq!(slot.open()?.is_some(), wanted);
+            let zeros = |values: &mut [f32], add: bool| {
+                assert!(wanted, "a frozen side was computed");
+                if !add {
+                    values.fill(0.0);
+                }
+            };
+            slot.write(zeros)?;
+            let open = slot.open()?.map(|(values, add)| zeros(values, add));
+            assert_eq!(open.is_some(), wanted);
             slot.give(gradient.clone())?;
         }
         Ok(())

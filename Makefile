@@ -88,7 +88,8 @@ sanitize-address:
 	done
 	WARMSTART_HOSTILE_SECONDS=$(SANITIZE_SECONDS) $(call sanitized,address) -- $(READING)
 
-sanitize-thread: export TSAN_OPTIONS = allocator_may_return_null=1 suppressions=$(CURDIR)/tests/sanitize/thread.supp
+sanitize-thread: export TSAN_OPTIONS = allocator_may_return_null=1 history_size=7 suppressions=$(CURDIR)/tests/sanitize/thread.supp
+sanitize-thread: export RAYON_NUM_THREADS = 4
 sanitize-thread:
 	flags="-Cunsafe-allow-abi-mismatch=sanitizer $$(tests/sanitize/std_locks.sh $(CURDIR)/target/sanitize-thread/std_locks.o)" && \
 	for level in baseline avx2 avx512 avx512bf16; do \

@@ -115,7 +115,7 @@ fn circle_when_a_file_uses_the_registry_above_it_is_found() {
 
 #[test]
 fn circle_when_only_comments_texts_and_tests_close_it_is_none() {
-    let other = "// crate::one::one\n/* use crate::one; */ /// [`crate::one::one`]\npub fn two() -> &'static str { \"use crate::one;\" }
+    let other = "pub(in crate::one) const N: usize = 1; // crate::one::one\n/* use crate::one; */ /// [`crate::one::one`]\npub fn two() -> &'static str { \"use crate::one;\" }
         #[cfg(all(test, not(miri)))] mod tests { use crate::one::one; } #[cfg(test)] use crate::one::{one};";
     let graph = graph::uses([
         ("lib.rs", "mod one; mod two;"),

@@ -50,7 +50,8 @@ impl Source {
         let mut at = 0;
         while at < tokens.len() {
             let next = |i: usize| tokens.get(at + i).copied().unwrap_or_default();
-            let is_start = at == 0 || tokens[at - 1] != "::";
+            // Not in the middle of a path, nor where an item may be seen from.
+            let is_start = !tokens[..at].ends_with(&["::"]) && !tokens[..at].ends_with(&["pub", "(", "in"]);
             at += match tokens[at] {
                 "{" => {
                     depth += 1;

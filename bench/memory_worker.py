@@ -51,7 +51,7 @@ def language_model(
         model = ws.LanguageModel(backbone, objective, **fixed, **params)
         eval_set = texts if case.get("eval") else None
         for _ in range(2 if case.get("asked") else 0):  # weights are packed when they are used again
-            model.score(texts[:1])
+            model.token_log_probs(texts[:1])
         estimate = model.estimate_memory(texts, eval_set=eval_set).total
         Path("/proc/self/clear_refs").write_text("5")
         model.fit(texts, eval_set=eval_set)

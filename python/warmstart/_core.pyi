@@ -37,6 +37,7 @@ __all__ = [
     "_replaced_detector_from_state",
     "_tokenizer_from_files",
     "available_memory_bytes",
+    "checkpoint_seed",
     "get_num_threads",
     "peak_memory_bytes",
     "pretrain",
@@ -501,6 +502,9 @@ class ReplacedDetector:
 
 def _language_model_from_state(state: dict[str, Any]) -> LanguageModel: ...
 def _replaced_detector_from_state(state: dict[str, Any], generator: LanguageModel) -> ReplacedDetector: ...
+def checkpoint_seed(directory: str) -> int | None:
+    """The ``random_state`` of the run whose checkpoint lies there; None without one that can be gone on from."""
+
 def pretrain(
     model: LanguageModel | ReplacedDetector,
     train: tuple[Corpus, int, int],

@@ -27,7 +27,24 @@ class Asking:
         """Return the model that answers."""
         raise NotImplementedError
 
-    def score(self, X: Texts) -> list[NDArray[np.float32]]:
+    def score(self, X: Texts, y: Any = None) -> float:
+        """Return the mean logarithm of the probability of a token, higher is better: minus that of `perplexity`.
+
+        Parameters
+        ----------
+        X : sequence of str
+            N texts.
+        y : None
+            Not used: scikit-learn's searches and pipelines hand it on.
+
+        Raises
+        ------
+        ValueError
+            As `perplexity` raises it.
+        """
+        return -float(np.log(self.perplexity(X)))
+
+    def token_log_probs(self, X: Texts) -> list[NDArray[np.float32]]:
         """Return the logarithm of the probability of each token of each text.
 
         A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
@@ -66,9 +83,9 @@ class Asking:
         ValueError
             No token has a probability: there are no texts, or each has one token, special and unknown ones aside.
         WeightsError
-            As `score` raises it.
+            As `token_log_probs` raises it.
         """
-        scores = np.concatenate([np.empty(0, np.float32), *self.score(X)])
+        scores = np.concatenate([np.empty(0, np.float32), *self.token_log_probs(X)])
         known = scores[~np.isnan(scores)].astype(np.float64)
         if not len(known):
             raise ValueError(

@@ -2,10 +2,11 @@
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from warmstart import _core
-from warmstart.backbone import Backbone, require_backbone, warn_notes
+from warmstart.backbone import Backbone, opened, require_backbone, warn_notes
 from warmstart.hub import fetched
 from warmstart.language_backbone import LanguageBackbone, Model
 from warmstart.objectives import (
@@ -19,7 +20,16 @@ from warmstart.objectives import (
 from warmstart.warn import warn
 
 
-def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> tuple[LanguageBackbone, Objective]:
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What a run with this seed begins from, and what it learns."""
+
+    seed: int
+    backbone: LanguageBackbone
+    objective: Objective
+
+
+def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> Beginning:
     """Return the model that training or asking begins from, and what it is to learn.
 
     Parameters
@@ -47,15 +57,15 @@ def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> 
     if isinstance(backbone, LanguageBackbone):
         detects = isinstance(backbone._model, _core.ReplacedDetector)
         if objective is None or replaces == detects:
-            return backbone, default_objective(backbone._model) if objective is None else objective
+            return Beginning(seed, backbone, objective or default_objective(backbone._model))
     is_random = backbone._is_random
     if isinstance(objective, ReplacedTokenDetection):
         generator = objective.generator or generator_for(backbone, seed)
-        detector = _core.ReplacedDetector(backbone._inner, require_backbone(generator)._inner, seed)
-        return LanguageBackbone(detector, True, is_random), objective
+        detector = _core.ReplacedDetector(backbone._inner, opened(generator, verbose)._inner, seed)
+        return Beginning(seed, LanguageBackbone(detector, True, is_random), objective)
     model = _core.LanguageModel(backbone._inner, seed)
     is_new = is_random or bool(model.head_parameters)
-    return LanguageBackbone(model, is_new, is_random), default_objective(model) if objective is None else objective
+    return Beginning(seed, LanguageBackbone(model, is_new, is_random), objective or default_objective(model))
 
 
 def checkpoint(path: str | os.PathLike[str], verbose: bool) -> Backbone:

@@ -78,9 +78,11 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
     keep : {"best", "last"}
         Which weights to keep where something is evaluated.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run; a run begun again goes on from there.
+        Where to keep the state of the run, one run in a directory: clones of a search would share it. A run that begins
+        with the same data and settings as the one whose checkpoint is there goes on from it and ends with the weights
+        and the history it would have had, with its seed where ``random_state`` is None; another run is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone.
+        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
@@ -221,14 +223,14 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
-        trained, stopped = train(self.get_params(deep=False), X, y, sample_weight, eval_set)
+        trained, stopped = train(self._settings(), X, y, sample_weight, eval_set)
         self._keep(trained)
         if stopped is not None:
             raise stopped
         return self
 
     def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
-        return prepare(self.get_params(deep=False), X, y, sample_weight, eval_set)
+        return prepare(self._settings(), X, y, sample_weight, eval_set)
 
     def predict(self, X: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""

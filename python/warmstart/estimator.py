@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, signature, unwrap
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
-from warmstart.keywords import naming_what_was_meant
+from warmstart.keywords import hint, naming_what_was_meant, unchecked
 from warmstart.older import state_of_version_2
 from warmstart.parameters import Parameters, shown
 from warmstart.strategies import PARTS, FullFineTuning, Strategy
@@ -22,7 +22,7 @@ NESTED = ("strategy", "optimizer")
 """Parameters that have parameters."""
 
 ASKED = (
-    *("fit", "estimate_memory", "explain", "evaluate", "score", "perplexity"),
+    *("fit", "estimate_memory", "explain", "evaluate", "score", "perplexity", "token_log_probs"),
     *("predict", "predict_proba", "predict_tags", "decision_function"),
 )
 """Methods that take texts; what they are called elsewhere is named."""
@@ -45,7 +45,7 @@ class TrainedEstimator:
         for name in ASKED:
             # Inherited ones too, where the class has parameters of its own to be named.
             if name in cls.__dict__ or ("__init__" in cls.__dict__ and hasattr(cls, name)):
-                setattr(cls, name, naming_what_was_meant(parameters)(unwrap(getattr(cls, name))))
+                setattr(cls, name, naming_what_was_meant(parameters)(unchecked(getattr(cls, name))))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name; of a strategy or optimiser that is None those of the one it stands for.
@@ -55,47 +55,75 @@ class TrainedEstimator:
         deep : bool
             With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
         """
-        names = list(signature(type(self).__init__).parameters)[1:]
-        params: dict[str, Any] = {name: getattr(self, name) for name in names}
-        for name in NESTED if deep else ():
-            nested = _stood_for(name, self.strategy) if params[name] is None else params[name]
-            if hasattr(nested, "get_params"):
+        params: dict[str, Any] = {name: getattr(self, name) for name in _parameters(type(self))}
+        for name in [name for name in NESTED if deep and name in params]:
+            nested = _stood_for(name, params.get("strategy")) if params[name] is None else params[name]
+            if isinstance(nested, Parameters):
                 params |= {f"{name}__{field}": value for field, value in nested.get_params().items()}
         return params
 
+    def _settings(self) -> dict[str, Any]:
+        """Return what a run is set to: the parameters of the package's class, whatever a class made from it takes."""
+        own = next(kind for kind in type(self).__mro__ if kind.__module__.partition(".")[0] == __package__)
+        return {name: getattr(self, name) for name in _parameters(own)}
+
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.
+
+        A strategy or optimiser that is None stays None where nothing differs from what it stands for.
 
         Raises
         ------
         ValueError
             There is no such parameter.
         """
-        names = list(self.get_params(deep=False))
+        names = list(_parameters(type(self)))
         nested: dict[str, dict[str, Any]] = {}
         for given, value in params.items():
             name, separator, field = given.partition("__")
             if name not in names:
-                raise ValueError(f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {names}.")
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {self}{hint(name, names, PARTS)}. Valid parameters are: "
+                    f"{names}."
+                )
             if separator:
                 nested.setdefault(name, {})[field] = value
             else:
                 setattr(self, name, value)
-        for name, own in nested.items():
-            if name in NESTED and getattr(self, name) is None:
-                setattr(self, name, _stood_for(name, self.strategy))
-            getattr(self, name).set_params(**own)
+        # A strategy first: what an optimiser of None stands for follows from it.
+        for name in sorted(nested, reverse=True):
+            self._set_nested(name, nested[name])
         return self
 
+    def _set_nested(self, name: str, own: dict[str, Any]) -> None:
+        given = getattr(self, name)
+        part = _stood_for(name, getattr(self, "strategy", None)) if name in NESTED and given is None else given
+        if not hasattr(part, "set_params"):
+            fields = ", ".join(f"{name}__{field}" for field in own)
+            raise ValueError(f"{fields}: {name} is {given!r}, which has no parameters to set; give it whole")
+        before = part.get_params()
+        part.set_params(**own)
+        if given is not None or part.get_params() != before:
+            setattr(self, name, part)
+
     def __repr__(self) -> str:
-        known = signature(type(self).__init__).parameters.items()
-        return shown(self, {name: one.default for name, one in known if one.default is not Parameter.empty})
+        return shown(self, _defaults(type(self)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was a parameter takes its default.
-        known = signature(type(self).__init__).parameters
-        defaults = {name: one.default for name, one in known.items() if one.default is not Parameter.empty}
-        self.__dict__.update(defaults | state_of_version_2(state, known))
+        self.__dict__.update(_defaults(type(self)) | state_of_version_2(state, _parameters(type(self))))
+
+
+def _parameters(kind: type) -> dict[str, Parameter]:
+    """Return what the constructor takes by name, as scikit-learn does: a class of one's own may take others besides."""
+    known = signature(kind).parameters.items()
+    others = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return {name: one for name, one in known if one.kind not in others}
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    known = _parameters(kind).items()
+    return {name: one.default for name, one in known if one.default is not Parameter.empty}
 
 
 def _stood_for(name: str, strategy: Any) -> Parameters:

@@ -49,6 +49,7 @@ _NAMES_ELSEWHERE = {
     "warmup_steps": "warmup_ratio",
     "eps": "epsilon",
     "adam_epsilon": "epsilon",
+    "betas": "beta1",
     "adam_beta1": "beta1",
     "adam_beta2": "beta2",
     "lr_scheduler_type": "schedule",
@@ -87,15 +88,23 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
                     raise TypeError(f"{what} has no parameter {name!r}{hint(name, known, parts)}")
             if len(args) > n_by_place and by_name:
                 others = ", ".join(f"{name}=..." for name in by_name[:3])
+                taken = " and ".join(known[:n_by_place]) or "nothing"
                 raise TypeError(
-                    f"{what} takes {' and '.join(known[:n_by_place])} by place, got {len(args)} arguments; the others "
-                    f"are given by name, as in {others}"
+                    f"{what} takes {taken} by place, got {len(args)} arguments; the others are given by name, as in "
+                    f"{others}"
                 )
             return method(self, *args, **kwargs)
 
+        checked.unchecked = method  # type: ignore[attr-defined]
         return checked  # type: ignore[return-value]
 
     return wrap
+
+
+def unchecked(method: _Function) -> _Function:
+    """Return a method as it was before `naming_what_was_meant`; what else it is wrapped in stays."""
+    found: _Function = getattr(method, "unchecked", method)
+    return found
 
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -113,4 +122,4 @@ def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | N
     for how, names in (parts or {}).items():
         for other in get_close_matches(plain, names, n=1):
             return f"; {how.format(other)} may be meant"
-    return f"; it has {', '.join(known)}"
+    return f"; it has {', '.join(known) or 'none'}"

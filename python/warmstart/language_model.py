@@ -9,18 +9,18 @@ import numpy as np
 from warmstart import _core
 from warmstart.asking import Asking
 from warmstart.backbone import Backbone
-from warmstart.beginning import begin, with_head
+from warmstart.beginning import Beginning, begin, with_head
 from warmstart.doubts import of_pretraining
 from warmstart.estimator import TrainedEstimator
 from warmstart.history import History
 from warmstart.hub import fetched
 from warmstart.language_backbone import LanguageBackbone
 from warmstart.memory import MemoryEstimate
-from warmstart.monitor import FitMonitor
+from warmstart.monitor import FitMonitor, tell_finished
 from warmstart.objectives import MaskedLM, Objective, ReplacedTokenDetection
 from warmstart.older import language_model_of_version_2
 from warmstart.optim import AdamW
-from warmstart.options import INFERENCE_PRECISIONS, MAX_SHARD_SIZE, as_seed, byte_count, check_compute
+from warmstart.options import INFERENCE_PRECISIONS, MAX_SHARD_SIZE, byte_count, check_compute, seed_of_run
 from warmstart.pretraining import Prepared, prepare
 from warmstart.saving import save_language_model
 from warmstart.strategies import Strategy
@@ -78,9 +78,10 @@ class LanguageModel(Asking, TrainedEstimator):
     checkpoint_dir : str or path, optional
         Where to keep the state of the run. A run that begins with the same weights and settings as the one whose
         checkpoint is there goes on from it, and ends with the weights and the history it would have had; of a finished
-        run that is all there is to do. Another run is refused, and so is one of an older version, which is named.
+        run that is all there is to do. Its seed is taken where ``random_state`` is None. Another run is refused, and so
+        is one of an older version, which is named.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone.
+        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
     cache_dir : str or path, optional
         Where tokenised corpora lie; None takes ``WARMSTART_CACHE``, else ``~/.cache/warmstart``.
     verbose : bool
@@ -109,8 +110,8 @@ class LanguageModel(Asking, TrainedEstimator):
 
     _limit: int | None = None
     _fitted: LanguageBackbone | None = None
-    _begun: tuple[Any, Any, Any, LanguageBackbone] | None = None
-    """What it was asked as before `fit`, behind the parameters that it was made of."""
+    _begun: tuple[tuple[Any, ...], Beginning] | None = None
+    """What the next `fit` begins from, and what is asked before the first; with the parameters that it follows from."""
 
     def __init__(
         self,
@@ -241,7 +242,7 @@ class LanguageModel(Asking, TrainedEstimator):
             The corpus. Texts, each a document; or files: ``.txt``, whose documents are separated by blank lines,
             ``.jsonl``, ``.parquet``. Tokenised once into a cache.
         y : None
-            Not used: a language model learns from the texts alone.
+            A language model learns from the texts alone.
         eval_set : the same, or float, optional
             Texts to evaluate on, instead of `validation_fraction`; or such a part itself.
         text_field : str
@@ -274,6 +275,7 @@ class LanguageModel(Asking, TrainedEstimator):
         ConvergenceWarning
             The loss is hardly below that of guessing; what may help is said.
         """
+        _refuse_labels(y)
         objective, run = self._prepare(X, eval_set, text_field, on_error)
         needed = run.checked_memory()
         if self.verbose:
@@ -291,11 +293,7 @@ class LanguageModel(Asking, TrainedEstimator):
             raise stopped or _core.TrainingError("the run ended before its first step was done")
         self._fitted, self._begun = LanguageBackbone(model), None
         if facts["was_finished"] and self.verbose:
-            print(
-                f"{self.checkpoint_dir}: this run was finished already, after step {facts['steps']}; nothing was "
-                "trained. To train on, begin from this model's backbone_ with another checkpoint_dir",
-                file=sys.stderr,
-            )
+            tell_finished(self.checkpoint_dir, facts["steps"])
         self.objective_ = objective
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
         self.random_state_: int = run.options["seed"]
@@ -333,6 +331,7 @@ class LanguageModel(Asking, TrainedEstimator):
         >>> LanguageModel(backbone, verbose=False).estimate_memory(texts).total > 0
         True
         """
+        _refuse_labels(y)
         return self._prepare(X, eval_set, text_field, on_error)[1].memory()
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
@@ -355,26 +354,25 @@ class LanguageModel(Asking, TrainedEstimator):
 
     def _prepare(self, X: Any, eval_set: Any, text_field: str, on_error: str) -> tuple[Objective, Prepared]:
         """Return what is to be learnt, and the run of `fit` with these arguments before it starts."""
-        seed = as_seed(self.random_state)
-        begun, objective = begin(self.backbone, self.objective, seed, self.verbose)
-        settings = self.get_params(deep=False) | {"seed": seed, "objective": objective}
-        return objective, prepare(begun._model, settings, X, eval_set, text_field, on_error)
+        begun = self._begin()
+        settings = self._settings() | {"seed": begun.seed, "objective": begun.objective}
+        return begun.objective, prepare(begun.backbone._model, settings, X, eval_set, text_field, on_error)
 
     def _now(self) -> LanguageBackbone:
         """Return the fitted model, or before `fit` the one that it begins from, alike each time."""
-        if self._fitted is not None:
-            return self._fitted
-        of = (self.backbone, self.objective, self.random_state)
-        if self._begun is None or any(a is not b for a, b in zip(of, self._begun, strict=False)):
-            begun, _ = begin(self.backbone, self.objective, as_seed(self.random_state), self.verbose)
-            self._begun = (*of, begun)
-        return self._begun[-1]
+        return self._begin().backbone if self._fitted is None else self._fitted
+
+    def _begin(self) -> Beginning:
+        """Return what the next `fit` begins from, alike until then while the parameters are."""
+        of = (self.backbone, self.objective, self.random_state, self.checkpoint_dir)
+        if self._begun is None or any(a is not b for a, b in zip(of, self._begun[0], strict=True)):
+            seed = seed_of_run(self.random_state, self.checkpoint_dir)
+            self._begun = of, begin(self.backbone, self.objective, seed, self.verbose)
+        return self._begun[1]
 
     def _objective(self) -> Objective:
         """Return what was learnt, or before `fit` what is to be."""
-        if self._fitted is not None:
-            return self.objective_
-        return begin(self._now(), self.objective, 0, self.verbose)[1]
+        return self._begin().objective if self._fitted is None else self.objective_
 
     def _asked(self) -> _core.LanguageModel:
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
@@ -387,6 +385,10 @@ class LanguageModel(Asking, TrainedEstimator):
                 "trains it, and LanguageModel.from_pretrained(path) opens one with the head of a checkpoint"
             )
         return now._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What it begins from is made of its parameters, which are there.
+        return {name: value for name, value in self.__dict__.items() if name != "_begun"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(language_model_of_version_2(state))
@@ -401,3 +403,12 @@ class LanguageModel(Asking, TrainedEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _refuse_labels(y: Any) -> None:
+    """Refuse what would be labels; scikit-learn's searches and pipelines hand on None."""
+    if y is not None:
+        raise TypeError(
+            f"y is {type(y).__name__}, and a language model learns from texts alone; texts to evaluate on are given by "
+            "name, as in fit(X, eval_set=...)"
+        )

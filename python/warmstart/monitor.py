@@ -1,5 +1,6 @@
 """`FitMonitor`: what a training run of the core calls back into; it scores and moves the bar."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -79,3 +80,12 @@ class FitMonitor:
         epoch = min(self._epochs, int(np.ceil(record["epoch"])) or 1)
         self._bar.describe(f"epoch {epoch}/{self._epochs}")
         self._bar.move_to(record["tokens"], **shown)
+
+
+def tell_finished(checkpoint_dir: Any, n_steps: int) -> None:
+    """Say that a checkpoint held the whole run."""
+    print(
+        f"{checkpoint_dir}: this run was finished already, after step {n_steps}; nothing was trained. To train on, "
+        "begin from this model's backbone_ with another checkpoint_dir",
+        file=sys.stderr,
+    )

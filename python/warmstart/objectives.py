@@ -1,5 +1,6 @@
 """What a language model is trained towards, as plain data; the core checks values and what a backbone can serve."""
 
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -131,7 +132,7 @@ class ReplacedTokenDetection(Objective):
 
     Parameters
     ----------
-    generator : Backbone, optional
+    generator : Backbone, str or path, optional
         Of the same tokenizer, not causal, for texts as long; None makes one of the backbone's kind, a quarter as wide.
     rate : float
         Part of the tokens that is hidden from the generator.
@@ -146,7 +147,7 @@ class ReplacedTokenDetection(Objective):
 
     kind: ClassVar[str] = "replaced"
 
-    generator: Backbone | None = None
+    generator: Backbone | str | os.PathLike[str] | None = None
     rate: float = 0.15
     weight: float = 50.0
 

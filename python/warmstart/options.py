@@ -1,5 +1,6 @@
 """Arguments that several entry points share, checked once and in the same words."""
 
+import os
 import re
 import secrets
 from math import isfinite
@@ -156,6 +157,14 @@ def _check_choice(name: str, value: Any, available: tuple[str, ...], known: tupl
             f"{name}={value!r} is not available in this build of warmstart {_core.__version__}; use {choices}"
         )
     raise ValueError(f"{name} must be one of {', '.join(map(repr, available + known))}, got {value!r}; use {choices}")
+
+
+def seed_of_run(random_state: Any, checkpoint_dir: Any) -> int:
+    """Return the seed of a run: as `as_seed` does, but for None that of the run whose checkpoint is there."""
+    found = None
+    if random_state is None and checkpoint_dir is not None:
+        found = _core.checkpoint_seed(os.fspath(checkpoint_dir))
+    return as_seed(random_state) if found is None else found
 
 
 def as_seed(random_state: Any) -> int:

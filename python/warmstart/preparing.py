@@ -11,7 +11,7 @@ from warmstart.backbone import Backbone
 from warmstart.defaults import BATCH_SIZE, SOLVED, SOLVED_FIRST, epochs, how_head_learns, learning_rate, steps_asked
 from warmstart.doubts import of_labels, of_settings, refuse_alike
 from warmstart.labels import Classes, Targets
-from warmstart.options import as_seed, check_compute, flag, optional_positive_int, positive_int
+from warmstart.options import check_compute, flag, optional_positive_int, positive_int, seed_of_run
 from warmstart.plan import Choice
 from warmstart.policies import kept, patience
 from warmstart.prepared import Labelled, Prepared
@@ -177,7 +177,7 @@ def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
         "accumulation_steps": positive_int("accumulation_steps", params["accumulation_steps"]),
         "eval_every": optional_positive_int("eval_every", params["eval_every"]),
         "patience": patience(params),
-        "seed": as_seed(params["random_state"]),
+        "seed": seed_of_run(params["random_state"], params["checkpoint_dir"]),
         **kept(params),
     }
     for name in ("eval_every", "patience"):

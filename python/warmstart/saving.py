@@ -12,14 +12,15 @@ from warmstart.history import History
 from warmstart.language_backbone import Model
 from warmstart.objectives import Objective
 from warmstart.scores import metric_name
+from warmstart.strategies import require_optimizer, require_strategy
 from warmstart.training import Trained
 from warmstart.warn import warn
 
 FORMAT_VERSION = 3
 METADATA_FILE = "warmstart.json"
 
-LEFT_OUT = ("backbone", "objective", "checkpoint_dir", "cache_dir")
-"""Parameters that are written elsewhere, or that are places on this machine."""
+LEFT_OUT = ("backbone", "objective", "checkpoint_dir", "checkpoint_every", "cache_dir")
+"""Parameters that are written elsewhere, or that are of places on this machine."""
 
 
 def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
@@ -85,7 +86,7 @@ def save_language_model(
         Largest weight file.
     """
     history = getattr(model, "history_", None)
-    seed = getattr(model, "random_state_", model.get_params(deep=False)["random_state"])
+    seed = getattr(model, "random_state_", model._settings()["random_state"])
     metadata = {
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
@@ -114,11 +115,12 @@ def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[st
 
 
 def _params_to_json(estimator: TrainedEstimator, seed: Any) -> dict[str, Any]:
-    params: dict[str, Any] = estimator.get_params(deep=False)
+    params: dict[str, Any] = estimator._settings()
     params = {name: value for name, value in params.items() if name not in LEFT_OUT}
-    for name in ("strategy", "optimizer"):
-        if params[name] is not None:
-            params[name] = params[name].to_dict()
+    strategy = require_strategy(params["strategy"])
+    optimizer = require_optimizer(params["optimizer"], strategy)
+    for name, part in (("strategy", strategy), ("optimizer", optimizer)):
+        params[name] = None if params[name] is None else part.to_dict()
     if isinstance(params.get("class_weight"), dict):
         params["class_weight"] = [[label, weight] for label, weight in params["class_weight"].items()]
     if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from warmstart import border
-from warmstart.backbone import require_backbone
+from warmstart.backbone import opened
 from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 from warmstart.keywords import naming_what_was_meant
 from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
@@ -50,7 +50,7 @@ class Strategy(Parameters):
 
         Parameters
         ----------
-        backbone : Backbone
+        backbone : Backbone, str or path
             The model to be trained.
         n_outputs : int
             Number of classes.
@@ -71,7 +71,7 @@ class Strategy(Parameters):
         >>> plan.n_trainable == plan.n_parameters
         True
         """
-        inner = require_backbone(backbone)._inner
+        inner = opened(backbone, False)._inner
         rate = learning_rate(self, inner.hidden_size, False)
         head = how_head_learns(self, inner.has_linear_head(False), [])
         rule = update_rule(self, None, rate.value)

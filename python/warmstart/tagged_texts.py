@@ -17,7 +17,7 @@ from warmstart.report import Report
 from warmstart.scores import mean_loss
 from warmstart.tagged import Windows
 from warmstart.texts import Texts, to_list
-from warmstart.weights import Weights
+from warmstart.weights import Weights, unless_alike
 
 TagMetric = str | Callable[[list[list[str]], list[list[str]]], float]
 
@@ -52,7 +52,7 @@ class TaggedTexts:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             windows = Windows.of(backbone._inner, [items[row] for row in rows], max_length)
-        weights = None if self.weights is None else self.weights[rows]
+        weights = None if self.weights is None else unless_alike(self.weights[rows])
         return TaggedTexts(windows, [self.tags[row] for row in rows], weights)
 
     def counted(self) -> NDArray[np.int64]:

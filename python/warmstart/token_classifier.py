@@ -80,9 +80,11 @@ class TokenClassifier(SupervisedEstimator):
     keep : {"best", "last"}
         Which weights to keep where something is evaluated.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run; a run begun again goes on from there.
+        Where to keep the state of the run, one run in a directory: clones of a search would share it. A run that begins
+        with the same data and settings as the one whose checkpoint is there goes on from it and ends with the weights
+        and the history it would have had, with its seed where ``random_state`` is None; another run is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone.
+        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
@@ -306,7 +308,7 @@ class TokenClassifier(SupervisedEstimator):
         return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
 
     def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
-        params = self.get_params(deep=False)
+        params = self._settings()
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
         backbone = Backbone(opened(self.backbone, self.verbose)._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:

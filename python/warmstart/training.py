@@ -1,7 +1,7 @@
 """A classifier's training run: options checked, data encoded, the core called, its results gathered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -16,7 +16,7 @@ from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
-from warmstart.monitor import FitMonitor
+from warmstart.monitor import FitMonitor, tell_finished
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared
@@ -27,7 +27,7 @@ from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn, warn_unlearnt
-from warmstart.weights import Weights, read_weights
+from warmstart.weights import Weights, read_weights, unless_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,12 @@ def execute(
     """
 
     def finite(found: NDArray[np.float32], eval_loss: float) -> float:
-        value = scorer(found, eval_loss)
+        try:
+            value = scorer(found, eval_loss)
+        except (TypeError, ValueError) as error:
+            if type(error) not in (TypeError, ValueError):
+                raise
+            raise type(error)(f"metric {metric}: {error}") from error
         if not isfinite(value):
             raise ValueError(f"metric {metric} returned {value}; it must be finite to choose the best weights")
         return value
@@ -139,6 +144,8 @@ def execute(
         monitor.close()
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
+    if facts.get("was_finished") and verbose:
+        tell_finished(options["checkpoint_dir"], facts["steps"])
     history = History.of_run(facts.pop("history"), metric, facts["best_step"])
     classes = run.classes
     try:
@@ -246,10 +253,11 @@ def _eval_data(
 
 
 def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
-    """Return texts with their weights ``[N]``; those of weight 0 are left out."""
+    """Return texts with their weights ``[N]``; those of weight 0 are left out, and weights that are then all alike."""
     if weights is None:
         return data
-    return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
+    counted = Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
+    return replace(counted, sample_weight=unless_alike(counted.sample_weight))
 
 
 def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:

@@ -39,6 +39,9 @@ def read_weights(sample_weight: Any, n_texts: int) -> Weights | None:
     items = to_list(sample_weight, "sample_weight")
     if len(items) != n_texts:
         raise ValueError(f"sample_weight has {len(items)} entries for {n_texts} texts; every text needs one")
+    text = next((item for item in items if isinstance(item, str | bytes)), None)
+    if text is not None:
+        raise TypeError(f"sample_weight holds what is no number: {text!r}")
     try:
         weights = np.array(items, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -50,4 +53,9 @@ def read_weights(sample_weight: Any, n_texts: int) -> Weights | None:
         raise ValueError(f"sample_weight[{bad[0]}] must be finite and at least 0, got {items[bad[0]]}")
     if n_texts and not weights.any():
         raise ValueError("sample_weight is 0 for every text; there is nothing to learn or to score")
-    return None if (weights == weights[:1]).all() else weights
+    return unless_alike(weights)
+
+
+def unless_alike(weights: Weights | None) -> Weights | None:
+    """Return weights that differ; None where all texts count alike."""
+    return None if weights is None or (weights == weights[:1]).all() else weights

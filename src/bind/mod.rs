@@ -92,6 +92,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(language_model::_language_model_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(language_model::_replaced_detector_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(pretraining::checkpoint_seed, module)?)?;
     module.add_function(wrap_pyfunction!(pretraining::pretrain, module)?)?;
     module.add_function(wrap_pyfunction!(pretraining::pretraining_memory, module)?)?;
     module.add_function(wrap_pyfunction!(pretraining::pretraining_batches, module)?)?;

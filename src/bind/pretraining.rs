@@ -1,5 +1,7 @@
 //! Pretraining, of whatever can be pretrained.
 
+use std::path::PathBuf;
+
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -61,6 +63,12 @@ pub fn pretrain<'py>(
             convert::outcome(py, outcome, PyReplacedDetector)
         }
     }
+}
+
+/// The seed of the run whose checkpoint lies in a directory; None without one that can be gone on from.
+#[pyfunction]
+pub fn checkpoint_seed(py: Python<'_>, directory: PathBuf) -> PyResult<Option<u64>> {
+    run(py, || Ok(train::checkpoint_seed(&directory)))
 }
 
 /// What [`pretrain`] takes at its peak, in bytes.

@@ -19,9 +19,17 @@ pub(super) trait Batches: Sync {
 
 /// Batches of texts of similar length.
 pub(super) struct TextBatches<'a> {
-    /// Tokens of each text.
-    pub lengths: Vec<usize>,
-    pub options: &'a TrainingOptions,
+    /// Tokens of each text, and of all.
+    lengths: Vec<usize>,
+    n_tokens: usize,
+    options: &'a TrainingOptions,
+}
+
+impl<'a> TextBatches<'a> {
+    /// Of texts of so many tokens.
+    pub fn new(lengths: Vec<usize>, options: &'a TrainingOptions) -> Self {
+        Self { n_tokens: lengths.iter().sum(), lengths, options }
+    }
 }
 
 impl Batches for TextBatches<'_> {
@@ -38,6 +46,6 @@ impl Batches for TextBatches<'_> {
     }
 
     fn tokens_of_epoch(&self) -> usize {
-        self.lengths.iter().sum()
+        self.n_tokens
     }
 }

@@ -6,13 +6,13 @@
 //! on from here does what it would have done, bit for bit.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::identity::{difference, of_run, take_weights};
+use super::identity::{SEED, difference, of_run, take_weights};
 use super::learner::Learner;
 use super::optimisation::{Optimisation, Snapshot};
 use super::options::TrainingOptions;
@@ -202,6 +202,14 @@ impl Checkpoints {
         }
         Ok(state)
     }
+}
+
+/// The seed of the run whose checkpoint lies in a directory; none without one that this version goes on from.
+pub fn checkpoint_seed(directory: &Path) -> Option<u64> {
+    let file = MappedFile::open(&directory.join(FILE)).ok()?;
+    let stored = SafeTensors::deserialize(&file).ok()?;
+    let State { version, identity, .. } = serde_json::from_slice(stored.tensor(STATE).ok()?.data()).ok()?;
+    identity[SEED].as_u64().filter(|_| version.format_version == FORMAT_VERSION)
 }
 
 /// What is written: an array, or the bytes of the state, with how many they are.

@@ -80,7 +80,7 @@ pub fn fit(
         params,
         options,
         frozen: plan.encoder_is_frozen(&backbone.config),
-        batches: TextBatches { lengths: train_set.encodings.lengths(), options: training },
+        batches: TextBatches::new(train_set.encodings.lengths(), training),
         inputs: Inputs::Tokens(train_set.encodings),
         targets,
         held_out,
@@ -182,10 +182,10 @@ impl<'a> Learner for ClassifierLearner<'a> {
             monitor.on_wait()?;
         }
         let all: Vec<usize> = (0..n).collect();
-        let rows = Value::constant(Array::new(logits, (n, c))?);
-        let loss = objective.loss(&rows, targets, &all, objective.normalizer(targets, &all))?.scalar()?;
-        let outputs = rows.array().values()?.to_vec();
-        Ok(Some(Found { loss: f64::from(loss), outputs }))
+        let rows = Array::new(logits, (n, c))?;
+        let normalizer = objective.normalizer(targets, &all);
+        let loss = objective.loss(&Value::constant(rows.clone()), targets, &all, normalizer)?.scalar()?;
+        Ok(Some(Found { loss: f64::from(loss), outputs: rows.into_vec()? }))
     }
 
     fn nothing_asked(&self) -> Error {
@@ -217,9 +217,9 @@ fn of_texts(inputs: &Inputs, targets: &Targets) -> serde_json::Value {
     };
     let weights = targets.weights.as_deref().map(bits).unwrap_or_default();
     serde_json::json!({
-        "number": encodings.len(),
-        "tokens": fingerprint_of((0..encodings.len()).map(|text| encodings.ids(text))),
+        "how many": encodings.len(),
+        "ids": fingerprint_of((0..encodings.len()).map(|text| encodings.ids(text))),
         "labels": fingerprint_of([labels.as_slice()].into_iter()),
-        "sample_weight": fingerprint_of([weights.as_slice()].into_iter()),
+        "weights": fingerprint_of([weights.as_slice()].into_iter()),
     })
 }

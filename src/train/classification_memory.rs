@@ -21,11 +21,10 @@ pub fn estimate_fit(
     backbone.forget_encoder();
     let ClassifierOptions { task, objective, training } = options;
     let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs)?;
-    let run = RunLength::of(&TextBatches { lengths: lengths.to_vec(), options: training }, training, &mut || Ok(()))?;
+    let run = RunLength::of(&TextBatches::new(lengths.to_vec(), training), training, &mut || Ok(()))?;
     let (config, precision, c) = (&backbone.config, training.precision, objective.n_outputs);
     let tokens = largest_batch(lengths, training.batch_tokens);
     let eval_tokens = held_out.map_or(0, |held_out| largest_batch(held_out, training.batch_tokens));
-    let first_kept = training.eval_every.filter(|_| held_out.is_some()).unwrap_or(run.steps_per_epoch);
     // Of words there are tokens at most.
     let items = |lengths: &[usize]| if *task == Task::Words { lengths.iter().sum() } else { lengths.len() };
     let in_batch = (tokens * items(lengths)).div_ceil(lengths.iter().sum::<usize>().max(1));
@@ -45,7 +44,7 @@ pub fn estimate_fit(
         let evaluation = without_gradients.saturating_sub(activations + scratch + loss);
         PassBytes { activations, scratch, loss, evaluation }
     };
-    Ok(MemoryEstimate::of_run(&plan, run.steps > first_kept, &pass))
+    Ok(MemoryEstimate::of_run(&plan, training, &run, &pass))
 }
 
 /// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.

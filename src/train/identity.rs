@@ -13,6 +13,7 @@ use crate::rng::{Key, Stream};
 
 const STARTING_WEIGHTS: &str = "starting weights";
 const MODEL: &str = "model";
+pub(super) const SEED: &str = "random_state";
 
 /// The weights it begins with, model, data and options, but for where and how often it is saved and evaluated.
 pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Result<Value> {
@@ -25,7 +26,7 @@ pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Resul
         "batch_tokens": options.batch_tokens,
         "accumulation_steps": options.accumulation_steps,
         "keep": if options.keep == Keep::Best { "best" } else { "last" },
-        "random_state": options.seed,
+        SEED: options.seed,
         "precision": options.precision,
     });
     let mut all = learner.identity()?;

@@ -1,6 +1,8 @@
 //! What a run takes at its peak, foretold from shapes: in bytes, beside what the process holds before.
 
 use super::activations::VALUE;
+use super::length::RunLength;
+use super::options::TrainingOptions;
 use super::plan::Plan;
 use crate::backbone::Config;
 use crate::product::Precision;
@@ -37,15 +39,17 @@ pub(super) struct PassBytes {
 }
 
 impl MemoryEstimate {
-    /// Of a run that trains by this plan. `keeps_weights` says whether it keeps weights beside those that learn further.
-    pub(super) fn of_run(plan: &Plan, keeps_weights: bool, pass: &PassBytes) -> Self {
+    /// Of a run of this length that trains by this plan.
+    pub(super) fn of_run(plan: &Plan, options: &TrainingOptions, run: &RunLength, pass: &PassBytes) -> Self {
         let learnt = VALUE * plan.trainable_count();
+        // Weights are kept beside those that learn further.
+        let keeps = run.steps > options.eval_every.unwrap_or(run.steps_per_epoch);
         let PassBytes { activations, scratch, loss, evaluation } = *pass;
         Self {
             trainable: learnt,
             gradients: learnt,
             optimizer: 2 * learnt,
-            kept: if keeps_weights { learnt } else { 0 },
+            kept: if keeps { learnt } else { 0 },
             activations,
             scratch,
             loss,

@@ -23,6 +23,7 @@ mod progress;
 mod strategy;
 mod trainer;
 
+pub use checkpoint::checkpoint_seed;
 pub use classification::{Dataset, fit};
 pub use classification_memory::estimate_fit;
 pub use memory::MemoryEstimate;

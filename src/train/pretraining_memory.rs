@@ -34,7 +34,6 @@ pub fn estimate_pretraining<M: Pretrainable>(
     }
     let eval_batches = held_out.as_ref().map(|data| (data, data.by_length()));
     let eval_tokens = eval_batches.iter().flat_map(|(data, all)| all.iter().map(|blocks| data.tokens(blocks))).max();
-    let first_kept = training.eval_every.unwrap_or(run.steps_per_epoch);
 
     let frozen = plan.encoder_is_frozen(&model.backbone().config);
     let work = Work { options, tokens, remembered, frozen };
@@ -50,7 +49,7 @@ pub fn estimate_pretraining<M: Pretrainable>(
     };
     let evaluation = eval_tokens.map_or(0, pass).saturating_sub(activations + scratch + loss);
     let pass = PassBytes { activations, scratch, loss, evaluation };
-    Ok(MemoryEstimate::of_run(&plan, run.steps > first_kept, &pass))
+    Ok(MemoryEstimate::of_run(&plan, training, &run, &pass))
 }
 
 /// The largest batch.

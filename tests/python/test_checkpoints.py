@@ -361,3 +361,42 @@ def test_checkpoint_dir_that_cannot_be_written_to_is_refused_before_the_run(make
     with pytest.raises(ValueError, match="is a file; give a directory"):
         clf.set_params(metric=lambda *_: steps.append(1) or 0.0).fit(texts, labels, eval_set=(texts, labels))
     assert not steps and (tmp_path / "file").read_text() == "not a directory"
+
+
+def test_run_without_a_seed_goes_on_with_that_of_its_checkpoint(
+    make, texts, labels, tmp_path, monkeypatch, tokenizer_dir
+):
+    params = {
+        "strategy": ws.FullFineTuning(),
+        "learning_rate": 1e-2,
+        "epochs": 4,
+        "batch_size": 4,
+        "random_state": None,
+    }
+    params |= {"checkpoint_dir": tmp_path / "run", "checkpoint_every": 2, "eval_every": 3}
+    interrupted(monkeypatch, make(**params), texts, 9, y=labels, eval_set=(texts, labels))
+    resumed = make(**params).fit(texts, labels, eval_set=(texts, labels))
+    whole = make(**params | {"checkpoint_dir": None, "checkpoint_every": None, "random_state": resumed.random_state_})
+    whole.fit(texts, labels, eval_set=(texts, labels))
+    assert resumed.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
+    corpus = [" ".join(texts[i : i + 3]) for i in range(10)]
+    params = {"max_steps": 4, "random_state": None, "checkpoint_dir": tmp_path / "lm"}
+    first, again = (model_of("bert", tokenizer_dir, **params).fit(corpus) for _ in range(2))
+    assert first.random_state_ == again.random_state_ and weights(first) == weights(again)
+
+
+def test_estimator_that_had_checkpoints_is_fitted_again_after_it_is_loaded(make, texts, labels, tmp_path):
+    params = {"strategy": ws.FullFineTuning(), "epochs": 1}
+    clf = make(**params, checkpoint_dir=tmp_path / "run", checkpoint_every=2).fit(texts, labels)
+    clf.save(tmp_path / "saved")
+    loaded = ws.load(tmp_path / "saved")
+    assert (loaded.checkpoint_dir, loaded.checkpoint_every) == (None, None)
+    loaded.fit(texts, labels)
+
+
+def test_finished_run_of_a_classifier_that_is_fitted_again_says_so(make, texts, labels, tmp_path, capsys):
+    params = {"strategy": ws.FullFineTuning(), "epochs": 1, "checkpoint_dir": tmp_path / "run", "verbose": True}
+    make(**params).fit(texts, labels)
+    capsys.readouterr()
+    make(**params).fit(texts, labels)
+    assert "this run was finished already, after step" in capsys.readouterr().err

@@ -122,8 +122,10 @@ def test_a_language_model_that_was_trained_is_not_doubted(backbone, tmp_path):
 def test_one_step_trains(backbone):
     """The first rate of a warm-up is 0: a run of one step has none."""
     before = ws.LanguageModel(backbone, max_steps=1, random_state=0, verbose=False)
-    scores = before.score(GOOD)
-    assert not np.array_equal(np.concatenate(before.fit(GOOD).score(GOOD)), np.concatenate(scores), equal_nan=True)
+    scores = before.token_log_probs(GOOD)
+    assert not np.array_equal(
+        np.concatenate(before.fit(GOOD).token_log_probs(GOOD)), np.concatenate(scores), equal_nan=True
+    )
 
 
 def test_texts_in_turns_are_no_reason_for_doubt(backbone):

@@ -121,12 +121,12 @@ def test_family_tags_words_and_reads_what_it_wrote(family, tokenizer_dir, texts,
 
 def test_family_has_a_language_model_and_reads_what_it_wrote(family, tokenizer_dir, texts, tmp_path):
     model = ws.LanguageModel(tiny(family, tokenizer_dir), precision="f32", random_state=0, verbose=False)
-    scores = model.score(texts)
+    scores = model.token_log_probs(texts)
     assert all(np.isfinite(own).sum() >= len(text.split()) - 1 for text, own in zip(texts, scores, strict=True))
     model.save(tmp_path / "model")
     for again in (ws.load(tmp_path / "model"), ws.LanguageModel.from_pretrained(tmp_path / "model", verbose=False)):
         again.precision = "f32"
-        assert [own.tobytes() for own in again.score(texts)] == [own.tobytes() for own in scores]
+        assert [own.tobytes() for own in again.token_log_probs(texts)] == [own.tobytes() for own in scores]
     said = [[None if np.isnan(p) else float(p) for p in own] for own in scores[:8]]
     keep(f"{family}/language_model", model.save, lambda: {"texts": texts[:8], "scores": said})
 
@@ -275,8 +275,8 @@ def test_output_layer_that_is_not_tied_is_read_and_saved(family, tokenizer_dir, 
     first.fit(corpus)
     first.save(tmp_path / "saved")
     saved = ws.LanguageModel.from_pretrained(tmp_path / "saved", precision="f32", verbose=False)
-    scores = first.score(texts)
-    np.testing.assert_array_equal(np.concatenate(saved.score(texts)), np.concatenate(scores))
+    scores = first.token_log_probs(texts)
+    np.testing.assert_array_equal(np.concatenate(saved.token_log_probs(texts)), np.concatenate(scores))
     said = [[None if np.isnan(p) else float(p) for p in own] for own in scores]
     keep(f"{family}/untied", first.save, lambda: {"texts": texts, "scores": said})
 
@@ -308,11 +308,11 @@ def test_bias_of_an_output_layer_that_is_not_tied_is_found_under_either_name(fam
     model = ws.LanguageModel(tiny(family, tokenizer_dir, tie_word_embeddings=False), random_state=0, verbose=False)
     model.save(tmp_path)
     file, other, own = tmp_path / "model.safetensors", f"{head}bias", f"{head}decoder.bias"
-    plain, bias = model.score(["the film was good"])[0], np.linspace(-1, 1, len(WORDS), dtype=np.float32)
+    plain, bias = model.token_log_probs(["the film was good"])[0], np.linspace(-1, 1, len(WORDS), dtype=np.float32)
 
     def read(change):
         with_tensors(file, change)
-        return ws.LanguageModel.from_pretrained(tmp_path, verbose=False).score(["the film was good"])[0]
+        return ws.LanguageModel.from_pretrained(tmp_path, verbose=False).token_log_probs(["the film was good"])[0]
 
     def as_version_5(tensors):
         assert tensors[other] == tensors[own]  # as we write it, both take it
@@ -326,7 +326,7 @@ def test_bias_of_an_output_layer_that_is_not_tied_is_found_under_either_name(fam
     np.testing.assert_array_equal(*found)
     assert np.abs(found[0] - plain)[1:-1].max() > 0.1
     ws.LanguageModel.from_pretrained(tmp_path, verbose=False).save(tmp_path)
-    np.testing.assert_array_equal(ws.load(tmp_path).score(["the film was good"])[0], found[0])
+    np.testing.assert_array_equal(ws.load(tmp_path).token_log_probs(["the film was good"])[0], found[0])
 
 
 def test_unknown_architecture_names_what_is_supported(tokenizer_dir):

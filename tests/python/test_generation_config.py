@@ -155,7 +155,7 @@ def test_config_json_says_how_where_no_other_file_does():
 )
 def test_file_that_is_wrong_is_refused_by_name_where_it_is_needed(directory, config, error, message):
     model = opened(directory, config)
-    assert model.score(["a film"])  # which needs nothing of it
+    assert model.token_log_probs(["a film"])  # which needs nothing of it
     with pytest.raises(error, match=message):
         model.generate("a film")
 

@@ -203,10 +203,10 @@ def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokeni
     model = model_of(family, tokenizer_dir)
     if family == "electra":
         with pytest.raises(ValueError, match="generator"):
-            model.score(corpus)
+            model.token_log_probs(corpus)
         model = model.generator
-    alone = [model.score([text])[0] for text in corpus[:3]]
-    together = model.score(corpus[:3])
+    alone = [model.token_log_probs([text])[0] for text in corpus[:3]]
+    together = model.token_log_probs(corpus[:3])
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
         known = ~np.isnan(one)
@@ -222,7 +222,7 @@ def test_score_gives_a_value_for_each_token_that_can_be_predicted(family, tokeni
 def test_special_tokens_and_unknown_words_in_a_text_have_no_score(family, tokenizer_dir):
     model = model_of(family, tokenizer_dir)
     text = "the film [SEP] was zebra [PAD] and [MASK] old"
-    ids, (scores,) = model.backbone_.tokenizer.encode([text])[0], model.score([text])
+    ids, (scores,) = model.backbone_.tokenizer.encode([text])[0], model.token_log_probs([text])
     assert [id for id, score in zip(ids, scores, strict=True) if np.isnan(score)] == [2, 3, 1, 0, 4, 3]
     assert model.perplexity([text]) == pytest.approx(np.exp(-scores[~np.isnan(scores)].astype(np.float64).mean()))
     with pytest.raises(ValueError, match="special ones and those of unknown words aside"):
@@ -231,7 +231,7 @@ def test_special_tokens_and_unknown_words_in_a_text_have_no_score(family, tokeni
 
 
 def test_a_causal_model_scores_all_but_the_first_token(tokenizer_dir):
-    (scores,) = model_of("gpt2", tokenizer_dir).score(["the film [SEP] was"])
+    (scores,) = model_of("gpt2", tokenizer_dir).token_log_probs(["the film [SEP] was"])
     assert np.isnan(scores).tolist() == [True] + [False] * 5
 
 
@@ -299,7 +299,7 @@ def test_scores_are_the_same_bytes_whether_weights_are_packed_yet_and_with_any_n
     backbone = tiny("llama", tokenizer_dir, hidden_size=96, intermediate_size=400, num_attention_heads=4)
 
     def scores(model: ws.LanguageModel) -> list[bytes]:
-        return [values.tobytes() for values in model.score(corpus[:3])]
+        return [values.tobytes() for values in model.token_log_probs(corpus[:3])]
 
     model = ws.LanguageModel(backbone, precision=precision, random_state=0, verbose=False)
     first = scores(model)  # from where the weights lie

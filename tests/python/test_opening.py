@@ -94,7 +94,7 @@ def test_a_tagger_and_a_writer_with_weights_that_are_not_finite_say_nothing(toke
     with pytest.raises(ws.WeightsError, match=r"ln_f\.weight"):
         broken.predict([["the", "film"]])
     writer = ws.LanguageModel(broken.backbone, verbose=False)
-    for ask in (lambda: writer.generate("the film", max_new_tokens=2), lambda: writer.score(["the film"])):
+    for ask in (lambda: writer.generate("the film", max_new_tokens=2), lambda: writer.token_log_probs(["the film"])):
         with pytest.raises(ws.WeightsError, match=r"ln_f\.weight"):
             ask()
 
@@ -154,7 +154,7 @@ def test_finite_weights_that_are_too_large_are_said_to_be_so(changed, texts):
     directory = changed(lambda weights: weights | {name: np.full_like(weights[name], 3e38)})
     model = ws.LanguageModel(ws.Backbone.from_pretrained(directory), verbose=False)
     with pytest.raises(ws.WeightsError, match="although every weight is"):
-        model.score(texts)
+        model.token_log_probs(texts)
 
 
 def test_relu_keeps_what_is_no_number(tokenizer_dir, tmp_path):

@@ -39,6 +39,7 @@ def noisy(n=48):
         ([1, float("inf"), 1, 1], ValueError, r"sample_weight\[1\] must be finite"),
         ([0, 0, 0, 0], ValueError, "sample_weight is 0 for every text"),
         (["a", "b", "c", "d"], TypeError, "sample_weight holds what is no number"),
+        (["1", "2", "3", "4"], TypeError, "sample_weight holds what is no number"),
         ([None, 1, 1, 1], ValueError, r"sample_weight\[0\] must be finite"),
         ("abcd", TypeError, "sample_weight is one str"),
         (3.0, TypeError, "sample_weight is a float"),
@@ -239,3 +240,15 @@ def test_what_is_learnt_in_steps_counts_texts_by_their_weights(make):
     heavy = make(**params).fit(texts, labels, sample_weight=np.where(weights > 0, 30.0, 1.0))
     truth = np.array(labels) ^ (weights == 0)
     assert (heavy.predict(texts) == truth).mean() > (make(**params).fit(texts, labels).predict(texts) == truth).mean()
+
+
+def test_weights_that_only_leave_texts_out_train_as_without_them(backbone):
+    """Also where nothing is asked for, and what is learnt follows the shares of the labels."""
+    texts, labels = make_texts(16, KINDS[:2])
+    labels = [0] * 12 + [1] * 4
+    weights = [0.0] + [1.0] * 15
+    with pytest.warns(UserWarning):
+        masked = ws.TextClassifier(backbone, random_state=0, verbose=False).fit(texts, labels, sample_weight=weights)
+        alone = ws.TextClassifier(backbone, random_state=0, verbose=False).fit(texts[1:], labels[1:])
+    assert masked.report_.training["choices"] == alone.report_.training["choices"]
+    assert masked.predict_proba(texts).tobytes() == alone.predict_proba(texts).tobytes()

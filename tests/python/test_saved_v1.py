@@ -44,16 +44,16 @@ for name, tagger in (("tagger", ws.load(v1 / "tagger")), ("tagger_pickle", unpic
     said[name] = {{"predict_tags": tagger.predict_tags(texts)}}
 for name in ("masked", "causal", "permutation"):
     model = ws.load(v1 / name)
-    arrays[f"{{name}}.score"] = np.concatenate(model.score(texts))
+    arrays[f"{{name}}.score"] = np.concatenate(model.token_log_probs(texts))
     encodings = encode(model.backbone_._inner, texts, model._limit)
     ids = np.concatenate([encodings.ids(i) for i in range(len(texts))])
     framed, frame = model.backbone_.tokenizer.encode(["\U0010ffff", ""])
     arrays[f"{{name}}.is_unknown"] = np.isin(ids, sorted(set(framed) - set(frame)))
     said[name] = {{"rows": len(model.history_.rows)}}
     said[f"of_{{name}}"] = [model.history_.best_step, hasattr(model, "n_iter_")]
-arrays["masked_pickle.score"] = np.concatenate(unpickled("masked").score(texts))
+arrays["masked_pickle.score"] = np.concatenate(unpickled("masked").token_log_probs(texts))
 said["detector"] = {{"rows": len(ws.load(v1 / "detector").history_.rows)}}
-unpickled("detector").generator.score(texts)
+unpickled("detector").generator.token_log_probs(texts)
 arrays["features"] = unpickled("features").transform(texts)
 arrays["backbone"] = unpickled("backbone").embed(texts, precision="f32")
 said["strategy"] = repr(unpickled("strategy"))
@@ -140,11 +140,11 @@ def test_a_pickled_language_model_is_an_estimator_that_goes_on():
     assert isinstance(model.objective_, ws.MaskedLM)
     assert (model.learning_rate, model.strategy) == (0.01, ws.FullFineTuning(layer_decay=0.9))
     assert not hasattr(model, "label_smoothing")
-    before = np.concatenate(model.score(["the film was good"]))
+    before = np.concatenate(model.token_log_probs(["the film was good"]))
     again = clone(model).set_params(max_steps=1, verbose=False, checkpoint_dir=None)
-    np.testing.assert_array_equal(np.concatenate(again.score(["the film was good"])), before)
+    np.testing.assert_array_equal(np.concatenate(again.token_log_probs(["the film was good"])), before)
     again.fit(["the film was good", "a bad plot and a good film"] * 4)
-    assert (np.concatenate(again.score(["the film was good"])) != before).any()
+    assert (np.concatenate(again.token_log_probs(["the film was good"])) != before).any()
 
 
 def test_an_estimator_of_an_older_version_trains_by_its_rule(tmp_path):

@@ -310,7 +310,7 @@ def test_what_was_resolved_at_saving_counts_or_is_refused(tmp_path):
     model.save(tmp_path / "model")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        scores = model.score(TEXTS)
+        scores = model.token_log_probs(TEXTS)
     limit = tmp_path / "model" / "sentence_bert_config.json"
     limit.write_text('{"max_seq_length": 5, "do_lower_case": true}', encoding="utf-8")
     again = ws.load(tmp_path / "model")
@@ -318,7 +318,7 @@ def test_what_was_resolved_at_saving_counts_or_is_refused(tmp_path):
     assert again.backbone.max_length == 5
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        for own, other in zip(again.score(TEXTS), scores, strict=True):
+        for own, other in zip(again.token_log_probs(TEXTS), scores, strict=True):
             np.testing.assert_array_equal(own, other)
     modules = json.loads((tmp_path / "model" / "modules.json").read_text(encoding="utf-8"))
     (tmp_path / "model" / "modules.json").write_text(json.dumps(modules[:-1]), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Citizenship in scikit-learn."""
 
+import functools
 import pickle
 
 import joblib
@@ -138,7 +139,10 @@ def test_an_unexpected_keyword_names_the_one_meant(backbone, keyword, hint):
             lambda b: ws.LanguageModel(b).perplexity(texts=GOOD),
             "perplexity has no .* 'texts'; X is meant",
         ),
-        (lambda b: ws.LanguageModel(b).score(texts=GOOD), "LanguageModel.score has no .* 'texts'; X is meant"),
+        (
+            lambda b: ws.LanguageModel(b).token_log_probs(texts=GOOD),
+            "LanguageModel.token_log_probs has no .* 'texts'; X is meant",
+        ),
         (lambda b: ws.TokenClassifier(b).evaluate(GOOD, tags=[]), "evaluate has no .* 'tags'; y is meant"),
         (lambda b: ws.FeatureExtractor(b).fit(texts=GOOD), "fit has no .* 'texts'; X is meant"),
         (lambda b: ws.LanguageModel(b).fit(corpus=GOOD), "LanguageModel.fit has no .* 'corpus'; X is meant"),
@@ -240,3 +244,74 @@ def test_repr_and_html_show_what_was_set(make):
     clf = make(epochs=7)
     assert "epochs=7" in repr(clf)
     assert "TextClassifier" in clf._repr_html_()
+
+
+def test_what_a_class_of_ones_own_wraps_its_methods_in_stays(backbone, texts, labels):
+    calls = []
+
+    def counted(method):
+        @functools.wraps(method)
+        def wrapped(self, *args, **kwargs):
+            calls.append(method.__name__)
+            return method(self, *args, **kwargs)
+
+        return wrapped
+
+    class Own(ws.TextClassifier):
+        @counted
+        def fit(self, X, y):
+            return super().fit(X, y)
+
+        @counted
+        def predict(self, X):
+            return super().predict(X)
+
+    class OfOwn(Own):
+        def __init__(self, backbone, verbose=False):
+            super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
+
+    for kind, params in ((Own, {"strategy": ws.LinearProbing(), "verbose": False}), (OfOwn, {})):
+        calls.clear()
+        kind(backbone, **params).fit(texts, labels).predict(texts)
+        assert calls == ["fit", "predict"]
+        with pytest.raises(TypeError, match="labels"):
+            kind(backbone, **params).fit(texts, labels=labels)
+
+
+def test_a_class_of_ones_own_needs_no_strategy_among_its_parameters(backbone, texts, labels):
+    class Fixed(ws.TextClassifier):
+        def __init__(self, backbone, verbose=False):
+            super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
+
+    class Any_(ws.TextClassifier):
+        def __init__(self, backbone, **kwargs):
+            super().__init__(backbone, **kwargs)
+
+    assert set(Fixed(backbone).get_params()) == {"backbone", "verbose"}
+    assert clone(Fixed(backbone)).fit(texts, labels).predict(texts).shape == (len(texts),)
+    assert make_pipeline(Fixed(backbone)).get_params()["fixed__verbose"] is False
+    assert set(Any_(backbone, epochs=2).get_params()) == {"backbone"}
+    assert "Any_" in repr(Any_(backbone))
+
+
+@pytest.mark.parametrize("params", [{"optimizer": ws.AdamW}, {"strategy": ws.FullFineTuning}])
+def test_parameters_that_are_classes_are_refused_by_fit_alone(backbone, texts, labels, params):
+    clf = ws.TextClassifier(backbone, **params)
+    assert clf.get_params().items() >= params.items()
+    with pytest.raises(TypeError, match=next(iter(params))):
+        clf.fit(texts, labels)
+
+
+def test_parameters_set_as_they_are_change_nothing(backbone, tokenizer_dir):
+    for strategy in (None, ws.LinearProbing()):
+        clf = ws.TextClassifier(backbone, strategy=strategy)
+        clf.set_params(**clf.get_params())
+        assert clf.strategy is strategy and clf.optimizer is None
+        with pytest.raises(ValueError, match="foo"):
+            clf.set_params(strategy__foo=1)
+        assert clf.strategy is strategy
+        assert clf.set_params(optimizer__weight_decay=0.5).optimizer.weight_decay == 0.5
+    with pytest.raises(ValueError, match="objective__rate: objective is None, which has no parameters to set"):
+        ws.LanguageModel(backbone).set_params(objective__rate=0.3)
+    with pytest.raises(ValueError, match="learning_rate is meant"):
+        clf.set_params(lr=1)

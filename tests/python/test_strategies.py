@@ -155,6 +155,7 @@ def test_an_estimator_explains_its_own_rate(make, texts, labels):
     assert max(row["learning_rate"] for row in plan.rows) == 0.005
 
 
-def test_explain_of_a_path_says_how_to_open_it():
-    with pytest.raises(TypeError, match=r"Backbone.from_pretrained\('some/dir'\)"):
-        ws.FullFineTuning().explain("some/dir")
+def test_explain_takes_a_path_as_an_estimator_does(backbone, tmp_path):
+    ws.LanguageModel(backbone, verbose=False).save(tmp_path)
+    opened = ws.Backbone.from_pretrained(tmp_path)
+    assert ws.FullFineTuning().explain(tmp_path).rows == ws.FullFineTuning().explain(opened).rows

@@ -16,6 +16,7 @@ mod linear;
 mod objectives;
 mod operations;
 mod ops;
+mod optim;
 mod parity;
 mod precision;
 mod relative_attention;

@@ -6,8 +6,7 @@ use super::misplaced::ADAPTER_FILES;
 use super::parameters::Parameters;
 use super::pretrained::{Backbone, METADATA};
 use super::shards::{shards_in, stage_weights};
-use super::weights::{WEIGHT_FILES, write_safetensors};
-use crate::array::Array;
+use super::weights::{OF_WEIGHTS, WEIGHT_FILES, write_safetensors};
 use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::{SideFiles, side_files_in};
@@ -64,7 +63,7 @@ pub(crate) fn stage_common(
         let own = backbone.params.iter().filter_map(|(name, array)| Some((name.strip_prefix(&before)?, array)));
         let arrays = own.map(|(name, array)| (name.to_string(), array.clone())).collect();
         let file = staged.reserve(&format!("{}/{}", dense.folder, WEIGHT_FILES[0]))?;
-        write_safetensors::<Array>(arrays, &file)?;
+        write_safetensors(arrays, OF_WEIGHTS, &file)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::View;
 use serde_json::{Map, json};
 
-use super::weights::{WEIGHT_FILES, write_safetensors};
+use super::weights::{OF_WEIGHTS, WEIGHT_FILES, write_safetensors};
 use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -20,14 +20,14 @@ pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, 
     let total: u64 = tensors.iter().map(bytes).sum();
     let mut shards = split(tensors, bytes, max_bytes);
     if shards.len() <= 1 {
-        return write_safetensors(shards.pop().unwrap_or_default(), &staged.reserve(SINGLE)?);
+        return write_safetensors(shards.pop().unwrap_or_default(), OF_WEIGHTS, &staged.reserve(SINGLE)?);
     }
     let n = shards.len();
     let mut weight_map = Map::new();
     for (i, shard) in shards.into_iter().enumerate() {
         let name = format!("model-{:05}-of-{n:05}.safetensors", i + 1);
         weight_map.extend(shard.iter().map(|(tensor, _)| (tensor.clone(), name.clone().into())));
-        write_safetensors(shard, &staged.reserve(&name)?)?;
+        write_safetensors(shard, OF_WEIGHTS, &staged.reserve(&name)?)?;
     }
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
     let text = serde_json::to_vec_pretty(&index).map_err(|e| Error::Value(format!("{INDEX}: {e}")))?;

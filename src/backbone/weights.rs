@@ -254,9 +254,16 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Write tensors as safetensors with the metadata other libraries expect.
-pub(crate) fn write_safetensors<V: safetensors::View>(tensors: Vec<(String, V)>, path: &Path) -> Result<()> {
-    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+/// The metadata that other libraries expect of weights.
+pub(super) const OF_WEIGHTS: (&str, &str) = ("format", "pt");
+
+/// Write tensors as safetensors with a name and its value for metadata.
+pub(crate) fn write_safetensors(
+    tensors: Vec<(String, Array)>,
+    (name, value): (&str, impl Into<String>),
+    path: &Path,
+) -> Result<()> {
+    let metadata = HashMap::from([(name.to_string(), value.into())]);
     safetensors::serialize_to_file(tensors, Some(metadata), path).map_err(|e| match e {
         safetensors::SafeTensorError::IoError(source) => Error::Io { path: path.to_path_buf(), source },
         other => Error::Weights(format!("{}: {other}", path.display())),

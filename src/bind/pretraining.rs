@@ -13,9 +13,8 @@ use super::guard::run;
 use super::language_model::{PyLanguageModel, PyReplacedDetector};
 use super::monitor::PyMonitor;
 use super::options::{PyObjective, PyTrainingOptions};
-use crate::error::Result;
 use crate::head::LanguageBatch;
-use crate::train::{self, PretrainingOptions, batches_to_evaluate, estimate_pretraining, training_batches};
+use crate::train::{self, PretrainingOptions, estimate_pretraining};
 
 #[derive(FromPyObject)]
 pub enum Model<'py> {
@@ -111,12 +110,7 @@ pub fn pretraining_batches<'py>(
     max_length: usize,
 ) -> PyResult<Vec<Vec<Bound<'py, PyDict>>>> {
     let (train, options) = (documents(&train), self::options(options, objective, max_length));
-    let steps = run(py, || -> Result<_> {
-        if evaluation {
-            return Ok(vec![batches_to_evaluate(&backbone.0, train, &options)?]);
-        }
-        training_batches(&backbone.0, train, &options)
-    })?;
+    let steps = run(py, || train::pretraining_batches(&backbone.0, train, &options, evaluation))?;
     steps.iter().map(|batches| batches.iter().map(|batch| arrays(py, batch)).collect()).collect()
 }
 

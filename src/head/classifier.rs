@@ -4,13 +4,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::classifier_network::ClassifierNetwork;
 use super::layers::Head;
-use super::task_head::TaskHead;
 use super::{padding, saving};
 use crate::array::Array;
 use crate::backbone::{
-    Backbone, Config, HeadOptions, Mode, Owner, Parameters, Pooling, Spec, Task, check_finite, collect_rows,
-    same_values,
+    Backbone, Config, HeadOptions, Mode, Owner, Parameters, Spec, Task, check_finite, collect_rows, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
@@ -126,14 +125,12 @@ impl Classifier {
             return Err(Error::Value(format!("{name} would be new, too: a new head has more than one map")));
         }
         let params = Self::initial(backbone, task, 1, None, 0)?;
-        let encoder = backbone.encoder(precision)?;
-        let head = TaskHead::load(&params, config, task, 1)?;
+        let network = ClassifierNetwork::new(backbone.encoder(precision)?, &params, config, task, 1)?;
         let columns = params.get(&format!("{}.weight", config.head(task).output))?.dims2()?.1;
         let forward = |batch: &PackedBatch| {
-            let hidden = encoder.forward(batch, config.num_hidden_layers, Mode::inference())?;
-            let pooled = Pooling::join(&config.head(task).pooling, &hidden, batch)?;
+            let pooled = network.pooled(batch, Mode::inference())?;
             check_finite(&pooled.array().values()?, || params.clone())?;
-            head.before_output(&pooled, Mode::inference())
+            network.head.before_output(&pooled, Mode::inference())
         };
         Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
     }
@@ -170,18 +167,16 @@ impl Classifier {
         precision: Precision,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let (params, config) = (self.params(), &self.backbone.config);
-        let encoder = self.backbone.encoder(precision)?;
-        let head = TaskHead::load(&params, config, self.task, self.n_outputs()?)?;
+        let (params, config, n_outputs) = (self.params(), &self.backbone.config, self.n_outputs()?);
+        let network = ClassifierNetwork::new(self.backbone.encoder(precision)?, &params, config, self.task, n_outputs)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
-            let hidden = encoder.forward(batch, config.num_hidden_layers, mode)?;
-            let pooled = Pooling::join(&self.options().pooling, &hidden, batch)?;
+            let pooled = network.pooled(batch, mode)?;
             // The head may make finite numbers of it.
             check_finite(&pooled.array().values()?, || params.clone())?;
-            head.forward(&pooled, mode)
+            network.head.forward(&pooled, mode)
         };
-        collect_rows(encodings, batch_tokens, (self.n_outputs()?, &params), &forward, progress)
+        collect_rows(encodings, batch_tokens, (n_outputs, &params), &forward, progress)
     }
 
     /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight

@@ -1,6 +1,7 @@
 //! Task-specific layers on a backbone, and the models the two make together.
 
 mod classifier;
+mod classifier_network;
 mod generation;
 mod language_model;
 mod layers;
@@ -12,6 +13,7 @@ mod task_head;
 mod writing;
 
 pub use classifier::{Classifier, LinearMap};
+pub use classifier_network::ClassifierNetwork;
 pub use generation::{Generation, generate};
 pub(crate) use language_model::likeliest;
 pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
@@ -19,4 +21,3 @@ pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNet
 pub use layers::Head;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
 pub use sampling::Sampling;
-pub use task_head::TaskHead;

@@ -59,17 +59,19 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
 
 /// Bytes of a layer of a pass without gradients over so many tokens.
 pub(super) fn inference_bytes(config: &Config, precision: Precision, tokens: usize) -> usize {
-    let heads = 2 * config.attention.head_size * (config.attention.heads + config.attention.key_heads);
     let inner = inner_values(config) - config.feed_forward.size;
-    tokens * ((heads + inner) * operand_bytes(precision) + VALUE * 5 * config.hidden_size)
+    tokens * ((head_values(config) + inner) * operand_bytes(precision) + VALUE * 5 * config.hidden_size)
 }
 
 /// Bytes of the encoder's packed matrices.
 pub(super) fn packed_weights(config: &Config, precision: Precision) -> usize {
-    let heads = 2 * config.attention.head_size * (config.attention.heads + config.attention.key_heads);
-    let maps = if config.feed_forward.gated { 3 } else { 2 };
-    let of_layer = config.hidden_size * (heads + maps * config.feed_forward.size);
+    let of_layer = config.hidden_size * (head_values(config) + inner_values(config));
     precision.bytes() * config.layer_groups * of_layer
+}
+
+/// Values of each row that the products of attention take or give.
+fn head_values(config: &Config) -> usize {
+    2 * config.attention.head_size * (config.attention.heads + config.attention.key_heads)
 }
 
 /// Values of each row that the products of a feed-forward net alone take.

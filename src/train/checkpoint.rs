@@ -5,10 +5,9 @@
 //! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
 //! on from here does what it would have done, bit for bit.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,14 +17,15 @@ use super::optimisation::{Optimisation, Snapshot};
 use super::options::TrainingOptions;
 use super::progress::Progress;
 use crate::array::Array;
-use crate::backbone::{Memory, write_safetensors};
+use crate::backbone::{Memory, Parameters, write_safetensors};
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 use crate::files::Staged;
 
 const FILE: &str = "checkpoint.safetensors";
-/// Names within the file, none of which a parameter has.
+/// Of the file's metadata; formats 1 and 2 had it among the tensors.
 const STATE: &str = "state";
+/// Names within the file, none of which a parameter has.
 const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
 /// `[L, M, D]`
 const MEMORY: &str = "memory";
@@ -35,27 +35,13 @@ const BEST: &str = "best:";
 /// Of the file's layout, and of what a run does from there on.
 const FORMAT_VERSION: u32 = 3;
 
+const WARMSTART: &str = env!("CARGO_PKG_VERSION");
+
 /// Which format a checkpoint has, and who wrote it. The first format said neither, and only warmstart 0.1.0 wrote it.
 #[derive(Serialize, Deserialize)]
 struct Version {
-    #[serde(default = "first_format")]
-    format_version: u32,
-    #[serde(default = "first_writer")]
-    warmstart_version: String,
-}
-
-fn first_format() -> u32 {
-    1
-}
-
-fn first_writer() -> String {
-    "0.1.0".into()
-}
-
-impl Version {
-    fn current() -> Self {
-        Self { format_version: FORMAT_VERSION, warmstart_version: env!("CARGO_PKG_VERSION").into() }
-    }
+    format_version: Option<u32>,
+    warmstart_version: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,11 +68,11 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Those of a run that may go on; none if it is not asked to.
-    pub fn open(learner: &impl Learner, options: &TrainingOptions) -> Result<Option<Self>> {
+    pub fn open(learner: &impl Learner, params: &Parameters, options: &TrainingOptions) -> Result<Option<Self>> {
         let Some(directory) = &options.checkpoint_dir else { return Ok(None) };
         // What cannot be written to is told before the run, not after it.
         drop(Staged::begin(directory)?);
-        Ok(Some(Self { directory: directory.clone(), identity: of_run(learner, options)? }))
+        Ok(Some(Self { directory: directory.clone(), identity: of_run(learner, params, options)? }))
     }
 
     fn path(&self) -> PathBuf {
@@ -121,25 +107,23 @@ impl Checkpoints {
     ) -> Result<()> {
         let memory = memory.filter(|memory| memory.cu_seqlens.last() > Some(&0));
         let state = State {
-            version: Version::current(),
+            version: Version { format_version: Some(FORMAT_VERSION), warmstart_version: Some(WARMSTART.into()) },
             identity: self.identity.clone(),
             progress: progress.clone(),
             memory: memory.map(|memory| memory.cu_seqlens.to_vec()),
             has_best: best.is_some(),
         };
-        let state = serde_json::to_vec(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
+        let state = serde_json::to_string(&state).map_err(|e| Error::internal(format!("checkpoint: {e}")))?;
         let memory = memory.map(|memory| Array::stack(&memory.hidden)).transpose()?;
-        let trained = optimisation.trainable().iter().map(|p| (p.name.clone(), &p.array));
-        let moments = MOMENTS.map(String::from).into_iter().zip(optimisation.optimiser.moments());
-        let memory = memory.iter().map(|memory| (MEMORY.to_string(), memory));
+        let trained = optimisation.trainable().iter().map(|p| (p.name.clone(), p.array.clone()));
+        let moments = MOMENTS.map(String::from).into_iter().zip(optimisation.optimiser.moments().map(Array::clone));
+        let memory = memory.into_iter().map(|memory| (MEMORY.to_string(), memory));
         let best = optimisation.trainable().iter().zip(best.into_iter().flatten());
-        let best = best.map(|(p, array)| (format!("{BEST}{}", p.name), array));
-        let arrays = trained.chain(moments).chain(memory).chain(best);
-        let mut stored: Vec<_> = arrays.map(|(name, array)| (name, Stored::Array(array))).collect();
-        stored.push((STATE.into(), Stored::State(&state, [state.len()])));
+        let best = best.map(|(p, array)| (format!("{BEST}{}", p.name), array.clone()));
+        let arrays = trained.chain(moments).chain(memory).chain(best).collect();
         let mut staged = Staged::begin(&self.directory)?;
         let path = staged.reserve(FILE)?;
-        write_safetensors(stored, &path)?;
+        write_safetensors(arrays, (STATE, state), &path)?;
         staged.commit(|_| Ok(Vec::new()))
     }
 
@@ -160,7 +144,8 @@ impl Checkpoints {
                 other => Err(bad(format!("{name} is of {other:?}, expected F32"))),
             }
         };
-        let State { progress, memory, has_best, .. } = self.checked(view(STATE)?.data(), &bad)?;
+        let State { progress, memory, has_best, .. } =
+            self.checked(&state_of(&file, &stored).map_err(|e| bad(e.to_string()))?, &bad)?;
         let [m, v] = MOMENTS.map(array);
         optimisation.restore(array, [m?, v?], progress.updates).map_err(|e| bad(e.to_string()))?;
         let memory = memory.map(|starts| -> Result<Memory> {
@@ -175,11 +160,11 @@ impl Checkpoints {
     fn checked(&self, state: &[u8], bad: &dyn Fn(String) -> Error) -> Result<State> {
         let unreadable = |e: serde_json::Error| bad(format!("its state cannot be read: {e}"));
         let Version { format_version, warmstart_version } = serde_json::from_slice(state).map_err(unreadable)?;
-        if format_version != FORMAT_VERSION {
+        if format_version != Some(FORMAT_VERSION) {
+            let (format, writer) = (format_version.unwrap_or(1), warmstart_version.as_deref().unwrap_or("0.1.0"));
             return Err(bad(format!(
-                "was written by warmstart {warmstart_version} in checkpoint format {format_version}, and this is warmstart {}, \
-                 which goes on from format {FORMAT_VERSION}; finish the run with that version, or give another checkpoint_dir",
-                Version::current().warmstart_version
+                "was written by warmstart {writer} in checkpoint format {format}, and this is warmstart {WARMSTART}, \
+                 which goes on from format {FORMAT_VERSION}; finish the run with that version, or give another checkpoint_dir"
             )));
         }
         let mut state: State = serde_json::from_slice(state).map_err(unreadable)?;
@@ -208,39 +193,15 @@ impl Checkpoints {
 pub fn checkpoint_seed(directory: &Path) -> Option<u64> {
     let file = MappedFile::open(&directory.join(FILE)).ok()?;
     let stored = SafeTensors::deserialize(&file).ok()?;
-    let State { version, identity, .. } = serde_json::from_slice(stored.tensor(STATE).ok()?.data()).ok()?;
-    identity[SEED].as_u64().filter(|_| version.format_version == FORMAT_VERSION)
+    let State { version, identity, .. } = serde_json::from_slice(&state_of(&file, &stored).ok()?).ok()?;
+    identity[SEED].as_u64().filter(|_| version.format_version == Some(FORMAT_VERSION))
 }
 
-/// What is written: an array, or the bytes of the state, with how many they are.
-enum Stored<'a> {
-    Array(&'a Array),
-    State(&'a [u8], [usize; 1]),
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        if let Self::Array(array) = self { View::dtype(*array) } else { Dtype::U8 }
-    }
-
-    fn shape(&self) -> &[usize] {
-        match self {
-            Self::Array(array) => array.dims(),
-            Self::State(_, shape) => shape,
-        }
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match self {
-            Self::Array(array) => array.data(),
-            Self::State(bytes, _) => (*bytes).into(),
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        match self {
-            Self::Array(array) => array.data_len(),
-            Self::State(bytes, _) => bytes.len(),
-        }
+/// The state in a file, as JSON.
+fn state_of(file: &[u8], stored: &SafeTensors) -> std::result::Result<Vec<u8>, SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(file)?;
+    match header.metadata().as_ref().and_then(|all| all.get(STATE)) {
+        Some(state) => Ok(state.clone().into_bytes()),
+        None => Ok(stored.tensor(STATE)?.data().to_vec()),
     }
 }

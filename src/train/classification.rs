@@ -1,20 +1,20 @@
 //! Fit a classifier of texts or of words.
 
 use super::batches::{Batches, Groups, TextBatches};
-use super::identity::{fingerprint_of, of_models};
+use super::identity::{MODEL, fingerprint_of, of_models};
+use super::inputs::Inputs;
 use super::learner::{Found, Learner};
 use super::monitor::Monitor;
-use super::network::{Inputs, Network};
 use super::options::ClassifierOptions;
 use super::plan::Plan;
 use super::trainer::{Outcome, train};
 use crate::array::Array;
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Memory, Mode, Parameters, Task};
+use crate::backbone::{Backbone, Memory, Mode, Parameters, Task, Transformer};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::head::{Classifier, LinearMap};
+use crate::head::{Classifier, ClassifierNetwork, LinearMap};
 use crate::objective::{Labels, Targets};
 use crate::text::Encodings;
 
@@ -42,55 +42,53 @@ impl Dataset<'_> {
 }
 
 /// Train a classifier on a backbone, which stays as it is. Its last map begins at `start`, or as it is initialised.
-pub fn fit(
+pub fn fit<'a>(
     backbone: &Backbone,
-    train_set: &Dataset,
-    eval: Option<&Dataset>,
+    train_set: &Dataset<'a>,
+    eval: Option<&Dataset<'a>>,
     options: &ClassifierOptions,
     start: Option<&LinearMap>,
     monitor: &mut dyn Monitor,
 ) -> Result<Outcome<Classifier>> {
     options.check()?;
     let ClassifierOptions { task, objective, training } = options;
-    let words = *task == Task::Words;
-    if train_set.encodings.has_words() != words || eval.is_some_and(|eval| eval.encodings.has_words() != words) {
-        return Err(Error::internal("words are known of some texts and asked of others"));
-    }
-    if train_set.encodings.n_items() == 0 {
-        return Err(Error::Value("no texts to train on".into()));
-    }
-    let targets = train_set.targets()?;
-    objective.check_targets(&targets, train_set.encodings.n_items(), "training set")?;
-    let held_out = eval.map(|eval| Ok::<_, Error>((Inputs::Tokens(eval.encodings), eval.targets()?))).transpose()?;
-    if let Some((inputs, targets)) = &held_out {
-        let n = inputs.n_items();
+    let checked = |set: &Dataset<'a>, name: &str| -> Result<(Inputs<'a>, Targets)> {
+        let n = set.encodings.n_items();
+        if set.encodings.has_words() != (*task == Task::Words) {
+            return Err(Error::internal("words are known of some texts and asked of others"));
+        }
         if n == 0 {
-            return Err(Error::Value("eval_set: no texts".into()));
+            return Err(Error::Value(format!("{name}: no texts")));
         }
-        objective.check_targets(targets, n, "eval_set")?;
-        if objective.normalizer(targets, &(0..n).collect::<Vec<_>>()) <= 0.0 {
-            return Err(Error::Value("eval_set: class_weight is 0 for every text in it".into()));
-        }
+        let targets = set.targets()?;
+        objective.check_targets(&targets, n, name)?;
+        Ok((Inputs::new(set.encodings), targets))
+    };
+    let (inputs, targets) = checked(train_set, "training set")?;
+    let held_out = eval.map(|eval| checked(eval, "eval_set")).transpose()?;
+    if let Some((inputs, targets)) = &held_out
+        && objective.normalizer(targets, &(0..inputs.encodings.n_items()).collect::<Vec<_>>()) <= 0.0
+    {
+        return Err(Error::Value("eval_set: class_weight is 0 for every text in it".into()));
     }
     let params = Classifier::initial(backbone, *task, objective.n_outputs, start, training.seed)?;
-    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs)?;
+    let plan = Plan::of_classifier((&training.strategy, &training.optimizer), backbone, *task, objective.n_outputs)?;
     let params = plan.extended(params, training.seed)?;
     let mut learner = ClassifierLearner {
         backbone,
-        params,
         options,
         frozen: plan.encoder_is_frozen(&backbone.config),
         batches: TextBatches::new(train_set.encodings.lengths(), training),
-        inputs: Inputs::Tokens(train_set.encodings),
+        inputs,
         targets,
         held_out,
     };
-    train(&mut learner, &plan, training, monitor, |_, params| Ok(Classifier::new(backbone, params, *task)))
+    backbone.forget_encoder();
+    train(&mut learner, &params, &plan, training, monitor, |params| Ok(Classifier::new(backbone, params, *task)))
 }
 
 struct ClassifierLearner<'a> {
     backbone: &'a Backbone,
-    params: Parameters,
     options: &'a ClassifierOptions,
     /// True if nothing below the head learns.
     frozen: bool,
@@ -107,27 +105,21 @@ struct Step {
 }
 
 impl<'a> Learner for ClassifierLearner<'a> {
-    type Network = Network<'a>;
+    type Network = ClassifierNetwork<'a>;
     type Step = Step;
 
     const BEST_BY_LOSS: bool = false;
 
-    fn params(&self) -> &Parameters {
-        &self.params
-    }
-
-    fn forget_networks(&self) {
-        self.backbone.forget_encoder();
-    }
-
-    fn precompute(&mut self, monitor: &mut dyn Monitor) -> Result<()> {
+    fn precompute(&mut self, params: &Parameters, monitor: &mut dyn Monitor) -> Result<()> {
         if !self.frozen {
             return Ok(());
         }
-        let (config, options) = (&self.backbone.config, self.options);
+        let (network, config) = (self.network(params)?, &self.backbone.config);
+        let width = config.hidden_size * config.head(self.options.task).pooling.len();
+        let budget = self.options.training.batch_tokens;
         let held_out = self.held_out.as_mut().map(|(inputs, _)| inputs);
         for inputs in [&mut self.inputs].into_iter().chain(held_out) {
-            *inputs = inputs.precomputed(&self.params, config, options, &mut |_| monitor.on_wait())?;
+            inputs.precompute(&network, (width, params), budget, &mut |_| monitor.on_wait())?;
         }
         Ok(())
     }
@@ -136,8 +128,10 @@ impl<'a> Learner for ClassifierLearner<'a> {
         &self.batches
     }
 
-    fn network(&self, params: &Parameters) -> Result<Network<'a>> {
-        Network::load(params, &self.backbone.config, self.options)
+    fn network(&self, params: &Parameters) -> Result<ClassifierNetwork<'a>> {
+        let (config, ClassifierOptions { task, objective, training }) = (&self.backbone.config, self.options);
+        let encoder = Transformer::load(params, config, training.precision)?;
+        ClassifierNetwork::new(encoder.into(), params, config, *task, objective.n_outputs)
     }
 
     fn step(&self, groups: &Groups, _: usize) -> Result<Step> {
@@ -153,7 +147,7 @@ impl<'a> Learner for ClassifierLearner<'a> {
 
     fn losses(
         &self,
-        network: &Network,
+        network: &ClassifierNetwork,
         step: &mut Step,
         batch: usize,
         mode: Mode,
@@ -161,21 +155,17 @@ impl<'a> Learner for ClassifierLearner<'a> {
     ) -> Result<Vec<Value>> {
         let texts = &step.groups[batch];
         let normalizer = if Self::asks(step) { step.normalizer } else { 1.0 };
-        let logits = network.logits(&self.inputs, texts, mode)?;
+        let logits = self.inputs.logits(network, texts, mode)?;
         Ok(vec![self.options.objective.loss(&logits, &self.targets, &self.inputs.items(texts), normalizer)?])
     }
 
-    fn remembers(&self) -> bool {
-        false
-    }
-
-    fn evaluate(&self, network: &Network, monitor: &mut dyn Monitor) -> Result<Option<Found>> {
+    fn evaluate(&self, network: &ClassifierNetwork, monitor: &mut dyn Monitor) -> Result<Option<Found>> {
         let Some((inputs, targets)) = &self.held_out else { return Ok(None) };
         let objective = &self.options.objective;
-        let (c, n) = (objective.n_outputs, inputs.n_items());
+        let (c, n) = (objective.n_outputs, inputs.encodings.n_items());
         let mut logits = vec![0f32; n * c];
-        for texts in in_order_of_length(&inputs.lengths(), self.options.training.batch_tokens) {
-            let out = in_pool(|| network.logits(inputs, &texts, Mode::inference()))?;
+        for texts in in_order_of_length(&inputs.encodings.lengths(), self.options.training.batch_tokens) {
+            let out = in_pool(|| inputs.logits(network, &texts, Mode::inference()))?;
             for (item, row) in inputs.items(&texts).into_iter().zip(out.array().values()?.chunks_exact(c)) {
                 logits[item * c..][..c].copy_from_slice(row);
             }
@@ -192,25 +182,25 @@ impl<'a> Learner for ClassifierLearner<'a> {
         Error::Value("class_weight and sample_weight are 0 for every text: there is nothing to learn".into())
     }
 
-    fn identity(&self) -> Result<serde_json::Value> {
+    fn identity(&self) -> serde_json::Value {
         let ClassifierOptions { task, objective, .. } = self.options;
-        let mut all = serde_json::Map::from_iter([of_models(&[&self.backbone.config])]);
-        all.insert("texts".into(), of_texts(&self.inputs, &self.targets));
-        all.insert("task".into(), task.name().into());
-        all.insert("class_weight".into(), serde_json::json!(objective.class_weight));
-        all.insert("label_smoothing".into(), objective.label_smoothing.into());
-        Ok(all.into())
+        serde_json::json!({
+            MODEL: of_models(&[&self.backbone.config]),
+            "texts": of_texts(&self.inputs, &self.targets),
+            "task": task.name(),
+            "class_weight": objective.class_weight,
+            "label_smoothing": objective.label_smoothing,
+        })
     }
 
-    fn held_out(&self) -> Result<Option<serde_json::Value>> {
-        Ok(self.held_out.as_ref().map(|(inputs, targets)| of_texts(inputs, targets)))
+    fn held_out(&self) -> Option<serde_json::Value> {
+        self.held_out.as_ref().map(|(inputs, targets)| of_texts(inputs, targets))
     }
 }
 
 /// What texts and labels a run is given.
 fn of_texts(inputs: &Inputs, targets: &Targets) -> serde_json::Value {
-    let (encodings, bits) =
-        (inputs.encodings(), |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+    let (encodings, bits) = (inputs.encodings, |values: &[f32]| bytemuck::cast_slice::<f32, u32>(values).to_vec());
     let labels = match &targets.labels {
         Labels::Classes(classes) => classes.clone(),
         Labels::Indicators(values) => bits(values),

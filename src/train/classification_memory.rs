@@ -3,7 +3,7 @@
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::TextBatches;
 use super::length::RunLength;
-use super::memory::{MemoryEstimate, PassBytes, scratch};
+use super::memory::{MemoryEstimate, scratch};
 use super::options::ClassifierOptions;
 use super::plan::Plan;
 use crate::backbone::{Backbone, Task};
@@ -20,7 +20,7 @@ pub fn estimate_fit(
     options.check()?;
     backbone.forget_encoder();
     let ClassifierOptions { task, objective, training } = options;
-    let plan = Plan::of_classifier(training.how(), backbone, *task, objective.n_outputs)?;
+    let plan = Plan::of_classifier((&training.strategy, &training.optimizer), backbone, *task, objective.n_outputs)?;
     let run = RunLength::of(&TextBatches::new(lengths.to_vec(), training), training, &mut || Ok(()))?;
     let (config, precision, c) = (&backbone.config, training.precision, objective.n_outputs);
     let tokens = largest_batch(lengths, training.batch_tokens);
@@ -31,20 +31,19 @@ pub fn estimate_fit(
     let forward = packed_weights(config, precision) + inference_bytes(config, precision, tokens.max(eval_tokens));
     // Logits, their gradient and what they are held against.
     let loss = 3 * VALUE * in_batch * c;
-    let pass = if plan.encoder_is_frozen(config) {
+    let of_run = MemoryEstimate::of_run(&plan, training, &run);
+    if plan.encoder_is_frozen(config) {
         let d = config.hidden_size * config.head(*task).pooling.len();
         let features = items(lengths) + held_out.map_or(0, items) + 6 * in_batch;
         // The passes come before the head's training.
-        PassBytes { activations: VALUE * d * features, scratch: 0, loss, evaluation: forward }
-    } else {
-        let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
-        let activations = training_bytes(config, precision, training.recompute, rows);
-        let scratch = scratch(config, precision, tokens);
-        let without_gradients = forward + held_out.map_or(0, |held_out| VALUE * items(held_out) * c);
-        let evaluation = without_gradients.saturating_sub(activations + scratch + loss);
-        PassBytes { activations, scratch, loss, evaluation }
-    };
-    Ok(MemoryEstimate::of_run(&plan, training, &run, &pass))
+        return Ok(MemoryEstimate { activations: VALUE * d * features, loss, evaluation: forward, ..of_run });
+    }
+    let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
+    let activations = training_bytes(config, precision, training.recompute, rows);
+    let scratch = scratch(config, precision, tokens);
+    let without_gradients = forward + held_out.map_or(0, |held_out| VALUE * items(held_out) * c);
+    let evaluation = without_gradients.saturating_sub(activations + scratch + loss);
+    Ok(MemoryEstimate { activations, scratch, loss, evaluation, ..of_run })
 }
 
 /// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.

@@ -12,13 +12,13 @@ use crate::error::Result;
 use crate::rng::{Key, Stream};
 
 const STARTING_WEIGHTS: &str = "starting weights";
-const MODEL: &str = "model";
+pub(super) const MODEL: &str = "model";
 pub(super) const SEED: &str = "random_state";
 
 /// The weights it begins with, model, data and options, but for where and how often it is saved and evaluated.
-pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Result<Value> {
+pub(super) fn of_run(learner: &impl Learner, params: &Parameters, options: &TrainingOptions) -> Result<Value> {
     let own = json!({
-        STARTING_WEIGHTS: fingerprint(learner.params())?,
+        STARTING_WEIGHTS: fingerprint(params)?,
         "strategy": options.strategy,
         "optimizer": options.optimizer,
         "epochs": options.max_steps.map_or(Some(options.epochs), |_| None),
@@ -29,7 +29,7 @@ pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Resul
         SEED: options.seed,
         "precision": options.precision,
     });
-    let mut all = learner.identity()?;
+    let mut all = learner.identity();
     if let (Value::Object(all), Value::Object(own)) = (&mut all, own) {
         all.extend(own);
     }
@@ -37,7 +37,7 @@ pub(super) fn of_run(learner: &impl Learner, options: &TrainingOptions) -> Resul
 }
 
 /// The fields that tell what models are, in their order from the first that a batch passes through.
-pub(super) fn of_models(configs: &[&Config]) -> (String, Value) {
+pub(super) fn of_models(configs: &[&Config]) -> Value {
     let raw = |config: &&Config| {
         let mut raw: Map<String, Value> = config.raw.clone();
         for unrelated in ["_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version"] {
@@ -45,7 +45,7 @@ pub(super) fn of_models(configs: &[&Config]) -> (String, Value) {
         }
         raw
     };
-    (MODEL.into(), configs.iter().map(raw).collect::<Vec<_>>().into())
+    configs.iter().map(raw).collect::<Vec<_>>().into()
 }
 
 /// Takes the weights that a run begins with out of its identity: where all else is the same, they tell that a model has

@@ -26,12 +26,10 @@ pub(super) trait Learner: Sync {
     /// loss.
     const BEST_BY_LOSS: bool;
 
-    /// All parameters before training.
-    fn params(&self) -> &Parameters;
-    /// Give up what is kept from one call to the next: training needs the memory.
-    fn forget_networks(&self);
-    /// Compute once what training does not change.
-    fn precompute(&mut self, monitor: &mut dyn Monitor) -> Result<()>;
+    /// Compute once what training does not change of all parameters.
+    fn precompute(&mut self, _: &Parameters, _: &mut dyn Monitor) -> Result<()> {
+        Ok(())
+    }
     fn batches(&self) -> &dyn Batches;
     /// From parameters; those that are trained receive gradients.
     fn network(&self, params: &Parameters) -> Result<Self::Network>;
@@ -49,14 +47,12 @@ pub(super) trait Learner: Sync {
         mode: Mode,
         memory: &mut Option<Memory>,
     ) -> Result<Vec<Value>>;
-    /// True if something of a step is remembered even if it asks nothing.
-    fn remembers(&self) -> bool;
     /// Pass through all that is held out; none where nothing is.
     fn evaluate(&self, network: &Self::Network, monitor: &mut dyn Monitor) -> Result<Option<Found>>;
     /// Where no step asks anything.
     fn nothing_asked(&self) -> Error;
     /// What must be the same for a run to go on from a checkpoint, beside starting weights and options: model and data.
-    fn identity(&self) -> Result<Json>;
+    fn identity(&self) -> Json;
     /// What is held out, so that evaluations before and after a checkpoint are of the same; none where nothing is.
-    fn held_out(&self) -> Result<Option<Json>>;
+    fn held_out(&self) -> Option<Json>;
 }

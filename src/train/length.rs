@@ -43,11 +43,8 @@ impl RunLength {
         let of_epoch = batches.tokens_of_epoch();
         let per_step = tokens as f64 / COUNTED as f64;
         let steps_per_epoch = first_epoch.unwrap_or((of_epoch as f64 / per_step).round() as usize);
-        match options.max_steps {
-            Some(steps) => Self { steps, tokens: (steps as f64 * per_step) as usize, steps_per_epoch },
-            None => {
-                Self { steps: options.epochs * steps_per_epoch, tokens: options.epochs * of_epoch, steps_per_epoch }
-            }
-        }
+        let steps = options.max_steps.unwrap_or(options.epochs * steps_per_epoch);
+        let of_steps = |steps: usize| (steps as f64 * per_step) as usize;
+        Self { steps, tokens: options.max_steps.map_or(options.epochs * of_epoch, of_steps), steps_per_epoch }
     }
 }

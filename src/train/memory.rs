@@ -29,33 +29,14 @@ pub struct MemoryEstimate {
     pub allocator: usize,
 }
 
-/// What the passes of a run take, in bytes.
-pub(super) struct PassBytes {
-    pub activations: usize,
-    pub scratch: usize,
-    pub loss: usize,
-    /// Of passes without gradients, beyond a step's.
-    pub evaluation: usize,
-}
-
 impl MemoryEstimate {
-    /// Of a run of this length that trains by this plan.
-    pub(super) fn of_run(plan: &Plan, options: &TrainingOptions, run: &RunLength, pass: &PassBytes) -> Self {
+    /// Of a run of this length that trains by this plan, without its passes.
+    pub(super) fn of_run(plan: &Plan, options: &TrainingOptions, run: &RunLength) -> Self {
         let learnt = VALUE * plan.trainable_count();
         // Weights are kept beside those that learn further.
         let keeps = run.steps > options.eval_every.unwrap_or(run.steps_per_epoch);
-        let PassBytes { activations, scratch, loss, evaluation } = *pass;
-        Self {
-            trainable: learnt,
-            gradients: learnt,
-            optimizer: 2 * learnt,
-            kept: if keeps { learnt } else { 0 },
-            activations,
-            scratch,
-            loss,
-            evaluation,
-            allocator: SLACK,
-        }
+        let kept = if keeps { learnt } else { 0 };
+        Self { trainable: learnt, gradients: learnt, optimizer: 2 * learnt, kept, allocator: SLACK, ..Self::default() }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::backbone::{Parameters, damaged};
 use crate::compute::{in_pool, release};
 use crate::error::{Error, Result};
 use crate::optim::{AdamW, Gradients, OptimizerOptions, Schedule, Trainable, is_finite};
+use crate::report::Record;
 
 /// Values of the trained parameters at some moment.
 pub(super) type Snapshot = Vec<Array>;
@@ -18,15 +19,6 @@ pub(super) struct Optimisation {
     pub optimiser: AdamW,
     schedule: Schedule,
     options: OptimizerOptions,
-}
-
-/// What came of one step.
-pub(super) struct Stepped {
-    /// The sum of the batches' losses.
-    pub loss: f64,
-    /// Before clipping.
-    pub grad_norm: f64,
-    pub learning_rate: f64,
 }
 
 impl Optimisation {
@@ -59,13 +51,13 @@ impl Optimisation {
     }
 
     /// The optimiser step after `step` others: `losses(i)` are those of the batch of the inputs `groups[i]`, such that the sum of
-    /// all is the step's.
+    /// all is the step's. Its record has the sum of the losses, and the gradients' norm before clipping.
     pub fn step(
         &mut self,
         step: usize,
         groups: &[Vec<usize>],
         mut losses: impl FnMut(usize) -> Result<Vec<Value>> + Send,
-    ) -> Result<Stepped> {
+    ) -> Result<Record> {
         let factor = self.schedule.factor(step);
         let (loss, grad_norm) = in_pool(|| -> Result<(f64, f64)> {
             self.gradients.clear();
@@ -91,7 +83,8 @@ impl Optimisation {
             self.optimiser.step(&self.trainable, &self.gradients, scale, factor)?;
             Ok((sum, norm))
         })?;
-        Ok(Stepped { loss, grad_norm, learning_rate: self.options.learning_rate * factor })
+        let learning_rate = self.options.learning_rate * factor;
+        Ok(Record { step: step + 1, loss, learning_rate, grad_norm, ..Record::default() })
     }
 
     /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
@@ -150,11 +143,7 @@ impl Optimisation {
 
     /// `all` parameters by name, the trained ones with their present values and without gradients.
     pub fn current(&self, all: &Parameters) -> Result<Parameters> {
-        let mut params = all.clone();
-        for p in &self.trainable {
-            params.replace(&p.name, p.array.clone())?;
-        }
-        Ok(params)
+        self.at(all, self.trainable.iter().map(|p| p.array.clone()).collect())
     }
 
     /// The values that the trained parameters have now.

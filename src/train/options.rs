@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::plan::How;
 use super::strategy::Strategy;
 use crate::backbone::Task;
 use crate::error::{Error, Result};
@@ -48,11 +47,6 @@ pub struct TrainingOptions {
 }
 
 impl TrainingOptions {
-    /// What a plan follows from.
-    pub(super) fn how(&self) -> How<'_> {
-        (&self.strategy, &self.optimizer)
-    }
-
     /// # Errors
     /// `Error::Value` for counts of zero, numbers out of their range, and a precision that is for prediction only.
     pub fn check(&self) -> Result<()> {

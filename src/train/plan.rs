@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use super::options::PretrainingOptions;
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
 use crate::backbone::{Backbone, Config, LowRank, Owner, Parameters, Spec, Task, Transformer, depth};
 use crate::error::Result;
 use crate::head::Classifier;
-use crate::objective::LanguageObjective;
 use crate::optim::{OptimizerOptions, Trainable};
 use crate::rng::{Key, Stream};
 
@@ -25,8 +25,9 @@ pub struct ParameterPlan {
     pub weight_decay: f64,
 }
 
-/// What a plan follows from, beside the model.
-pub type How<'a> = (&'a Strategy, &'a OptimizerOptions);
+/// What learns, and how, as it is asked for.
+type Terms<'a> = (&'a Strategy, &'a OptimizerOptions);
+
 /// A row for each parameter, from the bottom of the model to its top.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -37,7 +38,7 @@ pub struct Plan {
 
 impl Plan {
     /// Compile a strategy for a backbone with a classification head.
-    pub fn of_classifier(how: How, backbone: &Backbone, task: Task, n_outputs: usize) -> Result<Self> {
+    pub fn of_classifier(terms: Terms, backbone: &Backbone, task: Task, n_outputs: usize) -> Result<Self> {
         backbone.params.check_without_adapters("trained further")?;
         let config = &backbone.config;
         let is_idle = |name: &str| {
@@ -48,11 +49,11 @@ impl Plan {
                 || (config.is_pooler(name) && config.head(task).is_on_sentence())
         };
         let begins_anew = |spec: &Spec| Classifier::begins_anew(spec, backbone);
-        Self::of(how, config, Classifier::specs(backbone, task, n_outputs), is_idle, begins_anew)
+        Self::of(terms, config, Classifier::specs(backbone, task, n_outputs), is_idle, begins_anew)
     }
 
     fn of(
-        (strategy, optimizer): How,
+        (strategy, optimizer): Terms,
         config: &Config,
         specs: Vec<Spec>,
         is_idle: impl Fn(&str) -> bool,
@@ -71,18 +72,14 @@ impl Plan {
                     Method::LinearProbing => begins_anew(&spec),
                     Method::LowRank(_) => begins_anew(&spec) || matches!(spec.owner, Owner::Adapter(_)),
                 };
-            let below_top = top - depth(&spec.name, config);
+            // The topmost layer learns as fast as the head.
+            let factor = strategy.layer_decay.powi(top.saturating_sub(depth(&spec.name, config) + 1) as i32);
             // The weights of norms have one dimension; biases of heads have two.
             let decays = trainable && spec.shape.len() > 1 && !spec.name.ends_with("bias");
             ParameterPlan {
                 idle,
                 trainable,
-                // The topmost layer learns as fast as the head.
-                learning_rate: if trainable {
-                    optimizer.learning_rate * strategy.layer_decay.powi(below_top.saturating_sub(1) as i32)
-                } else {
-                    0.0
-                },
+                learning_rate: if trainable { optimizer.learning_rate * factor } else { 0.0 },
                 weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
                 name: spec.name,
                 shape: spec.shape,
@@ -94,11 +91,12 @@ impl Plan {
     }
 
     /// Compile a strategy for what is pretrained towards an objective.
-    pub fn of_pretraining(how: How, model: &impl Pretrainable, objective: &LanguageObjective) -> Result<Self> {
+    pub fn of_pretraining(model: &impl Pretrainable, options: &PretrainingOptions) -> Result<Self> {
+        let PretrainingOptions { objective, training, .. } = options;
         model.params().check_without_adapters("trained further")?;
         let is_idle = |name: &str| model.is_idle(name, objective);
         let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
-        Self::of(how, &model.backbone().config, model.specs(), is_idle, in_head)
+        Self::of((&training.strategy, &training.optimizer), &model.backbone().config, model.specs(), is_idle, in_head)
     }
 
     /// True of a parameter that something is computed with.
@@ -127,16 +125,11 @@ impl Plan {
 
     /// Copies of the parameters that learn: the optimiser writes to them, while those of a backbone may be a file's own memory.
     pub fn trainable(&self, params: &Parameters) -> Result<Vec<Trainable>> {
-        let learns = self.rows.iter().filter(|p| p.trainable);
-        learns
-            .map(|p| {
-                Ok(Trainable {
-                    name: p.name.clone(),
-                    array: params.get(&p.name)?.overwritable()?,
-                    learning_rate: p.learning_rate,
-                    weight_decay: p.weight_decay,
-                })
-            })
-            .collect()
+        let copy = |p: &ParameterPlan| {
+            let array = params.get(&p.name)?.overwritable()?;
+            let (learning_rate, weight_decay) = (p.learning_rate, p.weight_decay);
+            Ok(Trainable { name: p.name.clone(), array, learning_rate, weight_decay })
+        };
+        self.rows.iter().filter(|p| p.trainable).map(copy).collect()
     }
 }

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use serde_json::{Value, json};
+
 use super::batches::{Batches, Groups};
 use super::options::{PretrainingOptions, TrainingOptions};
 use crate::backbone::{Backbone, Remember};
 use crate::batch::in_order_of_length;
+use crate::compute::in_pool;
 use crate::corpus::{Batches as BlockBatches, Blocks, Corpus, Stretches, token};
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
@@ -17,18 +20,17 @@ use crate::text::Role;
 pub type Documents<'a> = (&'a Corpus, Range<usize>);
 
 /// Documents of a corpus, cut for a model.
-pub struct Data {
+pub struct Data<'a> {
+    /// What texts a run is given.
+    pub identity: Value,
+    options: &'a PretrainingOptions,
+    collator: Collator,
     blocks: Blocks,
-    /// Special tokens that each block gets.
-    special: usize,
     /// Follows a block that ends a document.
     end: Option<u32>,
     remembering: Option<Remembering>,
     /// Of all blocks.
     n_tokens: usize,
-    seed: u64,
-    batch_tokens: usize,
-    accumulation_steps: usize,
 }
 
 /// Which blocks go on with the one before, and how many of its tokens they remember.
@@ -37,15 +39,14 @@ struct Remembering {
     keep: usize,
 }
 
-impl Data {
+impl<'a> Data<'a> {
     /// # Errors
-    /// `Error::Data` if the corpus was made with another tokenizer, `Error::Value` for a length the model cannot take.
-    pub fn new(
-        (corpus, documents): Documents,
-        backbone: &Backbone,
-        collator: &Collator,
-        options: &PretrainingOptions,
-    ) -> Result<Self> {
+    /// As [`super::options::TrainingOptions::check`] has them; `Error::Data` if the corpus was made with another tokenizer,
+    /// `Error::Value` if the backbone cannot serve the objective, or for a length that it cannot take.
+    pub fn new((corpus, documents): Documents, backbone: &Backbone, options: &'a PretrainingOptions) -> Result<Self> {
+        options.training.check()?;
+        let collator = options.objective.collator(backbone)?;
+        let identity = json!({"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents});
         let vocab_size = backbone.config.vocab_size;
         // The tokenizer may have added tokens beyond the model's, which no text has as a rule.
         if corpus.vocab_size() > vocab_size {
@@ -87,14 +88,13 @@ impl Data {
         };
         let n_ends = end.map_or(0, |_| (0..blocks.len()).filter(|&block| blocks.ends_document(block)).count());
         let n_tokens = blocks.n_tokens() + special * blocks.len() + n_ends;
-        let TrainingOptions { seed, batch_tokens, accumulation_steps, .. } = options.training;
-        Ok(Self { blocks, special, end, remembering, n_tokens, seed, batch_tokens, accumulation_steps })
+        Ok(Self { identity, options, collator, blocks, end, remembering, n_tokens })
     }
 
     /// Whether an evaluation asks for any token: none is where all texts are too short for the objective.
-    pub fn asks_when_evaluated(&self, collator: &Collator) -> Result<bool> {
+    pub fn asks_when_evaluated(&self) -> Result<bool> {
         for block in 0..self.blocks.len() {
-            if self.batch_to_evaluate(collator, &[block])?.n_asked() > 0 {
+            if self.batch_to_evaluate(&[block])?.n_asked() > 0 {
                 return Ok(true);
             }
         }
@@ -104,27 +104,22 @@ impl Data {
     /// Tokens of a block with its special ones.
     fn len(&self, block: usize) -> usize {
         let ends = self.end.is_some() && self.blocks.ends_document(block);
-        self.blocks.block_len(block) + self.special + usize::from(ends)
+        self.blocks.block_len(block) + self.collator.n_special() + usize::from(ends)
     }
 
     /// The batches of an optimiser step, the `step`th from 0 on.
-    pub fn batches_of_step(
-        &self,
-        collator: &Collator,
-        groups: &[Vec<usize>],
-        step: usize,
-    ) -> Result<Vec<LanguageBatch>> {
-        let key = Key::new(self.seed, Stream::Masking).child(step as u64);
-        groups.iter().map(|blocks| self.collate(collator, blocks, key)).collect()
+    pub fn batches_of_step(&self, groups: &[Vec<usize>], step: usize) -> Result<Vec<LanguageBatch>> {
+        let key = Key::new(self.options.training.seed, Stream::Masking).child(step as u64);
+        groups.iter().map(|blocks| self.collate(blocks, key)).collect()
     }
 
     /// A batch to evaluate on. What is hidden is the same each time, so that losses compare.
-    pub fn batch_to_evaluate(&self, collator: &Collator, blocks: &[usize]) -> Result<LanguageBatch> {
-        self.collate(collator, blocks, Key::new(0, Stream::Masking))
+    pub fn batch_to_evaluate(&self, blocks: &[usize]) -> Result<LanguageBatch> {
+        self.collate(blocks, Key::new(0, Stream::Masking))
     }
 
     /// A batch of these blocks; what is drawn at random follows from the key and the block.
-    fn collate(&self, collator: &Collator, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
+    fn collate(&self, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
         let sequence = |&block: &usize| {
             let mut tokens = Vec::with_capacity(self.len(block));
             self.blocks.read(block, &mut tokens);
@@ -132,10 +127,10 @@ impl Data {
             let (ids, continues) = tokens.into_iter().map(token).unzip();
             (Sequence { ids, continues }, key.child(block as u64))
         };
-        let batch = collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())?;
+        let batch = self.collator.collate(&blocks.iter().map(sequence).collect::<Vec<_>>())?;
         let remember = self.remembering.as_ref().map(|Remembering { stretches, keep }| {
             let goes_on = blocks.iter().enumerate().filter(|&(_, &block)| stretches.goes_on(block));
-            let sequences = goes_on.map(|(i, &block)| (i, collator.own_tokens(self.len(block))));
+            let sequences = goes_on.map(|(i, &block)| (i, self.collator.own_tokens(self.len(block))));
             Remember { sequences: sequences.collect(), keep: *keep }
         });
         Ok(LanguageBatch { remember, ..batch })
@@ -152,21 +147,22 @@ impl Data {
     /// All blocks in batches of similar length.
     pub fn by_length(&self) -> Groups {
         let lengths: Vec<_> = (0..self.blocks.len()).map(|block| self.len(block)).collect();
-        in_order_of_length(&lengths, self.batch_tokens)
+        in_order_of_length(&lengths, self.options.training.batch_tokens)
     }
 }
 
-impl Batches for Data {
+impl Batches for Data<'_> {
     /// Each step is made when it is asked for: a corpus may have very many.
     fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_> {
-        let special = self.special + usize::from(self.end.is_some());
-        let (blocks, seed, epoch, budget) = (&self.blocks, self.seed, epoch as u64, self.batch_tokens);
+        let special = self.collator.n_special() + usize::from(self.end.is_some());
+        let TrainingOptions { seed, batch_tokens: budget, accumulation_steps, .. } = self.options.training;
+        let (blocks, epoch) = (&self.blocks, epoch as u64);
         let mut batches: Box<dyn Iterator<Item = Vec<usize>> + Send + '_> = match &self.remembering {
             Some(Remembering { stretches, .. }) => Box::new(stretches.batches(blocks, seed, epoch, budget, special)),
             None => Box::new(BlockBatches::new(blocks, seed, epoch, budget, special)),
         };
         Box::new(std::iter::from_fn(move || {
-            let step: Groups = batches.by_ref().take(self.accumulation_steps).collect();
+            let step: Groups = batches.by_ref().take(accumulation_steps).collect();
             (!step.is_empty()).then_some(step)
         }))
     }
@@ -178,4 +174,22 @@ impl Batches for Data {
     fn tokens_of_epoch(&self) -> usize {
         self.n_tokens
     }
+}
+
+/// The batches that a run sees, so that another library can be trained on the same ones: of each optimiser step, what a
+/// sequence remembers of the step before aside, or in one list of an evaluation on these documents.
+pub fn pretraining_batches(
+    backbone: &Backbone,
+    documents: Documents,
+    options: &PretrainingOptions,
+    evaluation: bool,
+) -> Result<Vec<Vec<LanguageBatch>>> {
+    let (data, training) = (Data::new(documents, backbone, options)?, &options.training);
+    if evaluation {
+        let batches = || data.by_length().iter().map(|blocks| data.batch_to_evaluate(blocks)).collect::<Result<_>>();
+        return Ok(vec![in_pool(batches)?]);
+    }
+    let epochs = training.max_steps.map_or(training.epochs, |_| usize::MAX);
+    let steps = (0..epochs).flat_map(|epoch| data.steps(epoch)).take(training.max_steps.unwrap_or(usize::MAX));
+    in_pool(|| steps.enumerate().map(|(step, groups)| data.batches_of_step(&groups, step)).collect())
 }

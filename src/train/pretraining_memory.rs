@@ -3,12 +3,11 @@
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::Batches;
 use super::length::{COUNTED, RunLength};
-use super::memory::{MemoryEstimate, PassBytes, scratch};
+use super::memory::{MemoryEstimate, scratch};
 use super::options::PretrainingOptions;
 use super::plan::Plan;
 use super::pretrainable::Pretrainable;
-use super::pretraining::Setup;
-use super::pretraining_data::Documents;
+use super::pretraining_data::{Data, Documents};
 use crate::backbone::Config;
 use crate::error::Result;
 use crate::objective::LanguageObjective;
@@ -22,10 +21,11 @@ pub fn estimate_pretraining<M: Pretrainable>(
     held_out: Option<Documents>,
     options: &PretrainingOptions,
 ) -> Result<MemoryEstimate> {
-    let Setup { train, held_out, .. } = Setup::new(model.backbone(), documents, held_out, options)?;
+    let data = |documents| Data::new(documents, model.backbone(), options);
+    let (train, held_out) = (data(documents)?, held_out.map(data).transpose()?);
     model.forget_networks();
-    let PretrainingOptions { objective, training, .. } = options;
-    let plan = Plan::of_pretraining(training.how(), model, objective)?;
+    let training = &options.training;
+    let plan = Plan::of_pretraining(model, options)?;
     let run = RunLength::of(&train, training, &mut || Ok(()))?;
     // As many steps as a run counts; a larger corpus has hardly larger batches.
     let (mut tokens, mut remembered) = (0, 0);
@@ -39,17 +39,19 @@ pub fn estimate_pretraining<M: Pretrainable>(
     let work = Work { options, tokens, remembered, frozen };
     let (configs, precision) = (model.transformers(), training.precision);
     let widest = |of: &dyn Fn(&Config) -> usize| configs.iter().map(|config| of(config)).max().unwrap_or(0);
-    let activations = configs.iter().map(|config| work.activations(config)).sum::<usize>() + work.memory(configs[0]);
+    // What is remembered of the batch before, and of this one for the next.
+    let memory = 2 * VALUE * configs[0].num_hidden_layers * configs[0].hidden_size * remembered;
+    let activations = memory + configs.iter().map(|config| work.activations(config)).sum::<usize>();
     let scratch = widest(&|config| scratch(config, precision, tokens));
     // The loss comes before the topmost layer's backward, which takes its place.
-    let loss = work.loss(configs[0]).saturating_sub(work.top_layer(configs[0]) + scratch);
+    let top_layer = VALUE * configs[0].feed_forward.size * tokens;
+    let loss = work.loss(configs[0]).saturating_sub(top_layer + scratch);
     let pass = |tokens| {
         let networks = configs.iter().map(|config| packed_weights(config, precision)).sum::<usize>();
         networks + widest(&|config| inference_bytes(config, precision, tokens)) + work.loss(configs[0])
     };
     let evaluation = eval_tokens.map_or(0, pass).saturating_sub(activations + scratch + loss);
-    let pass = PassBytes { activations, scratch, loss, evaluation };
-    Ok(MemoryEstimate::of_run(&plan, training, &run, &pass))
+    Ok(MemoryEstimate { activations, scratch, loss, evaluation, ..MemoryEstimate::of_run(&plan, training, &run) })
 }
 
 /// The largest batch.
@@ -91,18 +93,8 @@ impl Work<'_> {
         training_bytes(config, precision, recompute, rows)
     }
 
-    /// What is remembered of the batch before, and of this one for the next.
-    fn memory(&self, config: &Config) -> usize {
-        2 * VALUE * config.num_hidden_layers * config.hidden_size * self.remembered
-    }
-
     /// What the head and the loss take at once: asked rows, once more, their gradient, and a block of logits, twice packed.
     fn loss(&self, config: &Config) -> usize {
         3 * VALUE * config.hidden_size * self.asked() + 3 * vocabulary_loss::BLOCK_BYTES
-    }
-
-    /// What the backward of the topmost layer takes first.
-    fn top_layer(&self, config: &Config) -> usize {
-        VALUE * config.feed_forward.size * self.tokens
     }
 }

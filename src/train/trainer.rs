@@ -31,19 +31,19 @@ pub struct Outcome<M> {
     pub stopped: Option<Error>,
 }
 
-/// Train by a plan; the parameters to keep are made a model of by `finish`.
+/// Train those of all `params` that a plan names; the parameters to keep are made a model of by `finish`.
 pub(super) fn train<L: Learner, M>(
     learner: &mut L,
+    params: &Parameters,
     plan: &Plan,
     options: &TrainingOptions,
     monitor: &mut dyn Monitor,
-    finish: impl FnOnce(&L, &Parameters) -> Result<M>,
+    finish: impl FnOnce(&Parameters) -> Result<M>,
 ) -> Result<Outcome<M>> {
     let length = RunLength::of(learner.batches(), options, &mut || monitor.on_wait())?;
-    learner.forget_networks();
-    let (mut optimisation, learning) = Optimisation::begin(learner.params(), plan, &options.optimizer, length.steps)?;
+    let (mut optimisation, learning) = Optimisation::begin(params, plan, &options.optimizer, length.steps)?;
     let (mut progress, mut memory, mut kept) = (Progress::default(), None, None);
-    let checkpoints = Checkpoints::open(learner, options)?;
+    let checkpoints = Checkpoints::open(learner, params, options)?;
     if let Some((found, remembered, best)) =
         checkpoints.as_ref().map(|all| all.read(&mut optimisation)).transpose()?.flatten()
     {
@@ -54,7 +54,7 @@ pub(super) fn train<L: Learner, M>(
     }
     if let Some(checkpoints) = &checkpoints {
         let metric = monitor.metric()?;
-        let held_out = learner.held_out()?.map(|texts| json!({"texts": texts, "metric": metric}));
+        let held_out = learner.held_out().map(|texts| json!({"texts": texts, "metric": metric}));
         checkpoints.evaluate_on(&mut progress, held_out)?;
     }
     let was_finished = progress.is_complete || is_out_of_patience::<L>(&progress, options);
@@ -65,16 +65,17 @@ pub(super) fn train<L: Learner, M>(
         steps_per_epoch: length.steps_per_epoch,
         batch_tokens: options.batch_tokens,
         trainable_parameters: plan.trainable_count(),
-        parameters: learner.params().count(),
+        parameters: params.count(),
     };
     monitor.on_start(&facts)?;
     let started = Instant::now();
     if !was_finished {
-        learner.precompute(monitor)?;
+        learner.precompute(params, monitor)?;
     }
     let mut trainer = Trainer {
         network: learner.network(&learning)?,
         learner: &*learner,
+        params,
         options,
         optimisation,
         before_s: progress.last.elapsed_s,
@@ -93,12 +94,14 @@ pub(super) fn train<L: Learner, M>(
         _ => trained.err(),
     };
     let (params, summary) = trainer.finish(stopped.as_ref())?;
-    let model = params.map(|params| finish(learner, &params)).transpose()?;
+    let model = params.as_ref().map(finish).transpose()?;
     Ok(Outcome { model, summary, facts, was_finished, stopped })
 }
 
 struct Trainer<'a, L: Learner> {
     learner: &'a L,
+    /// All, before training.
+    params: &'a Parameters,
     options: &'a TrainingOptions,
     network: L::Network,
     optimisation: Optimisation,
@@ -168,21 +171,14 @@ impl<L: Learner> Trainer<'_, L> {
             learner.losses(network, &mut step, i, mode, memory)
         };
         if !asks {
-            if learner.remembers() {
-                in_pool(|| (0..groups.len()).try_for_each(|i| losses(i).map(drop)))?;
-            }
+            // The next batch may remember something of it.
+            in_pool(|| (0..groups.len()).try_for_each(|i| losses(i).map(drop)))?;
             return Ok(Record { step: number + 1, ..self.progress.last.clone() });
         }
-        let stepped = self.optimisation.step(number, groups, losses)?;
-        self.progress.loss_sum += stepped.loss;
+        let record = self.optimisation.step(number, groups, losses)?;
+        self.progress.loss_sum += record.loss;
         self.progress.losses += 1;
-        Ok(Record {
-            step: number + 1,
-            loss: stepped.loss,
-            learning_rate: stepped.learning_rate,
-            grad_norm: stepped.grad_norm,
-            ..Record::default()
-        })
+        Ok(record)
     }
 
     /// Count a step that is done.
@@ -211,10 +207,11 @@ impl<L: Learner> Trainer<'_, L> {
         let step = self.progress.step;
         self.optimisation.check_weights(step)?;
         // Its passes keep nothing for a backward.
-        let network = self.learner.network(&self.optimisation.current(self.learner.params())?)?;
-        let Some(Found { loss, outputs }) = self.learner.evaluate(&network, monitor)? else {
+        let network = self.learner.network(&self.optimisation.current(self.params)?)?;
+        let found = self.learner.evaluate(&network, monitor)?;
+        let record = self.progress.mean_record();
+        let Some(Found { loss, outputs }) = found else {
             self.check_loss(&network, groups)?;
-            let record = self.progress.mean_record();
             monitor.on_epoch(&record)?;
             self.progress.rows.push(Row { record, evaluation: None });
             return self.keep(last);
@@ -222,7 +219,6 @@ impl<L: Learner> Trainer<'_, L> {
         if !loss.is_finite() {
             return Err(not_finite("evaluation loss", loss, step, 0, &[]));
         }
-        let record = self.progress.mean_record();
         let score = monitor.on_evaluate(&outputs, &record, loss)?;
         if !score.is_finite() {
             return Err(Error::Value(format!("step {step}: the score of an evaluation is {score}")));
@@ -276,16 +272,17 @@ impl<L: Learner> Trainer<'_, L> {
 
     /// The weights to keep: the best evaluated, or the last; if those may be bad, the ones kept before.
     fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
-        let all = self.learner.params();
         // A checkpoint that could not be written says nothing of the weights.
         let failed = stopped.is_some_and(|error| !matches!(error, Error::Stopped(_) | Error::Io { .. }));
         let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
         let best = self.progress.best(L::BEST_BY_LOSS);
         let is_best_kept = self.options.keep == Keep::Best && best.is_some();
         let (params, kept_step) = match self.kept {
-            Some((step, kept)) if doubtful || is_best_kept => (Some(self.optimisation.at(all, kept)?), Some(step)),
+            Some((step, kept)) if doubtful || is_best_kept => {
+                (Some(self.optimisation.at(self.params, kept)?), Some(step))
+            }
             _ if doubtful || self.progress.step == 0 => (None, None),
-            _ => (Some(self.optimisation.current(all)?), Some(self.progress.step)),
+            _ => (Some(self.optimisation.current(self.params)?), Some(self.progress.step)),
         };
         let summary = Summary {
             best_step: best.map(|(record, _)| record.step),

@@ -23,7 +23,7 @@ use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 use warmstart::train::{
     ClassifierOptions, Dataset, Keep, Method, Monitor, PretrainingOptions, Strategy, TrainingOptions, fit, pretrain,
-    training_batches,
+    pretraining_batches,
 };
 
 type Outcome<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -202,7 +202,7 @@ impl Pretrained {
     /// Those of each step.
     fn batches(&self) -> Outcome<Value> {
         let documents = (&self.corpus, 0..self.corpus.n_documents());
-        let steps = training_batches(&self.model.backbone, documents, &pretrain_options(&self.settings)?)?;
+        let steps = pretraining_batches(&self.model.backbone, documents, &pretrain_options(&self.settings)?, false)?;
         let batch = |LanguageBatch { packed, rows, labels, .. }: &LanguageBatch| {
             let all = || (0..packed.n_tokens() as u32).collect();
             json!({

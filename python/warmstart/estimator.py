@@ -62,10 +62,14 @@ class TrainedEstimator:
                 params |= {f"{name}__{field}": value for field, value in nested.get_params().items()}
         return params
 
+    @classmethod
+    def _of_package(cls) -> type:
+        """Return the package's class, from which one of a user's own is made."""
+        return next(kind for kind in cls.__mro__ if kind.__module__.partition(".")[0] == __package__)
+
     def _settings(self) -> dict[str, Any]:
         """Return what a run is set to: the parameters of the package's class, whatever a class made from it takes."""
-        own = next(kind for kind in type(self).__mro__ if kind.__module__.partition(".")[0] == __package__)
-        return {name: getattr(self, name) for name in _parameters(own)}
+        return {name: getattr(self, name) for name in _parameters(self._of_package())}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.

@@ -86,7 +86,8 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
     """Open an estimator or a language model that `save` wrote.
 
     A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
-    again goes on from there.
+    again goes on from there, and so does a ``clone``: scores of a cross-validation on the texts it was fitted on are
+    too good. What a class made from one of these saved is opened as the class it is made from.
 
     Parameters
     ----------

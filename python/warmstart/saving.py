@@ -45,7 +45,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
     metadata = {
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
-        "estimator": type(estimator).__name__,
+        "estimator": estimator._of_package().__name__,
         **_resolved(trained.model.backbone, trained.max_length, trained.model.pooling),
         "params": _params_to_json(estimator, trained.random_state),
         "classes": trained.classes.to_json(),
@@ -90,7 +90,7 @@ def save_language_model(
     metadata = {
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,
-        "estimator": type(model).__name__,
+        "estimator": model._of_package().__name__,
         **_resolved(inner.backbone, max_length, inner.backbone.default_pooling),
         "params": _params_to_json(model, seed),
         "objective": objective.to_dict(),

@@ -294,6 +294,23 @@ def test_a_class_of_ones_own_needs_no_strategy_among_its_parameters(backbone, te
     assert "Any_" in repr(Any_(backbone))
 
 
+def test_what_a_class_of_ones_own_saves_is_opened_as_the_class_it_is_made_from(backbone, texts, labels, tmp_path):
+    class Fixed(ws.TextClassifier):
+        def __init__(self, backbone, verbose=False):
+            super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
+
+    class Language(ws.LanguageModel):
+        pass
+
+    fitted, model = Fixed(backbone).fit(texts, labels), Language(backbone, verbose=False)
+    fitted.save(tmp_path / "classifier")
+    model.save(tmp_path / "language")
+    opened = ws.load(tmp_path / "classifier")
+    assert (type(opened), repr(opened.strategy)) == (ws.TextClassifier, "LinearProbing()")
+    assert opened.predict_proba(texts).tobytes() == fitted.predict_proba(texts).tobytes()
+    assert type(ws.load(tmp_path / "language")) is ws.LanguageModel
+
+
 @pytest.mark.parametrize("params", [{"optimizer": ws.AdamW}, {"strategy": ws.FullFineTuning}])
 def test_parameters_that_are_classes_are_refused_by_fit_alone(backbone, texts, labels, params):
     clf = ws.TextClassifier(backbone, **params)

@@ -39,9 +39,12 @@ class Asking:
 
         Raises
         ------
+        TypeError
+            `y` is not None.
         ValueError
             As `perplexity` raises it.
         """
+        refuse_labels(y)
         return -float(np.log(self.perplexity(X)))
 
     def token_log_probs(self, X: Texts) -> list[NDArray[np.float32]]:
@@ -220,3 +223,12 @@ class Asking:
         texts, _ = normalise([prompts] if single else prompts, "prompts")
         found = model.generate(texts, json.dumps(options), on_text)
         return found[0] if single else found
+
+
+def refuse_labels(y: Any) -> None:
+    """Refuse what would be labels; scikit-learn's searches and pipelines hand on None."""
+    if y is not None:
+        raise TypeError(
+            f"y is {type(y).__name__}, and a language model learns from texts alone; texts to evaluate on are given by "
+            "name, as in fit(X, eval_set=...)"
+        )

@@ -54,10 +54,19 @@ class TrainedEstimator:
         ----------
         deep : bool
             With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
+
+        Raises
+        ------
+        RuntimeError
+            A class made from this one has a constructor that takes ``*args``.
         """
+        if any(one.kind is Parameter.VAR_POSITIONAL for one in signature(type(self)).parameters.values()):
+            raise RuntimeError(
+                f"the constructor of {type(self).__name__} takes *args; an estimator names its parameters"
+            )
         params: dict[str, Any] = {name: getattr(self, name) for name in _parameters(type(self))}
         for name in [name for name in NESTED if deep and name in params]:
-            nested = _stood_for(name, params.get("strategy")) if params[name] is None else params[name]
+            nested = self._stood_for(name) if params[name] is None else params[name]
             if isinstance(nested, Parameters):
                 params |= {f"{name}__{field}": value for field, value in nested.get_params().items()}
         return params
@@ -74,7 +83,8 @@ class TrainedEstimator:
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.
 
-        A strategy or optimiser that is None stays None where nothing differs from what it stands for.
+        A strategy or optimiser that is given as None in the same call stays None where none of its parameters differs
+        from what it stands for, so that ``set_params(**get_params())`` changes nothing.
 
         Raises
         ------
@@ -86,40 +96,44 @@ class TrainedEstimator:
         for given, value in params.items():
             name, separator, field = given.partition("__")
             if name not in names:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}{hint(name, names, PARTS)}. Valid parameters are: "
-                    f"{names}."
-                )
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}{hint(name, names, PARTS)}.")
             if separator:
                 nested.setdefault(name, {})[field] = value
             else:
                 setattr(self, name, value)
         # A strategy first: what an optimiser of None stands for follows from it.
         for name in sorted(nested, reverse=True):
-            self._set_nested(name, nested[name])
+            self._set_nested(name, nested[name], name in params and params[name] is None)
         return self
 
-    def _set_nested(self, name: str, own: dict[str, Any]) -> None:
+    def _set_nested(self, name: str, own: dict[str, Any], may_stay_none: bool) -> None:
         given = getattr(self, name)
-        part = _stood_for(name, getattr(self, "strategy", None)) if name in NESTED and given is None else given
-        if not hasattr(part, "set_params"):
+        part = self._stood_for(name) if name in NESTED and given is None else given
+        if isinstance(part, type) or not hasattr(part, "set_params"):
             fields = ", ".join(f"{name}__{field}" for field in own)
             raise ValueError(f"{fields}: {name} is {given!r}, which has no parameters to set; give it whole")
         before = part.get_params()
         part.set_params(**own)
-        if given is not None or part.get_params() != before:
+        if not (may_stay_none and part.get_params() == before):
             setattr(self, name, part)
+
+    def _stood_for(self, name: str) -> Parameters:
+        """Return what a nested parameter that is None stands for; what is no strategy is refused by `fit` alone."""
+        strategy = getattr(self, "strategy", None)
+        chosen = strategy if isinstance(strategy, Strategy) else FullFineTuning()
+        return chosen if name == "strategy" else chosen.default_optimizer()
 
     def __repr__(self) -> str:
         return shown(self, _defaults(type(self)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # What was pickled before there was a parameter takes its default.
-        self.__dict__.update(_defaults(type(self)) | state_of_version_2(state, _parameters(type(self))))
+        of = self._of_package()
+        self.__dict__.update(_defaults(of) | _defaults(type(self)) | state_of_version_2(state, _parameters(of)))
 
 
 def _parameters(kind: type) -> dict[str, Parameter]:
-    """Return what the constructor takes by name, as scikit-learn does: a class of one's own may take others besides."""
+    """Return what the constructor takes by name; that of a class of one's own may take others, which `clone` loses."""
     known = signature(kind).parameters.items()
     others = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     return {name: one for name, one in known if one.kind not in others}
@@ -128,9 +142,3 @@ def _parameters(kind: type) -> dict[str, Parameter]:
 def _defaults(kind: type) -> dict[str, Any]:
     known = _parameters(kind).items()
     return {name: one.default for name, one in known if one.default is not Parameter.empty}
-
-
-def _stood_for(name: str, strategy: Any) -> Parameters:
-    """Return what a nested parameter that is None stands for; what is no strategy is refused by `fit` alone."""
-    chosen = strategy if isinstance(strategy, Strategy) else FullFineTuning()
-    return chosen if name == "strategy" else chosen.default_optimizer()

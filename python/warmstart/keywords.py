@@ -104,7 +104,8 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 def unchecked(method: _Function) -> _Function:
     """Return a method as it was before `naming_what_was_meant`; what else it is wrapped in stays."""
     found: _Function = getattr(method, "unchecked", method)
-    return found
+    # A wrapper of ours has it, too, if `functools.wraps` made it.
+    return found if getattr(method, "__wrapped__", None) is found else method
 
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from warmstart import _core
-from warmstart.asking import Asking
+from warmstart.asking import Asking, refuse_labels
 from warmstart.backbone import Backbone
 from warmstart.beginning import Beginning, begin, with_head
 from warmstart.doubts import of_pretraining
@@ -110,8 +110,10 @@ class LanguageModel(Asking, TrainedEstimator):
 
     _limit: int | None = None
     _fitted: LanguageBackbone | None = None
-    _begun: tuple[tuple[Any, ...], Beginning] | None = None
-    """What the next `fit` begins from, and what is asked before the first; with the parameters that it follows from."""
+    _drawn: tuple[tuple[Any, ...], int] | None = None
+    """The seed of the next `fit`, with the parameters that it follows from."""
+    _begun: Beginning | None = None
+    """What is asked before the first `fit`, of this seed."""
 
     def __init__(
         self,
@@ -275,7 +277,7 @@ class LanguageModel(Asking, TrainedEstimator):
         ConvergenceWarning
             The loss is hardly below that of guessing; what may help is said.
         """
-        _refuse_labels(y)
+        refuse_labels(y)
         objective, run = self._prepare(X, eval_set, text_field, on_error)
         needed = run.checked_memory()
         if self.verbose:
@@ -291,8 +293,8 @@ class LanguageModel(Asking, TrainedEstimator):
             monitor.close()
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
-        self._fitted, self._begun = LanguageBackbone(model), None
-        if facts["was_finished"] and self.verbose:
+        self._fitted, self._drawn = LanguageBackbone(model), None
+        if facts["was_finished"]:
             tell_finished(self.checkpoint_dir, facts["steps"])
         self.objective_ = objective
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
@@ -331,7 +333,7 @@ class LanguageModel(Asking, TrainedEstimator):
         >>> LanguageModel(backbone, verbose=False).estimate_memory(texts).total > 0
         True
         """
-        _refuse_labels(y)
+        refuse_labels(y)
         return self._prepare(X, eval_set, text_field, on_error)[1].memory()
 
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
@@ -354,7 +356,9 @@ class LanguageModel(Asking, TrainedEstimator):
 
     def _prepare(self, X: Any, eval_set: Any, text_field: str, on_error: str) -> tuple[Objective, Prepared]:
         """Return what is to be learnt, and the run of `fit` with these arguments before it starts."""
-        begun = self._begin()
+        # A path is opened anew: what lies there may be another model by now.
+        self._begun = None
+        begun = begin(self.backbone, self.objective, self._seed(), self.verbose)
         settings = self._settings() | {"seed": begun.seed, "objective": begun.objective}
         return begun.objective, prepare(begun.backbone._model, settings, X, eval_set, text_field, on_error)
 
@@ -362,13 +366,19 @@ class LanguageModel(Asking, TrainedEstimator):
         """Return the fitted model, or before `fit` the one that it begins from, alike each time."""
         return self._begin().backbone if self._fitted is None else self._fitted
 
-    def _begin(self) -> Beginning:
-        """Return what the next `fit` begins from, alike until then while the parameters are."""
+    def _seed(self) -> int:
+        """Return the seed of the next `fit`: one that is drawn is the same until then, while the parameters are."""
         of = (self.backbone, self.objective, self.random_state, self.checkpoint_dir)
-        if self._begun is None or any(a is not b for a, b in zip(of, self._begun[0], strict=True)):
-            seed = seed_of_run(self.random_state, self.checkpoint_dir)
-            self._begun = of, begin(self.backbone, self.objective, seed, self.verbose)
-        return self._begun[1]
+        if self._drawn is None or any(a is not b for a, b in zip(of, self._drawn[0], strict=True)):
+            self._drawn, self._begun = (of, seed_of_run(self.random_state, self.checkpoint_dir)), None
+        return self._drawn[1]
+
+    def _begin(self) -> Beginning:
+        """Return what the first `fit` begins from, alike until then while the parameters are."""
+        seed = self._seed()
+        if self._begun is None:
+            self._begun = begin(self.backbone, self.objective, seed, self.verbose)
+        return self._begun
 
     def _objective(self) -> Objective:
         """Return what was learnt, or before `fit` what is to be."""
@@ -387,7 +397,7 @@ class LanguageModel(Asking, TrainedEstimator):
         return now._model
 
     def __getstate__(self) -> dict[str, Any]:
-        # What it begins from is made of its parameters, which are there.
+        # What it begins from is made anew of its parameters and the seed.
         return {name: value for name, value in self.__dict__.items() if name != "_begun"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -403,12 +413,3 @@ class LanguageModel(Asking, TrainedEstimator):
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _refuse_labels(y: Any) -> None:
-    """Refuse what would be labels; scikit-learn's searches and pipelines hand on None."""
-    if y is not None:
-        raise TypeError(
-            f"y is {type(y).__name__}, and a language model learns from texts alone; texts to evaluate on are given by "
-            "name, as in fit(X, eval_set=...)"
-        )

@@ -1,6 +1,5 @@
 """`FitMonitor`: what a training run of the core calls back into; it scores and moves the bar."""
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.progress import TokenBar
+from warmstart.warn import warn
 
 Scorer = Callable[[NDArray[np.float32], float], float]
 
@@ -83,9 +83,8 @@ class FitMonitor:
 
 
 def tell_finished(checkpoint_dir: Any, n_steps: int) -> None:
-    """Say that a checkpoint held the whole run."""
-    print(
+    """Warn that a checkpoint held the whole run."""
+    warn(
         f"{checkpoint_dir}: this run was finished already, after step {n_steps}; nothing was trained. To train on, "
-        "begin from this model's backbone_ with another checkpoint_dir",
-        file=sys.stderr,
+        "begin from this model's backbone_ with another checkpoint_dir"
     )

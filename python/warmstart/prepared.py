@@ -20,7 +20,7 @@ from warmstart.labels import Classes, Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.plan import Choice, Plan
 from warmstart.solve import VECTORS, Gain
-from warmstart.weights import Weights
+from warmstart.weights import Weights, unless_alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,10 @@ class Labelled:
     sample_weight: Weights | None = None
 
     def select(self, texts: NDArray[np.int64]) -> "Labelled":
-        """Return some of the texts."""
+        """Return some of the texts, without weights that are then all alike."""
         part, items = self.encodings.select(texts.tolist())
-        return Labelled(part, self.targets[items], None if self.sample_weight is None else self.sample_weight[items])
+        weights = None if self.sample_weight is None else self.sample_weight[items]
+        return Labelled(part, self.targets[items], unless_alike(weights))
 
     def text_weights(self) -> NDArray[np.float32] | None:
         """Return the weight of each text, as the core takes it; None where all count alike."""

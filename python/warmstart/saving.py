@@ -126,7 +126,7 @@ def _params_to_json(estimator: TrainedEstimator, seed: Any) -> dict[str, Any]:
     if isinstance(params["random_state"], np.random.RandomState | np.random.Generator):
         params["random_state"] = seed if isinstance(seed, int | np.integer) else None
     if callable(params.get("metric")):
-        default = signature(type(estimator).__init__).parameters["metric"].default
+        default = signature(estimator._of_package()).parameters["metric"].default
         warn(
             f"metric={metric_name(params['metric'])} is a function, which is not saved; the loaded estimator will have "
             f"metric={default!r}",

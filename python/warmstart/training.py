@@ -1,7 +1,7 @@
 """A classifier's training run: options checked, data encoded, the core called, its results gathered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -27,7 +27,7 @@ from warmstart.report import Report
 from warmstart.scores import check_metric, metric_name, score
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn, warn_unlearnt
-from warmstart.weights import Weights, read_weights, unless_alike
+from warmstart.weights import Weights, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def execute(
         monitor.close()
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
-    if facts.get("was_finished") and verbose:
+    if facts.get("was_finished"):
         tell_finished(options["checkpoint_dir"], facts["steps"])
     history = History.of_run(facts.pop("history"), metric, facts["best_step"])
     classes = run.classes
@@ -256,8 +256,7 @@ def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
     """Return texts with their weights ``[N]``; those of weight 0 are left out, and weights that are then all alike."""
     if weights is None:
         return data
-    counted = Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
-    return replace(counted, sample_weight=unless_alike(counted.sample_weight))
+    return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
 
 
 def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:

@@ -56,10 +56,6 @@ struct State {
     has_best: bool,
 }
 
-/// What a checkpoint holds beside what the optimisation takes back: where the run stands, what the next batch remembers, and
-/// the best weights so far, where they are others.
-pub(super) type Restored = (Progress, Option<Memory>, Option<Snapshot>);
-
 /// The checkpoints of a run, of which the directory holds the last.
 pub(super) struct Checkpoints {
     directory: PathBuf,
@@ -127,8 +123,9 @@ impl Checkpoints {
         staged.commit(|_| Ok(Vec::new()))
     }
 
-    /// Go on from the checkpoint, if there is one.
-    pub fn read(&self, optimisation: &mut Optimisation) -> Result<Option<Restored>> {
+    /// Go on from the checkpoint, if there is one: where the run stands, what the next batch remembers, and the best weights
+    /// so far, where they are others.
+    pub fn read(&self, learning: &mut Optimisation) -> Result<Option<(Progress, Option<Memory>, Option<Snapshot>)>> {
         let path = self.path();
         if !path.is_file() {
             return Ok(None);
@@ -147,11 +144,11 @@ impl Checkpoints {
         let State { progress, memory, has_best, .. } =
             self.checked(&state_of(&file, &stored).map_err(|e| bad(e.to_string()))?, &bad)?;
         let [m, v] = MOMENTS.map(array);
-        optimisation.restore(array, [m?, v?], progress.updates).map_err(|e| bad(e.to_string()))?;
+        learning.restore(array, [m?, v?], progress.updates).map_err(|e| bad(e.to_string()))?;
         let memory = memory.map(|starts| -> Result<Memory> {
             Ok(Memory { hidden: array(MEMORY)?.entries()?, cu_seqlens: starts.into() })
         });
-        let best = has_best.then(|| optimisation.stored(|name| array(&format!("{BEST}{name}"))));
+        let best = has_best.then(|| learning.stored(|name| array(&format!("{BEST}{name}"))));
         let best = best.transpose().map_err(|e| bad(e.to_string()))?;
         Ok(Some((progress, memory.transpose()?, best)))
     }

@@ -153,10 +153,12 @@ impl<'a> Learner for ClassifierLearner<'a> {
         mode: Mode,
         _: &mut Option<Memory>,
     ) -> Result<Vec<Value>> {
+        if !Self::asks(step) {
+            return Ok(Vec::new());
+        }
         let texts = &step.groups[batch];
-        let normalizer = if Self::asks(step) { step.normalizer } else { 1.0 };
         let logits = self.inputs.logits(network, texts, mode)?;
-        Ok(vec![self.options.objective.loss(&logits, &self.targets, &self.inputs.items(texts), normalizer)?])
+        Ok(vec![self.options.objective.loss(&logits, &self.targets, &self.inputs.items(texts), step.normalizer)?])
     }
 
     fn evaluate(&self, network: &ClassifierNetwork, monitor: &mut dyn Monitor) -> Result<Option<Found>> {

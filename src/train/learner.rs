@@ -37,8 +37,8 @@ pub(super) trait Learner: Sync {
     fn step(&self, groups: &Groups, number: usize) -> Result<Self::Step>;
     /// False if nothing is asked in a step, so that there is nothing to learn from it.
     fn asks(step: &Self::Step) -> bool;
-    /// Losses of a batch, whose sum over the batches of a step is the step's. `memory` is what the batch before left, and
-    /// what this one leaves.
+    /// Losses of a batch, whose sum over those of a step is the step's; none where nothing is asked. `memory` is what the
+    /// batch before left, and what this one leaves.
     fn losses(
         &self,
         network: &Self::Network,

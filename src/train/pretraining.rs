@@ -101,6 +101,9 @@ impl<M: Pretrainable> Learner for PretrainingLearner<'_, M> {
     ) -> Result<Vec<Value>> {
         let taken = step.batches.get_mut(batch).and_then(Option::take);
         let mut data = taken.ok_or_else(|| Error::internal("a batch is asked for twice"))?;
+        if step.asked == 0 && data.remember.is_none() {
+            return Ok(Vec::new());
+        }
         data.context.memory = memory.take().map(|memory| memory.among(data.packed.cu_seqlens.len() - 1));
         let share = data.packed.n_tokens() as f64 / step.tokens as f64;
         let pass = Pass { objective: &self.options.objective, mode, draw: step.drawing.child(batch as u64), share };

@@ -14,6 +14,7 @@ from warmstart.monitor import FitMonitor
 pytestmark = pytest.mark.usefixtures("corpora")
 
 V1 = Path(__file__).parents[1] / "reference" / "saved_v1"
+FINISHED = "this run was finished already, after step"
 
 
 @pytest.fixture(params=OBJECTIVES)
@@ -120,7 +121,8 @@ def test_checkpoint_of_another_generator_is_refused(tokenizer_dir, corpus, tmp_p
     fit("gelu")
     with pytest.raises(ws.TrainingError, match="another model"):
         fit("relu")
-    fit("gelu")
+    with pytest.warns(UserWarning, match=FINISHED):
+        fit("gelu")
 
 
 def test_checkpoint_of_another_model_or_corpus_and_one_that_is_damaged_are_refused(tokenizer_dir, corpus, tmp_path):
@@ -152,14 +154,16 @@ def test_checkpoint_of_a_run_that_began_with_other_weights_is_refused(tokenizer_
     first = ws.LanguageModel(backbones[0], **params).fit(corpus)
     with pytest.raises(ws.TrainingError, match=r"began with other weights. To go on, make the model anew"):
         ws.LanguageModel(backbones[1], **params).fit(corpus)
-    again = ws.LanguageModel(backbones[0], **params).fit(corpus)
+    with pytest.warns(UserWarning, match=FINISHED):
+        again = ws.LanguageModel(backbones[0], **params).fit(corpus)
     assert weights(again) == weights(first)
 
 
 def test_second_call_with_a_finished_checkpoint_has_nothing_to_do(tokenizer_dir, corpus, tmp_path):
     model = model_of("gpt2", tokenizer_dir, max_steps=2, checkpoint_dir=tmp_path / "run").fit(corpus)
     before = weights(model)
-    assert weights(model.fit(corpus)) == before
+    with pytest.warns(UserWarning, match=FINISHED):
+        assert weights(model.fit(corpus)) == before
     settings = FAST | {"max_steps": 2, "checkpoint_dir": tmp_path / "run"}
     on = ws.LanguageModel(model.backbone_, OBJECTIVES["gpt2"], **settings)
     with pytest.raises(ws.TrainingError, match="began with other weights"):
@@ -169,25 +173,20 @@ def test_second_call_with_a_finished_checkpoint_has_nothing_to_do(tokenizer_dir,
 
 
 def test_finished_run_that_is_fitted_again_gives_its_model_and_history_and_says_so(
-    family, tokenizer_dir, corpus, tmp_path, capsys
+    family, tokenizer_dir, corpus, tmp_path
 ):
     params = {"max_steps": 5, "eval_every": 2, "checkpoint_dir": tmp_path / "run"}
     first = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     file = tmp_path / "run" / "checkpoint.safetensors"
     before = file.read_bytes()
-    again = model_of(family, tokenizer_dir, verbose=True, **params)
-    capsys.readouterr()
-    assert again.fit(corpus, eval_set=0.2) is again
-    said = capsys.readouterr().err
-    assert "run: this run was finished already, after step 5; nothing was trained" in said
+    again = model_of(family, tokenizer_dir, **params)
+    with pytest.warns(UserWarning, match="run: this run was finished already, after step 5; nothing was trained"):
+        assert again.fit(corpus, eval_set=0.2) is again
     assert (history(again), again.n_iter_) == (history(first), 5)
     assert again.history_.rows == first.history_.rows  # times too
     assert repr(again.history_) == repr(first.history_)
     assert weights(again) == weights(first)
     assert file.read_bytes() == before
-    quiet = model_of(family, tokenizer_dir, **params).fit(corpus, eval_set=0.2)
-    assert capsys.readouterr().err == ""
-    assert history(quiet) == history(first)
 
 
 @pytest.mark.filterwarnings("ignore:learning_rate=0.3 is beyond reason")
@@ -201,7 +200,8 @@ def test_run_that_stopped_early_is_done(tokenizer_dir, corpus, tmp_path):
     }
     first = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     assert first.n_iter_ < 50
-    again = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
+    with pytest.warns(UserWarning, match=FINISHED):
+        again = model_of("gpt2", tokenizer_dir, **params).fit(corpus, eval_set=0.2)
     assert (again.n_iter_, history(again)) == (first.n_iter_, history(first))
     assert weights(again) == weights(first)
 
@@ -296,7 +296,8 @@ def test_classifier_that_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped
     assert resumed.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
     with pytest.raises(ws.TrainingError, match="another texts labels"):
         make(**params).fit(texts, labels[::-1], eval_set=(texts, labels))
-    again = make(**params).fit(texts, labels, eval_set=(texts, labels))
+    with pytest.warns(UserWarning, match=FINISHED):
+        again = make(**params).fit(texts, labels, eval_set=(texts, labels))
     assert again.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
 
 
@@ -384,7 +385,9 @@ def test_run_without_a_seed_goes_on_with_that_of_its_checkpoint(
     assert resumed.predict_proba(texts).tobytes() == whole.predict_proba(texts).tobytes()
     corpus = [" ".join(texts[i : i + 3]) for i in range(10)]
     params = {"max_steps": 4, "random_state": None, "checkpoint_dir": tmp_path / "lm"}
-    first, again = (model_of("bert", tokenizer_dir, **params).fit(corpus) for _ in range(2))
+    first = model_of("bert", tokenizer_dir, **params).fit(corpus)
+    with pytest.warns(UserWarning, match=FINISHED):
+        again = model_of("bert", tokenizer_dir, **params).fit(corpus)
     assert first.random_state_ == again.random_state_ and weights(first) == weights(again)
 
 
@@ -397,9 +400,8 @@ def test_estimator_that_had_checkpoints_is_fitted_again_after_it_is_loaded(make,
     loaded.fit(texts, labels)
 
 
-def test_finished_run_of_a_classifier_that_is_fitted_again_says_so(make, texts, labels, tmp_path, capsys):
-    params = {"strategy": ws.FullFineTuning(), "epochs": 1, "checkpoint_dir": tmp_path / "run", "verbose": True}
+def test_finished_run_of_a_classifier_that_is_fitted_again_says_so(make, texts, labels, tmp_path):
+    params = {"strategy": ws.FullFineTuning(), "epochs": 1, "checkpoint_dir": tmp_path / "run"}
     make(**params).fit(texts, labels)
-    capsys.readouterr()
-    make(**params).fit(texts, labels)
-    assert "this run was finished already, after step" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=FINISHED):
+        make(**params).fit(texts, labels)

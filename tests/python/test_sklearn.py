@@ -10,7 +10,7 @@ import warmstart as ws
 from conftest import BAD, GOOD, PLAIN, make_texts
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import get_scorer
+from sklearn.metrics import accuracy_score, get_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -270,7 +270,14 @@ def test_what_a_class_of_ones_own_wraps_its_methods_in_stays(backbone, texts, la
         def __init__(self, backbone, verbose=False):
             super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
 
-    for kind, params in ((Own, {"strategy": ws.LinearProbing(), "verbose": False}), (OfOwn, {})):
+    class Assigned(ws.TextClassifier):
+        fit = counted(ws.TextClassifier.fit)
+        predict = counted(ws.TextClassifier.predict)
+
+        def __init__(self, backbone, verbose=False):
+            super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
+
+    for kind, params in ((Own, {"strategy": ws.LinearProbing(), "verbose": False}), (OfOwn, {}), (Assigned, {})):
         calls.clear()
         kind(backbone, **params).fit(texts, labels).predict(texts)
         assert calls == ["fit", "predict"]
@@ -278,7 +285,7 @@ def test_what_a_class_of_ones_own_wraps_its_methods_in_stays(backbone, texts, la
             kind(backbone, **params).fit(texts, labels=labels)
 
 
-def test_a_class_of_ones_own_needs_no_strategy_among_its_parameters(backbone, texts, labels):
+def test_a_class_of_ones_own_needs_no_strategy_among_its_parameters(backbone, texts, labels, tmp_path):
     class Fixed(ws.TextClassifier):
         def __init__(self, backbone, verbose=False):
             super().__init__(backbone, strategy=ws.LinearProbing(), verbose=verbose)
@@ -292,6 +299,29 @@ def test_a_class_of_ones_own_needs_no_strategy_among_its_parameters(backbone, te
     assert make_pipeline(Fixed(backbone)).get_params()["fixed__verbose"] is False
     assert set(Any_(backbone, epochs=2).get_params()) == {"backbone"}
     assert "Any_" in repr(Any_(backbone))
+
+    class Optimised(ws.TextClassifier):
+        def __init__(self, backbone, optimizer=None):
+            super().__init__(
+                backbone, strategy=ws.LinearProbing(), optimizer=optimizer, metric=accuracy_score, verbose=False
+            )
+
+    own = Optimised(backbone)
+    assert own.set_params(**own.get_params()).optimizer is None
+    fitted = own.set_params(optimizer=ws.AdamW()).fit(texts, labels, eval_set=(texts, labels))
+    with pytest.warns(UserWarning, match="metric=accuracy_score is a function, which is not saved"):
+        fitted.save(tmp_path)
+    # Pickled before there were these parameters.
+    before = Optimised.__new__(Optimised)
+    before.__setstate__({name: value for name, value in vars(fitted).items() if name not in ("optimizer", "keep")})
+    assert (before.optimizer, before.keep) == (None, "best")
+
+    class Any2(ws.TextClassifier):
+        def __init__(self, *args):
+            super().__init__(*args)
+
+    with pytest.raises(RuntimeError, match="Any2 takes \\*args"):
+        Any2(backbone).get_params()
 
 
 def test_what_a_class_of_ones_own_saves_is_opened_as_the_class_it_is_made_from(backbone, texts, labels, tmp_path):
@@ -328,6 +358,13 @@ def test_parameters_set_as_they_are_change_nothing(backbone, tokenizer_dir):
             clf.set_params(strategy__foo=1)
         assert clf.strategy is strategy
         assert clf.set_params(optimizer__weight_decay=0.5).optimizer.weight_decay == 0.5
+    # Of a grid: the default is as much given as another value.
+    clf = ws.TextClassifier(backbone)
+    assert repr(clf.set_params(strategy__layer_decay=1.0).strategy) == "FullFineTuning()"
+    assert repr(clf.set_params(optimizer__weight_decay=0.01).optimizer) == "AdamW()"
+    clf = ws.TextClassifier(backbone, optimizer=ws.AdamW)
+    with pytest.raises(ValueError, match=r"optimizer__weight_decay: optimizer is .*AdamW.*, which has no parameters"):
+        clf.set_params(optimizer__weight_decay=0.1)
     with pytest.raises(ValueError, match="objective__rate: objective is None, which has no parameters to set"):
         ws.LanguageModel(backbone).set_params(objective__rate=0.3)
     with pytest.raises(ValueError, match="learning_rate is meant"):

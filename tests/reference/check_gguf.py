@@ -27,7 +27,7 @@ def write(model, target):
 
     opened = ws.LanguageModel.from_pretrained(model, precision="f32", verbose=False)
     ids = opened.backbone.tokenizer.encode(list(TEXTS))
-    scores = [own[1:].tolist() for own in opened.score(TEXTS)]
+    scores = [own[1:].tolist() for own in opened.token_log_probs(TEXTS)]
     target.write_text(json.dumps({"ids": ids, "scores": scores}))
 
 

@@ -56,6 +56,9 @@ struct State {
     has_best: bool,
 }
 
+/// Where a run stands, what its next batch remembers, and the best weights so far, where they are others.
+type Restored = (Progress, Option<Memory>, Option<Snapshot>);
+
 /// The checkpoints of a run, of which the directory holds the last.
 pub(super) struct Checkpoints {
     directory: PathBuf,
@@ -123,9 +126,8 @@ impl Checkpoints {
         staged.commit(|_| Ok(Vec::new()))
     }
 
-    /// Go on from the checkpoint, if there is one: where the run stands, what the next batch remembers, and the best weights
-    /// so far, where they are others.
-    pub fn read(&self, learning: &mut Optimisation) -> Result<Option<(Progress, Option<Memory>, Option<Snapshot>)>> {
+    /// Go on from the checkpoint, if there is one.
+    pub fn read(&self, learning: &mut Optimisation) -> Result<Option<Restored>> {
         let path = self.path();
         if !path.is_file() {
             return Ok(None);

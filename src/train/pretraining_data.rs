@@ -93,12 +93,8 @@ impl<'a> Data<'a> {
 
     /// Whether an evaluation asks for any token: none is where all texts are too short for the objective.
     pub fn asks_when_evaluated(&self) -> Result<bool> {
-        for block in 0..self.blocks.len() {
-            if self.batch_to_evaluate(&[block])?.n_asked() > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let mut asks = (0..self.blocks.len()).map(|block| Ok(self.batch_to_evaluate(&[block])?.n_asked() > 0));
+        asks.find(|asks| !matches!(asks, Ok(false))).unwrap_or(Ok(false))
     }
 
     /// Tokens of a block with its special ones.

@@ -57,11 +57,12 @@ class FitMonitor:
     def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
         """Score the evaluation texts and show it."""
         score = self._scorer(logits, record["eval_loss"])
+        # Before it counts: for the core an evaluation that Ctrl-C stops here is none.
+        self._show(record if self.metric == "loss" else {**record, self.metric: score})
         # The core's rule: of equal scores the one with the smaller loss.
         if (score, -record["eval_loss"]) > self._best:
             self._best = (score, -record["eval_loss"])
             self.best_step, self.best_logits = record["step"], logits
-        self._show(record if self.metric == "loss" else {**record, self.metric: score})
         return score
 
     def on_epoch(self, record: dict[str, Any]) -> None:

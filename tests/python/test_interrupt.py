@@ -57,6 +57,28 @@ def test_ctrl_c_leaves_the_best_model_so_far(make, texts, labels):
     assert clf.score(texts, labels) == clf.report_.accuracy
 
 
+def test_evaluation_that_ctrl_c_stops_before_it_counts_is_none(make, texts, labels, monkeypatch):
+    """Such as one that comes while the bar is moved."""
+    scores = iter([0.25, 0.5, 0.75, 1.0])
+    shown = FitMonitor._show
+
+    def show(self, record):
+        if record.get("metric") == 0.75:
+            raise KeyboardInterrupt
+        shown(self, record)
+
+    def metric(truth, predicted):
+        return next(scores)
+
+    monkeypatch.setattr(FitMonitor, "_show", show)
+    clf = make(epochs=MANY_EPOCHS, metric=metric)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(texts, labels, eval_set=(texts, labels))
+    assert [row["metric"] for row in clf.history_.rows] == [0.25, 0.5]
+    assert clf.history_.best_step == clf.history_.rows[1]["step"]
+    assert clf.report_.accuracy == clf.score(texts, labels)
+
+
 def test_ctrl_c_without_evaluation_leaves_a_usable_model(make, texts, labels, monkeypatch, tmp_path):
     begun = threading.Event()
     on_epoch = FitMonitor.on_epoch

@@ -36,6 +36,7 @@ class TrainedEstimator:
 
     strategy: Any
     optimizer: Any
+    random_state: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -104,7 +104,7 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 def unchecked(method: _Function) -> _Function:
     """Return a method as it was before `naming_what_was_meant`; what else it is wrapped in stays."""
     found: _Function = getattr(method, "unchecked", method)
-    # A wrapper of ours has it, too, if `functools.wraps` made it.
+    # A user's wrapper around ours has the mark, too, where `functools.wraps` copied it.
     return found if getattr(method, "__wrapped__", None) is found else method
 
 

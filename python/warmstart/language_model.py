@@ -294,14 +294,14 @@ class LanguageModel(Asking, TrainedEstimator):
         if model is None:
             raise stopped or _core.TrainingError("the run ended before its first step was done")
         self._fitted, self._drawn = LanguageBackbone(model), None
-        if facts["was_finished"]:
-            tell_finished(self.checkpoint_dir, facts["steps"])
         self.objective_ = objective
         self.history_: History = History.of_run(facts.pop("history"), metric, facts["best_step"])
         self.random_state_: int = run.options["seed"]
         self.n_iter_: int = facts["steps"]
         if stopped is not None:
             raise stopped
+        if facts["was_finished"]:
+            tell_finished(self.checkpoint_dir, facts["steps"])
         if metric == "perplexity" and self.history_.rows:
             last, vocabulary = self.history_.rows[-1]["loss"], model.backbone.vocab_size
             for doubt in of_pretraining(last, vocabulary, run.options, self.n_iter_):

@@ -86,7 +86,7 @@ def save_language_model(
         Largest weight file.
     """
     history = getattr(model, "history_", None)
-    seed = getattr(model, "random_state_", model._settings()["random_state"])
+    seed = getattr(model, "random_state_", model.random_state)
     metadata = {
         "format_version": FORMAT_VERSION,
         "warmstart_version": _core.__version__,

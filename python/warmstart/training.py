@@ -144,8 +144,6 @@ def execute(
         monitor.close()
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
-    if facts.get("was_finished"):
-        tell_finished(options["checkpoint_dir"], facts["steps"])
     history = History.of_run(facts.pop("history"), metric, facts["best_step"])
     classes = run.classes
     try:
@@ -156,15 +154,15 @@ def execute(
             stopped or error,
         )
     if stopped is None:
-        stopped = _doubted(run, model, head, facts["steps"], report, metric)
+        stopped = _doubted(run, model, head, facts, report, metric)
     max_length = data.encodings.max_length
     return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
 
 
 def _doubted(
-    run: Prepared, model: _core.Classifier, head: Probe | None, n_steps: int, report: Report, metric: str
+    run: Prepared, model: _core.Classifier, head: Probe | None, facts: dict[str, Any], report: Report, metric: str
 ) -> BaseException | None:
-    """Warn of what the model did not learn; return what that raised, which must not cost the trained model."""
+    """Warn of what the model did not learn or learn now; return what that raised, which must not cost the model."""
 
     def ask(texts: NDArray[np.int64]) -> NDArray[np.float32]:
         some, items = run.data.encodings.select(texts.tolist())
@@ -173,7 +171,9 @@ def _doubted(
         return model.logits(some, EMBED_BATCH_TOKENS, run.options["precision"], None)
 
     try:
-        for doubt in [*of_run(run, n_steps, ask), *of_evaluation(run, report, metric)]:
+        if facts.get("was_finished"):
+            tell_finished(run.options["checkpoint_dir"], facts["steps"])
+        for doubt in [*of_run(run, facts["steps"], ask), *of_evaluation(run, report, metric)]:
             warn_unlearnt(doubt)
     except BaseException as error:
         return error

@@ -26,7 +26,7 @@ pub(super) trait Learner: Sync {
     /// loss.
     const BEST_BY_LOSS: bool;
 
-    /// Compute once what training does not change of all parameters.
+    /// From all parameters, compute once what training does not change.
     fn precompute(&mut self, _: &Parameters, _: &mut dyn Monitor) -> Result<()> {
         Ok(())
     }

@@ -400,8 +400,14 @@ def test_estimator_that_had_checkpoints_is_fitted_again_after_it_is_loaded(make,
     loaded.fit(texts, labels)
 
 
-def test_finished_run_of_a_classifier_that_is_fitted_again_says_so(make, texts, labels, tmp_path):
+def test_finished_run_of_a_classifier_that_is_fitted_again_says_so(make, texts, labels, tokenizer_dir, tmp_path):
     params = {"strategy": ws.FullFineTuning(), "epochs": 1, "checkpoint_dir": tmp_path / "run"}
-    make(**params).fit(texts, labels)
-    with pytest.warns(UserWarning, match=FINISHED):
-        make(**params).fit(texts, labels)
+    first = make(**params).fit(texts, labels)
+    again = make(**params)
+    with pytest.raises(UserWarning, match=FINISHED):  # a warning that is made an error costs no model
+        again.fit(texts, labels)
+    assert again.predict_proba(texts).tobytes() == first.predict_proba(texts).tobytes()
+    model = model_of("gpt2", tokenizer_dir, max_steps=2, checkpoint_dir=tmp_path / "lm").fit(texts)
+    with pytest.raises(UserWarning, match=FINISHED):
+        model.fit(texts)
+    assert model.history_.rows and model.n_iter_ == 2

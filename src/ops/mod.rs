@@ -11,6 +11,7 @@
 pub mod activation;
 pub mod affine;
 pub mod attention;
+pub mod bucketed_attention;
 pub mod binary_cross_entropy;
 pub mod cached_attention;
 pub mod columns;

@@ -1,0 +1,48 @@
+//! The values that attention with terms by distance reads.
+
+use crate::array::{Array, Operand};
+use crate::error::{Error, Result};
+
+/// What there is of the terms by distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub position_keys: bool,
+    pub position_queries: bool,
+    pub bias: bool,
+}
+
+/// One for each input, in their order.
+pub(super) struct Inputs<T> {
+    pub qkv: [T; 3],
+    pub position_keys: Option<T>,
+    pub position_queries: Option<T>,
+    pub bias: Option<T>,
+}
+
+impl<T> Inputs<T> {
+    /// Of those that there are, in order.
+    pub fn of(terms: Terms, all: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut all = all.into_iter();
+        let mut next = || all.next().ok_or_else(|| Error::internal("got fewer inputs than the operation has"));
+        Ok(Self {
+            qkv: [next()?, next()?, next()?],
+            position_keys: terms.position_keys.then(&mut next).transpose()?,
+            position_queries: terms.position_queries.then(&mut next).transpose()?,
+            bias: terms.bias.then(&mut next).transpose()?,
+        })
+    }
+
+    pub fn map<U>(self, f: impl Fn(T) -> U) -> Inputs<U> {
+        Inputs {
+            qkv: self.qkv.map(&f),
+            position_keys: self.position_keys.map(&f),
+            position_queries: self.position_queries.map(&f),
+            bias: self.bias.map(&f),
+        }
+    }
+}
+
+/// The values of arrays.
+pub(super) fn read<'a>(arrays: &[&'a Array]) -> Result<Vec<Operand<'a>>> {
+    arrays.iter().map(|array| array.operand()).collect()
+}

@@ -2,19 +2,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::attention_positions::{LayerPositions, PassPositions};
 use super::config::{Config, LayerOptions};
+use super::distances::Attended;
 use super::family::Part;
 use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::Parameters;
-use super::relative::{Relating, Relative};
 use super::spec::Spec;
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::compute::{Storing, uninit};
 use crate::error::Result;
 use crate::ops::activation::Activation;
-use crate::ops::attention::{Rotary, Scheme, attention};
+use crate::ops::attention::{Scheme, attention};
 use crate::ops::cached_attention::{Cache, Step};
 use crate::ops::dropout::dropout;
 use crate::ops::gated::gated;
@@ -47,10 +48,9 @@ impl Maps {
             Map::of_layer(&layer, part, shape, bias, config.initializer.init(std), names.input_major)
         };
         let (d, f, std) = (config.hidden_size, feed_forward.size, config.initializer.std);
-        let by_heads = attention.relative.is_some();
         let (size, init) = (attention.head_size, config.initializer.init(std));
         let project = |part: Part, heads: usize| {
-            if by_heads {
+            if names.by_heads {
                 return Map::to_heads(format!("{layer}.{}", part.name), d, [heads, size], init);
             }
             map(part, [heads * size, d], attention.bias, std)
@@ -64,7 +64,7 @@ impl Maps {
             value: project(names.value, attention.key_heads),
             query_norm: attention.normed.then(|| norm(names.query_norm, attention.head_size)),
             key_norm: attention.normed.then(|| norm(names.key_norm, attention.head_size)),
-            attention_output: if by_heads {
+            attention_output: if names.by_heads {
                 Map::of_heads(format!("{layer}.{}", names.attention_output), d, [attention.heads, size], init)
             } else {
                 output(names.attention_output, attention.heads * size, attention.output_bias)
@@ -84,9 +84,7 @@ impl Maps {
         }
         self.query_norm.iter().chain(&self.key_norm).for_each(|norm| norm.specs(specs));
         self.attention_output.specs(specs);
-        if config.attention.relative.is_some() {
-            Relative::specs(config, &self.layer, specs);
-        }
+        LayerPositions::specs(config, &self.layer, specs);
         self.attention_norm.iter().for_each(|norm| norm.specs(specs));
         self.gate.iter().chain([&self.up, &self.down]).for_each(|map| map.specs(specs));
         self.feed_forward_norm.specs(specs);
@@ -150,10 +148,7 @@ impl Layer {
 #[derive(Clone)]
 pub(super) struct Sequences {
     pub cu_seqlens: Arc<[u32]>,
-    /// Of each of the model's rotary positions, for the longest sequence.
-    pub rotary: Vec<Arc<Rotary>>,
-    /// Where scores depend on distances and segments.
-    pub relating: Option<Arc<Relating>>,
+    pub positions: PassPositions,
     /// Keys and values of the tokens before, which those of these tokens join.
     pub cache: Option<Arc<Mutex<Cache>>>,
     /// Which layer takes them.
@@ -166,7 +161,7 @@ struct Attention {
     value: Linear,
     query_norm: Option<Norm>,
     key_norm: Option<Norm>,
-    relative: Option<Relative>,
+    positions: LayerPositions,
     output: Linear,
     heads: usize,
     key_heads: usize,
@@ -195,11 +190,7 @@ impl Attention {
             value: linear(&maps.value, narrow)?,
             query_norm: norm(&maps.query_norm)?,
             key_norm: norm(&maps.key_norm)?,
-            relative: config
-                .attention
-                .relative
-                .map(|_| Relative::load(params, config, &maps.layer, Format { precision, result: narrow }))
-                .transpose()?,
+            positions: LayerPositions::load(params, config, &maps.layer, Format { precision, result: narrow })?,
             output: linear(&maps.attention_output, Storing::F32)?,
             heads: config.attention.heads,
             key_heads: config.attention.key_heads,
@@ -212,7 +203,9 @@ impl Attention {
     /// What the heads make of `x [T, D]`, before the map of the output: `[T, heads * head_size]`.
     fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
         let normed = |norm: &Option<Norm>, x: Value| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
-        if let (Some(relative), Some(relating)) = (&self.relative, &sequences.relating) {
+        if let (LayerPositions::TransformerXl(relative), PassPositions::TransformerXl(relating)) =
+            (&self.positions, &sequences.positions)
+        {
             let source = relating.key_rows(x, sequences.layer)?;
             let (q, k, v) = (self.query.forward(x)?, self.key.forward(&source)?, self.value.forward(&source)?);
             return relative.attend([&q, &k, &v], relating, self.heads, (self.dropout, mode), self.operand);
@@ -220,6 +213,16 @@ impl Attention {
         let q = normed(&self.query_norm, self.query.forward(x)?)?;
         let k = normed(&self.key_norm, self.key.forward(x)?)?;
         let v = self.value.forward(x)?;
+        if let PassPositions::Distances(pass) = &sequences.positions {
+            let maps = match &self.positions {
+                LayerPositions::Disentangled(maps) => Some(&**maps),
+                _ => None,
+            };
+            let attended = Attended { q: &q, k: &k, v: &v, maps: [&self.query, &self.key] };
+            let sequences = (&sequences.cu_seqlens, self.heads);
+            return pass.attend(&attended, maps, sequences, (self.dropout, mode), self.operand);
+        }
+        let rotary = sequences.positions.rotary(self.options.rotary);
         if let Some(cache) = &sequences.cache {
             let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             let begins = cache.lengths().iter().all(|&length| length == 0);
@@ -228,7 +231,7 @@ impl Attention {
                 heads: self.heads,
                 key_heads: self.key_heads,
                 span: self.options.span,
-                rotary: self.options.rotary.map(|i| &*sequences.rotary[i]),
+                rotary: rotary.map(|rotary| &**rotary),
             };
             cache.append(sequences.layer, &wide(&k)?, &wide(&v)?, &step)?;
             if !begins {
@@ -241,7 +244,7 @@ impl Attention {
             heads: self.heads,
             key_heads: self.key_heads,
             span: self.options.span,
-            rotary: self.options.rotary.map(|i| sequences.rotary[i].clone()),
+            rotary: rotary.cloned(),
             dropout: mode.dropout("probabilities", self.dropout),
         };
         attention(&q, &k, &v, scheme, self.operand)

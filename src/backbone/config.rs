@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::family::{Family, HeadOptions, Task};
 use super::fields::Checked;
-use super::rotary_options::RotaryOptions;
+use super::positions::{LearnedPositions, ScorePositions};
 use super::sentence_modules::SentenceModules;
 use super::spec::Init;
 use crate::ops::activation::Activation;
@@ -28,7 +28,7 @@ pub struct Config {
     pub feed_forward: FeedForwardOptions,
     /// What each layer sees, `[num_hidden_layers]`.
     pub layers: Vec<LayerOptions>,
-    pub rotary: Vec<RotaryOptions>,
+    pub capabilities: Capabilities,
     pub initializer: Initializer,
     /// The head of transformers' `...ForSequenceClassification`.
     pub classifier: HeadOptions,
@@ -57,17 +57,6 @@ pub struct EmbeddingOptions {
     pub dropout: f64,
 }
 
-/// A table of positions.
-#[derive(Debug, Clone, Copy)]
-pub struct LearnedPositions {
-    pub rows: usize,
-    /// The row of the first position.
-    pub first: usize,
-    /// A token that has no position: its row is the one before the first, and those behind it count on as if it were not
-    /// there.
-    pub padding: Option<u32>,
-}
-
 /// Norms and where they stand.
 #[derive(Debug, Clone)]
 pub struct NormOptions {
@@ -92,18 +81,10 @@ pub struct AttentionOptions {
     pub output_bias: bool,
     /// Queries and keys are normed, each head by itself.
     pub normed: bool,
-    /// Positions and segments count in the scores.
-    pub relative: Option<RelativeOptions>,
+    pub positions: ScorePositions,
     /// Of probabilities.
     pub dropout: f64,
     pub output_dropout: f64,
-}
-
-/// Attention whose scores depend on distances and on whether segments differ (Dai et al. 2019, Yang et al. 2019).
-#[derive(Debug, Clone, Copy)]
-pub struct RelativeOptions {
-    /// Distances beyond this count as this.
-    pub longest: Option<usize>,
 }
 
 /// The feed-forward net of all layers.
@@ -123,8 +104,25 @@ pub struct FeedForwardOptions {
 #[derive(Debug, Clone, Copy)]
 pub struct LayerOptions {
     pub span: Span,
-    /// Which of `Config::rotary`.
+    /// Which of the ways of [`ScorePositions::Rotary`].
     pub rotary: Option<usize>,
+}
+
+/// What a model can be trained on, and asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Hidden tokens from those around them.
+    pub masked: bool,
+    /// Each token from those before it.
+    pub causal: bool,
+    /// Each token from any others, in any order, in a stream of its own.
+    pub permutation: bool,
+}
+
+impl Capabilities {
+    pub(super) const MASKED: Self = Self { masked: true, causal: false, permutation: false };
+    pub(super) const CAUSAL: Self = Self { masked: false, causal: true, permutation: false };
+    pub(super) const PERMUTATION: Self = Self { masked: false, causal: false, permutation: true };
 }
 
 /// How weights begin: normal.
@@ -147,22 +145,6 @@ impl Initializer {
         Self { std, cutoff: None, output_std: std }
     }
 }
-
-/// Modules that transformers puts on backbones of any family: of pretraining, which checkpoints of backbones have too.
-const PRETRAINING_HEADS: &[&str] = &[
-    "cls",
-    "decoder",
-    "discriminator_predictions",
-    "generator_lm_head",
-    "generator_predictions",
-    "lm_head",
-    "lm_loss",
-    "predictions",
-    "sop_classifier",
-    "vocab_layer_norm",
-    "vocab_projector",
-    "vocab_transform",
-];
 
 /// Of a task, alone or with those before them: each a model that somebody trained for it.
 const TASK_HEADS: &[&str] = &["classifier", "logits_proj", "qa_outputs", "score", HeadOptions::ON_SENTENCE];
@@ -272,13 +254,18 @@ impl Config {
     pub(crate) fn is_left_out(&self, name: &str) -> bool {
         self.is_pooler(name)
             || is_of_head(name)
-            || is_in(name, PRETRAINING_HEADS)
+            || is_in(name, self.family.names.pretraining_heads)
             || self.family.names.buffers.iter().any(|end| name.ends_with(end))
     }
 
     /// True if it matters to which segment a token belongs.
     pub fn takes_segments(&self) -> bool {
-        self.embedding.segments > 1 || self.attention.relative.is_some()
+        self.embedding.segments > 1 || matches!(self.attention.positions, ScorePositions::TransformerXl { .. })
+    }
+
+    /// True if it writes texts from left to right.
+    pub fn generates(&self) -> bool {
+        self.capabilities.causal && self.attention.positions.fit_a_cache()
     }
 
     /// True if a token sees those before it alone.

@@ -6,57 +6,37 @@ use crate::array::Array;
 use crate::error::{Error, Result};
 use crate::text::Extension;
 
-/// Parameters with a row for each token, by the end of their names; an output layer that shares one follows it.
-const TOKEN_ROWS: [&str; 7] = [
-    "word_embeddings.weight",
-    "word_embedding.weight",
-    "wte.weight",
-    "embed_tokens.weight",
-    "tok_embeddings.weight",
-    "lm_head.weight",
-    "lm_head.bias",
-];
-
 impl Backbone {
     /// The same model with the new tokens: each row the mean of those that stood in its place, `vocab_size` as needed.
     pub fn extended(&self, extension: Extension) -> Result<Self> {
         let old_size = self.config.vocab_size;
         let needed = extension.rows.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0);
         let size = old_size.max(needed);
+        let name = format!("{}.weight", self.config.family.names.word_embeddings);
+        let old = self.params.get(&name)?;
+        let width = old.dims2()?.1;
+        let old = old.values()?;
+        let mut new = old.to_vec();
+        new.resize(size * width, 0.0);
+        // Tokens that the tokenizer had and the model did not begin as the mean of all.
+        for id in (old_size..size).filter(|&id| extension.rows.iter().all(|(new, _)| *new as usize != id)) {
+            let row = &mut new[id * width..][..width];
+            old.chunks_exact(width.max(1)).for_each(|old| {
+                row.iter_mut().zip(old).for_each(|(sum, value)| *sum += value / old_size as f32);
+            });
+        }
+        for (id, pieces) in &extension.rows {
+            let row = &mut new[*id as usize * width..][..width];
+            row.fill(0.0);
+            for piece in pieces {
+                let piece = old
+                    .get(*piece as usize * width..(*piece as usize + 1) * width)
+                    .ok_or_else(|| Error::Data(format!("{name} has no row {piece}, which the tokenizer gives")))?;
+                row.iter_mut().zip(piece).for_each(|(sum, value)| *sum += value / pieces.len() as f32);
+            }
+        }
         let mut params = self.params.clone();
-        let mut found = false;
-        for (name, array) in self.params.iter() {
-            if !TOKEN_ROWS.iter().any(|end| name.ends_with(end)) || array.dims().first() != Some(&old_size) {
-                continue;
-            }
-            found = true;
-            let width: usize = array.dims()[1..].iter().product();
-            let old = array.values()?;
-            let mut new = old.to_vec();
-            new.resize(size * width, 0.0);
-            // Tokens that the tokenizer had and the model did not begin as the mean of all.
-            for id in (old_size..size).filter(|&id| extension.rows.iter().all(|(new, _)| *new as usize != id)) {
-                let row = &mut new[id * width..][..width];
-                old.chunks_exact(width.max(1)).for_each(|old| {
-                    row.iter_mut().zip(old).for_each(|(sum, value)| *sum += value / old_size as f32);
-                });
-            }
-            for (id, pieces) in &extension.rows {
-                let row = &mut new[*id as usize * width..][..width];
-                row.fill(0.0);
-                for piece in pieces {
-                    let piece = old
-                        .get(*piece as usize * width..(*piece as usize + 1) * width)
-                        .ok_or_else(|| Error::Data(format!("{name} has no row {piece}, which the tokenizer gives")))?;
-                    row.iter_mut().zip(piece).for_each(|(sum, value)| *sum += value / pieces.len() as f32);
-                }
-            }
-            let shape = [&[size][..], &array.dims()[1..]].concat();
-            params.replace(name, Array::new(new, shape)?)?;
-        }
-        if !found {
-            return Err(Error::Value(format!("no embedding of {old_size} tokens found in this model")));
-        }
+        params.replace(&name, Array::new(new, (size, width))?)?;
         let mut raw = self.config.raw.clone();
         raw.insert("vocab_size".into(), size.into());
         let config = serde_json::to_string(&raw).map_err(|e| Error::Value(format!("config.json: {e}")))?;

@@ -42,10 +42,21 @@ pub struct Names {
     pub pooler: &'static str,
     /// Of a layer, before the names of what attention with relative positions has; none of its parameters ends with `.weight`.
     pub relative: &'static str,
+    /// The table of distances that all layers share, and the norm of its rows.
+    pub distance_table: &'static str,
+    pub distance_norm: &'static str,
+    /// Of a layer, the maps of its rows to what queries meet and to what keys meet.
+    pub distance_key: &'static str,
+    pub distance_query: &'static str,
     /// A vector that stands for tokens to predict, which passes without any do not use.
     pub mask_embedding: &'static str,
+    /// Weights of attention are stored with heads as a dimension: `[inputs, heads, head_size]` and, of the output,
+    /// `[outputs, heads, head_size]`.
+    pub by_heads: bool,
     /// Weights of layers are stored `[inputs, outputs]`.
     pub input_major: bool,
+    /// Modules of pretraining that its checkpoints may have beside the backbone, and of heads that are no task's alone.
+    pub pretraining_heads: &'static [&'static str],
     /// Buffers that checkpoints may hold, by the end of their names.
     pub buffers: &'static [&'static str],
 }
@@ -74,8 +85,14 @@ impl Names {
         final_norm: "",
         pooler: "",
         relative: "",
+        distance_table: "",
+        distance_norm: "",
+        distance_key: "",
+        distance_query: "",
         mask_embedding: "",
+        by_heads: false,
         input_major: false,
+        pretraining_heads: &[],
         buffers: &[],
     };
 }

@@ -1,10 +1,13 @@
 //! Pretrained transformers: configuration, families, parameters, weights in and out, forward pass.
 
 mod adapter;
+mod attention_positions;
 mod block;
+mod buckets;
 mod cached;
 mod classifier_pooling;
 mod config;
+mod distances;
 mod embed;
 mod extend;
 mod families;
@@ -21,6 +24,7 @@ mod parameters;
 mod pickle;
 mod pickle_object;
 mod pooling;
+mod positions;
 mod pretrained;
 mod read_config;
 mod relative;
@@ -37,7 +41,7 @@ mod weights;
 
 pub use crate::ops::cached_attention::Cache;
 pub(crate) use cached::Cached;
-pub use config::Config;
+pub use config::{Capabilities, Config};
 pub use embed::{Vectors, collect_rows};
 pub(crate) use family::HeadOptions;
 pub use family::Task;
@@ -49,6 +53,7 @@ pub use memory::{Memory, Remember};
 pub use mode::Mode;
 pub use parameters::Parameters;
 pub use pooling::Pooling;
+pub(crate) use positions::ScorePositions;
 pub use pretrained::Backbone;
 pub(crate) use pretrained::METADATA;
 pub use relative::{Context, Prediction};

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::config::{Config, RelativeOptions};
+use super::config::Config;
 use super::layers::{Linear, Map};
 use super::memory::{Memory, check_starts};
 use super::mode::Mode;
@@ -164,14 +164,15 @@ impl Relating {
 /// `f_j = 10000^(-2 j / D)` (Vaswani et al. 2017, side by side as in Transformer-XL).
 pub(super) struct Sinusoids {
     width: usize,
-    options: RelativeOptions,
+    /// Distances beyond this count as this.
+    longest: Option<usize>,
     /// Of the distances from this on downwards, to as many ahead.
     table: Mutex<Option<(usize, Array)>>,
 }
 
 impl Sinusoids {
-    pub fn new(width: usize, options: RelativeOptions) -> Self {
-        Self { width, options, table: Mutex::default() }
+    pub fn new(width: usize, longest: Option<usize>) -> Self {
+        Self { width, longest, table: Mutex::default() }
     }
 
     /// Those of the distances `farthest` down to `-ahead`: `[farthest + ahead + 1, width]`.
@@ -190,7 +191,7 @@ impl Sinusoids {
 
     fn make(&self, reach: usize) -> Result<Array> {
         let (n, pairs) = (2 * reach + 1, self.width / 2);
-        let longest = self.options.longest.map_or(f64::INFINITY, |longest| longest as f64);
+        let longest = self.longest.map_or(f64::INFINITY, |longest| longest as f64);
         let mut rows = Vec::with_capacity(n * self.width);
         for row in 0..n {
             let distance = (reach as f64 - row as f64).clamp(-longest, longest);

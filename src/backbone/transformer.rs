@@ -3,20 +3,20 @@
 //! Embeddings are the sum of word, position and segment, perhaps normed and mapped to the width of the layers; layers follow,
 //! and where norms stand before each part, a last norm.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
+use super::attention_positions::AttentionPositions;
 use super::block::{Layer, Sequences};
-use super::config::{Config, LearnedPositions};
+use super::config::Config;
 use super::layers::{Linear, Map, Norm, NormMap};
 use super::mode::Mode;
 use super::parameters::Parameters;
-use super::relative::{Context, Relating, Sinusoids};
-use super::rotary_options::RotaryOptions;
+use super::positions::LearnedPositions;
+use super::relative::Context;
 use super::spec::Spec;
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::ops::attention::Rotary;
 use crate::ops::dropout::dropout;
 use crate::ops::embedding::{embedding_sum, stacked_rows};
 use crate::product::Precision;
@@ -26,11 +26,7 @@ pub struct Transformer {
     embeddings: Embeddings,
     layers: Vec<Arc<Layer>>,
     final_norm: Option<Norm>,
-    rotary: Vec<Turns>,
-    sinusoids: Option<Sinusoids>,
-    causal: bool,
-    /// Of the embeddings, and where sinusoids are added in the scores, of these.
-    dropout: f64,
+    positions: AttentionPositions,
 }
 
 impl Transformer {
@@ -38,6 +34,7 @@ impl Transformer {
     pub fn specs(config: &Config) -> Vec<Spec> {
         let mut specs = Vec::new();
         Embeddings::specs(config, &mut specs);
+        AttentionPositions::specs(config, &mut specs);
         for i in first_of_groups(config) {
             Layer::specs(config, i, &mut specs);
         }
@@ -58,10 +55,7 @@ impl Transformer {
             embeddings: Embeddings::load(params, config, precision)?,
             layers: (0..n).map(|i| groups[i * groups.len() / n].clone()).collect(),
             final_norm: final_norm(config).map(|norm| Norm::load(params, &norm, config)).transpose()?,
-            rotary: config.rotary.iter().cloned().map(Turns::new).collect(),
-            sinusoids: config.attention.relative.map(|options| Sinusoids::new(config.hidden_size, options)),
-            causal: config.is_causal(),
-            dropout: config.embedding.dropout,
+            positions: AttentionPositions::load(params, config)?,
         })
     }
 
@@ -92,29 +86,23 @@ impl Transformer {
         mode: Mode,
         on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
     ) -> Result<Value> {
-        let longest = batch.positions.iter().max().map_or(0, |&position| position as usize + 1);
-        let rotary = self.rotary.iter().map(|turns| turns.of(longest)).collect();
-        let relating = match &self.sinusoids {
-            Some(sinusoids) => {
-                let dropped =
-                    |x: Value| mode.dropout("distances", self.dropout).map_or(Ok(x.clone()), |p| dropout(&x, p));
-                Some(Arc::new(Relating::new(batch, context, self.causal, sinusoids, dropped)?))
-            }
-            None if context.memory.is_some() || context.prediction.is_some() => {
-                let message = "memory and tokens to predict are for models with relative attention (xlnet)";
-                return Err(Error::Value(message.into()));
-            }
-            None => None,
+        let all = Sequences {
+            cu_seqlens: batch.cu_seqlens.clone(),
+            positions: self.positions.of_pass(batch, context, mode)?,
+            cache: context.cache.clone(),
+            layer: 0,
         };
-        let cache = context.cache.clone();
-        let all = Sequences { cu_seqlens: batch.cu_seqlens.clone(), rotary, relating, cache, layer: 0 };
         let mut hidden = self.embeddings.forward(batch, context, mode)?;
         on_layer(0, &hidden)?;
         for (i, layer) in self.layers.iter().take(n_layers).enumerate() {
             let (layer, mode) = (layer.clone(), mode.layer(i));
             let sequences = Sequences { layer: i, ..all.clone() };
             hidden = if mode.recomputes() {
-                checkpoint(&[&hidden], move |x| layer.forward(&x[0], &sequences, mode))?
+                let inputs: Vec<&Value> = std::iter::once(&hidden).chain(all.positions.shared()).collect();
+                checkpoint(&inputs, move |x| {
+                    let positions = sequences.positions.with_shared(x.get(1));
+                    layer.forward(&x[0], &Sequences { positions, ..sequences.clone() }, mode)
+                })?
             } else {
                 layer.forward(&hidden, &sequences, mode)?
             };
@@ -149,6 +137,8 @@ pub(crate) fn depth(name: &str, config: &Config) -> usize {
         names.segment_embeddings,
         names.embedding_norm,
         names.embedding_projection,
+        names.distance_table,
+        names.distance_norm,
     ];
     let is_in = |module: &str| !module.is_empty() && name.strip_prefix(module).is_some_and(|r| r.starts_with('.'));
     if config.is_of_predictions(name) || embeddings.into_iter().any(is_in) {
@@ -263,32 +253,6 @@ impl Embeddings {
         match &self.projection {
             Some(projection) => projection.forward(&x), // [T, D]
             None => Ok(x),
-        }
-    }
-}
-
-/// Tables of one kind of rotary positions, made for the longest sequence met so far.
-struct Turns {
-    options: RotaryOptions,
-    tables: Mutex<Option<(usize, Arc<Rotary>)>>,
-}
-
-impl Turns {
-    fn new(options: RotaryOptions) -> Self {
-        Self { options, tables: Mutex::default() }
-    }
-
-    /// Tables for at least `positions` positions.
-    fn of(&self, positions: usize) -> Arc<Rotary> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*tables {
-            Some((made, tables)) if *made >= positions => tables.clone(),
-            _ => {
-                let made = positions.next_power_of_two();
-                let rotary = Arc::new(Rotary::new(&self.options.frequencies, made, self.options.scale));
-                *tables = Some((made, rotary.clone()));
-                rotary
-            }
         }
     }
 }

@@ -200,7 +200,7 @@ impl PyBackbone {
     /// True if it predicts in any order.
     #[getter]
     fn is_permuting(&self) -> bool {
-        self.0.config.attention.relative.is_some()
+        self.0.config.capabilities.permutation
     }
 
     /// What whoever opens it should be told.

@@ -43,7 +43,7 @@ pub fn generate(
 ) -> Result<Vec<String>> {
     let (backbone, config) = (&model.backbone, &model.backbone.config);
     options.sampling.check()?;
-    if !config.is_causal() || config.attention.relative.is_some() {
+    if !config.generates() {
         let class = config.class("Model");
         return Err(Error::Value(format!(
             "{class} does not write texts from left to right; a causal model does, as gpt2 or llama"

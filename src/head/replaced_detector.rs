@@ -64,7 +64,7 @@ impl ReplacedDetector {
             format!("has a vocabulary of {} tokens, the backbone of {}", theirs.vocab_size, ours.vocab_size)
         } else if !generator.tokenizer.has_tokens_of(&backbone.tokenizer) {
             "has another tokenizer than the backbone".to_string()
-        } else if theirs.is_causal() || theirs.attention.relative.is_some() {
+        } else if !theirs.capabilities.masked {
             format!("is a {}, which cannot fill masks", theirs.model_type())
         } else if theirs.max_length < ours.max_length {
             format!("bears {} tokens, the backbone {}", theirs.max_length, ours.max_length)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::causal::next_tokens;
 use super::masked::{MaskedLM, Unit};
 use super::permutation::Permutation;
-use crate::backbone::{Backbone, Context, Prediction};
+use crate::backbone::{Backbone, Capabilities, Context, Prediction};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
@@ -50,14 +50,14 @@ impl LanguageObjective {
     /// For a backbone; an error says which objectives it can serve.
     pub fn collator(&self, backbone: &Backbone) -> Result<Collator> {
         let (config, tokenizer) = (&backbone.config, &backbone.tokenizer);
-        let (causal, relative) = (config.is_causal(), config.attention.relative.is_some());
+        let Capabilities { masked, causal, permutation } = config.capabilities;
         let serves = match self {
             Self::Causal { .. } => causal,
-            Self::Masked { .. } | Self::Replaced { .. } => !causal && !relative,
-            Self::Permutation { .. } => relative && !causal,
+            Self::Masked { .. } | Self::Replaced { .. } => masked,
+            Self::Permutation { .. } => permutation,
         };
         if !serves {
-            let (can, which) = match (causal, relative) {
+            let (can, which) = match (causal, permutation) {
                 (true, _) => ("sees what came before alone", "CausalLM()"),
                 (_, true) => ("has two streams", "PermutationLM()"),
                 _ => ("sees every token", "MaskedLM() or ReplacedTokenDetection()"),

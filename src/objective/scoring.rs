@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::causal::next_tokens;
-use crate::backbone::{Backbone, Context, Prediction, check_finite};
+use crate::backbone::{Backbone, Capabilities, Context, Prediction, check_finite};
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
@@ -23,14 +23,12 @@ enum Hiding {
 
 impl Hiding {
     fn of(backbone: &Backbone) -> Result<Self> {
-        let config = &backbone.config;
-        if config.is_causal() {
-            return Ok(Self::Causal);
-        }
-        if config.attention.relative.is_some() {
-            return Ok(Self::Permutation);
-        }
-        Ok(Self::Mask(mask_of(backbone)?))
+        let Capabilities { causal, permutation, .. } = backbone.config.capabilities;
+        Ok(match (causal, permutation) {
+            (true, _) => Self::Causal,
+            (false, true) => Self::Permutation,
+            (false, false) => Self::Mask(mask_of(backbone)?),
+        })
     }
 }
 

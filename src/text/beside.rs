@@ -56,7 +56,7 @@ pub(super) fn apply(
     }
     match rule {
         Rule::Nothing => {}
-        Rule::Bert => set_normalizer(tokenizer, &settings)?,
+        Rule::Bert { chinese } => set_normalizer(tokenizer, &settings, chinese)?,
         Rule::Roberta => set_offsets(tokenizer, &settings),
         Rule::Template { bos } => bos_eos(tokenizer, &settings, bos)?,
     }
@@ -189,12 +189,12 @@ fn further(said: &Value) -> Option<(AddedToken, bool)> {
     parse(said, true).map(|token| (token, said.is_string()))
 }
 
-fn set_normalizer(tokenizer: &mut Tokenizer, settings: &Settings) -> Result<()> {
+fn set_normalizer(tokenizer: &mut Tokenizer, settings: &Settings, chinese: bool) -> Result<()> {
     // One of another kind has no such options.
     if let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() {
         let normalizer = BertNormalizer::new(
             normalizer.clean_text,
-            settings.flag("tokenize_chinese_chars", true),
+            if chinese { settings.flag("tokenize_chinese_chars", true) } else { normalizer.handle_chinese_chars },
             settings.option("strip_accents"),
             settings.flag("do_lower_case", true),
         );

@@ -46,6 +46,24 @@ pub(super) const ALBERT: Tokens = &[
     ("cls_token", "[CLS]"),
     ("mask_token", "[MASK]"),
 ];
+pub(super) const MPNET: Tokens = &[
+    ("bos_token", "<s>"),
+    ("eos_token", "</s>"),
+    ("unk_token", "[UNK]"),
+    ("sep_token", "</s>"),
+    ("pad_token", "<pad>"),
+    ("cls_token", "<s>"),
+    ("mask_token", "<mask>"),
+];
+pub(super) const DEBERTA_V2: Tokens = &[
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "[UNK]"),
+    ("sep_token", "[SEP]"),
+    ("pad_token", "[PAD]"),
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+];
 pub(super) const LLAMA: Tokens = &[("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")];
 const HERBERT: Tokens = &[
     ("unk_token", "<unk>"),
@@ -60,8 +78,10 @@ const GEMMA: Tokens = &[("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_to
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Rule {
     Nothing,
-    /// The normaliser follows `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`.
-    Bert,
+    /// The normaliser follows `do_lower_case`, `strip_accents` and, perhaps, `tokenize_chinese_chars`.
+    Bert {
+        chinese: bool,
+    },
     /// The post-processor follows `trim_offsets` and `add_prefix_space`.
     Roberta,
     /// The post-processor follows `add_bos_token`, which is true where nothing is said or not, and `add_eos_token`.
@@ -94,6 +114,9 @@ pub(super) struct Class {
     pub rule: Rule,
     /// Whether models are given the segments.
     pub segments: bool,
+    /// It is saved as a class that takes `tokenizer.json` as it stands: transformers 5.24 builds this one anew from the
+    /// vocabulary, without its normalisation.
+    pub stands: bool,
 }
 
 const PLAIN: Class = Class {
@@ -104,6 +127,7 @@ const PLAIN: Class = Class {
     named: Named::AsInJson,
     rule: Rule::Nothing,
     segments: false,
+    stands: false,
 };
 
 const CLASSES: &[Class] = &[
@@ -120,13 +144,19 @@ const CLASSES: &[Class] = &[
         ],
         model_types: &["bert", "electra"],
         tokens: BERT,
-        rule: Rule::Bert,
+        rule: Rule::Bert { chinese: true },
         segments: true,
         ..PLAIN
     },
     // A BERT with byte-pair encoding.
     Class { names: &["HerbertTokenizer"], tokens: HERBERT, segments: true, ..PLAIN },
-    Class { names: &["DistilBertTokenizer"], model_types: &["distilbert"], tokens: BERT, rule: Rule::Bert, ..PLAIN },
+    Class {
+        names: &["DistilBertTokenizer"],
+        model_types: &["distilbert"],
+        tokens: BERT,
+        rule: Rule::Bert { chinese: true },
+        ..PLAIN
+    },
     Class { names: &["GPT2Tokenizer", "CodeGenTokenizer"], model_types: &["gpt2"], tokens: GPT2, ..PLAIN },
     Class {
         names: &["RobertaTokenizer", "BartTokenizer", "LongformerTokenizer", "LEDTokenizer", "MvpTokenizer"],
@@ -173,6 +203,22 @@ const CLASSES: &[Class] = &[
         tokens: ROBERTA,
         additional: &["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"],
         named: Named::StripsMask,
+        ..PLAIN
+    },
+    Class {
+        names: &["MPNetTokenizer"],
+        model_types: &["mpnet"],
+        tokens: MPNET,
+        named: Named::StripsMask,
+        rule: Rule::Bert { chinese: false },
+        ..PLAIN
+    },
+    Class {
+        names: &["DebertaV2Tokenizer"],
+        model_types: &["deberta-v2"],
+        tokens: DEBERTA_V2,
+        segments: true,
+        stands: true,
         ..PLAIN
     },
     Class {

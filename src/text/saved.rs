@@ -34,15 +34,16 @@ impl Tokenizer {
                     config.entry("tokenizer_class").or_insert(class.names[0].into());
                     self.agree_on_tokens(&mut config, class);
                 }
-                // The name that transformers 5 has for it, which 4.57 does not know.
-                if config.get("tokenizer_class").is_some_and(|class| class == "TokenizersBackend") {
-                    for (key, value) in self.as_it_stands(&config) {
-                        if key == "tokenizer_class" {
-                            config.insert(key, value);
-                        } else {
-                            config.entry(key).or_insert(value);
-                        }
-                    }
+            }
+        }
+        // The name that transformers 5 has for it, which 4.57 does not know; or a class that 5 builds anew without what was read.
+        let generic = config.get("tokenizer_class").is_some_and(|class| class == "TokenizersBackend");
+        if generic || self.class.is_some_and(|class| class.stands) {
+            for (key, value) in self.as_it_stands(&config) {
+                if key == "tokenizer_class" {
+                    config.insert(key, value);
+                } else {
+                    config.entry(key).or_insert(value);
                 }
             }
         }
@@ -86,7 +87,7 @@ impl Tokenizer {
             config.entry("additional_special_tokens").or_insert(json!([]));
         }
         match (class.rule, self.inner.get_normalizer()) {
-            (Rule::Bert, Some(NormalizerWrapper::BertNormalizer(normalizer))) => {
+            (Rule::Bert { .. }, Some(NormalizerWrapper::BertNormalizer(normalizer))) => {
                 config.insert("do_lower_case".into(), normalizer.lowercase.into());
                 config.insert("strip_accents".into(), normalizer.strip_accents.into());
                 config.insert("tokenize_chinese_chars".into(), normalizer.handle_chinese_chars.into());

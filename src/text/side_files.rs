@@ -20,7 +20,7 @@ const OF_DIRECTORY: [&str; 3] = [MODULES, SENTENCE_TRANSFORMERS, "1_Pooling/conf
 
 /// Their names, but for those in the folders of modules. The last are those that [`SENTENCE_CONFIG`] had in old versions, in
 /// the order in which they are looked for.
-pub const SIDE_FILES: [&str; 22] = [
+pub const SIDE_FILES: [&str; 23] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -31,6 +31,7 @@ pub const SIDE_FILES: [&str; 22] = [
     "spiece.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
+    "spm.model",
     CHAT_TEMPLATE,
     GENERATION_CONFIG,
     "1_Pooling/config.json",
@@ -78,7 +79,8 @@ pub fn side_files_in(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// Those that hold a SentencePiece model.
-pub(super) const SENTENCE_PIECE_FILES: [&str; 3] = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"];
+pub(super) const SENTENCE_PIECE_FILES: [&str; 4] =
+    ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"];
 
 /// Contents by name relative to the model directory.
 #[derive(Debug, Clone, Default)]

@@ -1,9 +1,16 @@
-//! The families with a unigram model: XLNet, ALBERT, XLM-RoBERTa, CamemBERT.
+//! The families with a unigram model: XLNet, ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa.
+//!
+//! DeBERTa's is that of transformers 4.57, which obeys the compiled normalisation of the file, as the models were trained; 5.24
+//! leaves it out and makes other tokens of full-width letters, fractions and the like.
 
 use tokenizers::Tokenizer;
 use tokenizers::models::unigram;
-use tokenizers::normalizers::{Lowercase, NFKD, NormalizerWrapper, Precompiled, Replace, Sequence, StripAccents};
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{
+    Lowercase, NFKD, NormalizerWrapper, Precompiled, Replace, Sequence, Strip, StripAccents,
+};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::pre_tokenizers::punctuation::Punctuation;
 use tokenizers::pre_tokenizers::sequence::Sequence as Splits;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 
@@ -28,14 +35,16 @@ pub(super) enum Family {
     Albert,
     XlmRoberta,
     Camembert,
+    DebertaV2,
 }
 
 impl Family {
-    const ALL: [(Self, &'static str, &'static str); 4] = [
+    const ALL: [(Self, &'static str, &'static str); 5] = [
         (Self::XlNet, "XLNetTokenizer", "xlnet"),
         (Self::Albert, "AlbertTokenizer", "albert"),
         (Self::XlmRoberta, "XLMRobertaTokenizer", "xlm-roberta"),
         (Self::Camembert, "CamembertTokenizer", "camembert"),
+        (Self::DebertaV2, "DebertaV2Tokenizer", "deberta-v2"),
     ];
 
     /// The family that the settings name.
@@ -66,6 +75,7 @@ impl Family {
             Self::XlNet => classes::XLNET,
             Self::Albert => classes::ALBERT,
             Self::XlmRoberta | Self::Camembert => classes::ROBERTA,
+            Self::DebertaV2 => classes::DEBERTA_V2,
         }
     }
 
@@ -77,7 +87,7 @@ impl Family {
             settings.token(key).unwrap_or(default).to_string()
         };
         let (first, skipped) = match self {
-            Self::XlNet => return model,
+            Self::XlNet | Self::DebertaV2 => return model,
             Self::Albert => return Unigram { unk_id: 1, ..model },
             Self::XlmRoberta => (
                 vec![
@@ -132,17 +142,29 @@ pub(super) fn assemble(
             normalizers.push(Lowercase.into());
         }
     }
+    if family == Family::DebertaV2 {
+        if settings.flag("do_lower_case", false) {
+            normalizers.push(Lowercase.into());
+        }
+        normalizers.push(Strip::new(true, true).into());
+    }
     normalizers.extend(normalization.map(NormalizerWrapper::from));
+    if family == Family::DebertaV2 {
+        normalizers.push(Replace::new(ReplacePattern::Regex(" {2,}".into()), " ").map_err(bad)?.into());
+    }
     if !normalizers.is_empty() {
         tokenizer.with_normalizer(Some(Sequence::new(normalizers))).map_err(bad)?;
     }
-    let scheme = if family == Family::XlNet || settings.flag("add_prefix_space", true) {
-        PrependScheme::Always
-    } else {
-        PrependScheme::Never
-    };
+    let always = matches!(family, Family::XlNet | Family::DebertaV2);
+    let scheme =
+        if always || settings.flag("add_prefix_space", true) { PrependScheme::Always } else { PrependScheme::Never };
     let spaces = Metaspace::new('▁', scheme, true);
-    tokenizer.with_pre_tokenizer(Some(Splits::new(vec![WhitespaceSplit.into(), spaces.clone().into()])));
+    let splits = match family {
+        Family::DebertaV2 if !settings.flag("split_by_punct", false) => Vec::new(),
+        Family::DebertaV2 => vec![Punctuation::default().into()],
+        _ => vec![WhitespaceSplit.into()],
+    };
+    tokenizer.with_pre_tokenizer(Some(Splits::new([splits, vec![spaces.clone().into()]].concat())));
     tokenizer.with_decoder(Some(spaces));
     for (key, token) in family.defaults() {
         settings.default_token(key, Some(token));
@@ -153,7 +175,9 @@ pub(super) fn assemble(
     settings.add_tokens(&mut tokenizer)?;
     let (single, pair) = match family {
         Family::XlNet => ("$A:0 sep_token:0 cls_token:2", "$A:0 sep_token:0 $B:1 sep_token:1 cls_token:2"),
-        Family::Albert => ("cls_token:0 $A:0 sep_token:0", "cls_token:0 $A:0 sep_token:0 $B:1 sep_token:1"),
+        Family::Albert | Family::DebertaV2 => {
+            ("cls_token:0 $A:0 sep_token:0", "cls_token:0 $A:0 sep_token:0 $B:1 sep_token:1")
+        }
         Family::XlmRoberta | Family::Camembert => {
             ("bos_token:0 $A:0 eos_token:0", "bos_token:0 $A:0 eos_token:0 eos_token:0 $B:0 eos_token:0")
         }

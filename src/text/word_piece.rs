@@ -1,4 +1,4 @@
-//! WordPiece from `vocab.txt`: BERT, DistilBERT, ELECTRA.
+//! WordPiece from `vocab.txt`: BERT, DistilBERT, ELECTRA, MPNet.
 //!
 //! Same parts and defaults as `BertTokenizerFast` (transformers 5): clean text, split Chinese characters, lower-case with
 //! accents stripped unless the configuration says otherwise, `[CLS] a [SEP] b [SEP]`.
@@ -9,25 +9,26 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
+use tokenizers::processors::roberta::RobertaProcessing;
 
-use super::classes::BERT;
+use super::classes::{BERT, MPNET, Tokens};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
 /// Build the tokenizer from the contents of `vocab.txt`.
 pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
     match settings.class() {
-        None | Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {}
+        None | Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer" | "MPNetTokenizer") => {}
         Some(class) => {
             return Err(Error::Data(format!(
                 "vocab.txt: tokenizer_class is {class:?}; supported: BertTokenizer, DistilBertTokenizer, \
-                 ElectraTokenizer. Convert others to tokenizer.json with transformers."
+                 ElectraTokenizer, MPNetTokenizer. Convert others to tokenizer.json with transformers."
             )));
         }
     }
     let text = std::str::from_utf8(vocab).map_err(|e| Error::Data(format!("vocab.txt: not UTF-8: {e}")))?;
     let tokens: Vec<&str> = text.lines().map(str::trim_end).collect();
-    for &(key, default) in BERT {
+    for &(key, default) in defaults(&settings) {
         settings.default_token(key, Some(default));
     }
     for key in ["unk_token", "cls_token", "sep_token"] {
@@ -51,8 +52,11 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
 
 /// The tokenizer around its model.
 pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Tokenizer> {
-    for &(key, default) in BERT {
+    for &(key, default) in defaults(&settings) {
         settings.default_token(key, Some(default));
+    }
+    if is_mpnet(&settings) {
+        settings.default_left_strip("mask_token");
     }
     let mut tokenizer = Tokenizer::new(model);
     let normalizer = BertNormalizer::new(
@@ -66,6 +70,19 @@ pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Token
     tokenizer.with_decoder(Some(Decoder::new("##".into(), true)));
     settings.add_tokens(&mut tokenizer)?;
     let (sep, cls) = (settings.with_id(&tokenizer, "sep_token")?, settings.with_id(&tokenizer, "cls_token")?);
-    tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
+    if is_mpnet(&settings) {
+        tokenizer.with_post_processor(Some(RobertaProcessing::new(sep, cls).add_prefix_space(false)));
+    } else {
+        tokenizer.with_post_processor(Some(BertProcessing::new(sep, cls)));
+    }
     Ok(tokenizer)
+}
+
+/// MPNet's, which frames texts as RoBERTa does.
+fn is_mpnet(settings: &Settings) -> bool {
+    settings.class().map_or(settings.model_type() == Some("mpnet"), |class| class == "MPNetTokenizer")
+}
+
+fn defaults(settings: &Settings) -> Tokens {
+    if is_mpnet(settings) { MPNET } else { BERT }
 }

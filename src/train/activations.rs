@@ -7,7 +7,7 @@
 //! `D`; norms of queries and keys take both in f32 and keep them. The peak is where the backward of the topmost layer begins:
 //! one gradient `F` more, for which two of width `D` have gone.
 
-use crate::backbone::Config;
+use crate::backbone::{Config, ScorePositions};
 use crate::product::Precision;
 
 /// Bytes of a value.
@@ -18,7 +18,7 @@ pub(super) const VALUE: usize = 4;
 pub(super) struct PassRows {
     pub queries: usize,
     pub keys: usize,
-    /// Rows that relative attention has for distances.
+    /// Rows that attention has for distances.
     pub distances: usize,
 }
 
@@ -46,9 +46,7 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
         let narrow = rows.queries * by_query + rows.keys * by_key;
         layer += narrow * (2 * VALUE - operand) + VALUE * 2 * rows.queries * (attention.heads + attention.key_heads);
     }
-    if attention.relative.is_some() {
-        layer += rows.distances * operand * by_query;
-    }
+    layer += vectors_of_distances(config) * rows.distances * operand * by_query;
     // The sum, its norm, what dropout left of it, and moments; the gradient.
     let around = rows.queries * VALUE * (3 * d + 2 + f);
     let layers = config.num_hidden_layers;
@@ -65,8 +63,23 @@ pub(super) fn inference_bytes(config: &Config, precision: Precision, tokens: usi
 
 /// Bytes of the encoder's packed matrices.
 pub(super) fn packed_weights(config: &Config, precision: Precision) -> usize {
-    let of_layer = config.hidden_size * (head_values(config) + inner_values(config));
+    let of_distances = match &config.attention.positions {
+        ScorePositions::Disentangled(options) if !options.shared_maps => {
+            vectors_of_distances(config) * config.attention.heads * config.attention.head_size
+        }
+        _ => 0,
+    };
+    let of_layer = config.hidden_size * (head_values(config) + inner_values(config) + of_distances);
     precision.bytes() * config.layer_groups * of_layer
+}
+
+/// How many vectors of each distance a layer makes.
+fn vectors_of_distances(config: &Config) -> usize {
+    match &config.attention.positions {
+        ScorePositions::TransformerXl { .. } => 1,
+        ScorePositions::Disentangled(options) => options.terms() - 1,
+        ScorePositions::None | ScorePositions::Rotary(_) | ScorePositions::Bias(_) => 0,
+    }
 }
 
 /// Values of each row that the products of attention take or give.

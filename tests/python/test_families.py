@@ -61,6 +61,17 @@ FAMILIES = {
         "bos_token_id": None,
         "eos_token_id": None,
     },
+    "mpnet": BERT | {"pad_token_id": 1},
+    "deberta-v2": BERT
+    | {
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
     "modernbert": ROTARY | {"local_attention": 4, "cls_token_id": None, "sep_token_id": None},
 }
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
@@ -229,6 +240,16 @@ def test_configuration_of_a_published_model_is_read(name, tokenizer_dir):
         ("qwen2", {"use_mrope": True}, "use_mrope is true; supported: false"),
         ("llama", {"rope_interleaved": True}, "rope_interleaved is true; supported: false"),
         ("roberta", {"pad_token_id": 2**64 - 1}, "positions begin at"),
+        ("mpnet", {"relative_attention_num_buckets": 16}, "relative_attention_num_buckets is 16; expected 32 to 1024"),
+        ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size is 3; supported: 0"),
+        ("deberta-v2", {"relative_attention": False}, "relative_attention is false or missing"),
+        ("deberta-v2", {"pos_att_type": "c2p|p2p"}, 'pos_att_type has "p2p"'),
+        ("deberta-v2", {"pos_att_type": 3}, "pos_att_type is 3; expected"),
+        ("deberta-v2", {"position_buckets": 3}, "position_buckets is 3"),
+        ("deberta-v2", {"max_relative_positions": 5}, "8, for 5 relative positions of 40"),
+        ("deberta-v2", {"norm_rel_ebd": "rms"}, 'norm_rel_ebd is "rms"'),
+        ("deberta-v2", {"embedding_size": 12}, "embedding_size is 12; supported: 24"),
+        ("deberta-v2", {"max_relative_positions": 1 << 30, "position_buckets": -1}, "vectors of 1073741824 distances"),
         ("bert", {"initializer_range": 1e300}, "initializer_range is 1e300; expected 0 to 1000"),
     ],
 )

@@ -15,7 +15,8 @@ LLAMA = {
 
 # `model` is the stem of the classes' names, `lm` the class of the language model. What a spec does not say: "next" is
 # false (targets are given, not the next tokens), "n_segments" 0 (the model is given none), "lengths" LENGTHS, "unused"
-# none (parameters that these runs do not touch), "hidden_states_only" false.
+# none (parameters that these runs do not touch), "zero" none (maps whose bias changes nothing, but for keys),
+# "hidden_states_only" false.
 SPECS = {
     "gpt2_a": {
         "model": "GPT2",
@@ -195,5 +196,51 @@ SPECS = {
         "unused": ["transformer.mask_emb"],
         "config": {"vocab_size": 53, "d_model": 20, "n_layer": 3, "n_head": 5, "d_inner": 23, "mem_len": None,
                    "ff_activation": "relu", "clamp_len": 5, "layer_norm_eps": 1e-5, "pad_token_id": 0},
+    },
+    "mpnet_a": {
+        "model": "MPNet",
+        "lm": "MPNetForMaskedLM",
+        "config": {"vocab_size": 47, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+                   "intermediate_size": 28, "max_position_embeddings": 19},
+    },
+    "mpnet_b": {
+        "model": "MPNet",
+        "lm": "MPNetForMaskedLM",
+        "lengths": [13, 2, 47, 1, 7],
+        "config": {"vocab_size": 53, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 5,
+                   "intermediate_size": 33, "max_position_embeddings": 50, "hidden_act": "relu",
+                   "layer_norm_eps": 1e-5, "relative_attention_num_buckets": 34},
+    },
+    # Distances in buckets from 4 on, and beyond the last; maps of its own for them.
+    "deberta_v2_a": {
+        "model": "DebertaV2",
+        "lm": "DebertaV2ForMaskedLM",
+        "n_segments": 2,
+        "config": {"vocab_size": 47, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+                   "intermediate_size": 28, "max_position_embeddings": 19, "type_vocab_size": 2,
+                   "relative_attention": True, "pos_att_type": "p2c|c2p", "position_buckets": 8,
+                   "max_relative_positions": 14, "norm_rel_ebd": "layer_norm", "pooler_dropout": 0,
+                   "position_biased_input": True},
+    },
+    # As version 3: those of keys and queries, no positions in the embeddings.
+    "deberta_v2_b": {
+        "model": "DebertaV2",
+        "lm": "DebertaV2ForMaskedLM",
+        "lengths": [13, 2, 33, 1, 7],
+        "config": {"vocab_size": 53, "hidden_size": 20, "num_hidden_layers": 3, "num_attention_heads": 5,
+                   "intermediate_size": 34, "max_position_embeddings": 40, "hidden_act": "gelu_new",
+                   "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 12,
+                   "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False,
+                   "pooler_hidden_act": "tanh", "layer_norm_eps": 1e-6},
+    },
+    # A vector for each distance, which queries alone meet; the newer head.
+    "deberta_v2_c": {
+        "model": "DebertaV2",
+        "lm": "DebertaV2ForMaskedLM",
+        "zero": ["key_proj"],
+        "config": {"vocab_size": 43, "hidden_size": 18, "num_hidden_layers": 2, "num_attention_heads": 2,
+                   "intermediate_size": 25, "max_position_embeddings": 17, "relative_attention": True,
+                   "pos_att_type": "c2p", "max_relative_positions": 11, "position_biased_input": False,
+                   "legacy": False, "pad_token_id": 4},
     },
 }  # fmt: skip

@@ -12,7 +12,7 @@ import transformers
 
 MODEL_TYPES = (
     *("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert", "modernbert"),
-    *("gpt2", "llama", "mistral", "qwen2", "qwen3", "xlnet"),
+    *("gpt2", "llama", "mistral", "qwen2", "qwen3", "xlnet", "mpnet", "deberta-v2"),
 )
 # What says nothing of a model's shape, and what follows from other fields: a number of heads, of layers.
 LEFT_OUT = {
@@ -31,12 +31,29 @@ LEFT_OUT = {
     "num_key_value_heads",
     "output_attentions",
     "output_hidden_states",
+    "pooler_hidden_size",
     "pretraining_tp",
     "problem_type",
     "return_dict",
     "transformers_version",
     "use_cache",
     "vocab_size",
+}
+# Where transformers' defaults are of no published model: those of microsoft/deberta-v3-base.
+PUBLISHED = {
+    "deberta-v2": {
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "max_relative_positions": -1,
+        "norm_rel_ebd": "layer_norm",
+        "num_attention_heads": 12,
+        "num_hidden_layers": 12,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+        "position_buckets": 256,
+        "relative_attention": True,
+        "share_att_key": True,
+    },
 }
 # Positions of RoBERTa's kind begin behind that of padding.
 WITH_PADDING = {"roberta", "xlm-roberta", "camembert"}
@@ -50,7 +67,7 @@ def base(model_type):
         kept["head_dim"] = fields["head_dim"]
     if model_type in WITH_PADDING:
         kept["pad_token_id"] = fields["pad_token_id"]
-    return dict(sorted(kept.items()))
+    return dict(sorted((kept | PUBLISHED.get(model_type, {})).items()))
 
 
 if __name__ == "__main__":

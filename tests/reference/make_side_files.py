@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "side_files"
 MODEL_TYPES = {"bert": "bert", "gpt2": "gpt2", "roberta": "roberta", "llama": "llama", "xlnet": "xlnet", "albert": "albert",
-    "xlm_roberta": "xlm-roberta", "qwen2": "qwen2"}  # fmt: skip
+    "xlm_roberta": "xlm-roberta", "qwen2": "qwen2", "mpnet": "mpnet", "deberta_v2": "deberta-v2"}  # fmt: skip
 TEXTS = [
     "The cat sat on the mat",
     " the Café cafe 北京cat",
@@ -91,7 +91,15 @@ CASES = [
     ("bert", UNCASED, config(**GENERIC, do_lower_case=False)),
     ("bert", UNCASED, config(tokenizer_class="DistilBertTokenizer", do_lower_case=False)),
     ("bert", UNCASED, config(tokenizer_class="ElectraTokenizer", do_lower_case=False)),
-    ("bert", UNCASED, config(tokenizer_class="MPNetTokenizer", do_lower_case=False), 'tokenizer_class is "MPNetTokenizer"'),
+    ("bert", UNCASED, config(tokenizer_class="BigBirdTokenizer", do_lower_case=False), 'tokenizer_class is "BigBirdTokenizer"'),
+    ("mpnet", {}, {}),
+    ("mpnet", {}, config(tokenizer_class="MPNetTokenizer")),
+    ("mpnet", UNCASED, config(tokenizer_class="MPNetTokenizer", do_lower_case=False)),
+    ("mpnet", {}, config(tokenizer_class="MPNetTokenizer", tokenize_chinese_chars=False, strip_accents=False)),
+    ("mpnet", {}, config(tokenizer_class="MPNetTokenizer", mask_token="<mask>", pad_token="[PAD]")),
+    ("deberta_v2", {}, {}),
+    ("deberta_v2", {}, config(tokenizer_class="DebertaV2Tokenizer", mask_token="[MASK]")),
+    ("deberta_v2", {}, config(tokenizer_class="DebertaV2Tokenizer", do_lower_case=True, split_by_punct=True)),
     ("bert", UNCASED, config(tokenizer_class="RobertaTokenizer", do_lower_case=False)),
     ("bert", CASED, config(**BERT, do_lower_case=True)),
     ("bert", {}, config(**BERT, strip_accents=False)),
@@ -270,12 +278,12 @@ def bases():
     vocab = {word: i for i, word in enumerate(dict.fromkeys(words))}
     bert = tokenizers.BertWordPieceTokenizer(vocab)
     yield "bert", bert._tokenizer
-    for name in ("gpt2", "roberta"):
+    for name in ("gpt2", "roberta", "mpnet"):
         folder = HERE / "tokenizers" / name
         tokenizer = AutoTokenizer.from_pretrained(folder, tokenizer_type=name)
         yield name, tokenizer._tokenizer
     yield "qwen2", AutoTokenizer.from_pretrained(HERE / "tokenizers/gpt2", tokenizer_type="qwen2")._tokenizer
-    for name in ("llama", "xlnet", "albert", "xlm_roberta"):
+    for name in ("llama", "xlnet", "albert", "xlm_roberta", "deberta_v2"):
         folder = HERE / "tokenizers" / name
         options = {"legacy": False, "add_bos_token": False} if name == "llama" else {}
         yield name, AutoTokenizer.from_pretrained(folder, tokenizer_type=MODEL_TYPES[name], **options)._tokenizer

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use warmstart::array::Array;
-use warmstart::backbone::{Backbone, Config, Pooling};
+use warmstart::backbone::{Backbone, Config, Pooling, ScorePositions};
 use warmstart::gguf::Gguf;
 
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -201,7 +201,10 @@ fn config_when_frequencies_are_divided_stretches_positions_as_llama_3() -> Outco
                 "num_attention_heads": 1, "intermediate_size": 8, "max_position_embeddings": 131_072,
                 "rope_theta": 500_000.0, "rope_scaling": scaling,
             });
-            Config::parse(&config.to_string()).map(|config| config.rotary[0].frequencies.clone())
+            Config::parse(&config.to_string()).map(|config| match config.attention.positions {
+                ScorePositions::Rotary(ways) => ways[0].frequencies.clone(),
+                other => panic!("{other:?}"),
+            })
         };
         let (plain, stretched) = (config(&Value::Null)?, config(&settings)?);
         let divisors: Vec<f32> = plain.iter().zip(&stretched).map(|(plain, s)| (plain / s) as f32).collect();

@@ -23,6 +23,7 @@ pub(in crate::backbone) const ALBERT: Family = Family {
         down: "ffn_output",
         feed_forward_norm: "full_layer_layer_norm",
         pooler: "pooler",
+        pretraining_heads: &["predictions", "sop_classifier"],
         ..bert::NAMES
     },
 };

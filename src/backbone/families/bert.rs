@@ -3,12 +3,13 @@
 use serde_json::Map;
 
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
     MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::{LearnedPositions, ScorePositions};
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
 use crate::ops::norm::Kind;
@@ -35,6 +36,7 @@ pub(super) const NAMES: Names = Names {
     up: Part::whole("intermediate.dense"),
     down: "output.dense",
     feed_forward_norm: "output.LayerNorm",
+    pretraining_heads: &["cls"],
     buffers: &["embeddings.position_ids", "embeddings.token_type_ids"],
     ..Names::NONE
 };
@@ -119,7 +121,7 @@ pub(super) fn encoder(
             bias: true,
             output_bias: true,
             normed: false,
-            relative: None,
+            positions: ScorePositions::None,
             dropout: fields.dropout("attention_probs_dropout_prob", 0.1)?,
             output_dropout: dropout,
         },
@@ -132,7 +134,7 @@ pub(super) fn encoder(
             dropout,
         },
         layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
-        rotary: Vec::new(),
+        capabilities: Capabilities::MASKED,
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
         words: HeadOptions::of_words(dropout, std),

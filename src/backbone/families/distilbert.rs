@@ -4,12 +4,13 @@ use serde_json::Map;
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
     MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::{LearnedPositions, ScorePositions};
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
 use crate::ops::norm::Kind;
@@ -20,6 +21,7 @@ pub(in crate::backbone) const DISTILBERT: Family = Family {
     language_class: "ForMaskedLM",
     names: Names {
         prefix: "distilbert.",
+        pretraining_heads: &["vocab_layer_norm", "vocab_projector", "vocab_transform"],
         segment_embeddings: "",
         layer: "transformer.layer.{}",
         query: Part::whole("attention.q_lin"),
@@ -67,7 +69,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: true,
             output_bias: true,
             normed: false,
-            relative: None,
+            positions: ScorePositions::None,
             dropout: fields.dropout("attention_dropout", 0.1)?,
             output_dropout: 0.0,
         },
@@ -80,7 +82,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             dropout,
         },
         layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
-        rotary: Vec::new(),
+        capabilities: Capabilities::MASKED,
         initializer: Initializer::normal(std),
         classifier: HeadOptions {
             dense: dense("pre_classifier", Activation::Relu),

@@ -10,7 +10,12 @@ pub(in crate::backbone) const ELECTRA: Family = Family {
     name: "electra",
     model_types: &[("electra", "Electra")],
     language_class: "ForMaskedLM",
-    names: Names { prefix: "electra.", embedding_projection: "embeddings_project", ..bert::NAMES },
+    names: Names {
+        prefix: "electra.",
+        embedding_projection: "embeddings_project",
+        pretraining_heads: &["discriminator_predictions", "generator_lm_head", "generator_predictions"],
+        ..bert::NAMES
+    },
 };
 
 pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {

@@ -4,12 +4,13 @@ use serde_json::Map;
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, LearnedPositions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
     MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::{LearnedPositions, ScorePositions};
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
 use crate::ops::norm::Kind;
@@ -20,6 +21,7 @@ pub(in crate::backbone) const GPT2: Family = Family {
     language_class: "LMHeadModel",
     names: Names {
         prefix: "transformer.",
+        pretraining_heads: &["lm_head"],
         word_embeddings: "wte",
         position_embeddings: "wpe",
         layer: "h.{}",
@@ -84,7 +86,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: true,
             output_bias: true,
             normed: false,
-            relative: None,
+            positions: ScorePositions::None,
             dropout: fields.dropout("attn_pdrop", 0.1)?,
             output_dropout: dropout,
         },
@@ -97,7 +99,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             dropout,
         },
         layers: vec![LayerOptions { span: Span::CAUSAL, rotary: None }; layers.min(MAX_LAYERS)],
-        rotary: Vec::new(),
+        capabilities: Capabilities::CAUSAL,
         // Radford et al. 2019, section 2.3: less by the square root of the number of residual sums.
         initializer: Initializer { output_std: std / (2.0 * layers as f64).sqrt(), ..Initializer::normal(std) },
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),

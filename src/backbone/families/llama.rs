@@ -5,12 +5,13 @@ use serde_json::{Map, Value};
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
-    MAX_LAYERS, NormOptions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
+    MAX_HEAD_SIZE, MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::ScorePositions;
 use crate::backbone::rotary_options::RotaryOptions;
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
@@ -22,6 +23,7 @@ pub(in crate::backbone) const LLAMA: Family = Family {
     language_class: "ForCausalLM",
     names: Names {
         prefix: "model.",
+        pretraining_heads: &["lm_head"],
         word_embeddings: "embed_tokens",
         layer: "layers.{}",
         query: Part::whole("self_attn.q_proj"),
@@ -90,7 +92,12 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             bias: biases || model_type == "qwen2",
             output_bias: biases,
             normed: model_type == "qwen3",
-            relative: None,
+            positions: ScorePositions::Rotary(vec![RotaryOptions::read(
+                fields,
+                head_size.min(MAX_HEAD_SIZE),
+                10_000.0,
+                max_length,
+            )?]),
             dropout: fields.dropout("attention_dropout", 0.0)?,
             output_dropout: 0.0,
         },
@@ -106,7 +113,7 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             .into_iter()
             .map(|span| LayerOptions { span, rotary: Some(0) })
             .collect(),
-        rotary: vec![RotaryOptions::read(fields, head_size.min(MAX_HEAD_SIZE), 10_000.0, max_length)?],
+        capabilities: Capabilities::CAUSAL,
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
         // As transformers' `GenericForTokenClassification` has it.

@@ -2,11 +2,13 @@
 
 mod albert;
 mod bert;
+mod deberta_v2;
 mod distilbert;
 mod electra;
 mod gpt2;
 mod llama;
 mod modernbert;
+mod mpnet;
 mod roberta;
 mod xlnet;
 
@@ -28,4 +30,6 @@ pub(super) const ALL: &[(&Family, Configure)] = &[
     (&gpt2::GPT2, gpt2::configure),
     (&llama::LLAMA, llama::configure),
     (&xlnet::XLNET, xlnet::configure),
+    (&mpnet::MPNET, mpnet::configure),
+    (&deberta_v2::DEBERTA_V2, deberta_v2::configure),
 ];

@@ -5,12 +5,13 @@ use serde_json::{Map, Value};
 
 use super::{bert, llama};
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_HEAD_SIZE,
-    MAX_LAYERS, NormOptions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
+    MAX_HEAD_SIZE, MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::ScorePositions;
 use crate::backbone::rotary_options::RotaryOptions;
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
@@ -22,6 +23,7 @@ pub(in crate::backbone) const MODERNBERT: Family = Family {
     language_class: "ForMaskedLM",
     names: Names {
         prefix: "model.",
+        pretraining_heads: &["decoder"],
         word_embeddings: "embeddings.tok_embeddings",
         embedding_norm: "embeddings.norm",
         layer: "layers.{}",
@@ -108,7 +110,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias,
             output_bias: bias,
             normed: false,
-            relative: None,
+            positions: ScorePositions::Rotary(rotary(fields, head_size.min(MAX_HEAD_SIZE), max_length)?),
             dropout,
             output_dropout: dropout,
         },
@@ -121,7 +123,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             dropout: 0.0,
         },
         layers: layer_options(fields, layers.min(MAX_LAYERS))?,
-        rotary: rotary(fields, head_size.min(MAX_HEAD_SIZE), max_length)?,
+        capabilities: Capabilities::MASKED,
         initializer: Initializer { std, cutoff: Some(fields.positive("initializer_cutoff_factor", 2.0)?), output_std },
         language: HeadOptions {
             output: "decoder",

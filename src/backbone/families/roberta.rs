@@ -2,16 +2,17 @@
 //! positions that count from behind the padding id and pass padding tokens by, and heads of two layers.
 
 use super::bert;
-use crate::backbone::config::{Config, LearnedPositions};
+use crate::backbone::config::Config;
 use crate::backbone::family::{Dense, Family, HeadOptions, Names};
 use crate::backbone::fields::{Checked, Fields};
+use crate::backbone::positions::LearnedPositions;
 use crate::ops::activation::Activation;
 
 pub(in crate::backbone) const ROBERTA: Family = Family {
     name: "roberta",
     model_types: &[("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")],
     language_class: "ForMaskedLM",
-    names: Names { prefix: "roberta.", pooler: "pooler.dense", ..bert::NAMES },
+    names: Names { prefix: "roberta.", pooler: "pooler.dense", pretraining_heads: &["lm_head"], ..bert::NAMES },
 };
 
 pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {

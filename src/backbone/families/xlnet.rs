@@ -4,12 +4,13 @@ use serde_json::Map;
 
 use super::bert;
 use crate::backbone::config::{
-    AttentionOptions, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions, MAX_LAYERS, NormOptions,
-    RelativeOptions,
+    AttentionOptions, Capabilities, Config, EmbeddingOptions, FeedForwardOptions, Initializer, LayerOptions,
+    MAX_LAYERS, NormOptions,
 };
 use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::pooling::Pooling;
+use crate::backbone::positions::ScorePositions;
 use crate::ops::activation::Activation;
 use crate::ops::attention::Span;
 use crate::ops::norm::Kind;
@@ -20,6 +21,7 @@ pub(in crate::backbone) const XLNET: Family = Family {
     language_class: "LMHeadModel",
     names: Names {
         prefix: "transformer.",
+        pretraining_heads: &["lm_loss"],
         word_embeddings: "word_embedding",
         mask_embedding: "mask_emb",
         layer: "layer.{}",
@@ -27,6 +29,7 @@ pub(in crate::backbone) const XLNET: Family = Family {
         key: Part::whole("rel_attn.k"),
         value: Part::whole("rel_attn.v"),
         relative: "rel_attn",
+        by_heads: true,
         attention_output: "rel_attn.o",
         attention_norm: "rel_attn.layer_norm",
         up: Part::whole("ff.layer_1"),
@@ -54,9 +57,9 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         return Err(format!("d_model is {hidden_size}; expected an even number: sines and cosines"));
     }
     let (dropout, std) = (fields.dropout("dropout", 0.1)?, fields.number_or("initializer_range", 0.02)?);
-    let span = match fields.text("attn_type")?.unwrap_or("bi") {
-        "bi" => Span::ALL,
-        "uni" => Span::CAUSAL,
+    let (span, capabilities) = match fields.text("attn_type")?.unwrap_or("bi") {
+        "bi" => (Span::ALL, Capabilities::PERMUTATION),
+        "uni" => (Span::CAUSAL, Capabilities::CAUSAL),
         other => return Err(format!("attn_type is {other:?}; expected \"bi\" or \"uni\"")),
     };
     let longest = fields.number_or("clamp_len", -1.0)?;
@@ -91,7 +94,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: false,
             output_bias: false,
             normed: false,
-            relative: Some(RelativeOptions { longest: (longest > 0.0).then_some(longest as usize) }),
+            positions: ScorePositions::TransformerXl { longest: (longest > 0.0).then_some(longest as usize) },
             dropout,
             output_dropout: dropout,
         },
@@ -104,7 +107,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             dropout,
         },
         layers: vec![LayerOptions { span, rotary: None }; layers.min(MAX_LAYERS)],
-        rotary: Vec::new(),
+        capabilities,
         initializer: Initializer::normal(std),
         classifier: HeadOptions {
             dense: Some(Dense {

@@ -1,0 +1,209 @@
+//! Attention whose scores have terms by distance: the table that all layers share, the maps that a layer may have for it, and
+//! what a pass makes of both.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::config::Config;
+use super::family::Part;
+use super::layers::{Linear, Map, Norm, NormMap};
+use super::mode::Mode;
+use super::parameters::Parameters;
+use super::positions::{Disentangled, ScorePositions};
+use super::spec::Spec;
+use crate::autograd::Value;
+use crate::batch::PackedBatch;
+use crate::error::Result;
+use crate::ops::bucketed_attention::{BucketedInputs, BucketedScheme, Buckets, bucketed_attention};
+use crate::ops::dropout::dropout;
+use crate::ops::embedding::embedding;
+use crate::product::Format;
+
+/// A row for each distance, which all layers share.
+pub(super) struct DistanceTable {
+    positions: ScorePositions,
+    /// Biases `[R, H]` or vectors `[R, D]`.
+    table: Value,
+    norm: Option<Norm>,
+    /// For the longest sequence met so far.
+    buckets: Mutex<Option<Buckets>>,
+}
+
+/// What a pass needs of it.
+#[derive(Clone)]
+pub(super) struct DistancePass {
+    buckets: Buckets,
+    /// `[R, H]`
+    bias: Option<Value>,
+    /// `[R, D]`
+    pub vectors: Option<Value>,
+}
+
+impl DistanceTable {
+    /// Rows and columns of the table, and whether it is normed; none if scores have no terms by distance.
+    fn shape(config: &Config) -> Option<([usize; 2], bool)> {
+        match &config.attention.positions {
+            ScorePositions::Bias(buckets) => Some(([buckets.rows, config.attention.heads], false)),
+            ScorePositions::Disentangled(options) => {
+                Some(([2 * options.buckets.span, config.hidden_size], options.normed))
+            }
+            _ => None,
+        }
+    }
+
+    fn norm(config: &Config) -> NormMap {
+        NormMap::new(config.family.names.distance_norm, config.hidden_size, config)
+    }
+
+    pub fn specs(config: &Config, specs: &mut Vec<Spec>) {
+        let Some((shape, normed)) = Self::shape(config) else { return };
+        let init = config.initializer.init(config.initializer.std);
+        specs.push(Spec::new(format!("{}.weight", config.family.names.distance_table), &shape, init));
+        if normed {
+            Self::norm(config).specs(specs);
+        }
+    }
+
+    pub fn load(params: &Parameters, config: &Config) -> Result<Self> {
+        let normed = Self::shape(config).is_some_and(|(_, normed)| normed);
+        Ok(Self {
+            positions: config.attention.positions.clone(),
+            table: params.value(&format!("{}.weight", config.family.names.distance_table))?.clone(),
+            norm: normed.then(|| Norm::load(params, &Self::norm(config), config)).transpose()?,
+            buckets: Mutex::default(),
+        })
+    }
+
+    /// For sequences of up to `longest` tokens.
+    fn buckets(&self, longest: usize) -> Buckets {
+        let mut made = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some(buckets) if buckets.longest() >= longest => buckets.clone(),
+            _ => {
+                let reach = longest.next_power_of_two();
+                let buckets = match &self.positions {
+                    ScorePositions::Bias(buckets) => Buckets::new(reach, |distance| buckets.row(distance)),
+                    ScorePositions::Disentangled(options) => {
+                        Buckets::new(reach, |distance| options.buckets.row(distance))
+                    }
+                    _ => Buckets::new(reach, |_| 0),
+                };
+                made.insert(buckets).clone()
+            }
+        }
+    }
+
+    /// For a pass over `batch`. Of vectors, those alone that its longest sequence needs.
+    pub fn of_pass(&self, batch: &PackedBatch) -> Result<DistancePass> {
+        let longest = batch.positions.iter().max().map_or(1, |&position| position as usize + 1);
+        let buckets = self.buckets(longest);
+        let ScorePositions::Disentangled(_) = self.positions else {
+            return Ok(DistancePass { buckets, bias: Some(self.table.clone()), vectors: None });
+        };
+        let (first, last) = buckets.range(longest);
+        let rows = embedding(&self.table, (first..=last).collect())?;
+        let vectors = self.norm.as_ref().map_or(Ok(rows.clone()), |norm| norm.forward(&rows))?;
+        Ok(DistancePass { buckets: buckets.less(first), bias: None, vectors: Some(vectors) })
+    }
+}
+
+/// What a layer has to make of the vectors what queries and keys meet.
+pub(super) struct DistanceMaps {
+    options: Disentangled,
+    /// None where those of keys and queries do it.
+    key: Option<Linear>,
+    query: Option<Linear>,
+    dropout: f64,
+}
+
+impl DistanceMaps {
+    /// Those of keys and of queries, each where it is used.
+    fn maps(config: &Config, layer: &str, options: &Disentangled) -> [Option<Map>; 2] {
+        let names = &config.family.names;
+        let map = |name: &'static str, used: bool| {
+            let (d, init) = (config.hidden_size, config.initializer.init(config.initializer.std));
+            let width = config.attention.heads * config.attention.head_size;
+            let own = used && !options.shared_maps;
+            own.then(|| Map::of_layer(layer, Part::whole(name), [width, d], true, init, names.input_major))
+        };
+        [map(names.distance_key, options.content_to_position), map(names.distance_query, options.position_to_content)]
+    }
+
+    pub fn specs(config: &Config, layer: &str, options: &Disentangled, specs: &mut Vec<Spec>) {
+        Self::maps(config, layer, options).iter().flatten().for_each(|map| map.specs(specs));
+    }
+
+    pub fn load(
+        params: &Parameters,
+        config: &Config,
+        layer: &str,
+        options: &Disentangled,
+        format: Format,
+    ) -> Result<Self> {
+        let load = |map: Option<Map>| map.map(|map| Linear::load(params, &map, None, format)).transpose();
+        let [key, query] = Self::maps(config, layer, options);
+        Ok(Self { options: *options, key: load(key)?, query: load(query)?, dropout: config.embedding.dropout })
+    }
+
+    /// What queries meet and what keys meet, `[R, H * d]` each, of `vectors [R, D]`, with the maps of queries and keys.
+    fn vectors(&self, vectors: &Value, [query, key]: [&Linear; 2], mode: Mode) -> Result<[Option<Value>; 2]> {
+        let vectors = match mode.dropout("distances", self.dropout) {
+            Some(p) => &dropout(vectors, p)?,
+            None => vectors,
+        };
+        let Disentangled { content_to_position, position_to_content, .. } = self.options;
+        let made = |used: bool, own: &Option<Linear>, shared: &Linear| {
+            used.then(|| own.as_ref().unwrap_or(shared).forward(vectors)).transpose()
+        };
+        Ok([made(content_to_position, &self.key, key)?, made(position_to_content, &self.query, query)?])
+    }
+}
+
+/// Queries, keys and values, and the maps that made the first two.
+pub(super) struct Attended<'a> {
+    pub q: &'a Value,
+    pub k: &'a Value,
+    pub v: &'a Value,
+    pub maps: [&'a Linear; 2],
+}
+
+impl DistancePass {
+    /// The same with these vectors.
+    #[must_use]
+    pub fn with_vectors(&self, vectors: Option<Value>) -> Self {
+        Self { vectors, ..self.clone() }
+    }
+
+    /// What `heads` make of queries, keys and values.
+    pub fn attend(
+        &self,
+        attended: &Attended,
+        maps: Option<&DistanceMaps>,
+        (cu_seqlens, heads): (&Arc<[u32]>, usize),
+        (dropout, mode): (f64, Mode),
+        format: Format,
+    ) -> Result<Value> {
+        let Attended { q, k, v, maps: shared } = *attended;
+        let [position_keys, position_queries] = match (maps, &self.vectors) {
+            (Some(maps), Some(vectors)) => maps.vectors(vectors, shared, mode)?,
+            _ => [None, None],
+        };
+        let size = q.array().dims2()?.1 / heads;
+        let terms = maps.map_or(1, |maps| maps.options.terms());
+        let scheme = BucketedScheme {
+            cu_seqlens: cu_seqlens.clone(),
+            heads,
+            buckets: self.buckets.clone(),
+            scale: 1.0 / ((size * terms) as f32).sqrt(),
+            dropout: mode.dropout("probabilities", dropout),
+        };
+        let inputs = BucketedInputs {
+            q,
+            k,
+            v,
+            position_keys: position_keys.as_ref(),
+            position_queries: position_queries.as_ref(),
+            bias: self.bias.as_ref(),
+        };
+        bucketed_attention(&inputs, scheme, format)
+    }
+}

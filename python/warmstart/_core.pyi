@@ -364,10 +364,12 @@ class Classifier:
         label_smoothing: float = 0.0,
         sample_weight: NDArray[np.float32] | None = None,
         start: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        head: Classifier | None = None,
     ) -> tuple[Classifier | None, dict[str, Any], BaseException | None]:
         """Train a classifier; the backbone stays as it is.
 
-        ``start`` is weight ``[C, D]`` and bias ``[C]`` of the head's last map to begin from, instead of random ones.
+        ``start`` is weight ``[C, D]`` and bias ``[C]`` of the head's last map to begin from, instead of random ones;
+        ``head`` has the whole head to go on from.
 
         ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``; N are texts, or the
         words of windows.
@@ -423,6 +425,9 @@ class Classifier:
 
         Files are staged, read back and compared before they replace what was there.
         """
+    @staticmethod
+    def from_pretrained(path: str, of_words: bool) -> tuple[Classifier, list[str], bool, str | None]:
+        """Read a published model: with its labels, whether a text has any number of them, and what to tell of them."""
     @staticmethod
     def load(path: str) -> tuple[Classifier, str]:
         """The model and the text of ``warmstart.json``."""

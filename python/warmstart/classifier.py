@@ -18,6 +18,7 @@ from warmstart.options import (
     check_compute,
 )
 from warmstart.prepared import Prepared
+from warmstart.published import open_published
 from warmstart.report import Report
 from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -179,6 +180,55 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **params: Any,
+    ) -> "TextClassifier":
+        """Open a published classifier of texts with its head: it predicts as it is, and `fit` goes on from it.
+
+        Parameters
+        ----------
+        path : str or path
+            A directory of transformers whose class is ``...ForSequenceClassification``, or a repository of the Hugging
+            Face hub, as `Backbone.from_pretrained` takes them.
+        revision, token
+            As there.
+        **params
+            As in `TextClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
+
+        Returns
+        -------
+        TextClassifier
+            Fitted. ``classes_`` are its labels, in the order of its outputs; whether it is `multi_label` follows from
+            its ``problem_type``.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        ValueError
+            ``config.json`` names another kind of head, or labels that are none, as those of a regression.
+        WeightsError
+            The weights are not those of such a head with as many outputs as there are labels.
+
+        Warns
+        -----
+        UserWarning
+            As `Backbone.from_pretrained` warns.
+
+        Notes
+        -----
+        Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
+        ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
+        all labels are among its own, else a new one begins, with a warning.
+        """
+        return open_published(cls, path, revision, token, params, of_words=False)
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None

@@ -64,6 +64,22 @@ def check_tag(tag: Any, where: str) -> str:
     return plain
 
 
+def split_tag(tag: str) -> tuple[str, str]:
+    """Return how a tag goes on, ``"B"`` or ``"I"``, and its label; ``"O"`` and none of what is outside.
+
+    A published model may have tags of another kind, as of parts of speech: each goes on where it stands again, as in
+    transformers (``TokenClassificationPipeline``).
+
+    Examples
+    --------
+    >>> split_tag("B-person"), split_tag("O"), split_tag("NOUN")
+    (('B', 'person'), ('O', ''), ('I', 'NOUN'))
+    """
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    return (tag[0], tag[2:]) if tag[:2] in ("B-", "I-") else ("I", tag)
+
+
 def to_spans(tags: Sequence[str]) -> list[Span]:
     """Return the entities that tags mark.
 
@@ -75,8 +91,8 @@ def to_spans(tags: Sequence[str]) -> list[Span]:
     spans: list[Span] = []
     start, label = 0, ""
     for i, tag in enumerate([*tags, OUTSIDE]):
-        kind = tag[2:]
-        if label and (tag[0] != "I" or kind != label):
+        part, kind = split_tag(tag)
+        if label and (part != "I" or kind != label):
             spans.append((start, i, label))
             label = ""
         if kind and not label:

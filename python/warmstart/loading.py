@@ -129,7 +129,9 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         classes = Classes.from_json(metadata["classes"])
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
-        random_state, n_iter = int(metadata["random_state"]), int(metadata["n_iter"])
+        seed, n_iter = metadata["random_state"], int(metadata["n_iter"])
+        # Of a published model, which was not trained here, no seed is known.
+        random_state = None if seed is None and n_iter == 0 else int(seed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.Classifier.load(os.fspath(directory))

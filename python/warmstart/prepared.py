@@ -64,6 +64,8 @@ class Prepared:
     """Whether texts are pairs; None of tagged words."""
     is_default: bool = False
     """Whether neither a strategy nor how to train was asked for."""
+    model: _core.Classifier | None = None
+    """Whose head training in steps goes on from; None where a new one begins."""
 
     @property
     def of_words(self) -> bool:

@@ -8,7 +8,16 @@ import numpy as np
 
 from warmstart import _core
 from warmstart.backbone import Backbone
-from warmstart.defaults import BATCH_SIZE, SOLVED, SOLVED_FIRST, epochs, how_head_learns, learning_rate, steps_asked
+from warmstart.defaults import (
+    BATCH_SIZE,
+    IN_STEPS,
+    SOLVED,
+    SOLVED_FIRST,
+    epochs,
+    how_head_learns,
+    learning_rate,
+    steps_asked,
+)
 from warmstart.doubts import of_labels, of_settings, refuse_alike
 from warmstart.labels import Classes, Targets
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int, seed_of_run
@@ -30,10 +39,12 @@ def settle(
     default_metric: str,
     pairs: bool | None = None,
     fraction: float | None = None,
+    model: _core.Classifier | None = None,
 ) -> Prepared:
     """Choose what the parameters leave open, now that the data are known, as `Prepared`.
 
-    `fraction` is the part of the training set that `held_out` was made of; None if it is a set of its own.
+    `fraction` is the part of the training set that `held_out` was made of; None if it is a set of its own. `model` has
+    the head that training goes on from; None where a new one begins.
 
     Raises
     ------
@@ -48,6 +59,8 @@ def settle(
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
+    if model is not None and head.value != SOLVED:
+        head = Choice(IN_STEPS, "it goes on from the head of the published model")
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     if fraction is not None and held_out is not None:
         choices["eval_set"] = _part(len(held_out.encodings), len(data.encodings), fraction)
@@ -56,7 +69,7 @@ def settle(
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
     is_default = is_default and not params["label_smoothing"]
-    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default)
+    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default, model)
     if prepared.follows_gain:
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"
         choices["head"] = replace(head, why=f"{head.why}; {then}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.entities import OUTSIDE, Entity, Span, check_tag, to_spans, to_tags
+from warmstart.entities import OUTSIDE, Entity, Span, check_tag, split_tag, to_spans, to_tags
 from warmstart.texts import Texts, is_missing, normalise, to_list, warn_unread
 from warmstart.warn import warn
 
@@ -229,7 +229,8 @@ class Windows:
                 without += 1
                 continue
             tag = row_tags[row - first]
-            tags += [tag if tag[0] == "I" and tag[2:] == before[2:] else OUTSIDE] * without
+            goes_on = split_tag(tag) == ("I", split_tag(before)[1])
+            tags += [tag if goes_on else OUTSIDE] * without
             tags.append(tag)
             before, without = tag, 0
         return tags + [OUTSIDE] * without

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone, opened
+from warmstart.classifier_backbone import with_published_head
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, f1
 from warmstart.holding_out import hold_out
@@ -18,6 +19,7 @@ from warmstart.options import INFERENCE_PRECISIONS, check_compute
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Prepared
 from warmstart.preparing import fit_options, settle
+from warmstart.published import open_published
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy
@@ -172,6 +174,54 @@ class TokenClassifier(SupervisedEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        **params: Any,
+    ) -> "TokenClassifier":
+        """Open a published tagger of words with its head: it predicts as it is, and `fit` goes on from it.
+
+        Parameters
+        ----------
+        path : str or path
+            A directory of transformers whose class is ``...ForTokenClassification``, or a repository of the Hugging
+            Face hub, as `Backbone.from_pretrained` takes them.
+        revision, token
+            As there.
+        **params
+            As in `TokenClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
+
+        Returns
+        -------
+        TokenClassifier
+            Fitted. ``classes_`` are its tags, in the order of its outputs; of a word its first token is read.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        ValueError
+            ``config.json`` names another kind of head, or labels that are none.
+        WeightsError
+            The weights are not those of such a head with as many outputs as there are labels.
+
+        Warns
+        -----
+        UserWarning
+            As `Backbone.from_pretrained` warns.
+
+        Notes
+        -----
+        Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
+        ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
+        all labels are among its own, else a new one begins, with a warning.
+        """
+        return open_published(cls, path, revision, token, params, of_words=True)
+
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
     ) -> "TokenClassifier":
@@ -310,7 +360,8 @@ class TokenClassifier(SupervisedEstimator):
     def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
         params = self._settings()
         # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
-        backbone = Backbone(opened(self.backbone, self.verbose)._inner.with_prefix_space())
+        given = opened(self.backbone, self.verbose)
+        backbone = Backbone(given._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {', '.join(map(repr, METRICS))} or a callable, got {self.metric!r}"
@@ -323,7 +374,7 @@ class TokenClassifier(SupervisedEstimator):
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
         tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
-        classes = Classes(np.array(tags), False)
+        classes, model = with_published_head(given, Classes(np.array(tags), False), of_words=True)
         held_out, rows = None, data.counted()
         if eval_set is not None:
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
@@ -343,7 +394,7 @@ class TokenClassifier(SupervisedEstimator):
         }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
         to_train = data.labelled(classes, "labels")
-        prepared = settle(params, options, backbone, classes, to_train, eval_data, "f1", fraction=fraction)
+        prepared = settle(params, options, backbone, classes, to_train, eval_data, "f1", fraction=fraction, model=model)
         for doubt in of_entities(data.tags):
             warn(doubt)
         return _Run(prepared, held_out)

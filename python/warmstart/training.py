@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.backbone import Backbone, opened, with_pooling
 from warmstart.border import training_options
+from warmstart.classifier_backbone import with_published_head
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
@@ -38,7 +39,8 @@ class Trained:
     classes: Classes
     history: History
     report: Report
-    random_state: int
+    random_state: int | None
+    """The seed used; None of a published model, whose training is not known."""
     n_iter: int
     max_length: int | None = None
     """Where texts are cut, in tokens; None where an older version pickled it: what the backbone says."""
@@ -197,6 +199,7 @@ def _stepped(
         label_smoothing=options["strategy"]["label_smoothing"],
         sample_weight=data.text_weights(),
         start=None if head is None else (head.solution.weight, head.solution.bias),
+        head=run.model,
     )
 
 
@@ -217,6 +220,7 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: An
     if not len(encodings):
         raise ValueError("texts is empty; at least two texts of two classes are needed to train")
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
+    classes, model = with_published_head(backbone, classes, of_words=False)
     weights = read_weights(sample_weight, len(encodings))
     data = _weighted(Labelled(encodings, classes.encode(labels, len(encodings))), weights)
     pairs = are_pairs(texts)
@@ -227,7 +231,7 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: An
         data, held_out = _divided(data, fraction, options["seed"])
     options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
     options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs, fraction)
+    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs, fraction, model)
 
 
 def logits(

@@ -58,11 +58,14 @@ impl Backbone {
 
     /// Read a Hugging Face directory or a GGUF file. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
     pub fn from_pretrained(dir: &Path) -> Result<Self> {
-        Ok(Self::from_pretrained_with(dir, |_| Vec::new())?.0)
+        Ok(Self::from_pretrained_with(dir, |_| Ok(Vec::new()))?.0)
     }
 
     /// As [`Backbone::from_pretrained`], with parameters of a head, which must all be there.
-    pub(crate) fn from_pretrained_with(dir: &Path, head: impl Fn(&Config) -> Vec<Spec>) -> Result<(Self, Parameters)> {
+    pub(crate) fn from_pretrained_with(
+        dir: &Path,
+        head: impl FnOnce(&Config) -> Result<Vec<Spec>>,
+    ) -> Result<(Self, Parameters)> {
         let (config, side_files, checkpoint) = if let Some(file) = gguf::find(dir, &WEIGHT_FILES)? {
             Self::read_gguf(&file)?
         } else {
@@ -70,7 +73,7 @@ impl Backbone {
             (config, side_files, Checkpoint::open(&SideFiles::transformer_directory(dir)?)?)
         };
         let key = Key::new(0, Stream::Init);
-        let (own, head) = (Self::specs_of_transformer(&config), head(&config));
+        let (own, head) = (Self::specs_of_transformer(&config), head(&config)?);
         let (params, mut report) = checkpoint.load(
             &config.family.names,
             &[own, head.clone()].concat(),

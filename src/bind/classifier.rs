@@ -15,7 +15,7 @@ use super::guard::run;
 use super::monitor::{PyMonitor, PyProgress};
 use super::options::PyTrainingOptions;
 use crate::backbone::Task;
-use crate::head::{Classifier, LinearMap};
+use crate::head::{Classifier, LinearMap, Published, Start};
 use crate::objective::{Classification, Labels};
 use crate::product::Precision;
 use crate::train::{ClassifierOptions, Dataset, estimate_fit, fit};
@@ -63,7 +63,7 @@ impl PyClassifier {
     #[staticmethod]
     #[pyo3(signature = (
         backbone, train, targets, eval, eval_targets, options, monitor, *, n_outputs, class_weight = None,
-        label_smoothing = 0.0, sample_weight = None, start = None
+        label_smoothing = 0.0, sample_weight = None, start = None, head = None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn fit<'py>(
@@ -80,8 +80,14 @@ impl PyClassifier {
         label_smoothing: f64,
         sample_weight: Option<PyReadonlyArray1<'py, f32>>,
         start: Option<(PyReadonlyArray2<'py, f32>, PyReadonlyArray1<'py, f32>)>,
+        head: Option<&Self>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         let start = start.map(linear_map);
+        let start = match (head, &start) {
+            (Some(model), _) => Start::Head(&model.0.head),
+            (None, Some(last)) => Start::LastMap(last),
+            (None, None) => Start::New,
+        };
         let sample_weight = sample_weight.map(|weights| weights.as_array().to_vec());
         let options = ClassifierOptions {
             task: task(train),
@@ -97,7 +103,7 @@ impl PyClassifier {
             _ => return Err(PyTypeError::new_err("eval and eval_targets go together")),
         };
         let mut monitor = PyMonitor::new(monitor, n_outputs);
-        let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, start.as_ref(), &mut monitor))?;
+        let outcome = run(py, || fit(&backbone.0, &train, eval.as_ref(), &options, start, &mut monitor))?;
         convert::outcome(py, outcome, Self)
     }
 
@@ -133,7 +139,7 @@ impl PyClassifier {
         let task = if of_words { Task::Words } else { Task::Texts };
         let last = linear_map((weight, bias));
         run(py, || {
-            let params = Classifier::initial(&backbone.0, task, last.bias.len(), Some(&last), 0)?;
+            let params = Classifier::initial(&backbone.0, task, last.bias.len(), Start::LastMap(&last), 0)?;
             Ok(Self(Classifier::new(&backbone.0, &params, task)))
         })
     }
@@ -196,6 +202,18 @@ impl PyClassifier {
         max_shard_bytes: u64,
     ) -> PyResult<()> {
         run(py, || self.0.save(&path, &labels, multi_label, metadata, max_shard_bytes))
+    }
+
+    /// A published model with its head: its labels, whether there may be several at once, and what to tell of them.
+    #[staticmethod]
+    fn from_pretrained(
+        py: Python<'_>,
+        path: PathBuf,
+        of_words: bool,
+    ) -> PyResult<(Self, Vec<String>, bool, Option<String>)> {
+        let task = if of_words { Task::Words } else { Task::Texts };
+        let Published { model, labels } = run(py, || Classifier::from_pretrained(&path, task))?;
+        Ok((Self(model), labels.names, labels.multi_label, labels.note))
     }
 
     #[staticmethod]

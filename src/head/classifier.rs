@@ -18,7 +18,7 @@ use crate::rng::{Key, Stream};
 use crate::text::{Encodings, Tokenizer};
 
 /// What transformers adds to the name of a model with such a head.
-fn class(task: Task) -> &'static str {
+pub(super) fn class(task: Task) -> &'static str {
     match task {
         Task::Texts => "ForSequenceClassification",
         Task::Words => "ForTokenClassification",
@@ -38,6 +38,17 @@ fn task(config: &Config) -> Task {
 pub struct LinearMap {
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
+}
+
+/// What a head begins from.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// As it is initialised.
+    New,
+    /// The last map is this one, the rest as it is initialised.
+    LastMap(&'a LinearMap),
+    /// A head with as many outputs.
+    Head(&'a Parameters),
 }
 
 /// A fitted classifier. Immutable; cloning shares everything.
@@ -63,17 +74,20 @@ impl Classifier {
         specs.into_iter().map(|spec| spec.of(&Owner::head(task.name()))).collect()
     }
 
-    /// All parameters before training: the backbone's, and a new head's, drawn from `seed`, its last map `last` if it is given.
-    pub fn initial(
-        backbone: &Backbone,
-        task: Task,
-        n_outputs: usize,
-        last: Option<&LinearMap>,
-        seed: u64,
-    ) -> Result<Parameters> {
+    /// All parameters before training: the backbone's and the head's, of which those that are new are drawn from `seed`.
+    pub fn initial(backbone: &Backbone, task: Task, n_outputs: usize, start: Start, seed: u64) -> Result<Parameters> {
         let head = Self::head_specs(&backbone.config, task, n_outputs);
+        if let Start::Head(given) = start {
+            for spec in &head {
+                let shape = given.get(&spec.name)?.dims();
+                if shape != spec.shape {
+                    return Err(Error::internal(format!("{}: got {shape:?}, expected {:?}", spec.name, spec.shape)));
+                }
+            }
+            return Ok(backbone.params.with(given));
+        }
         let mut params = backbone.params.with(&Parameters::initialised(&head, Key::new(seed, Stream::Init))?);
-        let Some(last) = last else { return Ok(params) };
+        let Start::LastMap(last) = start else { return Ok(params) };
         let options = backbone.config.head(task);
         for (name, values) in
             [(format!("{}.weight", options.output), &last.weight), (options.output_bias.to_string(), &last.bias)]
@@ -124,7 +138,7 @@ impl Classifier {
         if let Some(name) = Self::untrained_below(backbone, task) {
             return Err(Error::Value(format!("{name} would be new, too: a new head has more than one map")));
         }
-        let params = Self::initial(backbone, task, 1, None, 0)?;
+        let params = Self::initial(backbone, task, 1, Start::New, 0)?;
         let network = ClassifierNetwork::new(backbone.encoder(precision)?, &params, config, task, 1)?;
         let columns = params.get(&format!("{}.weight", config.head(task).output))?.dims2()?.1;
         let forward = |batch: &PackedBatch| {

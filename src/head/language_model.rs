@@ -69,13 +69,14 @@ impl LanguageModel {
 
     /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
     pub fn from_pretrained(path: &Path) -> Result<Self> {
-        let (backbone, head) = Backbone::from_pretrained_with(path, Self::head_specs).map_err(|e| match e {
-            Error::Weights(message) => Error::Weights(format!(
-                "{message} For a checkpoint without a language model's head, \
+        let (backbone, head) =
+            Backbone::from_pretrained_with(path, |config| Ok(Self::head_specs(config))).map_err(|e| match e {
+                Error::Weights(message) => Error::Weights(format!(
+                    "{message} For a checkpoint without a language model's head, \
                  LanguageModel(Backbone.from_pretrained(path)) begins a new one."
-            )),
-            other => other,
-        })?;
+                )),
+                other => other,
+            })?;
         Ok(Self::of(backbone, head))
     }
 

@@ -14,7 +14,7 @@ use crate::backbone::{Backbone, Memory, Mode, Parameters, Task, Transformer};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::head::{Classifier, ClassifierNetwork, LinearMap};
+use crate::head::{Classifier, ClassifierNetwork, Start};
 use crate::objective::{Labels, Targets};
 use crate::text::Encodings;
 
@@ -41,13 +41,13 @@ impl Dataset<'_> {
     }
 }
 
-/// Train a classifier on a backbone, which stays as it is. Its last map begins at `start`, or as it is initialised.
+/// Train a classifier on a backbone, which stays as it is, from `start` on.
 pub fn fit<'a>(
     backbone: &Backbone,
     train_set: &Dataset<'a>,
     eval: Option<&Dataset<'a>>,
     options: &ClassifierOptions,
-    start: Option<&LinearMap>,
+    start: Start,
     monitor: &mut dyn Monitor,
 ) -> Result<Outcome<Classifier>> {
     options.check()?;

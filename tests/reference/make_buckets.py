@@ -4,9 +4,9 @@ Run by hand, in the environment of make_reference.py:
 
     python tests/reference/make_buckets.py
 
-Writes `buckets.safetensors` beside this file: for the distances i - j from -DISTANCES to DISTANCES, computed in float32 as
-the models do, `mpnet` [2 * DISTANCES + 1] of its biases, and `deberta_v2.BUCKETS.LONGEST` of its vectors, where BUCKETS is
-`position_buckets` and LONGEST `max_relative_positions`.
+Writes `buckets.safetensors` beside this file: for the distances i - j from -DISTANCES to DISTANCES, computed in float32
+as the models do, `mpnet` [2 * DISTANCES + 1] of its biases, and `deberta_v2.BUCKETS.LONGEST` of its vectors, where
+BUCKETS is `position_buckets` and LONGEST `max_relative_positions`.
 """
 
 from pathlib import Path

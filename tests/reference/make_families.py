@@ -149,7 +149,9 @@ def gradients_of(loss, model, prefix, spec=None):
     gradients = dict(zip(names, torch.autograd.grad(loss, parameters), strict=True))
     for name, gradient in gradients.items():
         zero = gradient.abs().max() < ZERO
-        assert zero == name.endswith(tuple(f".{map}.bias" for map in zeros)), f"gradient of {name}: up to {gradient.abs().max()}"
+        assert zero == name.endswith(tuple(f".{map}.bias" for map in zeros)), (
+            f"gradient of {name}: up to {gradient.abs().max()}"
+        )
     return {f"{prefix}.{name}": gradient for name, gradient in gradients.items()}
 
 

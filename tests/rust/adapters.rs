@@ -8,7 +8,7 @@ use warmstart::autograd::Gradient;
 use warmstart::backbone::{Backbone, LowRank, Mode, Owner, Parameters, Task, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
-use warmstart::head::Classifier;
+use warmstart::head::{Classifier, Start};
 use warmstart::objective::{Classification, Labels};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
@@ -207,7 +207,7 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     let labels = Labels::Classes((0..12).map(|i| i % 3).collect());
     let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
     let (options, mut steps) = (options(&adapter), Steps::default());
-    let outcome = fit(&backbone, &dataset, None, &options, None, &mut steps)?;
+    let outcome = fit(&backbone, &dataset, None, &options, Start::New, &mut steps)?;
     assert!(outcome.stopped.is_none());
     let last = steps.0.last().map(|record| record.loss);
     assert!(last < Some(0.1), "{last:?}");
@@ -234,7 +234,8 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     for (i, row) in predicted.chunks(3).enumerate() {
         assert!(row.iter().all(|z| *z <= row[i % 3]), "text {i}: {row:?}");
     }
-    let again = fit(&model.backbone, &dataset, None, &options, None, &mut Steps::default()).err().ok_or("went on")?;
+    let again =
+        fit(&model.backbone, &dataset, None, &options, Start::New, &mut Steps::default()).err().ok_or("went on")?;
     assert!(again.to_string().contains("adapter \"default\" cannot be trained further"), "{again}");
     let directory = tempfile::tempdir()?;
     let labels = ["a", "b", "c"].map(String::from);

@@ -5,7 +5,7 @@ use std::path::Path;
 use warmstart::array::Array;
 use warmstart::backbone::{Backbone, Config, Task};
 use warmstart::error::{Error, Result};
-use warmstart::head::Classifier;
+use warmstart::head::{Classifier, Start};
 use warmstart::objective::{Classification, Labels};
 use warmstart::optim::{OptimizerOptions, ScheduleKind};
 use warmstart::product::Precision;
@@ -112,7 +112,7 @@ fn train(options: &TrainingOptions, script: &mut Script, evaluate: bool) -> Resu
     let (encodings, labels) = texts(33);
     let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
     let options = of_texts(options.clone());
-    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), &options, None, script)
+    fit(&backbone()?, &dataset, evaluate.then_some(&dataset), &options, Start::New, script)
 }
 
 fn logits(model: &Classifier) -> Result<Vec<f32>> {
@@ -230,7 +230,7 @@ fn fit_when_texts_are_weighted_counts_them_so() -> Checked {
         // One batch an epoch, so that the order of texts does not matter.
         let options = of_texts(TrainingOptions { batch_tokens: 10_000, ..terms(FULL, 1e-2) });
         let mut script = Script::default();
-        let model = fit(&backbone()?, &dataset, None, &options, None, &mut script)?.model;
+        let model = fit(&backbone()?, &dataset, None, &options, Start::New, &mut script)?.model;
         Ok((script.steps.last().map(|r| r.loss), logits(&model.ok_or_else(|| Error::Value("no model".into()))?)?))
     };
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
@@ -310,7 +310,7 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
             &dataset,
             None,
             &of_texts(TrainingOptions { seed, ..terms(FULL, 1e-2) }),
-            None,
+            Start::New,
             &mut Script::default(),
         )?;
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
@@ -335,7 +335,7 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
     let run = |recompute: bool| -> Result<_> {
         let mut script = Script::default();
         let options = TrainingOptions { recompute, accumulation_steps: 2, ..terms(FULL, 1e-2) };
-        let outcome = fit(&backbone, &dataset, None, &of_texts(options), None, &mut script)?;
+        let outcome = fit(&backbone, &dataset, None, &of_texts(options), Start::New, &mut script)?;
         let steps: Vec<_> = script.steps.iter().map(|r| (r.loss.to_bits(), r.grad_norm.to_bits())).collect();
         let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
         let mut weights = Vec::new();

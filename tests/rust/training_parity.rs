@@ -14,7 +14,7 @@ use warmstart::backbone::{Backbone, Parameters, Task};
 use warmstart::batch::shuffled;
 use warmstart::corpus::{Corpus, CorpusWriter};
 use warmstart::error::Result;
-use warmstart::head::{Classifier, LanguageBatch, LanguageModel, LinearMap};
+use warmstart::head::{Classifier, LanguageBatch, LanguageModel, LinearMap, Start};
 use warmstart::objective::{Classification, Labels, LanguageObjective, Unit};
 use warmstart::optim::{OptimizerOptions, ScheduleKind};
 use warmstart::product::Precision;
@@ -310,8 +310,8 @@ fn fit_when_compared_with_torch_has_the_same_steps_and_weights() -> Outcome {
         let dataset =
             Dataset { encodings: &run.encodings, labels: Labels::Classes(run.labels.clone()), sample_weight: None };
         let (options, mut steps) = (fit_options(&run.settings)?, Steps::default());
-        let before = Classifier::initial(&run.backbone, options.task, 4, Some(&run.start), 0)?;
-        let outcome = fit(&run.backbone, &dataset, None, &options, Some(&run.start), &mut steps)?;
+        let before = Classifier::initial(&run.backbone, options.task, 4, Start::LastMap(&run.start), 0)?;
+        let outcome = fit(&run.backbone, &dataset, None, &options, Start::LastMap(&run.start), &mut steps)?;
         assert!(outcome.stopped.is_none());
         assert_steps(name, &steps.0)?;
         assert_weights(name, &run.backbone, &before, &outcome.model.ok_or("no model")?.params())?;

@@ -1,0 +1,220 @@
+//! A classifier that somebody published: a directory of transformers with the head of its class, and what its outputs mean.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::classifier::{Classifier, class};
+use crate::backbone::{Backbone, Config, Task};
+use crate::error::{Error, Result};
+
+/// A model with its head, and the labels of its outputs in their order.
+pub struct Published {
+    pub model: Classifier,
+    pub labels: Labels,
+}
+
+/// What the outputs of a head mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Labels {
+    pub names: Vec<String>,
+    /// Each says by itself whether its label is there; else one of them is.
+    pub multi_label: bool,
+    /// What whoever opens the model should be told.
+    pub note: Option<String>,
+}
+
+impl Classifier {
+    /// Read a Hugging Face directory that holds a classifier of texts or of words, all of its head included.
+    ///
+    /// # Errors
+    /// `Error::Value` if `config.json` names another kind of head, or labels that are none. `Error::Weights` if the weights are
+    /// not those of such a head with so many labels.
+    pub fn from_pretrained(dir: &Path, task: Task) -> Result<Published> {
+        let mut labels = None;
+        let opened = Backbone::from_pretrained_with(dir, |config| {
+            check_class(config, task)?;
+            let found = labels.insert(Labels::read(&config.raw, task)?);
+            Ok(Self::head_specs(config, task, found.names.len()))
+        });
+        let labels = labels.ok_or_else(|| Error::internal("a model was opened and its labels were not read"));
+        let (backbone, head) = opened.map_err(|error| match (error, &labels) {
+            (Error::Weights(message), Ok(labels)) => Error::Weights(format!(
+                "{message} It names {} labels: {}.",
+                labels.names.len(),
+                labels.names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
+            )),
+            (error, _) => error,
+        })?;
+        // A pooler may begin anew below a new head; this one was trained on its own.
+        if let Some(missing) = backbone.report.missing.first().filter(|_| task == Task::Texts) {
+            let name = backbone.config.class(class(task));
+            return Err(Error::Weights(format!(
+                "{}: the checkpoint has no {missing}, which the head of {name} takes",
+                dir.display()
+            )));
+        }
+        let model = Self { backbone, head, task };
+        Ok(Published { model, labels: labels? })
+    }
+}
+
+/// See that a configuration names a class with such a head.
+fn check_class(config: &Config, task: Task) -> Result<()> {
+    let names: Vec<&str> = match config.raw.get("architectures").and_then(Value::as_array) {
+        Some(names) => names.iter().filter_map(Value::as_str).collect(),
+        None => Vec::new(),
+    };
+    let has = |task: Task| names.iter().any(|name| name.ends_with(class(task)));
+    if has(task) {
+        return Ok(());
+    }
+    let found =
+        if names.is_empty() { "has no architectures".to_string() } else { format!("names {}", names.join(", ")) };
+    let (other, estimator) = match task {
+        Task::Texts => (Task::Words, "TokenClassifier"),
+        Task::Words => (Task::Texts, "TextClassifier"),
+    };
+    let hint = if has(other) {
+        format!("open it with {estimator}.from_pretrained")
+    } else {
+        "to begin a new head, give the estimator Backbone.from_pretrained(path)".into()
+    };
+    Err(Error::Value(format!("config.json {found}; expected {}: {hint}", config.class(class(task)))))
+}
+
+impl Labels {
+    /// As transformers 5.24 reads them: `id2label`; without it `LABEL_0` and on, as many as `num_labels`, or two, which it does
+    /// not write. It drops a `label2id` that stands alone: its names are taken here, and a note says so.
+    fn read(raw: &Map<String, Value>, task: Task) -> Result<Self> {
+        let bad = |message: String| Error::Value(format!("config.json: {message}"));
+        let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
+        let count = field("num_labels").and_then(Value::as_u64).map(|n| n as usize);
+        let mut note = None;
+        let names = match (field("id2label"), field("label2id")) {
+            (Some(labels), _) => {
+                let read = |(id, label): (&String, &Value)| Some((id.parse().ok()?, text(label)?));
+                in_order(labels, read).map_err(|e| bad(format!("id2label {e}")))?
+            }
+            (None, Some(labels)) => {
+                let read = |(label, id): (&String, &Value)| Some((id.as_u64()? as usize, label.clone()));
+                let names = in_order(labels, read).map_err(|e| bad(format!("label2id {e}")))?;
+                note = Some(format!(
+                    "config.json has label2id and no id2label: the outputs are called {} here, LABEL_0 and on in transformers",
+                    names.join(", ")
+                ));
+                names
+            }
+            (None, None) => (0..count.unwrap_or(2)).map(|i| format!("LABEL_{i}")).collect(),
+        };
+        if let Some(count) = count.filter(|count| *count != names.len()) {
+            return Err(bad(format!("num_labels is {count}, and {} labels are named", names.len())));
+        }
+        for (i, name) in names.iter().enumerate() {
+            if let Some(first) = names[..i].iter().position(|other| other == name) {
+                return Err(bad(format!("outputs {first} and {i} are both called {name:?}")));
+            }
+        }
+        let multi_label = match (task, field("problem_type").map(|kind| kind.as_str().unwrap_or_default())) {
+            (Task::Texts, Some("multi_label_classification")) => true,
+            (Task::Texts, Some("regression")) => {
+                return Err(bad("problem_type is regression: it has no classes".into()));
+            }
+            (Task::Texts, None) if names.len() == 1 => {
+                return Err(bad("one label and no problem_type make it a regression: it has no classes".into()));
+            }
+            (Task::Texts, Some(kind)) if kind != "single_label_classification" => {
+                return Err(bad(format!(
+                    "problem_type is {}; supported: \"single_label_classification\", \"multi_label_classification\"",
+                    raw["problem_type"]
+                )));
+            }
+            _ => false,
+        };
+        if names.len() < 2 && !multi_label {
+            return Err(bad(format!("names {} labels; a classifier has two or more", names.len())));
+        }
+        Ok(Self { names, multi_label, note })
+    }
+}
+
+/// A label as text: older files have numbers.
+fn text(label: &Value) -> Option<String> {
+    match label {
+        Value::String(label) => Some(label.clone()),
+        Value::Number(label) => Some(label.to_string()),
+        _ => None,
+    }
+}
+
+/// The labels of an object by their ids, which must be 0, 1 and so on.
+fn in_order(
+    labels: &Value,
+    read: impl Fn((&String, &Value)) -> Option<(usize, String)>,
+) -> std::result::Result<Vec<String>, String> {
+    let expected = || format!("is {labels}; expected a label for each of 0, 1 and so on");
+    let mut pairs = labels
+        .as_object()
+        .and_then(|labels| labels.iter().map(read).collect::<Option<Vec<_>>>())
+        .ok_or_else(expected)?;
+    pairs.sort();
+    if pairs.iter().enumerate().any(|(i, (id, _))| i != *id) {
+        return Err(expected());
+    }
+    Ok(pairs.into_iter().map(|(_, label)| label).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(config: &Value, task: Task) -> std::result::Result<Labels, String> {
+        let raw = config.as_object().cloned().unwrap_or_default();
+        Labels::read(&raw, task).map_err(|e| e.to_string())
+    }
+
+    /// Numbers and names of outputs of transformers 5.24.0 for the same fields.
+    #[test]
+    fn labels_when_fields_are_given_or_not_are_those_of_transformers() {
+        for (config, expected) in [
+            (json!({}), vec!["LABEL_0", "LABEL_1"]),
+            (json!({"num_labels": 3}), vec!["LABEL_0", "LABEL_1", "LABEL_2"]),
+            (json!({"id2label": {"1": "y", "0": "x"}}), vec!["x", "y"]),
+            (json!({"id2label": null, "label2id": null}), vec!["LABEL_0", "LABEL_1"]),
+            (json!({"id2label": {"0": 5, "1": 1}, "num_labels": 2}), vec!["5", "1"]),
+        ] {
+            let found = read(&config, Task::Texts);
+            assert_eq!(
+                found,
+                Ok(Labels { names: expected.into_iter().map(String::from).collect(), multi_label: false, note: None })
+            );
+        }
+        let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), Task::Words);
+        assert!(alone.is_ok_and(|found| found.names == ["a", "b", "c"] && found.note.is_some()));
+        let many = read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), Task::Texts);
+        assert!(many.is_ok_and(|found| found.multi_label));
+        // A tagger has no kind of problem.
+        assert!(read(&json!({"problem_type": "regression"}), Task::Words).is_ok());
+    }
+
+    #[test]
+    fn labels_when_they_mean_nothing_are_refused_by_name() {
+        for (config, expected) in [
+            (json!({"id2label": {"0": "x", "2": "y"}}), "expected a label for each of 0, 1"),
+            (json!({"id2label": ["x", "y"]}), "id2label is [\"x\",\"y\"]"),
+            (json!({"id2label": {"0": "x", "1": null}}), "expected a label"),
+            (json!({"label2id": {"x": 0, "y": 0}}), "label2id is"),
+            (json!({"id2label": {"0": "x", "1": "x"}}), "outputs 0 and 1 are both called \"x\""),
+            (json!({"id2label": {"0": "x", "1": "y", "2": "z"}, "num_labels": 2}), "num_labels is 2, and 3 labels"),
+            (json!({"problem_type": "regression"}), "problem_type is regression"),
+            (json!({"num_labels": 1}), "make it a regression"),
+            (json!({"num_labels": 1, "problem_type": "single_label_classification"}), "names 1 labels"),
+            (json!({"problem_type": "ranking"}), "problem_type is \"ranking\"; supported"),
+        ] {
+            let found = read(&config, Task::Texts);
+            assert!(found.as_ref().is_err_and(|message| message.contains(expected)), "{config}: {found:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::config::{Config, is_of_task};
+use super::config::Config;
 use super::family::HeadOptions;
 use super::fields::CLASSIFIER_POOLING;
 use super::pooling::Pooling;
@@ -61,7 +61,7 @@ impl Config {
 
     /// True if there is the head of transformers' class, and not the one on sentence vectors that this configuration asks for.
     pub fn lacks_head<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        let of_heads: Vec<&str> = names.filter(|name| is_of_task(name)).collect();
+        let of_heads: Vec<&str> = names.filter(|name| self.is_of_task(name)).collect();
         let is_own = |name: &&str| name.strip_prefix(self.classifier.output).is_some_and(|rest| rest.starts_with('.'));
         self.classifier.is_on_sentence() && !of_heads.is_empty() && !of_heads.iter().any(is_own)
     }

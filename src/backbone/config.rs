@@ -146,24 +146,8 @@ impl Initializer {
     }
 }
 
-/// Of a task, alone or with those before them: each a model that somebody trained for it.
-const TASK_HEADS: &[&str] = &["classifier", "logits_proj", "qa_outputs", "score", HeadOptions::ON_SENTENCE];
-
-/// Before the head of a task, or of pretraining.
-const BEFORE_HEADS: &[&str] = &["head", "pre_classifier", "sequence_summary"];
-
 fn is_in(name: &str, modules: &[&str]) -> bool {
     modules.iter().any(|module| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.')))
-}
-
-/// True of a tensor of the last map of a head that was trained for a task.
-pub(super) fn is_of_task(name: &str) -> bool {
-    is_in(name, TASK_HEADS)
-}
-
-/// True of any tensor of such a head.
-pub(super) fn is_of_head(name: &str) -> bool {
-    is_in(name, TASK_HEADS) || is_in(name, BEFORE_HEADS)
 }
 
 /// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
@@ -250,10 +234,20 @@ impl Config {
         name == self.family.names.mask_embedding
     }
 
+    /// True of a tensor of the last map of a head that was trained for a task.
+    pub(super) fn is_of_task(&self, name: &str) -> bool {
+        is_in(name, self.family.names.task_heads) || is_in(name, &[HeadOptions::ON_SENTENCE])
+    }
+
+    /// True of any tensor of such a head.
+    pub(super) fn is_of_head(&self, name: &str) -> bool {
+        self.is_of_task(name) || is_in(name, self.family.names.before_heads)
+    }
+
     /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.
     pub(crate) fn is_left_out(&self, name: &str) -> bool {
         self.is_pooler(name)
-            || is_of_head(name)
+            || self.is_of_head(name)
             || is_in(name, self.family.names.pretraining_heads)
             || self.family.names.buffers.iter().any(|end| name.ends_with(end))
     }

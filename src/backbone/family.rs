@@ -11,6 +11,8 @@ pub struct Family {
     pub model_types: &'static [(&'static str, &'static str)],
     /// What the name of the class with a language-modelling head ends with.
     pub language_class: &'static str,
+    /// The same of the class with a head that detects replaced tokens; the class without a head where there is none.
+    pub detector_class: &'static str,
     pub names: Names,
 }
 
@@ -55,6 +57,9 @@ pub struct Names {
     pub by_heads: bool,
     /// Weights of layers are stored `[inputs, outputs]`.
     pub input_major: bool,
+    /// Modules of transformers' heads for tasks: their last maps, and what stands before these.
+    pub task_heads: &'static [&'static str],
+    pub before_heads: &'static [&'static str],
     /// Modules of pretraining that its checkpoints may have beside the backbone, and of heads that are no task's alone.
     pub pretraining_heads: &'static [&'static str],
     /// Buffers that checkpoints may hold, by the end of their names.
@@ -92,6 +97,8 @@ impl Names {
         mask_embedding: "",
         by_heads: false,
         input_major: false,
+        task_heads: &[],
+        before_heads: &[],
         pretraining_heads: &[],
         buffers: &[],
     };

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::config::{is_of_head, is_of_task};
 use super::finite::shorten;
 use super::pretrained::Backbone;
 
@@ -28,18 +27,19 @@ impl Backbone {
     /// Heads of pretraining, and buffers, are what every checkpoint has beside a backbone: nobody asks for them.
     fn head_note(&self) -> Option<String> {
         let ignored = &self.report.ignored;
-        if !ignored.iter().any(|name| is_of_task(name)) {
+        if !ignored.iter().any(|name| self.config.is_of_task(name)) {
             return None;
         }
-        let head: Vec<String> = ignored.iter().filter(|name| is_of_head(name)).cloned().collect();
+        let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
         // Spans of answers have no classes, whatever the configuration says.
         let has_classes = head.iter().any(|name| !name.starts_with("qa_outputs."));
         let labels = self.config.raw.get("id2label").filter(|_| has_classes).and_then(Value::as_object);
         let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();
         let classes = if labels.is_empty() { String::new() } else { format!(" (classes {})", shorten(&labels)) };
         Some(format!(
-            "the checkpoint's head {}{classes} is left out; an estimator's fit() begins a new one. What an estimator's \
-             save() wrote, load() opens with its head",
+            "the checkpoint's head {}{classes} is left out; an estimator's fit() begins a new one. \
+             TextClassifier.from_pretrained and TokenClassifier.from_pretrained open a model with its head, load() what an \
+             estimator's save() wrote",
             shorten(&head)
         ))
     }

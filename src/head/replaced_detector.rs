@@ -150,10 +150,8 @@ impl ReplacedDetector {
     /// Write a Hugging Face directory of the discriminator with `metadata`, and one of the generator within it, `generator`.
     pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
         let config = &self.backbone.config;
-        // Other families have no class for such a head; they are read without it.
-        let class = if config.model_type() == "electra" { "ForPreTraining" } else { "Model" };
         let mut raw = config.raw.clone();
-        raw.insert("architectures".into(), json!([config.class(class)]));
+        raw.insert("architectures".into(), json!([config.class(config.family.detector_class)]));
         let generator = |dir: &Path| self.generator.save(dir, metadata, max_shard_bytes);
         let beside = saving::Beside { folder: "generator", save: &generator };
         let head = |config: &Config| Self::head_specs(config);

@@ -10,6 +10,7 @@ pub(in crate::backbone) const ALBERT: Family = Family {
     name: "albert",
     model_types: &[("albert", "Albert")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names {
         prefix: "albert.",
         embedding_projection: "encoder.embedding_hidden_mapping_in",

@@ -18,6 +18,7 @@ pub(in crate::backbone) const BERT: Family = Family {
     name: "bert",
     model_types: &[("bert", "Bert")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names { prefix: "bert.", pooler: "pooler.dense", ..NAMES },
 };
 
@@ -36,6 +37,7 @@ pub(super) const NAMES: Names = Names {
     up: Part::whole("intermediate.dense"),
     down: "output.dense",
     feed_forward_norm: "output.LayerNorm",
+    task_heads: &["classifier", "qa_outputs"],
     pretraining_heads: &["cls"],
     buffers: &["embeddings.position_ids", "embeddings.token_type_ids"],
     ..Names::NONE

@@ -15,6 +15,7 @@ pub(in crate::backbone) const DEBERTA_V2: Family = Family {
     name: "deberta-v2",
     model_types: &[("deberta-v2", "DebertaV2")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names {
         prefix: "deberta.",
         query: Part::whole("attention.self.query_proj"),

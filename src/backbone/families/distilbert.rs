@@ -19,8 +19,10 @@ pub(in crate::backbone) const DISTILBERT: Family = Family {
     name: "distilbert",
     model_types: &[("distilbert", "DistilBert")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names {
         prefix: "distilbert.",
+        before_heads: &["pre_classifier"],
         pretraining_heads: &["vocab_layer_norm", "vocab_projector", "vocab_transform"],
         segment_embeddings: "",
         layer: "transformer.layer.{}",

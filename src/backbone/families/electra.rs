@@ -10,9 +10,11 @@ pub(in crate::backbone) const ELECTRA: Family = Family {
     name: "electra",
     model_types: &[("electra", "Electra")],
     language_class: "ForMaskedLM",
+    detector_class: "ForPreTraining",
     names: Names {
         prefix: "electra.",
         embedding_projection: "embeddings_project",
+        before_heads: &["sequence_summary"],
         pretraining_heads: &["discriminator_predictions", "generator_lm_head", "generator_predictions"],
         ..bert::NAMES
     },

@@ -19,8 +19,10 @@ pub(in crate::backbone) const GPT2: Family = Family {
     name: "gpt2",
     model_types: &[("gpt2", "GPT2")],
     language_class: "LMHeadModel",
+    detector_class: "Model",
     names: Names {
         prefix: "transformer.",
+        task_heads: &["classifier", "qa_outputs", "score"],
         pretraining_heads: &["lm_head"],
         word_embeddings: "wte",
         position_embeddings: "wpe",

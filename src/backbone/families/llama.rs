@@ -21,8 +21,10 @@ pub(in crate::backbone) const LLAMA: Family = Family {
     name: "llama",
     model_types: &[("llama", "Llama"), ("mistral", "Mistral"), ("qwen2", "Qwen2"), ("qwen3", "Qwen3")],
     language_class: "ForCausalLM",
+    detector_class: "Model",
     names: Names {
         prefix: "model.",
+        task_heads: &["classifier", "qa_outputs", "score"],
         pretraining_heads: &["lm_head"],
         word_embeddings: "embed_tokens",
         layer: "layers.{}",

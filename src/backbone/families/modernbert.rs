@@ -21,8 +21,11 @@ pub(in crate::backbone) const MODERNBERT: Family = Family {
     name: "modernbert",
     model_types: &[("modernbert", "ModernBert")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names {
         prefix: "model.",
+        task_heads: &["classifier", "qa_outputs"],
+        before_heads: &["head"],
         pretraining_heads: &["decoder"],
         word_embeddings: "embeddings.tok_embeddings",
         embedding_norm: "embeddings.norm",

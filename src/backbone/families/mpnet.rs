@@ -13,6 +13,7 @@ pub(in crate::backbone) const MPNET: Family = Family {
     name: "mpnet",
     model_types: &[("mpnet", "MPNet")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names {
         prefix: "mpnet.",
         segment_embeddings: "",

@@ -12,6 +12,7 @@ pub(in crate::backbone) const ROBERTA: Family = Family {
     name: "roberta",
     model_types: &[("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")],
     language_class: "ForMaskedLM",
+    detector_class: "Model",
     names: Names { prefix: "roberta.", pooler: "pooler.dense", pretraining_heads: &["lm_head"], ..bert::NAMES },
 };
 

@@ -19,8 +19,11 @@ pub(in crate::backbone) const XLNET: Family = Family {
     name: "xlnet",
     model_types: &[("xlnet", "XLNet")],
     language_class: "LMHeadModel",
+    detector_class: "Model",
     names: Names {
         prefix: "transformer.",
+        task_heads: &["classifier", "logits_proj", "qa_outputs"],
+        before_heads: &["sequence_summary"],
         pretraining_heads: &["lm_loss"],
         word_embeddings: "word_embedding",
         mask_embedding: "mask_emb",

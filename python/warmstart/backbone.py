@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
+from warmstart.configurations import configuration_text
 from warmstart.hub import fetched
 from warmstart.options import (
     EMBED_BATCH_TOKENS,
@@ -27,7 +27,7 @@ from warmstart.summary import Summary
 from warmstart.tables import format_count, html_table
 from warmstart.texts import Texts, encode, warn_unread
 from warmstart.tokenizer import Tokenizer, batches
-from warmstart.warn import warn
+from warmstart.warn import warn_notes
 
 POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
 
@@ -82,7 +82,7 @@ class Backbone:
             ``config.json``, the weights
             (``model.safetensors``, also sharded, or ``pytorch_model.bin``) and a tokenizer: the first of
             ``tokenizer.json``, ``vocab.txt``, ``vocab.json`` with ``merges.txt``, ``spiece.model``,
-            ``sentencepiece.bpe.model``, ``tokenizer.model``. A str that is no path here
+            ``sentencepiece.bpe.model``, ``tokenizer.model``, ``spm.model``. A str that is no path here
             and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
             (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
             What ``modules.json`` and its like say of sentence vectors is obeyed by `embed`.
@@ -166,7 +166,7 @@ class Backbone:
         24
         """
         source = tokenizer._inner if isinstance(tokenizer, Tokenizer) else os.fspath(tokenizer)
-        text = json.dumps(_configuration(config) | fields) if fields or _is_name(config) else _text(config)
+        text = configuration_text(config, fields)
         inner = _core.Backbone.from_config(text, source, as_seed(random_state))
         warn_notes(inner)
         backbone = cls(inner)
@@ -441,85 +441,3 @@ class Backbone:
 
     def __setstate__(self, is_random: bool) -> None:
         self._is_random = is_random
-
-
-def warn_notes(backbone: _core.Backbone) -> None:
-    """Warn of what whoever opens a model should be told, once each.
-
-    Parameters
-    ----------
-    backbone : _core.Backbone
-        As it was opened.
-    """
-    for note in backbone.notes():
-        warn(note)
-
-
-def _is_name(config: Any) -> bool:
-    """Whether this names a model type: it has no form of a path, and there is no such file."""
-    return isinstance(config, str) and not set(config) & set("/\\.") and not Path(config).exists()
-
-
-def _text(config: Mapping[str, Any] | str | os.PathLike[str]) -> str:
-    if isinstance(config, Mapping):
-        return json.dumps(dict(config))
-    path = Path(config)
-    return (path / "config.json" if path.is_dir() else path).read_text(encoding="utf-8")
-
-
-def _configuration(config: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, Any]:
-    if not _is_name(config):
-        values: dict[str, Any] = json.loads(_text(config))
-        return values
-    bases = json.loads(Path(__file__).with_name("base_configs.json").read_text(encoding="utf-8"))
-    if config not in bases:
-        raise ValueError(f"model type {config!r} is not supported; supported: {', '.join(map(repr, bases))}")
-    return dict(bases[config])
-
-
-def opened(value: Any, verbose: bool = True) -> Backbone:
-    """Return a backbone, opened where its path or its name on the hub is given.
-
-    Raises
-    ------
-    TypeError
-        It is something else.
-    FileNotFoundError, ImportError, ValueError, WarmstartError
-        As `Backbone.from_pretrained` raises them.
-    """
-    if isinstance(value, str | os.PathLike):
-        return Backbone.from_pretrained(value, verbose=verbose)
-    return require_backbone(value)
-
-
-def require_backbone(value: Any) -> Backbone:
-    """Return `value`, or say how to get a backbone.
-
-    Raises
-    ------
-    TypeError
-        It is something else.
-    """
-    if isinstance(value, Backbone):
-        return value
-    hint = (
-        f"Backbone.from_pretrained({value!r})"
-        if isinstance(value, str | os.PathLike)
-        else "Backbone.from_pretrained(path)"
-    )
-    own = next((name for name in ("backbone_", "backbone") if hasattr(type(value), name)), None)
-    what = f"open one with {hint}" if own is None else f"pass its {own}"
-    raise TypeError(f"backbone must be a Backbone, got {type(value).__name__}; {what}")
-
-
-def with_pooling(backbone: Backbone, pooling: str | Sequence[str]) -> Backbone:
-    """Return the backbone, on which the head of a classifier of texts takes the vectors of `pooling`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        A pooling does not exist, or dense layers of the directory take another.
-    """
-    if isinstance(pooling, str) and pooling == "auto":
-        return backbone
-    return Backbone(backbone._inner.with_classifier_pooling(backbone.resolve_pooling(pooling)))

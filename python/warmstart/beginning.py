@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warmstart import _core
-from warmstart.backbone import Backbone, opened, require_backbone, warn_notes
+from warmstart.backbone import Backbone
 from warmstart.hub import fetched
 from warmstart.language_backbone import LanguageBackbone, Model
 from warmstart.objectives import (
@@ -17,7 +17,8 @@ from warmstart.objectives import (
     ReplacedTokenDetection,
     require_objective,
 )
-from warmstart.warn import warn
+from warmstart.opening import opened, require_backbone
+from warmstart.warn import warn, warn_notes
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from warmstart.backbone import Backbone, opened
+from warmstart.backbone import Backbone
 from warmstart.keywords import naming_what_was_meant
+from warmstart.opening import opened
 from warmstart.options import EMBED_BATCH_TOKENS, INFERENCE_PRECISIONS, check_compute
 from warmstart.texts import Texts, are_pairs, refuse_labels_beside, to_list
 

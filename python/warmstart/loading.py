@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from warmstart import _core
-from warmstart.backbone import Backbone, warn_notes
+from warmstart.backbone import Backbone
 from warmstart.classifier import TextClassifier
 from warmstart.history import History
 from warmstart.labels import Classes
@@ -21,6 +21,7 @@ from warmstart.saving import FORMAT_VERSION, METADATA_FILE
 from warmstart.strategies import STRATEGIES
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
+from warmstart.warn import warn_notes
 
 
 def _check_resolved(

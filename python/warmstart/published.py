@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from warmstart import _core
-from warmstart.backbone import warn_notes
 from warmstart.classifier_backbone import ClassifierBackbone
 from warmstart.history import History
 from warmstart.hub import fetched
@@ -15,7 +14,7 @@ from warmstart.report import Report
 from warmstart.scores import metric_name
 from warmstart.supervised import SupervisedEstimator
 from warmstart.training import Trained
-from warmstart.warn import warn
+from warmstart.warn import warn, warn_notes
 
 Estimator = TypeVar("Estimator", bound=SupervisedEstimator)
 

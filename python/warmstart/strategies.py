@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from warmstart import border
-from warmstart.backbone import opened
 from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 from warmstart.keywords import naming_what_was_meant
+from warmstart.opening import opened
 from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
 from warmstart.options import finite, positive_int
 from warmstart.parameters import Parameters

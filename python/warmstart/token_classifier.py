@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from warmstart.backbone import Backbone, opened
+from warmstart.backbone import Backbone
 from warmstart.classifier_backbone import with_published_head
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, f1
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
+from warmstart.opening import opened
 from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute
 from warmstart.policies import fraction_held_out

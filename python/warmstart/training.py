@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone, opened, with_pooling
+from warmstart.backbone import Backbone
 from warmstart.border import training_options
 from warmstart.classifier_backbone import with_published_head
 from warmstart.defaults import IN_STEPS, SOLVED
@@ -18,6 +18,7 @@ from warmstart.history import History
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.monitor import FitMonitor, tell_finished
+from warmstart.opening import opened, with_pooling
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared

@@ -4,6 +4,8 @@ import re
 import sys
 import warnings
 
+from warmstart import _core
+
 _OURS = ("warmstart", "sklearn", "joblib")
 
 
@@ -36,3 +38,15 @@ def warn_unlearnt(message: str) -> None:
     from sklearn.exceptions import ConvergenceWarning
 
     warn(message, ConvergenceWarning)
+
+
+def warn_notes(backbone: _core.Backbone) -> None:
+    """Warn of what whoever opens a model should be told, once each.
+
+    Parameters
+    ----------
+    backbone : _core.Backbone
+        As it was opened.
+    """
+    for note in backbone.notes():
+        warn(note)

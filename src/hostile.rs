@@ -10,10 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backbone::{Backbone, Config};
+use crate::backbone::{Backbone, Config, Task};
 use crate::corpus::{Blocks, Corpus, CorpusWriter};
 use crate::error::Result;
 use crate::gguf::Gguf;
+use crate::head::Classifier;
 use crate::rng::{Key, Stream};
 use crate::text::{SIDE_FILES, SideFiles, Tokenizer};
 
@@ -319,9 +320,15 @@ fn open_tokenizer(dir: &Path, model_type: &str) -> Result<()> {
 
 #[test]
 fn tokenizers_of_every_kind_when_they_are_changed_are_refused_or_read() -> Outcome {
-    for (name, model_type) in
-        [("gpt2", "gpt2"), ("roberta", "roberta"), ("xlnet", "xlnet"), ("albert", "albert"), ("llama", "llama")]
-    {
+    for (name, model_type) in [
+        ("gpt2", "gpt2"),
+        ("roberta", "roberta"),
+        ("xlnet", "xlnet"),
+        ("albert", "albert"),
+        ("llama", "llama"),
+        ("mpnet", "mpnet"),
+        ("deberta_v2", "deberta-v2"),
+    ] {
         let directory = reference("tokenizers").join(name);
         let mut files = Vec::new();
         for file in SIDE_FILES.into_iter().filter(|file| directory.join(file).is_file()) {
@@ -368,4 +375,13 @@ fn configuration_of_every_family_when_it_is_changed_is_refused_or_read() -> Outc
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn published_classifier_when_its_configuration_is_changed_is_refused_or_read() -> Outcome {
+    let mut files = vec![("vocab.txt", read("bert_b_legacy/vocab.txt")?)];
+    for name in ["config.json", "model.safetensors"] {
+        files.push((name, read(&format!("families/electra_b/{name}"))?));
+    }
+    try_changes(&files, &["config.json"], |dir| Classifier::from_pretrained(dir, Task::Texts).map(drop))
 }

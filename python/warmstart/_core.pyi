@@ -426,8 +426,11 @@ class Classifier:
         Files are staged, read back and compared before they replace what was there.
         """
     @staticmethod
-    def from_pretrained(path: str, of_words: bool) -> tuple[Classifier, list[str], bool, str | None]:
-        """Read a published model: with its labels, whether a text has any number of them, and what to tell of them."""
+    def from_pretrained(path: str, of_words: bool) -> tuple[Classifier, list[str], bool, bool, str | None]:
+        """Read a published model with its labels; whether they are numbers; whether a text has any number of them.
+
+        The outputs of texts that have one label each are in the order of the labels. The last is what to tell of them.
+        """
     @staticmethod
     def load(path: str) -> tuple[Classifier, str]:
         """The model and the text of ``warmstart.json``."""

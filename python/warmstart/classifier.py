@@ -205,8 +205,8 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         Returns
         -------
         TextClassifier
-            Fitted. ``classes_`` are its labels, in the order of its outputs; whether it is `multi_label` follows from
-            its ``problem_type``.
+            Fitted. ``classes_`` are its labels, sorted, and of several at once in the order of its outputs; whether it
+            is `multi_label` follows from its ``problem_type``.
 
         Raises
         ------
@@ -226,7 +226,8 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         -----
         Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
         ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
-        all labels are among its own, else a new one begins, with a warning.
+        all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
+        `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
         """
         return open_published(cls, path, revision, token, params, of_words=False)
 

@@ -28,26 +28,42 @@ class ClassifierBackbone(Backbone):
 
 
 def with_published_head(
-    backbone: Backbone, classes: Classes, of_words: bool
+    backbone: Backbone, classes: Classes, of_words: bool, pooling: Any = "auto", by_place: bool = False
 ) -> tuple[Classes, _core.Classifier | None]:
     """Return the classes of a published head that has all of `classes`, and its model; else `classes` and None.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        As it was given.
+    classes : Classes
+        Those that were learnt from the labels.
+    of_words : bool
+        Whether words are classified, not texts.
+    pooling : str or sequence of str
+        What the head of texts is to take.
+    by_place : bool
+        Whether the labels are a matrix without names: its columns are those of the head, in its order.
 
     Warns
     -----
     UserWarning
-        There is a head for such a task, but its labels are others.
+        There is a head for such a task, but its labels are others, or another pooling was asked for.
     """
     if not isinstance(backbone, ClassifierBackbone) or backbone._of_words != of_words:
         return classes, None
+    if pooling != "auto":
+        warn(f"the model's own head is left out and a new one begins, as pooling={pooling!r} asked")
+        return classes, None
     own, asked = backbone._classes, classes.values.tolist()
     known = own.values.tolist()
-    # The columns of a matrix without names are those of the head, in its order.
-    is_by_place = classes.multi_label and classes.values.dtype.kind == "i" and len(classes) == len(own)
-    if own.multi_label == classes.multi_label and (is_by_place or set(asked) <= set(known)):
+    fits = len(asked) == len(known) if by_place else set(asked) <= set(known)
+    if own.multi_label == classes.multi_label and fits:
         return own, backbone._model
     unlike = [label for label in asked if label not in known] or asked
+    numbers = ", also where a tool of scikit-learn has made numbers of them" if isinstance(unlike[0], int) else ""
     warn(
         f"the model's own head is left out and a new one begins: its labels are {known[:5]}, and labels has "
-        f"{unlike[:5]}; to go on from it, call them as it does"
+        f"{unlike[:5]}{numbers}; to go on from it, call them as it does"
     )
     return classes, None

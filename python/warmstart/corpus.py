@@ -164,7 +164,7 @@ def _name(key: Any) -> str:
 
 
 def _refuse_file_name(text: str) -> None:
-    if len(text) < 1000 and text.endswith(_SUFFIXES) and os.path.isfile(text):
+    if len(text) < 1000 and text.endswith(_SUFFIXES) and (os.path.isfile(text) or len(text.split()) == 1):
         raise ValueError(
             f"the first text is {text!r}, the name of a file; for the files themselves give pathlib.Path(...)"
         )

@@ -238,7 +238,8 @@ def _explained(error: Exception, repository: str, revision: str | None) -> Excep
             f"{constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids to fetch it; open it once without"
         )
     return WarmstartError(
-        f"{repository} could not be fetched from {hub}, and is not whole in the cache: {_cause(error)}"
+        f"{repository}: no such directory here, and as a repository it could not be fetched from {hub}, and is not "
+        f"whole in the cache: {_cause(error)}"
     )
 
 

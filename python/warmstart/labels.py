@@ -167,6 +167,11 @@ def is_indicator(labels: Any) -> bool:
     return n_columns is not None
 
 
+def is_unnamed_matrix(labels: Any) -> bool:
+    """Tell whether labels are a matrix whose columns have no names."""
+    return is_indicator(labels) and _column_names(labels, "labels") is None
+
+
 def _n_columns(labels: Any) -> int | None:
     shape = getattr(labels, "shape", None)
     return shape[1] if isinstance(shape, tuple) and len(shape) == 2 else None

@@ -187,7 +187,8 @@ def _not_saved(path: Path) -> _core.WarmstartError:
     if model.suffix.lower() == ".gguf" or (model / "config.json").exists() or any(model.glob("*.gguf")):
         hint = (
             f". To start from a pretrained model, use TextClassifier(Backbone.from_pretrained({str(model)!r}))"
-            f".fit(texts, labels)"
+            f".fit(texts, labels); TextClassifier.from_pretrained opens a published classifier with its head, "
+            f"TokenClassifier.from_pretrained a tagger"
         )
     return _core.WarmstartError(what + hint)
 

@@ -59,7 +59,7 @@ def settle(
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
     head = how_head_learns(strategy, is_linear, steps_asked(params))
-    if model is not None and head.value != SOLVED:
+    if model is not None:
         head = Choice(IN_STEPS, "it goes on from the head of the published model")
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     if fraction is not None and held_out is not None:

@@ -199,7 +199,9 @@ class TokenClassifier(SupervisedEstimator):
         Returns
         -------
         TokenClassifier
-            Fitted. ``classes_`` are its tags, in the order of its outputs; of a word its first token is read.
+            Fitted. ``classes_`` are its tags, in the order of its outputs; of a word its first token is read. Tags
+            that are no BIO tags are predicted, each going on where it stands again; `fit` and `score` take BIO tags
+            alone.
 
         Raises
         ------
@@ -219,7 +221,8 @@ class TokenClassifier(SupervisedEstimator):
         -----
         Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
         ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
-        all labels are among its own, else a new one begins, with a warning.
+        all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
+        `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
         """
         return open_published(cls, path, revision, token, params, of_words=True)
 

@@ -16,7 +16,7 @@ from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
 from warmstart.holding_out import hold_out
-from warmstart.labels import Classes
+from warmstart.labels import Classes, is_unnamed_matrix
 from warmstart.monitor import FitMonitor, tell_finished
 from warmstart.opening import opened, with_pooling
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
@@ -212,7 +212,8 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: An
     TypeError, ValueError, DataError, DeviceError
         They do not fit.
     """
-    backbone = with_pooling(opened(params["backbone"], params["verbose"]), params["pooling"])
+    given = opened(params["backbone"], params["verbose"])
+    backbone = with_pooling(given, params["pooling"])
     check_metric(params["metric"])
     fraction = fraction_held_out(params, eval_set)
     options = fit_options(params, eval_set is not None or fraction is not None)
@@ -221,7 +222,8 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: An
     if not len(encodings):
         raise ValueError("texts is empty; at least two texts of two classes are needed to train")
     classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
-    classes, model = with_published_head(backbone, classes, of_words=False)
+    by_place = classes.multi_label and is_unnamed_matrix(labels)
+    classes, model = with_published_head(given, classes, False, params["pooling"], by_place)
     weights = read_weights(sample_weight, len(encodings))
     data = _weighted(Labelled(encodings, classes.encode(labels, len(encodings))), weights)
     pairs = are_pairs(texts)

@@ -89,11 +89,12 @@ impl AttentionPositions {
 }
 
 impl PassPositions {
-    /// The tables of a layer that rotates in this way.
-    pub fn rotary(&self, way: Option<usize>) -> Option<&Arc<Rotary>> {
-        match self {
-            Self::Rotary(ways) => ways.get(way?),
-            _ => None,
+    /// The tables of a layer that rotates in this way; none if it does not rotate.
+    pub fn rotary(&self, way: Option<usize>) -> Result<Option<&Arc<Rotary>>> {
+        match (self, way) {
+            (_, None) => Ok(None),
+            (Self::Rotary(ways), Some(way)) if way < ways.len() => Ok(Some(&ways[way])),
+            _ => Err(Error::internal("a layer rotates in a way that the model has not")),
         }
     }
 

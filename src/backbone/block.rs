@@ -222,7 +222,7 @@ impl Attention {
             let sequences = (&sequences.cu_seqlens, self.heads);
             return pass.attend(&attended, maps, sequences, (self.dropout, mode), self.operand);
         }
-        let rotary = sequences.positions.rotary(self.options.rotary);
+        let rotary = sequences.positions.rotary(self.options.rotary)?;
         if let Some(cache) = &sequences.cache {
             let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             let begins = cache.lengths().iter().all(|&length| length == 0);

@@ -50,8 +50,8 @@ impl VectorBuckets {
     fn bucket(&self, distance: i64) -> i64 {
         let middle = (self.span / 2) as i64;
         let Some(farthest) = self.farthest.filter(|_| distance.abs() > middle) else { return distance };
-        let ratio =
-            (distance.abs() as f32 / middle as f32).ln() / ((farthest as f64 - 1.0) / middle as f64).ln() as f32;
+        let base = ((farthest as f64 - 1.0) / middle as f64) as f32;
+        let ratio = (distance.abs() as f32 / middle as f32).ln() / base.ln();
         let bucket = (ratio * (middle - 1) as f32).ceil() as i64 + middle;
         bucket * distance.signum()
     }

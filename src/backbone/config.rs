@@ -185,7 +185,9 @@ impl Config {
         let maps = if self.feed_forward.gated { 3 } else { 2 };
         let per_layer = of_attention + maps * self.hidden_size * self.feed_forward.size;
         let rows = self.vocab_size + embedding.positions.map_or(0, |positions| positions.rows) + embedding.segments;
-        let parameters = self.layer_groups * per_layer + rows * embedding.size;
+        let (of_all, of_each) =
+            self.attention.positions.parameters(self.hidden_size, attention.heads * attention.head_size);
+        let parameters = self.layer_groups * (per_layer + of_each) + rows * embedding.size + of_all;
         if parameters > MAX_PARAMETERS {
             return Err(format!("asks for {parameters} parameters; at most {MAX_PARAMETERS} are supported"));
         }

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::buckets::{BiasBuckets, VectorBuckets};
 use super::config::Config;
 use super::family::Part;
 use super::layers::{Linear, Map, Norm, NormMap};
@@ -12,7 +13,7 @@ use super::positions::{Disentangled, ScorePositions};
 use super::spec::Spec;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::bucketed_attention::{BucketedInputs, BucketedScheme, Buckets, bucketed_attention};
 use crate::ops::dropout::dropout;
 use crate::ops::embedding::embedding;
@@ -20,12 +21,19 @@ use crate::product::Format;
 
 /// A row for each distance, which all layers share.
 pub(super) struct DistanceTable {
-    positions: ScorePositions,
+    rows: DistanceRows,
     /// Biases `[R, H]` or vectors `[R, D]`.
     table: Value,
     norm: Option<Norm>,
     /// For the longest sequence met so far.
     buckets: Mutex<Option<Buckets>>,
+}
+
+/// Which row a distance has, and so what the rows are.
+#[derive(Clone, Copy)]
+enum DistanceRows {
+    Biases(BiasBuckets),
+    Vectors(VectorBuckets),
 }
 
 /// What a pass needs of it.
@@ -39,12 +47,15 @@ pub(super) struct DistancePass {
 }
 
 impl DistanceTable {
-    /// Rows and columns of the table, and whether it is normed; none if scores have no terms by distance.
-    fn shape(config: &Config) -> Option<([usize; 2], bool)> {
-        match &config.attention.positions {
-            ScorePositions::Bias(buckets) => Some(([buckets.rows, config.attention.heads], false)),
+    /// What the rows are, rows and columns of the table, and whether it is normed; none if scores have no terms by distance.
+    fn shape(config: &Config) -> Option<(DistanceRows, [usize; 2], bool)> {
+        match config.attention.positions {
+            ScorePositions::Bias(buckets) => {
+                Some((DistanceRows::Biases(buckets), [buckets.rows, config.attention.heads], false))
+            }
             ScorePositions::Disentangled(options) => {
-                Some(([2 * options.buckets.span, config.hidden_size], options.normed))
+                let rows = DistanceRows::Vectors(options.buckets);
+                Some((rows, [2 * options.buckets.span, config.hidden_size], options.normed))
             }
             _ => None,
         }
@@ -55,7 +66,7 @@ impl DistanceTable {
     }
 
     pub fn specs(config: &Config, specs: &mut Vec<Spec>) {
-        let Some((shape, normed)) = Self::shape(config) else { return };
+        let Some((_, shape, normed)) = Self::shape(config) else { return };
         let init = config.initializer.init(config.initializer.std);
         specs.push(Spec::new(format!("{}.weight", config.family.names.distance_table), &shape, init));
         if normed {
@@ -64,9 +75,10 @@ impl DistanceTable {
     }
 
     pub fn load(params: &Parameters, config: &Config) -> Result<Self> {
-        let normed = Self::shape(config).is_some_and(|(_, normed)| normed);
+        let (rows, _, normed) =
+            Self::shape(config).ok_or_else(|| Error::internal("a table of distances of a model without any"))?;
         Ok(Self {
-            positions: config.attention.positions.clone(),
+            rows,
             table: params.value(&format!("{}.weight", config.family.names.distance_table))?.clone(),
             norm: normed.then(|| Norm::load(params, &Self::norm(config), config)).transpose()?,
             buckets: Mutex::default(),
@@ -80,12 +92,9 @@ impl DistanceTable {
             Some(buckets) if buckets.longest() >= longest => buckets.clone(),
             _ => {
                 let reach = longest.next_power_of_two();
-                let buckets = match &self.positions {
-                    ScorePositions::Bias(buckets) => Buckets::new(reach, |distance| buckets.row(distance)),
-                    ScorePositions::Disentangled(options) => {
-                        Buckets::new(reach, |distance| options.buckets.row(distance))
-                    }
-                    _ => Buckets::new(reach, |_| 0),
+                let buckets = match self.rows {
+                    DistanceRows::Biases(buckets) => Buckets::new(reach, |distance| buckets.row(distance)),
+                    DistanceRows::Vectors(buckets) => Buckets::new(reach, |distance| buckets.row(distance)),
                 };
                 made.insert(buckets).clone()
             }
@@ -96,9 +105,9 @@ impl DistanceTable {
     pub fn of_pass(&self, batch: &PackedBatch) -> Result<DistancePass> {
         let longest = batch.positions.iter().max().map_or(1, |&position| position as usize + 1);
         let buckets = self.buckets(longest);
-        let ScorePositions::Disentangled(_) = self.positions else {
+        if let DistanceRows::Biases(_) = self.rows {
             return Ok(DistancePass { buckets, bias: Some(self.table.clone()), vectors: None });
-        };
+        }
         let (first, last) = buckets.range(longest);
         let rows = embedding(&self.table, (first..=last).collect())?;
         let vectors = self.norm.as_ref().map_or(Ok(rows.clone()), |norm| norm.forward(&rows))?;

@@ -49,6 +49,19 @@ pub struct Disentangled {
 }
 
 impl ScorePositions {
+    /// Parameters that they have in all layers together, and in each, of a model of such widths; to see that they are not absurd.
+    pub(super) fn parameters(&self, hidden_size: usize, attention: usize) -> (usize, usize) {
+        match self {
+            Self::None | Self::Rotary(_) => (0, 0),
+            Self::TransformerXl { .. } => (0, hidden_size * attention),
+            Self::Bias(buckets) => (buckets.rows * attention, 0),
+            Self::Disentangled(options) => {
+                let maps = if options.shared_maps { 0 } else { options.terms() - 1 };
+                (2 * options.buckets.span * hidden_size, maps * hidden_size * attention)
+            }
+        }
+    }
+
     /// True if keys and values of tokens before can be kept for the next ones.
     pub fn fit_a_cache(&self) -> bool {
         matches!(self, Self::None | Self::Rotary(_))

@@ -204,16 +204,17 @@ impl PyClassifier {
         run(py, || self.0.save(&path, &labels, multi_label, metadata, max_shard_bytes))
     }
 
-    /// A published model with its head: its labels, whether there may be several at once, and what to tell of them.
+    /// A published model with its head: its labels, whether they are numbers, whether there may be several at once, and what
+    /// to tell of them.
     #[staticmethod]
     fn from_pretrained(
         py: Python<'_>,
         path: PathBuf,
         of_words: bool,
-    ) -> PyResult<(Self, Vec<String>, bool, Option<String>)> {
+    ) -> PyResult<(Self, Vec<String>, bool, bool, Option<String>)> {
         let task = if of_words { Task::Words } else { Task::Texts };
         let Published { model, labels } = run(py, || Classifier::from_pretrained(&path, task))?;
-        Ok((Self(model), labels.names, labels.multi_label, labels.note))
+        Ok((Self(model), labels.names, labels.are_numbers, labels.multi_label, labels.note))
     }
 
     #[staticmethod]

@@ -1,11 +1,13 @@
 //! A classifier that somebody published: a directory of transformers with the head of its class, and what its outputs mean.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::classifier::{Classifier, class};
-use crate::backbone::{Backbone, Config, Task};
+use crate::array::Array;
+use crate::backbone::{Backbone, Config, HeadOptions, METADATA, Parameters, Task};
 use crate::error::{Error, Result};
 
 /// A model with its head, and the labels of its outputs in their order.
@@ -18,6 +20,8 @@ pub struct Published {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels {
     pub names: Vec<String>,
+    /// They are whole numbers.
+    pub are_numbers: bool,
     /// Each says by itself whether its label is there; else one of them is.
     pub multi_label: bool,
     /// What whoever opens the model should be told.
@@ -33,14 +37,18 @@ impl Classifier {
     pub fn from_pretrained(dir: &Path, task: Task) -> Result<Published> {
         let mut labels = None;
         let opened = Backbone::from_pretrained_with(dir, |config| {
-            check_class(config, task)?;
-            let found = labels.insert(Labels::read(&config.raw, task)?);
+            let in_directory = |e: Error| match e {
+                Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
+                other => other,
+            };
+            check_class(config, task, dir.join(METADATA).is_file()).map_err(in_directory)?;
+            let found = labels.insert(Labels::read(&config.raw, task).map_err(in_directory)?);
             Ok(Self::head_specs(config, task, found.names.len()))
         });
         let labels = labels.ok_or_else(|| Error::internal("a model was opened and its labels were not read"));
         let (backbone, head) = opened.map_err(|error| match (error, &labels) {
             (Error::Weights(message), Ok(labels)) => Error::Weights(format!(
-                "{message} It names {} labels: {}.",
+                "{message} config.json names {} labels: {}.",
                 labels.names.len(),
                 labels.names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ")
             )),
@@ -54,13 +62,13 @@ impl Classifier {
                 dir.display()
             )));
         }
-        let model = Self { backbone, head, task };
-        Ok(Published { model, labels: labels? })
+        let (labels, head) = labels?.sorted(head, backbone.config.head(task), task)?;
+        Ok(Published { model: Self { backbone, head, task }, labels })
     }
 }
 
 /// See that a configuration names a class with such a head.
-fn check_class(config: &Config, task: Task) -> Result<()> {
+fn check_class(config: &Config, task: Task, is_saved: bool) -> Result<()> {
     let names: Vec<&str> = match config.raw.get("architectures").and_then(Value::as_array) {
         Some(names) => names.iter().filter_map(Value::as_str).collect(),
         None => Vec::new(),
@@ -77,6 +85,8 @@ fn check_class(config: &Config, task: Task) -> Result<()> {
     };
     let hint = if has(other) {
         format!("open it with {estimator}.from_pretrained")
+    } else if is_saved {
+        "load(path) opens what an estimator's save() wrote".into()
     } else {
         "to begin a new head, give the estimator Backbone.from_pretrained(path)".into()
     };
@@ -89,12 +99,25 @@ impl Labels {
     fn read(raw: &Map<String, Value>, task: Task) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
-        let count = field("num_labels").and_then(Value::as_u64).map(|n| n as usize);
+        let count = match field("num_labels") {
+            None => None,
+            Some(n) => Some(
+                n.as_u64()
+                    .filter(|n| *n <= MOST as u64)
+                    .ok_or_else(|| bad(format!("num_labels is {n}; expected a whole number of at most {MOST}")))?
+                    as usize,
+            ),
+        };
         let mut note = None;
         let names = match (field("id2label"), field("label2id")) {
-            (Some(labels), _) => {
+            (Some(labels), other) => {
                 let read = |(id, label): (&String, &Value)| Some((id.parse().ok()?, text(label)?));
-                in_order(labels, read).map_err(|e| bad(format!("id2label {e}")))?
+                let names = in_order(labels, read).map_err(|e| bad(format!("id2label {e}")))?;
+                let id_of = |name: &str| other.and_then(|ids| ids.get(name)).and_then(Value::as_u64);
+                if other.is_some() && names.iter().enumerate().any(|(i, name)| id_of(name) != Some(i as u64)) {
+                    note = Some("config.json: label2id does not say what id2label says, which counts".to_string());
+                }
+                names
             }
             (None, Some(labels)) => {
                 let read = |(label, id): (&String, &Value)| Some((id.as_u64()? as usize, label.clone()));
@@ -110,11 +133,17 @@ impl Labels {
         if let Some(count) = count.filter(|count| *count != names.len()) {
             return Err(bad(format!("num_labels is {count}, and {} labels are named", names.len())));
         }
+        let mut known = HashMap::new();
         for (i, name) in names.iter().enumerate() {
-            if let Some(first) = names[..i].iter().position(|other| other == name) {
+            if name.is_empty() {
+                return Err(bad(format!("output {i} is called nothing")));
+            }
+            if let Some(first) = known.insert(name, i) {
                 return Err(bad(format!("outputs {first} and {i} are both called {name:?}")));
             }
         }
+        let are_numbers =
+            field("id2label").and_then(Value::as_object).is_some_and(|labels| labels.values().all(Value::is_i64));
         let multi_label = match (task, field("problem_type").map(|kind| kind.as_str().unwrap_or_default())) {
             (Task::Texts, Some("multi_label_classification")) => true,
             (Task::Texts, Some("regression")) => {
@@ -134,9 +163,36 @@ impl Labels {
         if names.len() < 2 && !multi_label {
             return Err(bad(format!("names {} labels; a classifier has two or more", names.len())));
         }
-        Ok(Self { names, multi_label, note })
+        Ok(Self { names, are_numbers, multi_label, note })
+    }
+
+    /// The outputs of texts that have one label each in the order of the labels, as scikit-learn's scorers take the columns of
+    /// probabilities to be; those of others as they are.
+    fn sorted(mut self, mut head: Parameters, options: &HeadOptions, task: Task) -> Result<(Self, Parameters)> {
+        if task == Task::Words || self.multi_label {
+            return Ok((self, head));
+        }
+        let mut order: Vec<usize> = (0..self.names.len()).collect();
+        if self.are_numbers {
+            order.sort_by_key(|&i| self.names[i].parse::<i64>().unwrap_or_default());
+        } else {
+            order.sort_by_key(|&i| &self.names[i]);
+        }
+        for name in [format!("{}.weight", options.output), options.output_bias.to_string()] {
+            if name.is_empty() || order.is_sorted() {
+                continue;
+            }
+            let rows = head.get(&name)?.entries()?;
+            let rows: Vec<Array> = order.iter().map(|&i| rows[i].clone()).collect();
+            head.replace(&name, Array::stack(&rows)?)?;
+        }
+        self.names = order.iter().map(|&i| self.names[i].clone()).collect();
+        Ok((self, head))
     }
 }
+
+/// More labels than any model has.
+const MOST: usize = 1 << 16;
 
 /// A label as text: older files have numbers.
 fn text(label: &Value) -> Option<String> {
@@ -188,7 +244,12 @@ mod tests {
             let found = read(&config, Task::Texts);
             assert_eq!(
                 found,
-                Ok(Labels { names: expected.into_iter().map(String::from).collect(), multi_label: false, note: None })
+                Ok(Labels {
+                    names: expected.into_iter().map(String::from).collect(),
+                    are_numbers: config["id2label"]["0"].is_i64(),
+                    multi_label: false,
+                    note: None
+                })
             );
         }
         let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), Task::Words);
@@ -208,6 +269,9 @@ mod tests {
             (json!({"label2id": {"x": 0, "y": 0}}), "label2id is"),
             (json!({"id2label": {"0": "x", "1": "x"}}), "outputs 0 and 1 are both called \"x\""),
             (json!({"id2label": {"0": "x", "1": "y", "2": "z"}, "num_labels": 2}), "num_labels is 2, and 3 labels"),
+            (json!({"id2label": {"0": "x", "1": ""}}), "output 1 is called nothing"),
+            (json!({"num_labels": 1_000_000_000_000_u64}), "expected a whole number of at most"),
+            (json!({"num_labels": "2"}), "num_labels is \"2\""),
             (json!({"problem_type": "regression"}), "problem_type is regression"),
             (json!({"num_labels": 1}), "make it a regression"),
             (json!({"num_labels": 1, "problem_type": "single_label_classification"}), "names 1 labels"),

@@ -74,8 +74,8 @@ impl Plan {
                 };
             // The topmost layer learns as fast as the head.
             let factor = strategy.layer_decay.powi(top.saturating_sub(depth(&spec.name, config) + 1) as i32);
-            // The weights of norms have one dimension; biases of heads have two.
-            let decays = trainable && spec.shape.len() > 1 && !spec.name.ends_with("bias");
+            // The weights of norms have one dimension; biases of attention heads and of distances have two.
+            let decays = trainable && spec.shape.len() > 1 && !spec.name.contains("bias");
             ParameterPlan {
                 idle,
                 trainable,

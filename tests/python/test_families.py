@@ -244,6 +244,8 @@ def test_configuration_of_a_published_model_is_read(name, tokenizer_dir):
         ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size is 3; supported: 0"),
         ("deberta-v2", {"relative_attention": False}, "relative_attention is false or missing"),
         ("deberta-v2", {"pos_att_type": "c2p|p2p"}, 'pos_att_type has "p2p"'),
+        ("deberta-v2", {"pos_att_type": []}, "pos_att_type is empty"),
+        ("deberta-v2", {"position_buckets": 8.5}, "position_buckets is 8.5; expected a whole number"),
         ("deberta-v2", {"pos_att_type": 3}, "pos_att_type is 3; expected"),
         ("deberta-v2", {"position_buckets": 3}, "position_buckets is 3"),
         ("deberta-v2", {"max_relative_positions": 5}, "8, for 5 relative positions of 40"),
@@ -278,7 +280,19 @@ def test_nulls_mean_what_they_do_in_transformers(tokenizer_dir):
         np.testing.assert_array_equal(found, expected)
 
 
-UNTIED = ("bert", "roberta", "distilbert", "electra", "albert", "xlnet", "modernbert", "gpt2", "llama")
+UNTIED = (
+    "bert",
+    "roberta",
+    "distilbert",
+    "electra",
+    "albert",
+    "xlnet",
+    "modernbert",
+    "mpnet",
+    "deberta-v2",
+    "gpt2",
+    "llama",
+)
 
 
 @pytest.mark.filterwarnings("ignore:learning_rate=0.1 is beyond reason")

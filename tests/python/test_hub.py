@@ -166,7 +166,7 @@ def test_cache_when_the_server_is_gone_then_serves_with_a_warning(hub, connect, 
     missing = client.open("org/other")
     assert missing["error"] == "WarmstartError"
     assert "\n" not in missing["message"]
-    assert f"org/other could not be fetched from {hub.url}" in missing["message"]
+    assert f"as a repository it could not be fetched from {hub.url}" in missing["message"]
 
 
 def test_revision_when_named_then_is_that_commit(hub, connect, backbone, model, other):

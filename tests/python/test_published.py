@@ -9,6 +9,7 @@ import pytest
 import warmstart as ws
 from conftest import BAD, FAST, GOOD
 from sklearn.base import clone
+from sklearn.metrics import get_scorer
 from test_families import FAMILIES, tiny
 
 
@@ -54,12 +55,20 @@ def test_tagger_predicts_as_it_was_published(family, published, texts):
     assert opened.predict(texts) == estimator.predict(texts)
 
 
-def test_labels_in_any_order_keep_their_outputs(published, texts):
-    estimator, path = published(config={"id2label": {"0": "z", "1": "a"}, "label2id": None})
+@pytest.mark.parametrize(("family", "names"), [("bert", ["z", "a"]), ("gpt2", ["z", "a"]), ("xlnet", [10, 9])])
+def test_labels_in_any_order_keep_their_outputs(family, names, published, texts):
+    id2label = dict(zip("01", names, strict=True))
+    estimator, path = published(family, config={"id2label": id2label, "label2id": None})
     opened = ws.TextClassifier.from_pretrained(path, verbose=False)
-    assert opened.classes_.tolist() == ["z", "a"]
-    same = {"bad": "z", "good": "a"}
-    assert opened.predict(texts).tolist() == [same[label] for label in estimator.predict(texts)]
+    # Sorted: scorers of scikit-learn take the columns of probabilities so.
+    assert opened.classes_.tolist() == sorted(names)
+    expected = [dict(zip(["bad", "good"], names, strict=True))[label] for label in estimator.predict(texts)]
+    assert opened.predict(texts).tolist() == expected
+    np.testing.assert_array_equal(opened.predict_proba(texts), estimator.predict_proba(texts)[:, ::-1])
+    assert get_scorer("roc_auc")(opened, texts, expected) == 1.0
+    # Labels that are numbers are the head's, too.
+    opened.set_params(max_steps=1, learning_rate=1e-6).fit(texts, expected)
+    np.testing.assert_allclose(opened.predict_proba(texts), estimator.predict_proba(texts)[:, ::-1], atol=1e-3)
 
 
 def test_labels_that_nobody_named_are_counted_and_a_mapping_that_stands_alone_is_told(published, texts):
@@ -83,6 +92,9 @@ def test_multi_label_follows_from_the_model(published, texts):
     again = opened.set_params(max_steps=1, learning_rate=1e-6).fit(texts, y)
     assert again.classes_.tolist() == ["0", "1"]
     assert np.abs(again.predict_proba(texts) - estimator.predict_proba(texts)).max() < 0.01
+    # Numbers are names where they are listed: not those of the head.
+    with pytest.warns(UserWarning, match="own head is left out"):
+        clone(again).fit(texts, [[int(i) for i in np.flatnonzero(row)] for row in y])
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])
@@ -96,8 +108,13 @@ def test_fit_goes_on_from_the_head(family, published, texts):
     with pytest.warns(UserWarning, match=r"own head is left out and a new one begins.*'dull'"):
         other = clone(opened).fit(texts, ["dull" if label == "bad" else "good" for label in y])
     assert other.classes_.tolist() == ["dull", "good"]
-    # In its order, also where the labels to learn are fewer.
-    one = clone(opened).set_params(backbone=opened.backbone).fit(texts, y)
+    probe = clone(opened).set_params(strategy=ws.LinearProbing()).fit(texts, y)
+    assert np.abs(probe.predict_proba(texts) - before).max() < 1e-3
+    with pytest.warns(UserWarning, match="own head is left out and a new one begins, as pooling='mean' asked"):
+        clone(opened).set_params(pooling="mean").fit(texts, y)
+    with pytest.raises(ValueError, match="pooling='mean': the head of a published model"):
+        ws.TextClassifier.from_pretrained(path, pooling="mean")
+    one = clone(opened).fit(texts, y)
     assert one.classes_.tolist() == ["bad", "good"]
     assert pickle.loads(pickle.dumps(opened)).fit(texts, y).predict_proba(texts).tobytes() == (
         one.predict_proba(texts).tobytes()
@@ -140,7 +157,12 @@ def test_saved_again_it_is_loaded(published, texts, tmp_path):
     [
         ({"architectures": ["BertForQuestionAnswering"]}, ValueError, "names BertForQuestionAnswering; expected Bert"),
         ({"architectures": ["BertForTokenClassification"]}, ValueError, "open it with TokenClassifier.from_pretrained"),
-        ({"architectures": None}, ValueError, "has no architectures; expected BertForSequenceClassification"),
+        ({"architectures": None}, ValueError, r"published: config.json has no architectures; expected BertForSeq"),
+        (
+            {"num_labels": 10**12, "id2label": None, "label2id": None},
+            ValueError,
+            "num_labels is 1000000000000; e",
+        ),
         ({"problem_type": "regression"}, ValueError, "problem_type is regression"),
         ({"id2label": {"0": "x"}, "problem_type": None}, ValueError, "make it a regression"),
         ({"id2label": {"0": "x", "1": "x"}}, ValueError, "outputs 0 and 1 are both called"),

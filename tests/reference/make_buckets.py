@@ -18,7 +18,11 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import build_relative_po
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 DISTANCES = 700
-DEBERTA_V2 = [(256, 512), (320, 512), (48, 700), (7, 12), (12, 40), (-1, 300)]
+# Among them some whose last border lies where rounding puts it.
+DEBERTA_V2 = [
+    *[(256, 512), (320, 512), (48, 700), (7, 12), (12, 40), (-1, 300)],
+    *[(12, 12), (192, 192), (200, 512), (320, 400), (384, 200), (48, 600), (10, 400)],
+]
 
 
 def main():

@@ -93,6 +93,9 @@ fn disentangled(fields: &Fields, max_positions: usize) -> Checked<Disentangled> 
     if let Some(other) = types.iter().find(|t| !["c2p", "p2c"].contains(&t.as_str())) {
         return Err(format!("pos_att_type has {other:?}; supported: \"c2p\", \"p2c\""));
     }
+    if types.is_empty() {
+        return Err("pos_att_type is empty, so that nothing is relative; expected \"p2c|c2p\" or one of both".into());
+    }
     let has = |name: &str| types.iter().any(|t| t == name);
     let norms = fields.text("norm_rel_ebd")?.unwrap_or("none").to_lowercase();
     let normed = match norms.split('|').map(str::trim).collect::<Vec<_>>()[..] {
@@ -100,7 +103,10 @@ fn disentangled(fields: &Fields, max_positions: usize) -> Checked<Disentangled> 
         ["layer_norm"] => true,
         _ => return Err(format!("norm_rel_ebd is {norms:?}; expected \"none\" or \"layer_norm\"")),
     };
-    let whole = |name| Ok::<_, String>(fields.number_or(name, -1.0)? as i64);
+    let whole = |name| match fields.number_or(name, -1.0)? {
+        number if number.fract() == 0.0 => Ok(number as i64),
+        number => Err(format!("{name} is {number}; expected a whole number")),
+    };
     let (relative, buckets) = (whole("max_relative_positions")?, whole("position_buckets")?);
     let relative = if relative < 1 { max_positions } else { relative as usize };
     let buckets = if buckets > 0 {

@@ -5,6 +5,7 @@
 mod adapters;
 mod attention;
 mod autograd;
+mod bridge;
 mod bucketed_attention;
 mod checks;
 mod corpus;

@@ -1,0 +1,102 @@
+//! A function of candle tensors as an operation of our autograd.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use candle_core::{DType, Tensor};
+
+use super::audit::{check_gradients, check_reached, check_repeatable, failed, stopped};
+use super::tensors::{Leaf, Tensors};
+use crate::array::Array;
+use crate::autograd::{Op, Slot, Value};
+use crate::error::{Error, Result};
+
+type Function = dyn Fn(&Tensors) -> candle_core::Result<Tensor> + Send + Sync;
+
+/// A differentiable function of candle tensors.
+///
+/// It gives the same output for the same inputs, computes in the type of its inputs ([`Tensors::dtype`]), and every input that
+/// wants a gradient counts in its output. Its graph is not deep: candle goes through graphs by recursion, and one of tens of
+/// thousands of operations in a row overflows the stack.
+pub struct CandleFunction {
+    name: String,
+    function: Box<Function>,
+    /// Calls.
+    runs: AtomicU64,
+    /// Calls that wanted gradients.
+    differentiated: AtomicU64,
+}
+
+impl CandleFunction {
+    /// `function`, called `name` in messages.
+    pub fn new(
+        name: impl Into<String>,
+        function: impl Fn(&Tensors) -> candle_core::Result<Tensor> + Send + Sync + 'static,
+    ) -> Self {
+        let (runs, differentiated) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { name: name.into(), function: Box::new(function), runs, differentiated }
+    }
+
+    /// For messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The output for these inputs. Gradients flow to `values`, which are hidden states and parameters of f32 or bf16; none flow to
+    /// `constants`, which are ids, masks, factors of dropout. Calls 1, 2, 4, 8 and so on compare two runs, and of those that want
+    /// gradients hold them against differences: what goes wrong may depend on shapes.
+    ///
+    /// # Errors
+    /// `Error::Tensor` if the function fails, if it draws random numbers, or if a gradient stops on the way.
+    pub fn apply(&self, values: &[(&str, &Value)], constants: &[(&str, Tensor)]) -> Result<Value> {
+        let leaves = values.iter().map(|(name, value)| Leaf::new(name, value)).collect::<Result<Vec<_>>>()?;
+        let named = leaves.iter().map(|leaf| (&*leaf.name, leaf.tensor.clone()));
+        let all = named.chain(constants.iter().map(|(name, tensor)| (*name, tensor.clone())));
+        let tensors = Tensors::new(all, DType::F32).map_err(|error| failed(&self.name, error))?;
+        let run = || (self.function)(&tensors).map_err(|error| failed(&self.name, error));
+        let output = run()?;
+        if output.dtype() != DType::F32 {
+            let (name, got) = (&self.name, output.dtype());
+            return Err(Error::internal(format!("{name}: the output has type {got:?}, expected F32")));
+        }
+        if counts(&self.runs) {
+            check_repeatable(&self.name, &output, &run()?)?;
+        }
+        if leaves.iter().any(|leaf| leaf.wanted) && counts(&self.differentiated) {
+            check_reached(&self.name, &output, &leaves)?;
+            check_gradients(&self.name, &*self.function, &leaves, constants, output.dims())?;
+        }
+        let inputs: Vec<&Value> = values.iter().map(|(_, value)| *value).collect();
+        let array = Array::try_from(&output)?;
+        Ok(Value::computed(array, &inputs, Graph { name: self.name.clone(), output, leaves }))
+    }
+}
+
+/// Count a call: true for the first, second, fourth, eighth and so on.
+fn counts(calls: &AtomicU64) -> bool {
+    (calls.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two()
+}
+
+/// What candle recorded from the leaves to the output.
+struct Graph {
+    name: String,
+    output: Tensor,
+    leaves: Vec<Leaf>,
+}
+
+// SAFETY: slots lend it nothing: gradients are given whole.
+unsafe impl Op for Graph {
+    fn name(&self) -> &'static str {
+        "candle function"
+    }
+
+    fn backward(&self, _: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        // candle differentiates scalars: that of `output . gradient` has the gradients asked for.
+        let scalar = (&self.output * Tensor::try_from(gradient)?)?.sum_all()?;
+        let mut gradients = scalar.backward().map_err(|error| failed(&self.name, error))?;
+        for (leaf, slot) in self.leaves.iter().zip(into).filter(|(_, slot)| slot.wanted()) {
+            let gradient = gradients.remove(&leaf.tensor).ok_or_else(|| stopped(&self.name, &leaf.name))?;
+            slot.give(Array::try_from(&gradient)?)?;
+        }
+        Ok(())
+    }
+}

@@ -47,7 +47,7 @@ extern crate self as warmstart;
 
 pub use array::Array;
 pub use backbone::{Backbone, Config, Parameters, Pooling, Task, Vectors};
-pub use bridge::{CandleFunction, Per, Tensors, apply_padded, conv1d};
+pub use bridge::{CandleFunction, Cell, Per, Recurrent, RecurrentDropout, Tensors, apply_padded, conv1d};
 pub use corpus::{Corpus, CorpusWriter};
 pub use error::{Error, Result};
 pub use head::{Classifier, Generation, LanguageModel, LinearMap, ReplacedDetector, Sampling, generate};

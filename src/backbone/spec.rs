@@ -13,6 +13,8 @@ pub enum Init {
     Normal(f64),
     /// The same, drawn again where it is beyond a number of standard deviations.
     TruncatedNormal(f64, f64),
+    /// Uniform between this and its negative.
+    Uniform(f64),
     Zeros,
     Ones,
 }
@@ -69,6 +71,10 @@ pub fn initialise(spec: &Spec, key: Key) -> Result<Array> {
     let values = match spec.init {
         Init::Normal(std) => key.named(&spec.name).normal(n, std),
         Init::TruncatedNormal(std, cutoff) => key.named(&spec.name).truncated_normal(n, std, cutoff),
+        Init::Uniform(bound) => {
+            let key = key.named(&spec.name);
+            (0..n as u64).map(|i| (bound * (2.0 * key.uniform(i) - 1.0)) as f32).collect()
+        }
         Init::Zeros => vec![0.0; n],
         Init::Ones => vec![1.0; n],
     };

@@ -11,15 +11,18 @@
 //! comes in as an input, from our masks.
 //!
 //! Batches are packed everywhere else. This is the only place that pads: `padding` lays sequences of similar length beside
-//! each other, `[T, D]` to `[b, L, D]`, for functions that want a batch.
+//! each other, `[T, D]` to `[b, L, D]`, for functions that want a batch. Recurrent layers need no padding, see `time_steps`.
 
 mod audit;
 mod convolution;
 mod function;
 mod padding;
+mod recurrent;
 mod tensors;
+mod time_steps;
 
 pub use convolution::conv1d;
 pub use function::CandleFunction;
 pub use padding::{Per, apply_padded};
+pub use recurrent::{Cell, Recurrent, RecurrentDropout};
 pub use tensors::Tensors;

@@ -21,6 +21,7 @@ mod ops;
 mod optim;
 mod parity;
 mod precision;
+mod recurrent;
 mod relative_attention;
 mod side_files;
 mod text;

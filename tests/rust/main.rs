@@ -7,6 +7,7 @@ mod attention;
 mod autograd;
 mod bridge;
 mod bucketed_attention;
+mod candle_oracle;
 mod checks;
 mod corpus;
 mod detector;

@@ -7,6 +7,8 @@ use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
+/// Where the slope of tanh, 5e-7, is that of rounding.
+const SATURATED: f32 = 7.9;
 
 /// `f(x)`.
 pub(super) fn forward(x: Elements, activation: Activation, storing: Storing) -> Buffer {
@@ -53,9 +55,12 @@ vectorised! {
                 (x * INV_SQRT_2PI).mul_add(exp(-0.5 * x * x), cdf)
             }),
             Activation::GeluTanh => scale(pre, grad, |x| {
-                let t = tanh(inner(x));
+                let inner = inner(x);
+                let t = tanh(inner);
                 let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
-                0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * slope
+                // `tanh` stops short of 1 by a rounding, and `x slope` grows as the cube of x.
+                let tanh_slope = if inner.abs() < SATURATED { 1.0 - t * t } else { 0.0 };
+                0.5 * (1.0 + t) + 0.5 * x * tanh_slope * slope
             }),
             Activation::Silu => scale(pre, grad, |x| {
                 let s = sigmoid(x);

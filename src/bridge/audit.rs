@@ -52,7 +52,7 @@ pub(super) fn check_reached(function: &str, output: &Tensor, leaves: &[Leaf]) ->
     }
 }
 
-/// Refuse gradients that are not those of the function. Where the output is empty or not finite, nothing can be said.
+/// Refuse gradients that are not those of the function. Where the output is not finite, nothing can be said.
 pub(super) fn check_gradients(
     name: &str,
     function: &dyn Fn(&Tensors) -> candle_core::Result<Tensor>,
@@ -60,9 +60,6 @@ pub(super) fn check_gradients(
     constants: &[(&str, Tensor)],
     output: &[usize],
 ) -> Result<()> {
-    if output.iter().product::<usize>() == 0 {
-        return Ok(());
-    }
     let weights = random("output", output)?;
     let loss = |inputs: &[Tensor]| -> candle_core::Result<Tensor> {
         let named = leaves.iter().zip(inputs).map(|(leaf, tensor)| (&*leaf.name, tensor.clone()));

@@ -22,7 +22,7 @@ pub struct CandleFunction {
     function: Box<Function>,
     /// Calls.
     runs: AtomicU64,
-    /// Calls that wanted gradients.
+    /// Calls that wanted gradients, and had rows.
     differentiated: AtomicU64,
 }
 
@@ -61,7 +61,8 @@ impl CandleFunction {
         if counts(&self.runs) {
             check_repeatable(&self.name, &output, &run()?)?;
         }
-        if leaves.iter().any(|leaf| leaf.wanted) && counts(&self.differentiated) {
+        let wanted = leaves.iter().any(|leaf| leaf.wanted);
+        if wanted && output.elem_count() > 0 && counts(&self.differentiated) {
             check_reached(&self.name, &output, &leaves)?;
             check_gradients(&self.name, &*self.function, &leaves, constants, output.dims())?;
         }
@@ -90,6 +91,11 @@ unsafe impl Op for Graph {
     }
 
     fn backward(&self, _: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
+        if gradient.elem_count() == 0 {
+            // Without rows nothing depends on anything; candle's operations differ in what they make of that.
+            let zeros = |leaf: &Leaf| Array::new(vec![0.0; leaf.tensor.elem_count()], leaf.tensor.shape());
+            return self.leaves.iter().zip(into).try_for_each(|(leaf, slot)| slot.give(zeros(leaf)?));
+        }
         // candle differentiates scalars: that of `output . gradient` has the gradients asked for.
         let scalar = (&self.output * Tensor::try_from(gradient)?)?.sum_all()?;
         let mut gradients = scalar.backward().map_err(|error| failed(&self.name, error))?;

@@ -41,6 +41,17 @@ fn function_when_applied_gives_gradients_to_inputs_and_parameters() -> Outcome {
 }
 
 #[test]
+fn function_when_there_are_no_rows_gives_zero_gradients() -> Outcome {
+    let (values, gradients) = parameters(&[random(1, &[0, 3])?, random(2, &[5, 3])?, random(3, &[5])?])?;
+    let y = layer().apply(&[("x", &values[0]), ("map.weight", &values[1]), ("map.bias", &values[2])], &[])?;
+    assert_eq!(y.array().dims(), [0, 5]);
+    weighted_sum(&[(&y, &[])])?.backward()?;
+    let expected = [vec![], vec![0.0; 15], vec![0.0; 5]].map(Some);
+    assert_eq!(collected(&gradients), expected);
+    Ok(())
+}
+
+#[test]
 fn function_when_computed_again_gives_the_same_gradients() -> Outcome {
     let arguments = [random(1, &[4, 3])?, random(2, &[5, 3])?, random(3, &[5])?];
     let function = Arc::new(layer());

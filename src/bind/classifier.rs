@@ -50,6 +50,9 @@ fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f
     LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
 }
 
+/// A model, the names of its outputs, whether they are numbers, whether there may be several at once, and what to tell of them.
+type PublishedClassifier = (PyClassifier, Vec<String>, bool, bool, Option<String>);
+
 #[pymethods]
 impl PyClassifier {
     /// Which vectors of a text, or of its words, the head takes, side by side.
@@ -204,14 +207,9 @@ impl PyClassifier {
         run(py, || self.0.save(&path, &labels, multi_label, metadata, max_shard_bytes))
     }
 
-    /// A published model with its head: its labels, whether they are numbers, whether there may be several at once, and what
-    /// to tell of them.
+    /// A published model with its head.
     #[staticmethod]
-    fn from_pretrained(
-        py: Python<'_>,
-        path: PathBuf,
-        of_words: bool,
-    ) -> PyResult<(Self, Vec<String>, bool, bool, Option<String>)> {
+    fn from_pretrained(py: Python<'_>, path: PathBuf, of_words: bool) -> PyResult<PublishedClassifier> {
         let task = if of_words { Task::Words } else { Task::Texts };
         let Published { model, labels } = run(py, || Classifier::from_pretrained(&path, task))?;
         Ok((Self(model), labels.names, labels.are_numbers, labels.multi_label, labels.note))

@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 TRANSFORMERS := .venv-transformers
 # What `make check-transformers` saves.
 SAVED := target/saved-for-transformers
-# For how long damaged files of each of some forty formats are opened: with two cores two minutes in all.
-HOSTILE_SECONDS ?= 6
+# For how long damaged files of each of some fifty formats are opened: with two cores two to three minutes in all.
+HOSTILE_SECONDS ?= 3
 SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi') Cargo.toml Cargo.lock pyproject.toml README.md LICENSE
 
 # What `make sanitize` runs: operations with each set of instructions, and what reads files, damaged ones for so many seconds a

@@ -151,7 +151,7 @@ fn is_in(name: &str, modules: &[&str]) -> bool {
 }
 
 /// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
-pub(super) const MAX_LAYERS: usize = 1 << 9;
+pub(super) const MAX_LAYERS: usize = 1 << 8;
 
 /// The same of lists with entries for the values of a head.
 pub(super) const MAX_HEAD_SIZE: usize = 1 << 16;

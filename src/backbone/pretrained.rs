@@ -39,7 +39,9 @@ impl Backbone {
     /// Encoder, what stands for tokens to predict, the pooler if the classifier of the family takes it, and the affine maps of
     /// sentence vectors.
     pub fn specs(config: &Config) -> Vec<Spec> {
-        [Self::specs_of_transformer(config), sentence_specs(config)].concat()
+        let mut specs = Self::specs_of_transformer(config);
+        specs.extend(sentence_specs(config));
+        specs
     }
 
     /// Those that lie in the files of the transformer.

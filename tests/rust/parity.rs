@@ -374,7 +374,7 @@ fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
 fn config_when_it_asks_for_the_impossible_is_refused() -> Outcome {
     let text = std::fs::read_to_string(directory("bert_a").join("config.json"))?;
     for (field, value, expected) in [
-        ("num_hidden_layers", serde_json::json!(1 << 24), "asks for 16777216 layers; expected 1 to 512"),
+        ("num_hidden_layers", serde_json::json!(1 << 24), "asks for 16777216 layers; expected 1 to 256"),
         ("vocab_size", serde_json::json!(0), "asks for 0 tokens in the vocabulary"),
         ("intermediate_size", serde_json::json!(-1), "intermediate_size is -1; expected a whole number"),
         ("num_attention_heads", serde_json::json!(5), "not a multiple of the number of attention heads, 5"),

@@ -15,8 +15,6 @@ cat > "$place/Cargo.toml" <<'TOML'
 name = "conv1d_gradient"
 version = "0.1.0"
 edition = "2024"
-[dependencies]
-candle-core = "=0.11.1"
 TOML
 cat > "$place/src/main.rs" <<'RUST'
 use candle_core::{Device, Result, Tensor, Var};
@@ -41,6 +39,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 RUST
+cargo add --quiet --manifest-path "$place/Cargo.toml" candle-core@=0.11.1
 cargo run --quiet --release --manifest-path "$place/Cargo.toml" | tee "$place/seen"
 diff "$place/seen" - <<'SEEN'
 padding 0: input off by up to 57, kernel off by up to 71

@@ -1,10 +1,10 @@
 //! MPNet (Song et al. 2020), as `transformers.MPNetModel` (5.x): BERT with RoBERTa's positions and head, without segments, and
 //! with a bias of each head for distances, which all layers share.
 
-use super::bert;
+use super::{bert, roberta};
 use crate::backbone::buckets::BiasBuckets;
 use crate::backbone::config::Config;
-use crate::backbone::family::{Dense, Family, HeadOptions, Names, Part};
+use crate::backbone::family::{Family, Names, Part};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::positions::{LearnedPositions, ScorePositions};
 use crate::ops::activation::Activation;
@@ -52,21 +52,6 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     config.attention.positions =
         ScorePositions::Bias(BiasBuckets { rows: biases, buckets: BUCKETS, farthest: FARTHEST });
     let dropout = config.embedding.dropout;
-    let dense = |name, activation| Some(Dense { name, size: config.hidden_size, activation, bias: true });
-    config.classifier = HeadOptions {
-        dense: dense("classifier.dense", Activation::Tanh),
-        output: "classifier.out_proj",
-        output_bias: "classifier.out_proj.bias",
-        first_dropout: dropout,
-        last_dropout: dropout,
-        ..config.classifier
-    };
-    config.language = HeadOptions {
-        dense: dense("lm_head.dense", Activation::Gelu),
-        norm: "lm_head.layer_norm",
-        output: "lm_head.decoder",
-        output_bias: config.language.bias_of("lm_head.bias", "lm_head.decoder.bias"),
-        ..config.language
-    };
+    roberta::two_layer_heads(&mut config, dropout);
     Ok(config)
 }

@@ -3,7 +3,7 @@
 
 use super::bert;
 use crate::backbone::config::Config;
-use crate::backbone::family::{Dense, Family, HeadOptions, Names};
+use crate::backbone::family::{Dense, Family, Names};
 use crate::backbone::fields::{Checked, Fields};
 use crate::backbone::positions::LearnedPositions;
 use crate::ops::activation::Activation;
@@ -26,22 +26,25 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     config.embedding.positions = Some(LearnedPositions { rows, first, padding: u32::try_from(padding).ok() });
     config.max_length = rows - first;
     let dropout = fields.dropout("classifier_dropout", config.embedding.dropout)?;
-    let dense = |name, activation| Some(Dense { name, size: config.hidden_size, activation, bias: true });
-    config.classifier = HeadOptions {
-        dense: dense("classifier.dense", Activation::Tanh),
-        output: "classifier.out_proj",
-        output_bias: "classifier.out_proj.bias",
-        first_dropout: dropout,
-        last_dropout: dropout,
-        ..config.classifier
-    };
+    two_layer_heads(&mut config, dropout);
     config.words.last_dropout = config.classifier.last_dropout;
-    config.language = HeadOptions {
-        dense: dense("lm_head.dense", Activation::Gelu),
-        norm: "lm_head.layer_norm",
-        output: "lm_head.decoder",
-        output_bias: config.language.bias_of("lm_head.bias", "lm_head.decoder.bias"),
-        ..config.language
-    };
     Ok(config)
+}
+
+/// The heads of classification and of the language model as RoBERTa and those after it name them: a layer of the hidden
+/// size, then the output; `dropout` goes before each layer of the classifier.
+pub(super) fn two_layer_heads(config: &mut Config, dropout: f64) {
+    let size = config.hidden_size;
+    let dense = |name, activation| Some(Dense { name, size, activation, bias: true });
+    let classifier = &mut config.classifier;
+    classifier.dense = dense("classifier.dense", Activation::Tanh);
+    classifier.output = "classifier.out_proj";
+    classifier.output_bias = "classifier.out_proj.bias";
+    classifier.first_dropout = dropout;
+    classifier.last_dropout = dropout;
+    let language = &mut config.language;
+    language.dense = dense("lm_head.dense", Activation::Gelu);
+    language.norm = "lm_head.layer_norm";
+    language.output = "lm_head.decoder";
+    language.output_bias = language.bias_of("lm_head.bias", "lm_head.decoder.bias");
 }

@@ -46,17 +46,20 @@ pub mod benches;
 extern crate self as warmstart;
 
 pub use array::Array;
-pub use backbone::{Backbone, Config, Parameters, Pooling, Task, Vectors};
+pub use backbone::{Backbone, Config, Level, Parameters, Pooling, Vectors};
 pub use bridge::{CandleFunction, Cell, Per, Recurrent, RecurrentDropout, Tensors, apply_padded, conv1d};
 pub use corpus::{Corpus, CorpusWriter};
 pub use error::{Error, Result};
-pub use head::{Classifier, Generation, LanguageModel, LinearMap, ReplacedDetector, Sampling, generate};
-pub use objective::{Classification, Labels, LanguageObjective, Unit, fill_masks, token_scores};
+pub use head::{
+    Classification, Generation, Head, LanguageModel, LinearMap, ReplacedDetector, Sampling, Start, Targets, Task,
+    TaskModel, Truth, generate,
+};
+pub use objective::{LanguageObjective, Unit, fill_masks, token_scores};
 pub use optim::{OptimizerOptions, ScheduleKind};
 pub use product::Precision;
 pub use report::{Curve, Evaluation, Facts, Point, Record, Row, Summary};
 pub use text::{Encodings, SideFiles, Tokenizer, TokenizerTrainer};
 pub use train::{
-    ClassifierOptions, Dataset, Documents, Keep, MemoryEstimate, Method, Monitor, Outcome, PretrainingOptions,
-    Strategy, TrainingOptions, estimate_fit, estimate_pretraining, fit, pretrain,
+    Dataset, Documents, Keep, MemoryEstimate, Method, Monitor, Outcome, PretrainingOptions, Strategy, TaskOptions,
+    TrainingOptions, estimate_fit, estimate_pretraining, fit, pretrain,
 };

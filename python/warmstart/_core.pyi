@@ -14,7 +14,6 @@ __all__ = [
     "WEIGHT_FILES",
     "AdamW",
     "Backbone",
-    "Classifier",
     "Corpus",
     "CorpusWriter",
     "DataError",
@@ -24,6 +23,8 @@ __all__ = [
     "Objective",
     "ReplacedDetector",
     "Strategy",
+    "Task",
+    "TaskModel",
     "Tokenizer",
     "TokenizerTrainer",
     "TrainingError",
@@ -35,6 +36,8 @@ __all__ = [
     "_classifier_from_state",
     "_language_model_from_state",
     "_replaced_detector_from_state",
+    "_task_from_state",
+    "_task_model_from_state",
     "_tokenizer_from_files",
     "available_memory_bytes",
     "checkpoint_seed",
@@ -273,7 +276,7 @@ class Backbone:
         self, texts: Sequence[str], max_length: int | None
     ) -> tuple[Encodings, NDArray[np.int64], NDArray[np.int64]]:
         """Texts cut into windows between words; for each word its text int64 ``[R]``, and its characters ``[R, 2]``."""
-    def explain(self, strategy: Strategy, optimizer: AdamW, of_words: bool, n_outputs: int) -> list[dict[str, Any]]:
+    def explain(self, strategy: Strategy, optimizer: AdamW, task: Task) -> list[dict[str, Any]]:
         """The plan a strategy compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
     def __reduce__(self) -> tuple[Any, ...]: ...
@@ -346,12 +349,29 @@ class Objective:
     def permutation(*, memory: int | None) -> Objective: ...
 
 @final
-class Classifier:
-    """A backbone with a classification head: the fitted model behind the classifiers. Immutable."""
+class Task:
+    """A head with its loss, under a name."""
+
+    @staticmethod
+    def classification(
+        n_outputs: int,
+        *,
+        of_words: bool = False,
+        multi_label: bool = False,
+        class_weight: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> Task:
+        """Classes of texts, or of their words; ``class_weight`` has C values."""
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class TaskModel:
+    """A backbone with the head of a task: the fitted model behind the estimators. Immutable."""
 
     @staticmethod
     def fit(
         backbone: Backbone,
+        task: Task,
         train: Encodings,
         targets: NDArray[np.int64] | NDArray[np.float32],
         eval: Encodings | None,
@@ -359,22 +379,17 @@ class Classifier:
         options: TrainingOptions,
         monitor: Monitor,
         *,
-        n_outputs: int,
-        class_weight: Sequence[float] | None = None,
-        label_smoothing: float = 0.0,
         sample_weight: NDArray[np.float32] | None = None,
         start: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-        head: Classifier | None = None,
-    ) -> tuple[Classifier | None, dict[str, Any], BaseException | None]:
-        """Train a classifier; the backbone stays as it is.
+        head: TaskModel | None = None,
+    ) -> tuple[TaskModel | None, dict[str, Any], BaseException | None]:
+        """Train a model; the backbone stays as it is.
 
         ``start`` is weight ``[C, D]`` and bias ``[C]`` of the head's last map to begin from, instead of random ones;
         ``head`` has the whole head to go on from.
 
-        ``targets`` are class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``; N are texts, or the
-        words of windows.
-
-        ``class_weight`` has C values, ``sample_weight`` one for each text; the loss is the mean by the product of both.
+        ``targets`` are class indices int64 ``[N]``, or a number for each output, float32 ``[N, C]``; N are texts or
+        the words of windows. ``sample_weight`` has one value for each text, by which the loss is a mean.
 
         Bad input raises, and so does an interrupt before the first step. A run that began and was stopped returns
         the exception that stopped it (KeyboardInterrupt, TrainingError, or what a monitor raised) with the model
@@ -389,6 +404,7 @@ class Classifier:
     @staticmethod
     def features(
         backbone: Backbone,
+        task: Task,
         encodings: Encodings,
         batch_tokens: int,
         precision: str,
@@ -397,21 +413,21 @@ class Classifier:
         """What the last map of a new head takes ``[N, D]``, of texts, or of words where the encodings have them."""
     @staticmethod
     def with_last_map(
-        backbone: Backbone, of_words: bool, weight: NDArray[np.float32], bias: NDArray[np.float32]
-    ) -> Classifier:
-        """A classifier whose head's last map is this, ``[C, D]`` and ``[C]``, and else as pretrained."""
+        backbone: Backbone, task: Task, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> TaskModel:
+        """A model whose head's last map is this, ``[C, D]`` and ``[C]``, and else as pretrained."""
     @staticmethod
     def estimate_memory(
-        backbone: Backbone, train: Encodings, eval: Encodings | None, options: TrainingOptions, n_outputs: int
+        backbone: Backbone, task: Task, train: Encodings, eval: Encodings | None, options: TrainingOptions
     ) -> dict[str, int]:
         """Bytes that `fit` with these options takes at its peak beside what the process holds, by what holds them.
 
         Keys ``trainable, gradients, optimizer, kept, activations, scratch, loss, evaluation, allocator``.
         """
-    def logits(
+    def outputs(
         self, encodings: Encodings, batch_tokens: int, precision: str, on_progress: Callable[[int], None] | None
     ) -> NDArray[np.float32]:
-        """Logits ``[N, C]`` in input order; ``precision`` as for `Backbone.embed`."""
+        """What the head says, ``[N, C]`` in input order; ``precision`` as for `Backbone.embed`."""
     @property
     def backbone(self) -> Backbone: ...
     @property
@@ -420,25 +436,31 @@ class Classifier:
     def pooling(self) -> list[str]: ...
     @property
     def n_parameters(self) -> int: ...
-    def save(self, path: str, labels: Sequence[str], multi_label: bool, metadata: str, max_shard_bytes: int) -> None:
-        """Write a Hugging Face directory; ``metadata`` becomes ``warmstart.json``.
+    def save(self, path: str, names: Sequence[str], metadata: str, max_shard_bytes: int) -> None:
+        """Write a Hugging Face directory; ``names`` are those of the outputs, ``metadata`` becomes ``warmstart.json``.
 
         Files are staged, read back and compared before they replace what was there.
         """
     @staticmethod
-    def from_pretrained(path: str, of_words: bool) -> tuple[Classifier, list[str], bool, bool, str | None]:
+    def from_pretrained(path: str, of_words: bool) -> tuple[TaskModel, list[str], bool, bool, str | None]:
         """Read a published model with its labels; whether they are numbers; whether a text has any number of them.
 
         The outputs of texts that have one label each are in the order of the labels. The last is what to tell of them.
         """
     @staticmethod
-    def load(path: str) -> tuple[Classifier, str]:
+    def load(path: str) -> tuple[TaskModel, str]:
         """The model and the text of ``warmstart.json``."""
+    @property
+    def of_words(self) -> bool: ...
+    def with_task(self, task: Task) -> TaskModel:
+        """The same model for another task: of as many outputs, on the same layers."""
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 def _backbone_from_state(state: dict[str, Any]) -> Backbone: ...
 def _tokenizer_from_files(files: dict[str, bytes], format_version: int = 1) -> Tokenizer: ...
-def _classifier_from_state(state: dict[str, Any], of_words: bool) -> Classifier: ...
+def _classifier_from_state(state: dict[str, Any], of_words: bool) -> TaskModel: ...
+def _task_from_state(kind: str, n_outputs: int) -> Task: ...
+def _task_model_from_state(state: dict[str, Any], task: Task) -> TaskModel: ...
 def set_num_threads(n: int) -> None:
     """Use ``n`` threads from now on, 1 to 1024.
 
@@ -526,7 +548,7 @@ def pretrain(
     """Train a model, which stays as it is: the trained one, of the same class; facts; what stopped the run.
 
     Corpora come with the first of their documents and the one behind the last; ``max_length`` is that of a sequence in
-    tokens, special ones included. The facts are those of `Classifier.fit`.
+    tokens, special ones included. The facts are those of `TaskModel.fit`.
     """
 
 def pretraining_memory(

@@ -11,7 +11,7 @@ TRAINING = (
 )
 """What all runs have, by the names that both sides have for it."""
 
-OTHERS = ("strategy", "objective", "max_length", "task", "n_outputs", "multi_label", "class_weight")
+OTHERS = ("strategy", "objective", "max_length")
 """What some runs have, and what goes to the core by other ways."""
 
 
@@ -24,7 +24,7 @@ class PretrainingOptions(TypedDict):
 
 def update_rule(rule: Mapping[str, Any]) -> tuple[_core.Strategy, _core.AdamW]:
     """Return what learns, and by which steps, from what `strategies.update_rule` returns."""
-    steps = {name: value for name, value in rule.items() if name not in ("method", "layer_decay", "label_smoothing")}
+    steps = {name: value for name, value in rule.items() if name not in ("method", "layer_decay")}
     return _core.Strategy(rule["method"], layer_decay=rule.get("layer_decay", 1.0)), _core.AdamW(**steps)
 
 

@@ -24,7 +24,7 @@ from warmstart.scores import Metric, predictions, probabilities
 from warmstart.strategies import Strategy
 from warmstart.supervised import SupervisedEstimator
 from warmstart.texts import Texts, check_kind, encode, warn_unread
-from warmstart.training import logits, prepare, train
+from warmstart.training import outputs, prepare, train
 from warmstart.weights import read_weights
 
 
@@ -346,7 +346,7 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         targets = self._trained.classes.encode(y, len(encodings))
         weights = read_weights(sample_weight, len(encodings))
         warn_unread(encodings)
-        found = logits(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
+        found = outputs(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
         return Report.of_logits(found, targets, self._trained.classes, sample_weight=weights)
 
     def _encode(self, texts: Texts) -> _core.Encodings:
@@ -358,7 +358,7 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
     def _logits(self, texts: Texts) -> NDArray[np.float32]:
         encodings = self._encode(texts)
         warn_unread(encodings)
-        return logits(self._trained.model, encodings, self.precision, self.verbose, "predicting")
+        return outputs(self._trained.model, encodings, self.precision, self.verbose, "predicting")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

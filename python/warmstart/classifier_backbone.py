@@ -17,7 +17,7 @@ class ClassifierBackbone(Backbone):
 
     __slots__ = ("_classes", "_model", "_of_words")
 
-    def __init__(self, model: _core.Classifier, classes: Classes, of_words: bool) -> None:
+    def __init__(self, model: _core.TaskModel, classes: Classes, of_words: bool) -> None:
         super().__init__(model.backbone)
         self._model = model
         self._classes = classes
@@ -29,7 +29,7 @@ class ClassifierBackbone(Backbone):
 
 def with_published_head(
     backbone: Backbone, classes: Classes, of_words: bool, pooling: Any = "auto", by_place: bool = False
-) -> tuple[Classes, _core.Classifier | None]:
+) -> tuple[Classes, _core.TaskModel | None]:
     """Return the classes of a published head that has all of `classes`, and its model; else `classes` and None.
 
     Parameters

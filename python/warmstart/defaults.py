@@ -44,6 +44,12 @@ SURE = 2.0
 SLOWER, MORE_EPOCHS = 0.5, 5
 """Factor of the rate, and passes at least, where features gain surely over guessing and yet hardly."""
 
+START_L2, START_CLASSES = 1.0, 6
+"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
+
+Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
+"""
+
 STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "patience", "early_stopping")
 """Parameters of an estimator that only a run in steps has."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from warmstart.defaults import HARDLY, LEAST_STEPS, SOLVED
 from warmstart.entities import to_spans
 from warmstart.samples import drawn, some_of_each
-from warmstart.scores import guessing_loss, mean_loss, metric_name, predictions
+from warmstart.scores import metric_name, predictions
 from warmstart.strategies import LinearProbing
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def of_labels(run: Prepared) -> list[str]:
     """Say which classes have no text, a single one, or all, to be learnt from."""
     if run.of_words:
         return []
-    counts, classes, found = _counts(run), run.classes, []
+    counts, classes, found = _counts(run), run.task.classes, []
     for n, what in (
         (0, "no text: what it is cannot be learnt"),
         (1, "one text: too few to be learnt from"),
@@ -119,7 +119,7 @@ def refuse_alike(run: Prepared) -> None:
         return
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
-    enough = 2 if run.classes.multi_label else max(2, len(run.classes) // SWAPPED + 1)
+    enough = 2 if run.task.classes.multi_label else max(2, len(run.task.classes) // SWAPPED + 1)
     kinds: set[bytes] = set()
     for i in range(n):
         kinds.add(encodings.ids(i).tobytes())
@@ -129,8 +129,8 @@ def refuse_alike(run: Prepared) -> None:
         if encodings.n_truncated or encodings.n_unknown:
             return  # different texts may look alike
         raise ValueError(
-            f"there are {len(run.classes)} different labels for {len(kinds)} different texts: have texts and labels "
-            "been swapped?"
+            f"there are {len(run.task.classes)} different labels for {len(kinds)} different texts: have texts and "
+            "labels been swapped?"
         )
     if encodings.n_truncated:
         what = f"alike in their first {encodings.max_length} tokens, where they are cut; give a larger max_length"
@@ -145,16 +145,14 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
     if run.data.sample_weight is not None:  # then the shares of labels are not what counts
         return []
-    targets, classes = run.data.targets, run.classes
+    targets, classes = run.data.targets, run.task.classes
     text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
     texts = drawn(len(run.data.encodings), TEXTS)
     logits, asked = ask(texts), targets[np.isin(text_of, texts)]
     if run.is_default and run.head == SOLVED:
         return [_guessed(run, logits)]
     trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
-    weight = None if run.options["class_weight"] is None else np.array(run.options["class_weight"])
-    loss = mean_loss(logits, asked, classes.multi_label, weight)
-    guessing = min(guessing_loss(some, classes.multi_label, weight) for some in (targets, asked))
+    loss, guessing = run.task.loss(logits, asked), min(run.task.guessing_loss(some) for some in (targets, asked))
     right, common = (predictions(logits, classes.multi_label) == asked).mean(), _commonest(asked, classes.multi_label)
     # A strong penalty makes a loss large and leaves what is predicted right.
     if loss > HARDLY * guessing and right < (1 + common) / 2:
@@ -167,7 +165,9 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     if not len(missed):
         return []
     weigh = (
-        "" if run.of_words or weight is not None else "; class_weight='balanced' gives rare ones the weight of others"
+        ""
+        if run.of_words or run.task.class_weight is not None
+        else "; class_weight='balanced' gives rare ones the weight of others"
     )
     return [
         f"{trained} never predicts {_classes(missed, len(classes))}, asked for texts of theirs that it was trained on; "
@@ -180,7 +180,7 @@ def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
     targets = run.data.targets
     label = int(np.bincount(targets).argmax())
     name, share, said = (
-        run.classes.values[label].item(),
+        run.task.classes.values[label].item(),
         (targets == label).mean(),
         (logits.argmax(axis=1) == label).mean(),
     )
@@ -202,7 +202,7 @@ def of_evaluation(run: Prepared, report: Report, metric: str) -> list[str]:
     if run.of_words:
         nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
         return ["no entity of eval_set is found: what was learnt does not carry over"] if nothing else []
-    if run.classes.multi_label or run.is_weighted or metric not in ("accuracy", "loss"):
+    if run.task.classes.multi_label or run.is_weighted or metric not in ("accuracy", "loss"):
         return []
     common = _commonest(run.held_out.targets, False)
     if accuracy > common or accuracy == 1:
@@ -230,7 +230,7 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
 
 def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArray[np.int64], ask: Ask) -> NDArray[Any]:
     """Return classes that are predicted neither with these logits nor for texts of their own, which are asked too."""
-    targets, classes = run.data.targets, run.classes
+    targets, classes = run.data.targets, run.task.classes
 
     def predicted(found: NDArray[np.float32]) -> NDArray[np.bool_]:
         labels = predictions(found, classes.multi_label)
@@ -252,7 +252,7 @@ def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArra
 
 def _counts(run: Prepared) -> NDArray[Any]:
     """Return how often each class occurs."""
-    targets, classes = run.data.targets, run.classes
+    targets, classes = run.data.targets, run.task.classes
     return np.asarray(targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes)))
 
 

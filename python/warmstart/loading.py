@@ -135,7 +135,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         random_state = None if seed is None and n_iter == 0 else int(seed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
-    model, _ = _core.Classifier.load(os.fspath(directory))
+    model, _ = _core.TaskModel.load(os.fspath(directory))
     warn_notes(model.backbone)
     if model.n_outputs != len(classes):
         raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")

@@ -77,10 +77,10 @@ def estimate(
     encodings: _core.Encodings,
     held_out: _core.Encodings | None,
     options: _core.TrainingOptions,
-    n_outputs: int,
+    task: _core.Task,
 ) -> MemoryEstimate:
-    """Estimate the peak of a classifier's run with these options."""
-    parts = _core.Classifier.estimate_memory(backbone, encodings, held_out, options, n_outputs)
+    """Estimate the peak of a run with these options."""
+    parts = _core.TaskModel.estimate_memory(backbone, task, encodings, held_out, options)
     return beside(backbone.n_parameters, parts)
 
 

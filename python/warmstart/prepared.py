@@ -1,4 +1,4 @@
-"""A classifier's training run before it starts: parameters checked, and what they leave open chosen."""
+"""A training run before it starts: parameters checked, and what they leave open chosen."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,10 +16,11 @@ from warmstart.defaults import (
     SOLVED,
     START_TEXTS,
 )
-from warmstart.labels import Classes, Targets
+from warmstart.labels import Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.plan import Choice, Plan
 from warmstart.solve import VECTORS, Gain
+from warmstart.tasks import Task
 from warmstart.weights import Weights, unless_alike
 
 
@@ -53,7 +54,7 @@ class Prepared:
 
     backbone: Backbone
     options: dict[str, Any]
-    classes: Classes
+    task: Task
     data: Labelled
     held_out: Labelled | None
     choices: dict[str, Choice]
@@ -64,18 +65,18 @@ class Prepared:
     """Whether texts are pairs; None of tagged words."""
     is_default: bool = False
     """Whether neither a strategy nor how to train was asked for."""
-    model: _core.Classifier | None = None
+    model: _core.TaskModel | None = None
     """Whose head training in steps goes on from; None where a new one begins."""
 
     @property
     def of_words(self) -> bool:
         """Whether words are classified, not texts."""
-        return self.options.get("task") == "words"
+        return self.task.of_words
 
     @property
     def is_weighted(self) -> bool:
         """Whether classes or texts count differently."""
-        return self.options["class_weight"] is not None or self.data.sample_weight is not None
+        return self.task.class_weight is not None or self.data.sample_weight is not None
 
     @property
     def follows_gain(self) -> bool:
@@ -84,7 +85,7 @@ class Prepared:
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
         that are right less often than that label. Where rare labels are very few, it costs nothing.
         """
-        if not self.is_default or self.of_words or self.classes.multi_label or self.is_weighted:
+        if not self.is_default or self.of_words or self.task.classes.multi_label or self.is_weighted:
             return False
         shares = np.bincount(self.data.targets) / len(self.data.targets)
         return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
@@ -110,20 +111,19 @@ class Prepared:
         """Estimate the peak of memory, with some options changed."""
         held_out = None if self.held_out is None else self.held_out.encodings
         options = training_options({**self.options, **changed})
-        n_outputs = self.options["n_outputs"]
-        found = estimate(self.backbone._inner, self.data.encodings, held_out, options, n_outputs)
+        found = estimate(self.backbone._inner, self.data.encodings, held_out, options, self.task.inner)
         if self.head != SOLVED:
             return found
         # Beside what a run in steps has: the features in float64, and the vectors of L-BFGS.
         n_values = found.trainable // np.dtype(np.float32).itemsize
-        n_features = len(self.data.targets) * (n_values // n_outputs)
+        n_features = len(self.data.targets) * (n_values // self.task.n_outputs)
         solving = np.dtype(np.float64).itemsize * (n_features + VECTORS * n_values)
         return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:
         """Return what is done to every parameter, and what was chosen."""
         rule = border.update_rule(self.options["strategy"])
-        told = self.backbone._inner.explain(*rule, self.of_words, self.options["n_outputs"])
+        told = self.backbone._inner.explain(*rule, self.task.inner)
         return Plan(told, self.choices, self.head == SOLVED)
 
     def check_memory(self) -> None:

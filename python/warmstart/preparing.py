@@ -1,4 +1,4 @@
-"""From the parameters of a classifier and its data to a run that can start: checked, and what is left open chosen."""
+"""From the parameters of an estimator and its data to a run that can start: checked, and what is left open chosen."""
 
 from dataclasses import replace
 from math import ceil, isfinite
@@ -20,11 +20,12 @@ from warmstart.defaults import (
 )
 from warmstart.doubts import of_labels, of_settings, refuse_alike
 from warmstart.labels import Classes, Targets
-from warmstart.options import check_compute, flag, optional_positive_int, positive_int, seed_of_run
+from warmstart.options import check_compute, finite, flag, optional_positive_int, positive_int, seed_of_run
 from warmstart.plan import Choice
 from warmstart.policies import kept, patience
 from warmstart.prepared import Labelled, Prepared
 from warmstart.strategies import require_strategy, update_rule
+from warmstart.tasks import Task
 from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn
 
@@ -33,13 +34,13 @@ def settle(
     params: dict[str, Any],
     options: dict[str, Any],
     backbone: Backbone,
-    classes: Classes,
+    task: Task,
     data: Labelled,
     held_out: Labelled | None,
     default_metric: str,
     pairs: bool | None = None,
     fraction: float | None = None,
-    model: _core.Classifier | None = None,
+    model: _core.TaskModel | None = None,
 ) -> Prepared:
     """Choose what the parameters leave open, now that the data are known, as `Prepared`.
 
@@ -54,7 +55,7 @@ def settle(
     strategy = require_strategy(params["strategy"])
     batch_tokens = batch_tokens_of(params, data.encodings)
     steps = ceil(data.encodings.n_tokens / batch_tokens / options["accumulation_steps"])
-    of_words = options.get("task") == "words"
+    of_words = task.of_words
     resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps)
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
@@ -69,7 +70,7 @@ def settle(
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
     is_default = is_default and not params["label_smoothing"]
-    prepared = Prepared(backbone, options, classes, data, held_out, choices, head.value, pairs, is_default, model)
+    prepared = Prepared(backbone, options, task, data, held_out, choices, head.value, pairs, is_default, model)
     if prepared.follows_gain:
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"
         choices["head"] = replace(head, why=f"{head.why}; {then}")
@@ -101,7 +102,7 @@ def resolve(
     Returns
     -------
     options : dict
-        ``strategy, epochs, max_steps`` as the core takes them, the optimiser and the loss settings in the first.
+        ``strategy, epochs, max_steps`` as the core takes them, the optimiser in the first.
     choices : dict of Choice
         Those of them that were chosen, by the name of the parameter.
 
@@ -120,7 +121,7 @@ def resolve(
         choices["epochs"] = epochs(strategy, n_texts, steps)
         n_epochs = choices["epochs"].value
     options = {
-        "strategy": update_rule(strategy, params["optimizer"], rate, params["label_smoothing"]),
+        "strategy": update_rule(strategy, params["optimizer"], rate),
         "epochs": 1 if n_epochs is None else positive_int("epochs", n_epochs),
         "max_steps": max_steps,
     }
@@ -130,6 +131,20 @@ def resolve(
 def _part(n_held_out: int, n_left: int, fraction: float) -> Choice:
     why = f"of {n_held_out + n_left:,} are held out and not trained on, as validation_fraction={fraction:g}"
     return Choice(f"{n_held_out:,} texts", f"{why}; drawn by random_state, labels in like shares")
+
+
+def smoothing(label_smoothing: Any) -> float:
+    """Return ``label_smoothing`` as a float.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no number, or out of its range.
+    """
+    share = finite("label_smoothing", label_smoothing)
+    if not 0 <= share < 1:
+        raise ValueError(f"label_smoothing must be at least 0 and less than 1, got {label_smoothing}")
+    return share
 
 
 def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list[float] | None:

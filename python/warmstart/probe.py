@@ -14,15 +14,9 @@ from warmstart.monitor import FitMonitor
 from warmstart.options import EMBED_BATCH_TOKENS
 from warmstart.prepared import Labelled, Prepared
 from warmstart.progress import TokenBar
-from warmstart.samples import drawn, some_of_each
-from warmstart.scores import mean_loss
-from warmstart.solve import NO_WEIGHTS, Gain, Solution, solve
-
-START_L2, START_CLASSES = 1.0, 6
-"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
-
-Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
-"""
+from warmstart.samples import drawn
+from warmstart.solve import NO_WEIGHTS, Gain, Solution
+from warmstart.tasks import Task
 
 START_A_CLASS, START_ITEMS = 8, 20_000
 """Of the texts that it is solved on at least so many of each class; and about so many words, where they are classified.
@@ -47,24 +41,12 @@ class Probe:
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
         """Compute the features of what is trained on, and solve."""
-        started, options = time.perf_counter(), run.options
-        data = run.data if run.head == SOLVED else some(run.data)
+        started = time.perf_counter()
+        data = run.data if run.head == SOLVED else some(run.data, run.task)
         found = features(run, data.encodings, verbose)
 
-        def solved(l2: float | None) -> Solution:
-            return solve(
-                found,
-                data.targets,
-                options["n_outputs"],
-                options["multi_label"],
-                options["class_weight"],
-                options["strategy"]["label_smoothing"],
-                l2,
-                run.backbone._inner.head_has_bias(run.of_words),
-                run.follows_gain,
-                data.sample_weight,
-            )
-
+        has_bias = run.backbone._inner.head_has_bias(run.of_words)
+        solved = run.task.solver(found, data.targets, data.sample_weight, has_bias, run.follows_gain)
         final = solved(None) if run.head == SOLVED or run.follows_gain else None
         gain = None if final is None or final.gain is None or not final.gain.is_little else final.gain
         if final is not None and (run.head == SOLVED or (gain is not None and not gain.is_sure)):
@@ -74,11 +56,11 @@ class Probe:
 
     def finish(
         self, run: Prepared, monitor: FitMonitor
-    ) -> tuple[_core.Classifier, dict[str, Any], BaseException | None]:
-        """Return what `_core.Classifier.fit` returns, of a head that stays as it is solved."""
+    ) -> tuple[_core.TaskModel, dict[str, Any], BaseException | None]:
+        """Return what `_core.TaskModel.fit` returns, of a head that stays as it is solved."""
         solution, held_out, options = self.solution, run.held_out, run.options
         encodings = run.data.encodings
-        model = _core.Classifier.with_last_map(run.backbone._inner, run.of_words, solution.weight, solution.bias)
+        model = _core.TaskModel.with_last_map(run.backbone._inner, run.task.inner, solution.weight, solution.bias)
         row: dict[str, Any] = {
             "step": solution.n_iter,
             "epoch": 1.0,
@@ -89,9 +71,8 @@ class Probe:
         score, stopped = None, None
         if held_out is not None:
             try:
-                found = model.logits(held_out.encodings, EMBED_BATCH_TOKENS, options["precision"], None)
-                weight = None if options["class_weight"] is None else np.array(options["class_weight"])
-                row["eval_loss"] = mean_loss(found, held_out.targets, options["multi_label"], weight)
+                found = model.outputs(held_out.encodings, EMBED_BATCH_TOKENS, options["precision"], None)
+                row["eval_loss"] = run.task.loss(found, held_out.targets)
                 score = monitor.on_evaluate(found, row)
             except BaseException as error:  # the head is solved: it is kept
                 stopped = error
@@ -117,11 +98,6 @@ class Probe:
         )
 
 
-def start_l2(n_outputs: int, multi_label: bool) -> float:
-    """Return the penalty of the head that fine-tuning begins from."""
-    return START_L2 if multi_label else START_L2 * min(1.0, START_CLASSES / n_outputs)
-
-
 def _start(
     found: NDArray[np.float32], data: Labelled, run: Prepared, solved: Callable[[float | None], Solution]
 ) -> Solution:
@@ -130,19 +106,17 @@ def _start(
     Where features are nearly the same for all texts, as those of a model that was hardly trained, what tells them apart
     is small beside what dropout adds, and a head that reads it is worse than guessing once training begins.
     """
-    options, share = run.options, run.backbone._inner.head_dropout(run.of_words)
-    l2 = start_l2(options["n_outputs"], options["multi_label"])
+    share, l2 = run.backbone._inner.head_dropout(run.of_words), run.task.start_l2
     solution = solved(l2)
     if not share:
         return solution
-    weight = None if options["class_weight"] is None else np.array(options["class_weight"])
     rows = drawn(len(found), START_TEXTS)
     of_rows = None if data.sample_weight is None else data.sample_weight[rows]
     kept = np.random.default_rng(0).random((len(rows), found.shape[1]), dtype=np.float32) >= share
     dropped = found[rows] * kept / np.float32(1 - share)
 
     def loss(solution: Solution) -> float:
-        return mean_loss(solution.logits(dropped), data.targets[rows], options["multi_label"], weight, of_rows)
+        return run.task.loss(solution.logits(dropped), data.targets[rows], of_rows)
 
     guessing = solved(NO_WEIGHTS)
     while loss(solution) > loss(guessing):
@@ -153,7 +127,7 @@ def _start(
     return solution
 
 
-def some(data: Labelled) -> Labelled:
+def some(data: Labelled, task: Task) -> Labelled:
     """Return what the head that training begins from is solved on: of many texts some, with a few of each class."""
     encodings, targets = data.encodings, data.targets
     n, n_items = len(encodings), len(targets)
@@ -161,13 +135,13 @@ def some(data: Labelled) -> Labelled:
     if wanted >= n:
         return data
     text_of = np.repeat(np.arange(n), encodings.item_counts())
-    texts = np.union1d(drawn(n, wanted), text_of[some_of_each(targets, START_A_CLASS)])
+    texts = np.union1d(drawn(n, wanted), text_of[task.some_of_each(targets, START_A_CLASS)])
     return data.select(texts)
 
 
 def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:
     """Compute what the last map takes, float32 ``[N, D]``, with a bar where it takes more than a second."""
     with TokenBar(encodings.n_tokens, "features", verbose, delay_s=1.0) as bar:
-        return _core.Classifier.features(
-            run.backbone._inner, encodings, EMBED_BATCH_TOKENS, run.options["precision"], bar.callback
+        return _core.TaskModel.features(
+            run.backbone._inner, run.task.inner, encodings, EMBED_BATCH_TOKENS, run.options["precision"], bar.callback
         )

@@ -34,7 +34,7 @@ def open_published(
             f"pooling={params['pooling']!r}: the head of a published model takes the vectors it was trained on; leave "
             "it out, or give TextClassifier a Backbone.from_pretrained(path) to begin a new head"
         )
-    model, names, are_numbers, multi_label, note = _core.Classifier.from_pretrained(directory, of_words)
+    model, names, are_numbers, multi_label, note = _core.TaskModel.from_pretrained(directory, of_words)
     warn_notes(model.backbone)
     if note is not None:
         warn(note)

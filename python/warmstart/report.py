@@ -1,4 +1,4 @@
-"""`Report`: how good a model is and what its training cost."""
+"""`Report`: how good a model of classes is and what its training cost."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.labels import Classes, Label, Targets
+from warmstart.run_report import RunReport
 from warmstart.scores import accuracy, macro_f1, mean_loss, predictions
-from warmstart.tables import format_bytes, html_scroll, html_stack, html_table, text_table
+from warmstart.tables import html_scroll, html_stack, html_table, text_table
 
 _CLASS_HEADERS = ("class", "precision", "recall", "f1", "support")
 _PAIR_HEADERS = ("true", "predicted", "texts")
@@ -16,9 +17,11 @@ _SHOWN_CLASSES = 20
 _SHOWN_PAIRS = 5
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Report:
+@dataclass(frozen=True, repr=False, eq=False, kw_only=True)
+class Report(RunReport):
     """Quality on evaluation texts, and the facts of the training run; either part may be absent.
+
+    `plot` draws the confusion matrix, or for multi-label the F1 of every class.
 
     Attributes
     ----------
@@ -47,13 +50,10 @@ class Report:
     """
 
     classes: list[Label]
-    n_texts: int = 0
     accuracy: float | None = None
     macro_f1: float | None = None
-    loss: float | None = None
     per_class: list[dict[str, Any]] = field(default_factory=list)
     confusion: NDArray[Any] | None = None
-    training: dict[str, Any] = field(default_factory=dict)
     entity_f1: float | None = None
 
     @classmethod
@@ -117,31 +117,6 @@ class Report:
         pairs = [divmod(int(cell), len(self.classes)) for cell in order]
         return [(self.classes[t], self.classes[p], errors[t, p].item()) for t, p in pairs if errors[t, p]]
 
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Training tokens per second, evaluation excluded."""
-        return self.training.get("tokens_per_s")
-
-    @property
-    def elapsed_s(self) -> float | None:
-        """Seconds of training, evaluation excluded."""
-        return self.training.get("elapsed_s")
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """Highest resident set of the process up to the end of training."""
-        return self.training.get("peak_memory_bytes")
-
-    @property
-    def parameters(self) -> int | None:
-        """Number of weights."""
-        return self.training.get("parameters")
-
-    @property
-    def trainable_parameters(self) -> int | None:
-        """Number of weights that training changed."""
-        return self.training.get("trainable_parameters")
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as ``warmstart.json`` holds it."""
         confusion = None if self.confusion is None else self.confusion.tolist()
@@ -174,24 +149,7 @@ class Report:
             blocks.append(html_table(_PAIR_HEADERS, self.worst_pairs(), caption="Most frequent confusions"))
         return html_stack(*blocks)
 
-    def plot(self) -> Any:
-        """Draw the confusion matrix, or for multi-label the F1 of every class.
-
-        Returns
-        -------
-        matplotlib Axes
-
-        Raises
-        ------
-        ImportError
-            matplotlib is not installed.
-        ValueError
-            No texts were evaluated.
-        """
-        if not self.n_texts:
-            raise ValueError(
-                "there is nothing to plot: no texts were evaluated; use estimator.evaluate(texts, labels).plot()"
-            )
+    def _draw(self) -> Any:
         from warmstart.plots import draw_report
 
         return draw_report(self)
@@ -203,39 +161,10 @@ class Report:
             for r in rows
         ]
 
-    def _facts(self) -> list[tuple[str, str]]:
-        if self.n_texts:
-            facts = [
-                ("texts evaluated", f"{self.n_texts:,}"),
-                *([] if self.entity_f1 is None else [("f1 of entities", f"{self.entity_f1:.4f}")]),
-                ("accuracy", f"{self.accuracy:.4f}"),
-                ("macro f1", f"{self.macro_f1:.4f}"),
-                ("loss", f"{self.loss:.4f}"),
-            ]
-        else:
-            facts = [("texts evaluated", "none: fit had no eval_set; use estimator.evaluate(texts, labels)")]
-        run = self.training
-        if not run:
-            return facts
-        is_solved = run.get("l2") is not None
-        if is_solved:
-            training = (
-                f"solved in {run['steps']:,} iterations, {run['elapsed_s']:.1f} s, with a penalty of {run['l2']:.2g}"
-            )
-        else:
-            epochs = f"{run['epochs']:.4g} epoch{'' if run['epochs'] == 1 else 's'}"
-            training = f"{epochs}, {run['steps']:,} step{'' if run['steps'] == 1 else 's'}, {run['elapsed_s']:.1f} s"
-        facts.append(("training", training))
-        facts.append(("speed", f"{run['tokens_per_s']:,.0f} tokens/s"))
-        facts.append(("trained", f"{run['trainable_parameters']:,} of {run['parameters']:,} parameters"))
-        facts.append(("peak memory", format_bytes(run["peak_memory_bytes"])))
-        for name, (value, why) in run.get("choices", {}).items():
-            facts.append((f"{name} chosen", f"{value}: {why}"))
-        kept = run.get("kept_step", run.get("best_step"))
-        if kept is not None and not is_solved and run.get("best_step") is not None:
-            facts.append(("weights kept", f"of step {kept:,}"))
-        if run.get("stopped_early"):
-            facts.append(("stopped early", "no improvement"))
-        if run.get("stopped_by"):
-            facts.append(("stopped by", run["stopped_by"]))
-        return facts
+    def _quality(self) -> list[tuple[str, str]]:
+        return [
+            *([] if self.entity_f1 is None else [("f1 of entities", f"{self.entity_f1:.4f}")]),
+            ("accuracy", f"{self.accuracy:.4f}"),
+            ("macro f1", f"{self.macro_f1:.4f}"),
+            ("loss", f"{self.loss:.4f}"),
+        ]

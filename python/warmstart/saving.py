@@ -57,7 +57,7 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
     }
     labels = [str(label) for label in trained.classes.values.tolist()]
     text = json.dumps(metadata, default=_plain, indent=1)
-    trained.model.save(path, labels, trained.classes.multi_label, text, max_shard_bytes)
+    trained.model.save(path, labels, text, max_shard_bytes)
 
 
 def save_language_model(

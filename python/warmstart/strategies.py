@@ -7,7 +7,7 @@ Values are stored as given and checked by the core when a plan is made, in `fit`
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from warmstart import border
+from warmstart import _core, border
 from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 from warmstart.keywords import naming_what_was_meant
 from warmstart.opening import opened
@@ -75,7 +75,7 @@ class Strategy(Parameters):
         rate = learning_rate(self, inner.hidden_size, False)
         head = how_head_learns(self, inner.has_linear_head(False), [])
         rule = update_rule(self, None, rate.value)
-        told = inner.explain(*border.update_rule(rule), False, positive_int("n_outputs", n_outputs))
+        told = inner.explain(*border.update_rule(rule), _core.Task.classification(positive_int("n_outputs", n_outputs)))
         choices = {"head": head} if head.value == SOLVED else {"head": head, "learning_rate": rate}
         return Plan(told, choices, head.value == SOLVED)
 
@@ -180,7 +180,7 @@ def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
     raise TypeError(f"optimizer must be None or AdamW(), got {value!r} ({type(value).__name__})")
 
 
-def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any, label_smoothing: Any = 0.0) -> dict[str, Any]:
+def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any) -> dict[str, Any]:
     """Return what the core takes under ``options["strategy"]``: what learns, and by which steps.
 
     Parameters
@@ -190,21 +190,16 @@ def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any, label_sm
         None takes the strategy's default.
     learning_rate : float
         Peak rate.
-    label_smoothing : float
-        Of the loss.
 
     Raises
     ------
     TypeError, ValueError
-        A value is of another type, infinite or NaN, or `label_smoothing` is out of its range.
+        A value is of another type, infinite or NaN.
     """
-    steps, smoothing = require_optimizer(optimizer, strategy).to_dict(), finite("label_smoothing", label_smoothing)
-    if not 0 <= smoothing < 1:
-        raise ValueError(f"label_smoothing must be at least 0 and less than 1, got {label_smoothing}")
+    steps = require_optimizer(optimizer, strategy).to_dict()
     del steps["kind"]
     return {
         **strategy.to_dict(),
         **steps,
         "learning_rate": finite("learning_rate", learning_rate),
-        "label_smoothing": smoothing,
     }

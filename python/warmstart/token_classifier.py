@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
+from warmstart.classification import Classification
 from warmstart.classifier_backbone import with_published_head
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, f1
@@ -19,7 +20,7 @@ from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, check_compute
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Prepared
-from warmstart.preparing import fit_options, settle
+from warmstart.preparing import fit_options, settle, smoothing
 from warmstart.published import open_published
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
@@ -28,7 +29,7 @@ from warmstart.supervised import SupervisedEstimator
 from warmstart.tagged import Windows
 from warmstart.tagged_texts import TaggedTexts, TagMetric
 from warmstart.texts import Texts
-from warmstart.training import execute, logits
+from warmstart.training import execute, outputs
 from warmstart.warn import warn
 from warmstart.weights import read_weights
 
@@ -270,7 +271,7 @@ class TokenClassifier(SupervisedEstimator):
         """
         run = self._prepare(X, y, sample_weight, eval_set)
         run.prepared.check_memory()
-        held_out, classes, metric = run.held_out, run.prepared.classes, self.metric
+        held_out, classes, metric = run.held_out, run.prepared.task.classes, self.metric
 
         def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
             assert held_out is not None
@@ -359,7 +360,7 @@ class TokenClassifier(SupervisedEstimator):
         windows = Windows.of(model.backbone, texts, self._limit())
         if not len(windows.spans):
             return windows, np.empty((0, model.n_outputs), dtype=np.float32)
-        return windows, logits(model, windows.encodings, self.precision, self.verbose, "predicting")
+        return windows, outputs(model, windows.encodings, self.precision, self.verbose, "predicting")
 
     def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
         params = self._settings()
@@ -390,15 +391,10 @@ class TokenClassifier(SupervisedEstimator):
             held_out = replace(data.part(backbone, X, held_out_rows, self.max_length), weights=None)
         if len(rows) < len(data.tags):
             data = data.part(backbone, X, rows, self.max_length)
-        options |= {
-            "task": "words",
-            "multi_label": False,
-            "class_weight": None,
-            "n_outputs": len(classes),
-        }
         eval_data = None if held_out is None else held_out.labelled(classes, "eval_set labels")
         to_train = data.labelled(classes, "labels")
-        prepared = settle(params, options, backbone, classes, to_train, eval_data, "f1", fraction=fraction, model=model)
+        task = Classification(classes, of_words=True, label_smoothing=smoothing(params["label_smoothing"]))
+        prepared = settle(params, options, backbone, task, to_train, eval_data, "f1", fraction=fraction, model=model)
         for doubt in of_entities(data.tags):
             warn(doubt)
         return _Run(prepared, held_out)

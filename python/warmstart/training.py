@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.border import training_options
+from warmstart.classification import Classification
 from warmstart.classifier_backbone import with_published_head
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
@@ -22,11 +23,11 @@ from warmstart.opening import opened, with_pooling
 from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
 from warmstart.policies import fraction_held_out
 from warmstart.prepared import Labelled, Prepared
-from warmstart.preparing import class_weights, fit_options, settle
+from warmstart.preparing import class_weights, fit_options, settle, smoothing
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.report import Report
-from warmstart.scores import check_metric, metric_name, score
+from warmstart.scores import check_metric, metric_name
 from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
 from warmstart.warn import warn, warn_unlearnt
 from warmstart.weights import Weights, read_weights
@@ -36,7 +37,7 @@ from warmstart.weights import Weights, read_weights
 class Trained:
     """What a run leaves behind: the model, what its outputs mean, and how it went."""
 
-    model: _core.Classifier
+    model: _core.TaskModel
     classes: Classes
     history: History
     report: Report
@@ -47,6 +48,12 @@ class Trained:
     """Where texts are cut, in tokens; None where an older version pickled it: what the backbone says."""
     pairs: bool | None = None
     """Whether texts were pairs; None where that is not known."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What was pickled by version 0.2 did not know of several labels in the core.
+        classes = state["classes"]
+        task = Classification(classes, of_words=state["model"].of_words)
+        self.__dict__.update(state, model=state["model"].with_task(task.inner))
 
 
 Scorer = Callable[[NDArray[np.float32], float], float]
@@ -81,16 +88,16 @@ def train(
         Bad input, or what stopped the run before its first step was done.
     """
     run = prepare(params, texts, labels, sample_weight, eval_set)
-    classes, held_out, metric = run.classes, run.held_out, params["metric"]
+    held_out, task, metric = run.held_out, run.task, params["metric"]
     run.check_memory()
 
     def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
         assert held_out is not None
-        return score(metric, found, eval_loss, held_out.targets, classes)
+        return task.score(metric, found, eval_loss, held_out.targets)
 
     def judge(found: NDArray[np.float32], facts: dict[str, Any]) -> Report:
         assert held_out is not None
-        return Report.of_logits(found, held_out.targets, classes, facts)
+        return task.report(found, held_out.targets, facts)
 
     return execute(run, metric_name(metric), scorer, judge, bool(params["verbose"]))
 
@@ -148,22 +155,20 @@ def execute(
     if model is None:
         raise stopped or _core.TrainingError("the run ended before its first step was done")
     history = History.of_run(facts.pop("history"), metric, facts["best_step"])
-    classes = run.classes
     try:
         report = _report(model, facts, stopped, run, monitor, judge)
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
-        report, stopped = (
-            Report(classes=classes.values.tolist(), training=_facts(facts, stopped or error, run)),
-            stopped or error,
-        )
+        report, stopped = run.task.blank_report(_facts(facts, stopped or error, run)), stopped or error
     if stopped is None:
         stopped = _doubted(run, model, head, facts, report, metric)
     max_length = data.encodings.max_length
-    return Trained(model, classes, history, report, options["seed"], facts["steps"], max_length, run.pairs), stopped
+    return Trained(
+        model, run.task.classes, history, report, options["seed"], facts["steps"], max_length, run.pairs
+    ), stopped
 
 
 def _doubted(
-    run: Prepared, model: _core.Classifier, head: Probe | None, facts: dict[str, Any], report: Report, metric: str
+    run: Prepared, model: _core.TaskModel, head: Probe | None, facts: dict[str, Any], report: Report, metric: str
 ) -> BaseException | None:
     """Warn of what the model did not learn or learn now; return what that raised, which must not cost the model."""
 
@@ -171,7 +176,7 @@ def _doubted(
         some, items = run.data.encodings.select(texts.tolist())
         if head is not None and head.features is not None:
             return head.solution.logits(head.features[items])
-        return model.logits(some, EMBED_BATCH_TOKENS, run.options["precision"], None)
+        return model.outputs(some, EMBED_BATCH_TOKENS, run.options["precision"], None)
 
     try:
         if facts.get("was_finished"):
@@ -185,19 +190,17 @@ def _doubted(
 
 def _stepped(
     run: Prepared, monitor: FitMonitor, head: Probe | None
-) -> tuple[_core.Classifier | None, dict[str, Any], BaseException | None]:
-    data, held_out, options = run.data, run.held_out, run.options
-    return _core.Classifier.fit(
+) -> tuple[_core.TaskModel | None, dict[str, Any], BaseException | None]:
+    data, held_out = run.data, run.held_out
+    return _core.TaskModel.fit(
         run.backbone._inner,
+        run.task.inner,
         data.encodings,
         data.targets,
         None if held_out is None else held_out.encodings,
         None if held_out is None else held_out.targets,
-        training_options(options),
+        training_options(run.options),
         monitor,
-        n_outputs=options["n_outputs"],
-        class_weight=options["class_weight"],
-        label_smoothing=options["strategy"]["label_smoothing"],
         sample_weight=data.text_weights(),
         start=None if head is None else (head.solution.weight, head.solution.bias),
         head=run.model,
@@ -232,19 +235,19 @@ def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: An
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
     if fraction is not None:
         data, held_out = _divided(data, fraction, options["seed"])
-    options["multi_label"], options["n_outputs"] = bool(params["multi_label"]), len(classes)
-    options["class_weight"] = class_weights(params["class_weight"], classes, data.targets)
-    return settle(params, options, backbone, classes, data, held_out, "accuracy", pairs, fraction, model)
+    weight = class_weights(params["class_weight"], classes, data.targets)
+    task = Classification(classes, class_weight=weight, label_smoothing=smoothing(params["label_smoothing"]))
+    return settle(params, options, backbone, task, data, held_out, "accuracy", pairs, fraction, model)
 
 
-def logits(
-    model: _core.Classifier, encodings: _core.Encodings, precision: str, verbose: bool, description: str
+def outputs(
+    model: _core.TaskModel, encodings: _core.Encodings, precision: str, verbose: bool, description: str
 ) -> NDArray[np.float32]:
-    """Compute logits ``[N, C]`` in input order, with a bar where it takes more than a second."""
+    """Compute what the head says, ``[N, C]`` in input order, with a bar where it takes more than a second."""
     if not len(encodings):
         return np.empty((0, model.n_outputs), dtype=np.float32)
     with TokenBar(encodings.n_tokens, description, verbose, delay_s=1.0) as bar:
-        return model.logits(encodings, EMBED_BATCH_TOKENS, precision, bar.callback)
+        return model.outputs(encodings, EMBED_BATCH_TOKENS, precision, bar.callback)
 
 
 def _eval_data(
@@ -285,7 +288,7 @@ def _facts(facts: dict[str, Any], stopped: BaseException | None, run: Prepared) 
 
 
 def _report(
-    model: _core.Classifier,
+    model: _core.TaskModel,
     facts: dict[str, Any],
     stopped: BaseException | None,
     run: Prepared,
@@ -298,7 +301,7 @@ def _report(
     if is_best and monitor.best_step == facts["best_step"]:
         final = monitor.best_logits
     elif held_out is not None and stopped is None:
-        final = logits(model, held_out.encodings, run.options["precision"], False, "evaluating")
+        final = outputs(model, held_out.encodings, run.options["precision"], False, "evaluating")
     if held_out is None or final is None:
-        return Report(classes=run.classes.values.tolist(), training=training)
+        return run.task.blank_report(training)
     return judge(final, training)

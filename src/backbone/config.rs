@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::family::{Family, HeadOptions, Task};
+use super::family::{Family, HeadOptions, Level};
 use super::fields::Checked;
 use super::positions::{LearnedPositions, ScorePositions};
 use super::sentence_modules::SentenceModules;
@@ -211,11 +211,12 @@ impl Config {
         format!("{}{head}", known.map_or("", |(_, class)| class))
     }
 
-    /// The head for a task.
-    pub fn head(&self, task: Task) -> &HeadOptions {
-        match task {
-            Task::Texts => &self.classifier,
-            Task::Words => &self.words,
+    /// The head that says something of texts, of words, or of tokens.
+    pub fn head(&self, level: Level) -> &HeadOptions {
+        match level {
+            Level::Texts => &self.classifier,
+            Level::Words => &self.words,
+            Level::Tokens => &self.language,
         }
     }
 

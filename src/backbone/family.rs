@@ -16,6 +16,17 @@ pub struct Family {
     pub names: Names,
 }
 
+impl Family {
+    /// What the name of transformers' class with a head ends with that says something of texts, of words, or of tokens.
+    pub fn class_of_head(&self, level: Level) -> &'static str {
+        match level {
+            Level::Texts => "ForSequenceClassification",
+            Level::Words => "ForTokenClassification",
+            Level::Tokens => self.language_class,
+        }
+    }
+}
+
 /// Names of parameters without `.weight` and `.bias`; empty for what a family does not have.
 #[derive(Debug)]
 pub struct Names {
@@ -144,22 +155,25 @@ pub struct HeadOptions {
     pub std: f64,
 }
 
-/// What a head classifies.
+/// What a head says something of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Task {
+pub enum Level {
     /// Texts, or pairs of texts.
     #[default]
     Texts,
     /// The words of texts.
     Words,
+    /// The tokens of texts.
+    Tokens,
 }
 
-impl Task {
+impl Level {
     /// What a head is called after it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Texts => "texts",
             Self::Words => "words",
+            Self::Tokens => "tokens",
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) use cached::Cached;
 pub use config::{Capabilities, Config};
 pub use embed::{Vectors, collect_rows};
 pub(crate) use family::HeadOptions;
-pub use family::Task;
+pub use family::Level;
 pub use finite::check_finite;
 pub(crate) use finite::damaged;
 pub(crate) use layers::{Linear, Map, Norm, NormMap};

@@ -14,10 +14,11 @@ use super::errors::to_python;
 use super::guard::run;
 use super::monitor::PyProgress;
 use super::options::{PyAdamW, PyStrategy};
+use super::task::{PyTask, level};
 use super::tokenizer::{PyTokenizer, TokenizerSource};
-use crate::backbone::{Backbone, Config, Pooling, Task, Vectors};
+use crate::backbone::{Backbone, Config, Pooling, Vectors};
 use crate::error::{Error, Result};
-use crate::head::Classifier;
+use crate::head::{Classification, Task, TaskModel};
 use crate::product::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
 use crate::train::Plan;
@@ -41,10 +42,6 @@ fn with_vocabulary(config: String, files: &SideFiles) -> Result<String> {
     let tokenizer = Tokenizer::from_files(files, fields.get("model_type").and_then(Value::as_str))?;
     fields.insert("vocab_size".into(), tokenizer.vocab_size().into());
     Ok(Value::Object(fields).to_string())
-}
-
-fn task(of_words: bool) -> Task {
-    if of_words { Task::Words } else { Task::Texts }
 }
 
 #[pymethods]
@@ -210,17 +207,18 @@ impl PyBackbone {
 
     /// True if only the last map of a new head is not pretrained.
     fn has_linear_head(&self, of_words: bool) -> bool {
-        Classifier::untrained_below(&self.0, task(of_words)).is_none()
+        let task = Task::only(Classification::new(level(of_words), 1, false));
+        TaskModel::untrained_below(&self.0, &task).is_none()
     }
 
     /// True if the last map of a head has a bias.
     fn head_has_bias(&self, of_words: bool) -> bool {
-        !self.0.config.head(task(of_words)).output_bias.is_empty()
+        !self.0.config.head(level(of_words)).output_bias.is_empty()
     }
 
     /// Share of what the last map of a head takes that training drops at random.
     fn head_dropout(&self, of_words: bool) -> f64 {
-        self.0.config.head(task(of_words)).last_dropout
+        self.0.config.head(level(of_words)).last_dropout
     }
 
     /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
@@ -293,11 +291,9 @@ impl PyBackbone {
         py: Python<'py>,
         strategy: PyStrategy,
         optimizer: PyAdamW,
-        of_words: bool,
-        n_outputs: usize,
+        task: &PyTask,
     ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let plan =
-            Plan::of_classifier((&strategy.0, &optimizer.0), &self.0, task(of_words), n_outputs).map_err(to_python)?;
+        let plan = Plan::of_task((&strategy.0, &optimizer.0), &self.0, &task.0).map_err(to_python)?;
         let rows = plan.rows.into_iter().map(|p| {
             let row = PyDict::new(py);
             row.set_item("name", p.name)?;

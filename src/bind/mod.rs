@@ -4,7 +4,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 mod backbone;
-mod classifier;
 mod convert;
 mod corpus;
 mod encodings;
@@ -14,6 +13,8 @@ mod language_model;
 mod monitor;
 mod options;
 mod pretraining;
+mod task;
+mod task_model;
 mod tokenizer;
 
 use crate::backbone::WEIGHT_FILES;
@@ -76,7 +77,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::register(module)?;
     module.add_class::<encodings::PyEncodings>()?;
     module.add_class::<backbone::PyBackbone>()?;
-    module.add_class::<classifier::PyClassifier>()?;
+    module.add_class::<task::PyTask>()?;
+    module.add_class::<task_model::PyTaskModel>()?;
     module.add_class::<corpus::PyCorpus>()?;
     module.add_class::<corpus::PyCorpusWriter>()?;
     module.add_class::<language_model::PyLanguageModel>()?;
@@ -89,7 +91,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tokenizer::PyTokenizerTrainer>()?;
     module.add_function(wrap_pyfunction!(tokenizer::_tokenizer_from_files, module)?)?;
     module.add_function(wrap_pyfunction!(backbone::_backbone_from_state, module)?)?;
-    module.add_function(wrap_pyfunction!(classifier::_classifier_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(task_model::_classifier_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(task::_task_from_state, module)?)?;
+    module.add_function(wrap_pyfunction!(task_model::_task_model_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(language_model::_language_model_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(language_model::_replaced_detector_from_state, module)?)?;
     module.add_function(wrap_pyfunction!(pretraining::checkpoint_seed, module)?)?;

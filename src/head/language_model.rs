@@ -5,19 +5,22 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::layers::Head;
+use super::language_head::LanguageHead;
+use super::layers::HeadLayers;
 use super::saving;
+use super::targets::{Targets, Truth};
+use super::task::{Head, Task};
 use crate::array::Array;
 use crate::autograd::Value;
 use crate::backbone::{
-    Backbone, Cache, Cached, Config, Context, Memory, Mode, Owner, Parameters, Remember, Spec, Transformer,
-    check_finite, same_values,
+    Backbone, Cache, Cached, Config, Context, Memory, Mode, Parameters, Remember, Spec, Transformer, check_finite,
+    same_values,
 };
 use crate::batch::PackedBatch;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::ops::embedding::embedding;
-use crate::ops::vocabulary_loss::{token_losses, vocabulary_loss};
+use crate::ops::vocabulary_loss::token_losses;
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 
@@ -95,10 +98,12 @@ impl LanguageModel {
 
     /// The parameters that the backbone does not have already.
     pub fn head_specs(config: &Config) -> Vec<Spec> {
-        let backbone = Backbone::specs(config);
-        let mut specs = Head::specs(config, &config.language, config.vocab_size);
-        specs.retain(|spec| backbone.iter().all(|own| own.name != spec.name));
-        specs.into_iter().map(|spec| spec.of(&Owner::head(Self::TASK))).collect()
+        Self::task(config).specs(config)
+    }
+
+    /// The task of its head.
+    fn task(config: &Config) -> Task {
+        Task { name: Self::TASK.into(), head: Arc::new(LanguageHead::new(config, Precision::F32)) }
     }
 
     /// Parameters of backbone and head by name.
@@ -152,7 +157,7 @@ impl LanguageModel {
     /// Read what [`LanguageModel::save`] wrote: the model and the metadata.
     pub fn load(dir: &Path) -> Result<(Self, String)> {
         let hint = "; this directory was not written by save(). Read it with LanguageModel.from_pretrained";
-        let (backbone, head, metadata) = saving::load(dir, hint, Self::head_specs)?;
+        let (backbone, head, metadata) = saving::load(dir, hint, |config| Ok(Self::head_specs(config)))?;
         Ok((Self::of(backbone, head), metadata))
     }
 }
@@ -160,7 +165,8 @@ impl LanguageModel {
 /// Encoder and head.
 pub struct LanguageNetwork {
     encoder: Arc<Transformer>,
-    head: Head,
+    head: LanguageHead,
+    layers: HeadLayers,
     n_layers: usize,
     precision: Precision,
 }
@@ -172,9 +178,11 @@ impl LanguageNetwork {
     }
 
     fn of(encoder: Arc<Transformer>, params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
+        let head = LanguageHead::new(config, precision);
         Ok(Self {
             encoder,
-            head: Head::load(params, config, &config.language, config.vocab_size, precision)?,
+            layers: head.load(params, config, precision)?,
+            head,
             n_layers: config.num_hidden_layers,
             precision,
         })
@@ -191,7 +199,7 @@ impl LanguageNetwork {
     ) -> Result<Value> {
         let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, on_layer)?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
-        self.head.before_output(&hidden, mode)
+        self.layers.before_output(&hidden, mode)
     }
 
     /// The summed loss of the rows that are asked, divided by `normalizer`, and what is remembered of the pass.
@@ -208,20 +216,21 @@ impl LanguageNetwork {
             Memory::after(context.memory.as_ref(), &states, &context.rows(&packed)?.first_tokens(&packed), &remember)
         };
         let memory = remember.map(remembered).transpose()?;
-        let loss = vocabulary_loss(&answers, self.head.output(), labels, normalizer, self.precision)?;
+        let targets = Targets { truth: Truth::Tokens(labels), weights: None };
+        let loss = self.head.loss(&self.layers, &answers, &targets, normalizer)?;
         Ok(LanguageLoss { loss, answers: answers.array().clone(), memory })
     }
 
     /// Logits of `n` rows of what the last map was given.
     pub(super) fn logits_of(&self, answers: &Array, first: usize, n: usize) -> Result<Value> {
-        self.head.logits(&Value::constant(answers.rows(first, n)?))
+        self.layers.outputs(&Value::constant(answers.rows(first, n)?))
     }
 
     /// The loss of each row, none where it is not asked.
     pub fn losses(&self, batch: &LanguageBatch) -> Result<Vec<Option<f32>>> {
         let rows = batch.rows.clone();
         let answers = self.answers(&batch.packed, &batch.context, rows, Mode::inference(), &mut |_, _| Ok(()))?;
-        token_losses(&answers, self.head.output(), &batch.labels, self.precision)
+        token_losses(&answers, self.layers.output(), &batch.labels, self.precision)
     }
 
     /// Logits of what comes after the last token of each sequence, `[B, V]`; its tokens join the cache.
@@ -235,7 +244,7 @@ impl LanguageNetwork {
         let hidden =
             self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
-        self.head.forward(&hidden, Mode::inference())
+        self.layers.forward(&hidden, Mode::inference())
     }
 }
 

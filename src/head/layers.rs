@@ -1,14 +1,16 @@
 //! The layers of a head, as the model's family has them: `output(dropout(norm(activation(dense(dropout(x))))))`.
 
 use crate::autograd::Value;
-use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, Spec};
+use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, SentenceMaps, Spec};
 use crate::error::Result;
 use crate::ops::affine::Affine;
 use crate::ops::dropout::dropout;
 use crate::product::Precision;
 
 /// A head with its parameters.
-pub struct Head {
+pub struct HeadLayers {
+    /// Affine maps of sentence vectors, where it stands on them.
+    sentence: Option<SentenceMaps>,
     dense: Option<Linear>,
     norm: Option<Norm>,
     output: Linear,
@@ -43,7 +45,7 @@ impl Maps {
     }
 }
 
-impl Head {
+impl HeadLayers {
     /// All parameters, of which the backbone may have some: a pooler, or the word embeddings of a tied head.
     pub fn specs(config: &Config, options: &HeadOptions, n_outputs: usize) -> Vec<Spec> {
         let maps = Maps::of(config, options, n_outputs);
@@ -67,6 +69,7 @@ impl Head {
         let linear = |map: &Map, activation| Linear::load(params, map, activation, precision);
         let activation = options.dense.as_ref().map(|dense| dense.activation);
         Ok(Self {
+            sentence: options.is_on_sentence().then(|| SentenceMaps::load(params, config)).transpose()?,
             dense: maps.dense.as_ref().map(|map| linear(map, activation)).transpose()?,
             norm: maps.norm.as_ref().map(|norm| Norm::load(params, norm, config)).transpose()?,
             output: linear(&maps.output, None)?,
@@ -75,13 +78,13 @@ impl Head {
         })
     }
 
-    /// Hidden states `[B, D]` to logits `[B, C]`.
+    /// Pooled hidden states `[B, k D]` to outputs `[B, C]`.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
-        self.output.forward(&self.before_output(x, mode)?)
+        self.outputs(&self.before_output(x, mode)?)
     }
 
-    /// What the last map makes of what it is given.
-    pub(crate) fn logits(&self, x: &Value) -> Result<Value> {
+    /// What the last map takes, `[B, D']`, to outputs `[B, C]`.
+    pub fn outputs(&self, x: &Value) -> Result<Value> {
         self.output.forward(x)
     }
 
@@ -90,10 +93,10 @@ impl Head {
         self.output.affine()
     }
 
-    /// Hidden states `[B, D]` to what the last map takes.
+    /// Pooled hidden states `[B, k D]` to what the last map takes, `[B, D']`.
     pub(crate) fn before_output(&self, x: &Value, mode: Mode) -> Result<Value> {
         let drop = |x: Value, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
-        let mut x = x.clone();
+        let mut x = self.sentence.as_ref().map_or(Ok(x.clone()), |maps| maps.forward(x))?;
         if let Some(dense) = &self.dense {
             x = dense.forward(&drop(x, "head", self.first_dropout)?)?;
         }

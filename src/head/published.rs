@@ -5,14 +5,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::classifier::{Classifier, class};
+use super::classification::Classification;
+use super::task::Task;
+use super::task_model::TaskModel;
 use crate::array::Array;
-use crate::backbone::{Backbone, Config, HeadOptions, METADATA, Parameters, Task};
+use crate::backbone::{Backbone, Config, HeadOptions, Level, METADATA, Parameters};
 use crate::error::{Error, Result};
 
 /// A model with its head, and the labels of its outputs in their order.
 pub struct Published {
-    pub model: Classifier,
+    pub model: TaskModel,
     pub labels: Labels,
 }
 
@@ -28,22 +30,23 @@ pub struct Labels {
     pub note: Option<String>,
 }
 
-impl Classifier {
+impl TaskModel {
     /// Read a Hugging Face directory that holds a classifier of texts or of words, all of its head included.
     ///
     /// # Errors
     /// `Error::Value` if `config.json` names another kind of head, or labels that are none. `Error::Weights` if the weights are
     /// not those of such a head with so many labels.
-    pub fn from_pretrained(dir: &Path, task: Task) -> Result<Published> {
+    pub fn from_pretrained(dir: &Path, level: Level) -> Result<Published> {
+        let task = |labels: &Labels| Task::only(Classification::new(level, labels.names.len(), labels.multi_label));
         let mut labels = None;
         let opened = Backbone::from_pretrained_with(dir, |config| {
             let in_directory = |e: Error| match e {
                 Error::Value(message) => Error::Value(format!("{}: {message}", dir.display())),
                 other => other,
             };
-            check_class(config, task, dir.join(METADATA).is_file()).map_err(in_directory)?;
-            let found = labels.insert(Labels::read(&config.raw, task).map_err(in_directory)?);
-            Ok(Self::head_specs(config, task, found.names.len()))
+            check_class(config, level, dir.join(METADATA).is_file()).map_err(in_directory)?;
+            let found = labels.insert(Labels::read(&config.raw, level).map_err(in_directory)?);
+            Ok(task(found).specs(config))
         });
         let labels = labels.ok_or_else(|| Error::internal("a model was opened and its labels were not read"));
         let (backbone, head) = opened.map_err(|error| match (error, &labels) {
@@ -55,33 +58,35 @@ impl Classifier {
             (error, _) => error,
         })?;
         // A pooler may begin anew below a new head; this one was trained on its own.
-        if let Some(missing) = backbone.report.missing.first().filter(|_| task == Task::Texts) {
-            let name = backbone.config.class(class(task));
+        if let Some(missing) = backbone.report.missing.first().filter(|_| level == Level::Texts) {
+            let name = backbone.config.class(backbone.config.family.class_of_head(level));
             return Err(Error::Weights(format!(
                 "{}: the checkpoint has no {missing}, which the head of {name} takes",
                 dir.display()
             )));
         }
-        let (labels, head) = labels?.sorted(head, backbone.config.head(task), task)?;
+        let (labels, head) = labels?.sorted(head, backbone.config.head(level), level)?;
+        let task = task(&labels);
         Ok(Published { model: Self { backbone, head, task }, labels })
     }
 }
 
 /// See that a configuration names a class with such a head.
-fn check_class(config: &Config, task: Task, is_saved: bool) -> Result<()> {
+fn check_class(config: &Config, level: Level, is_saved: bool) -> Result<()> {
     let names: Vec<&str> = match config.raw.get("architectures").and_then(Value::as_array) {
         Some(names) => names.iter().filter_map(Value::as_str).collect(),
         None => Vec::new(),
     };
-    let has = |task: Task| names.iter().any(|name| name.ends_with(class(task)));
-    if has(task) {
+    let class = |level: Level| config.family.class_of_head(level);
+    let has = |level: Level| names.iter().any(|name| name.ends_with(class(level)));
+    if has(level) {
         return Ok(());
     }
     let found =
         if names.is_empty() { "has no architectures".to_string() } else { format!("names {}", names.join(", ")) };
-    let (other, estimator) = match task {
-        Task::Texts => (Task::Words, "TokenClassifier"),
-        Task::Words => (Task::Texts, "TextClassifier"),
+    let (other, estimator) = match level {
+        Level::Texts | Level::Tokens => (Level::Words, "TokenClassifier"),
+        Level::Words => (Level::Texts, "TextClassifier"),
     };
     let hint = if has(other) {
         format!("open it with {estimator}.from_pretrained")
@@ -90,13 +95,13 @@ fn check_class(config: &Config, task: Task, is_saved: bool) -> Result<()> {
     } else {
         "to begin a new head, give the estimator Backbone.from_pretrained(path)".into()
     };
-    Err(Error::Value(format!("config.json {found}; expected {}: {hint}", config.class(class(task)))))
+    Err(Error::Value(format!("config.json {found}; expected {}: {hint}", config.class(class(level)))))
 }
 
 impl Labels {
     /// As transformers 5.24 reads them: `id2label`; without it `LABEL_0` and on, as many as `num_labels`, or two, which it does
     /// not write. It drops a `label2id` that stands alone: its names are taken here, and a note says so.
-    fn read(raw: &Map<String, Value>, task: Task) -> Result<Self> {
+    fn read(raw: &Map<String, Value>, level: Level) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
         let count = match field("num_labels") {
@@ -144,15 +149,15 @@ impl Labels {
         }
         let are_numbers =
             field("id2label").and_then(Value::as_object).is_some_and(|labels| labels.values().all(Value::is_i64));
-        let multi_label = match (task, field("problem_type").map(|kind| kind.as_str().unwrap_or_default())) {
-            (Task::Texts, Some("multi_label_classification")) => true,
-            (Task::Texts, Some("regression")) => {
+        let multi_label = match (level, field("problem_type").map(|kind| kind.as_str().unwrap_or_default())) {
+            (Level::Texts, Some("multi_label_classification")) => true,
+            (Level::Texts, Some("regression")) => {
                 return Err(bad("problem_type is regression: it has no classes".into()));
             }
-            (Task::Texts, None) if names.len() == 1 => {
+            (Level::Texts, None) if names.len() == 1 => {
                 return Err(bad("one label and no problem_type make it a regression: it has no classes".into()));
             }
-            (Task::Texts, Some(kind)) if kind != "single_label_classification" => {
+            (Level::Texts, Some(kind)) if kind != "single_label_classification" => {
                 return Err(bad(format!(
                     "problem_type is {}; supported: \"single_label_classification\", \"multi_label_classification\"",
                     raw["problem_type"]
@@ -168,8 +173,8 @@ impl Labels {
 
     /// The outputs of texts that have one label each in the order of the labels, as scikit-learn's scorers take the columns of
     /// probabilities to be; those of others as they are.
-    fn sorted(mut self, mut head: Parameters, options: &HeadOptions, task: Task) -> Result<(Self, Parameters)> {
-        if task == Task::Words || self.multi_label {
+    fn sorted(mut self, mut head: Parameters, options: &HeadOptions, level: Level) -> Result<(Self, Parameters)> {
+        if level == Level::Words || self.multi_label {
             return Ok((self, head));
         }
         let mut order: Vec<usize> = (0..self.names.len()).collect();
@@ -226,9 +231,9 @@ mod tests {
 
     use super::*;
 
-    fn read(config: &Value, task: Task) -> std::result::Result<Labels, String> {
+    fn read(config: &Value, level: Level) -> std::result::Result<Labels, String> {
         let raw = config.as_object().cloned().unwrap_or_default();
-        Labels::read(&raw, task).map_err(|e| e.to_string())
+        Labels::read(&raw, level).map_err(|e| e.to_string())
     }
 
     /// Numbers and names of outputs of transformers 5.24.0 for the same fields.
@@ -241,7 +246,7 @@ mod tests {
             (json!({"id2label": null, "label2id": null}), vec!["LABEL_0", "LABEL_1"]),
             (json!({"id2label": {"0": 5, "1": 1}, "num_labels": 2}), vec!["5", "1"]),
         ] {
-            let found = read(&config, Task::Texts);
+            let found = read(&config, Level::Texts);
             assert_eq!(
                 found,
                 Ok(Labels {
@@ -252,12 +257,12 @@ mod tests {
                 })
             );
         }
-        let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), Task::Words);
+        let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), Level::Words);
         assert!(alone.is_ok_and(|found| found.names == ["a", "b", "c"] && found.note.is_some()));
-        let many = read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), Task::Texts);
+        let many = read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), Level::Texts);
         assert!(many.is_ok_and(|found| found.multi_label));
         // A tagger has no kind of problem.
-        assert!(read(&json!({"problem_type": "regression"}), Task::Words).is_ok());
+        assert!(read(&json!({"problem_type": "regression"}), Level::Words).is_ok());
     }
 
     #[test]
@@ -277,7 +282,7 @@ mod tests {
             (json!({"num_labels": 1, "problem_type": "single_label_classification"}), "names 1 labels"),
             (json!({"problem_type": "ranking"}), "problem_type is \"ranking\"; supported"),
         ] {
-            let found = read(&config, Task::Texts);
+            let found = read(&config, Level::Texts);
             assert!(found.as_ref().is_err_and(|message| message.contains(expected)), "{config}: {found:?}");
         }
     }

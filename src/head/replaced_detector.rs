@@ -154,7 +154,7 @@ impl ReplacedDetector {
         raw.insert("architectures".into(), json!([config.class(config.family.detector_class)]));
         let generator = |dir: &Path| self.generator.save(dir, metadata, max_shard_bytes);
         let beside = saving::Beside { folder: "generator", save: &generator };
-        let head = |config: &Config| Self::head_specs(config);
+        let head = |config: &Config| Ok(Self::head_specs(config));
         let same = |written: &Path| {
             let (backbone, head, _) = saving::load(written, "", head)?;
             Ok(same_values(&self.backbone.params, &backbone.params)? && same_values(&self.head, &head)?)
@@ -167,7 +167,7 @@ impl ReplacedDetector {
     /// Read what [`ReplacedDetector::save`] wrote: the models and the metadata.
     pub fn load(dir: &Path) -> Result<(Self, String)> {
         let hint = "; this directory was not written by save()";
-        let (backbone, head, metadata) = saving::load(dir, hint, Self::head_specs)?;
+        let (backbone, head, metadata) = saving::load(dir, hint, |config| Ok(Self::head_specs(config)))?;
         let (generator, _) = LanguageModel::load(&dir.join("generator"))?;
         Ok((Self { backbone, head, generator }, metadata))
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::array::Array;
 use crate::backbone::{
-    Backbone, Checkpoint, METADATA, Parameters, Spec, replaced_files, second_bias, stage_common, stage_weights,
+    Backbone, Checkpoint, Config, METADATA, Parameters, Spec, replaced_files, second_bias, stage_common, stage_weights,
 };
 use crate::error::{Error, Result};
 use crate::files::Staged;
@@ -72,7 +72,7 @@ pub(super) fn save(
 pub(super) fn load(
     dir: &Path,
     hint: &str,
-    head_specs: impl FnOnce(&crate::backbone::Config) -> Vec<Spec>,
+    head_specs: impl FnOnce(&Config) -> Result<Vec<Spec>>,
 ) -> Result<(Backbone, Parameters, String)> {
     let path = dir.join(METADATA);
     if dir.is_dir() && !path.is_file() {
@@ -80,7 +80,7 @@ pub(super) fn load(
     }
     let (config, side_files) = Backbone::read_directory(dir)?;
     let metadata = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let specs = [Backbone::specs_of_transformer(&config), head_specs(&config)].concat();
+    let specs = [Backbone::specs_of_transformer(&config), head_specs(&config)?].concat();
     let none = |_: &str| false;
     let (mut params, mut report) =
         Checkpoint::open(dir)?.load(&config.family.names, &specs, none, none, Key::new(0, Stream::Init))?;

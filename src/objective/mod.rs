@@ -5,7 +5,6 @@
 //! each sequence and time that it is seen makes them reproducible in any order.
 
 mod causal;
-mod classification;
 mod language;
 mod masked;
 mod permutation;
@@ -14,7 +13,6 @@ mod scoring;
 
 #[cfg(test)]
 pub use causal::next_tokens;
-pub use classification::{Classification, Labels, Targets};
 pub use language::{Collator, LanguageObjective, Sequence};
 pub use masked::Unit;
 #[cfg(test)]

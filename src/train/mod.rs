@@ -3,8 +3,8 @@
 mod activations;
 mod batches;
 mod checkpoint;
-mod classification;
-mod classification_memory;
+mod task;
+mod task_memory;
 mod identity;
 mod inputs;
 mod learner;
@@ -23,14 +23,14 @@ mod strategy;
 mod trainer;
 
 pub use checkpoint::checkpoint_seed;
-pub use classification::{Dataset, fit};
-pub use classification_memory::estimate_fit;
 pub use memory::MemoryEstimate;
 pub use monitor::Monitor;
-pub use options::{ClassifierOptions, Keep, PretrainingOptions, TrainingOptions};
+pub use options::{Keep, PretrainingOptions, TaskOptions, TrainingOptions};
 pub use plan::Plan;
 pub use pretraining::pretrain;
 pub use pretraining_data::{Documents, pretraining_batches};
 pub use pretraining_memory::estimate_pretraining;
 pub use strategy::{Method, Strategy};
+pub use task::{Dataset, fit};
+pub use task_memory::estimate_fit;
 pub use trainer::Outcome;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::strategy::Strategy;
-use crate::backbone::Task;
 use crate::error::{Error, Result};
-use crate::objective::{Classification, LanguageObjective};
+use crate::head::Task;
+use crate::objective::LanguageObjective;
 use crate::optim::OptimizerOptions;
 use crate::product::Precision;
 
@@ -73,18 +73,17 @@ impl TrainingOptions {
     }
 }
 
-/// What is classified, and the loss.
+/// What is learnt.
 #[derive(Debug, Clone)]
-pub struct ClassifierOptions {
+pub struct TaskOptions {
     pub task: Task,
-    pub objective: Classification,
     pub training: TrainingOptions,
 }
 
-impl ClassifierOptions {
+impl TaskOptions {
     pub(super) fn check(&self) -> Result<()> {
         self.training.check()?;
-        self.objective.check()
+        self.task.head.check()
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::options::PretrainingOptions;
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Config, LowRank, Owner, Parameters, Spec, Task, Transformer, depth};
+use crate::backbone::{Backbone, Config, Level, LowRank, Owner, Parameters, Spec, Transformer, depth};
 use crate::error::Result;
-use crate::head::Classifier;
+use crate::head::{Task, TaskModel};
 use crate::optim::{OptimizerOptions, Trainable};
 use crate::rng::{Key, Stream};
 
@@ -37,19 +37,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Compile a strategy for a backbone with a classification head.
-    pub fn of_classifier(terms: Terms, backbone: &Backbone, task: Task, n_outputs: usize) -> Result<Self> {
+    /// Compile a strategy for a backbone with the head of a task.
+    pub fn of_task(terms: Terms, backbone: &Backbone, task: &Task) -> Result<Self> {
         backbone.params.check_without_adapters("trained further")?;
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
                 // Words pass them by.
-                || (task == Task::Words && (config.is_pooler(name) || config.is_of_sentence(name)))
+                || (task.head.level() == Level::Words && (config.is_pooler(name) || config.is_of_sentence(name)))
                 // A head on sentence vectors does so with the pooler.
-                || (config.is_pooler(name) && config.head(task).is_on_sentence())
+                || (config.is_pooler(name) && task.head.layers(config).is_on_sentence())
         };
-        let begins_anew = |spec: &Spec| Classifier::begins_anew(spec, backbone);
-        Self::of(terms, config, Classifier::specs(backbone, task, n_outputs), is_idle, begins_anew)
+        let begins_anew = |spec: &Spec| TaskModel::begins_anew(spec, backbone);
+        Self::of(terms, config, TaskModel::specs(backbone, task), is_idle, begins_anew)
     }
 
     fn of(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import warmstart as ws
 from sklearn.exceptions import ConvergenceWarning
+from warmstart.classification import Classification
 from warmstart.defaults import SOLVED, SOLVED_FIRST, epochs, learning_rate
+from warmstart.labels import Classes
 from warmstart.prepared import Labelled
-from warmstart.probe import _start, start_l2
-from warmstart.solve import solve
+from warmstart.probe import _start
 
 
 @pytest.mark.parametrize("batch_size", [7, 32])
@@ -102,12 +103,12 @@ def test_the_penalty_of_the_start_grows_where_dropout_would_drown_the_features_a
     found = (rng.normal(size=(100, 40)) + offset + 2 * targets[:, None]).astype(np.float32)
     run = SimpleNamespace(
         of_words=False,
-        options={"class_weight": None, "multi_label": False, "n_outputs": 2},
+        task=Classification(Classes(np.arange(2), False), label_smoothing=smoothing),
         backbone=SimpleNamespace(_inner=SimpleNamespace(head_dropout=lambda _: dropout)),
     )
     data = Labelled(None, targets)
-    start = _start(found, data, run, lambda l2: solve(found, targets, 2, False, None, smoothing, l2))
-    assert (start.l2 > start_l2(2, False)) == grows
+    start = _start(found, data, run, run.task.solver(found, targets, None, True, False))
+    assert (start.l2 > run.task.start_l2) == grows
 
 
 def test_texts_that_the_features_tell_little_of_are_learnt_slowly(backbone):

@@ -9,6 +9,7 @@ import pytest
 import warmstart as ws
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
+from warmstart.classification import Classification
 from warmstart.doubts import of_run
 from warmstart.labels import Classes
 from warmstart.prepared import Labelled
@@ -165,9 +166,8 @@ def test_a_long_tail_is_asked_for_texts_of_its_own_before_it_is_doubted(backbone
     encodings = encode(backbone._inner, [f"{'good' if i % 2 else 'bad'} film" for i in range(n)], None)
     run = SimpleNamespace(
         data=Labelled(encodings, targets),
-        classes=Classes(np.arange(n_rare + 2), True),
+        task=Classification(Classes(np.arange(n_rare + 2), True)),
         options={
-            "class_weight": None,
             "max_steps": None,
             "epochs": 3,
             "strategy": {"learning_rate": 1e-4, "method": ""},

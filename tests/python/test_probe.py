@@ -8,6 +8,8 @@ import pytest
 import warmstart as ws
 from sklearn.linear_model import LogisticRegression
 from test_families import FAMILIES, tiny
+from warmstart.classification import Classification
+from warmstart.labels import Classes
 from warmstart.prepared import Labelled
 from warmstart.probe import some
 from warmstart.tagged import Windows
@@ -15,6 +17,7 @@ from warmstart.texts import encode
 
 SENTENCE = Path(__file__).parents[1] / "reference" / "sentence"
 TEXTS = json.loads((SENTENCE / "expected.json").read_text(encoding="utf-8"))["texts"]
+TASK = Classification(Classes(np.arange(3), False))
 LABELS = [("yes", "no", "maybe")[i % 3] for i in range(len(TEXTS))]
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -176,12 +179,12 @@ def test_of_many_texts_training_begins_from_a_head_of_some_of_each_class(encoder
     encodings = encode(encoder._inner, [" ".join(words[(i + j) % 5] for j in range(1 + i % 3)) for i in range(n)], None)
     classes = np.minimum(np.arange(n) // 7, 2)  # 7, 7 and all the others
     targets = np.eye(3, dtype=np.float32)[classes] if multi_label else classes
-    part = some(Labelled(encodings, targets))
+    part = some(Labelled(encodings, targets), TASK)
     counts = part.targets.sum(axis=0) if multi_label else np.bincount(part.targets)
     assert len(part.encodings) == len(part.targets) == counts.sum() < 1020
     assert counts[0] == counts[1] == 7 and counts[2] > 900
     few = Labelled(encodings.select(range(900))[0], targets[:900])
-    assert some(few) is few
+    assert some(few, TASK) is few
 
 
 def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatch):
@@ -190,7 +193,7 @@ def test_of_many_words_a_part_is_solved_on_with_its_own_tags(encoder, monkeypatc
     data = Labelled(windows.encodings, (np.arange(8000) % 4 == 0).astype(np.int64))
     for most, n in ((20_000, 1000), (400, 100)):
         monkeypatch.setattr("warmstart.probe.START_ITEMS", most)
-        part = some(data)
+        part = some(data, TASK)
         assert n <= len(part.encodings) <= n + 16 and len(part.targets) == 4 * len(part.encodings)
         np.testing.assert_array_equal(part.targets, np.arange(len(part.targets)) % 4 == 0)
 

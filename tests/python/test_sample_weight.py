@@ -125,8 +125,8 @@ def asked_of_the_core(monkeypatch):
         calls.append((args, kwargs))
         raise InterruptedError
 
-    classifier = SimpleNamespace(fit=fit, features=_core.Classifier.features)
-    monkeypatch.setattr(training, "_core", SimpleNamespace(Classifier=classifier))
+    model = SimpleNamespace(fit=fit, features=_core.TaskModel.features)
+    monkeypatch.setattr(training, "_core", SimpleNamespace(TaskModel=model))
     return calls
 
 
@@ -141,7 +141,7 @@ def test_the_core_gets_a_weight_for_each_text_it_trains_on(make, monkeypatch):
     (args, given), (_, without) = calls
     assert given["sample_weight"].dtype == np.float32
     np.testing.assert_array_equal(given["sample_weight"], weights[weights > 0])
-    assert len(args[1]) == len(args[2]) == len(given["sample_weight"])
+    assert len(args[2]) == len(args[3]) == len(given["sample_weight"])
     assert without["sample_weight"] is None
 
 
@@ -152,7 +152,7 @@ def test_the_core_gets_a_weight_for_each_window_of_a_tagged_text(backbone, monke
         ws.TokenClassifier(backbone, **FAST | {"max_length": 12}).fit(texts, tags, sample_weight=[1.0, 0.0, 4.0])
     ((args, given),) = calls
     weights = given["sample_weight"]
-    assert len(weights) == len(args[1]) > 2
+    assert len(weights) == len(args[2]) > 2
     assert sorted(set(weights.tolist())) == [1.0, 4.0]
     assert (np.diff(weights) >= 0).all()  # window by window, text by text
 

@@ -60,8 +60,8 @@ def test_repr_shows_what_was_changed():
     assert repr(ws.AdamW(weight_decay=0.1)) == "AdamW(weight_decay=0.1)"
 
 
-def test_the_core_gets_what_learns_rate_optimiser_and_loss_in_one():
-    assert update_rule(ws.FullFineTuning(layer_decay=0.5), ws.AdamW(beta1=0.8), 1e-3, 0.1) == {
+def test_the_core_gets_what_learns_rate_and_optimiser_in_one():
+    assert update_rule(ws.FullFineTuning(layer_decay=0.5), ws.AdamW(beta1=0.8), 1e-3) == {
         "method": "full_fine_tuning",
         "learning_rate": 1e-3,
         "layer_decay": 0.5,
@@ -69,7 +69,6 @@ def test_the_core_gets_what_learns_rate_optimiser_and_loss_in_one():
         "schedule": "linear",
         "warmup_ratio": 0.1,
         "max_grad_norm": 1.0,
-        "label_smoothing": 0.1,
         "beta1": 0.8,
         "beta2": 0.999,
         "epsilon": 1e-8,

@@ -85,7 +85,7 @@ def test_fit_on_entities_equals_fit_on_tags(backbone, data):
     first = fitted[0]._trained.model
     windows = Windows.of(first.backbone, texts, None)
     for other in fitted[1:]:
-        found = [model.logits(windows.encodings, 4096, "f32", None) for model in (first, other._trained.model)]
+        found = [model.outputs(windows.encodings, 4096, "f32", None) for model in (first, other._trained.model)]
         assert np.array_equal(*found)
 
 

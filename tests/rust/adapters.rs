@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use warmstart::array::Array;
 use warmstart::autograd::Gradient;
-use warmstart::backbone::{Backbone, LowRank, Mode, Owner, Parameters, Task, Transformer};
+use warmstart::backbone::{Backbone, Level, LowRank, Mode, Owner, Parameters, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
-use warmstart::head::{Classifier, Start};
-use warmstart::objective::{Classification, Labels};
+use warmstart::head::{Classification, Start, Task, TaskModel, Truth};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
-use warmstart::train::{ClassifierOptions, Dataset, Method, Plan, Strategy, TrainingOptions, fit};
+use warmstart::train::{Dataset, Method, Plan, Strategy, TaskOptions, TrainingOptions, fit};
 
 use crate::tests::ops::weighted_sum;
 use crate::tests::training::terms;
@@ -188,11 +187,14 @@ fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
     Ok(())
 }
 
-fn options(adapter: &Arc<LowRank>) -> ClassifierOptions {
+fn task() -> Task {
+    Task::only(Classification::new(Level::Texts, 3, false))
+}
+
+fn options(adapter: &Arc<LowRank>) -> TaskOptions {
     let strategy = Strategy { method: Method::LowRank((**adapter).clone()), layer_decay: 1.0 };
-    ClassifierOptions {
-        task: Task::Texts,
-        objective: Classification { n_outputs: 3, class_weight: None, label_smoothing: 0.0 },
+    TaskOptions {
+        task: task(),
         training: TrainingOptions { strategy, epochs: 30, batch_tokens: 60, ..terms(Method::FullFineTuning, 2e-2) },
     }
 }
@@ -204,8 +206,8 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     let texts: Vec<(Vec<u32>, Vec<u8>)> =
         (0..12u32).map(|i| (vec![2, 20 + 8 * (i % 3), 21 + i % 5, 3], vec![0; 4])).collect();
     let encodings = Encodings::from_ids(&texts);
-    let labels = Labels::Classes((0..12).map(|i| i % 3).collect());
-    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
+    let truth = Truth::Classes((0..12).map(|i| i % 3).collect());
+    let dataset = Dataset { encodings: &encodings, truth, sample_weight: None };
     let (options, mut steps) = (options(&adapter), Steps::default());
     let outcome = fit(&backbone, &dataset, None, &options, Start::New, &mut steps)?;
     assert!(outcome.stopped.is_none());
@@ -226,9 +228,9 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     assert_eq!(added.count(), n_adapter);
     assert!(added.iter().all(|(_, array)| array.values().is_ok_and(|values| values.iter().any(|x| *x != 0.0))));
 
-    let logits = |model: &Classifier| model.logits(&encodings, 1000, Precision::F32, &mut |_| Ok(()));
+    let logits = |model: &TaskModel| model.outputs(&encodings, 1000, Precision::F32, &mut |_| Ok(()));
     let merged = merged(&backbone, &model.params(), &adapter, false)?;
-    let merged = Classifier::new(&backbone, &merged.with(&model.head), Task::Texts);
+    let merged = TaskModel::new(&backbone, &merged.with(&model.head), task());
     let predicted = logits(&model)?;
     assert!(worst(&predicted, &logits(&merged)?) < 1e-4);
     for (i, row) in predicted.chunks(3).enumerate() {
@@ -239,7 +241,7 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
     assert!(again.to_string().contains("adapter \"default\" cannot be trained further"), "{again}");
     let directory = tempfile::tempdir()?;
     let labels = ["a", "b", "c"].map(String::from);
-    let error = model.save(&directory.path().join("model"), &labels, false, "{}", u64::MAX).err().ok_or("was saved")?;
+    let error = model.save(&directory.path().join("model"), &labels, "{}", u64::MAX).err().ok_or("was saved")?;
     assert!(error.to_string().contains("adapter \"default\""), "{error}");
     Ok(())
 }
@@ -263,8 +265,7 @@ fn adapter_when_it_fits_no_map_is_refused() -> Checked {
     let none = LowRank { rank: 0, ..(*adapter(&["query"])).clone() };
     assert!(none.specs(&Backbone::specs(&backbone.config)).is_err());
     let options = options(&adapter(&["query"]));
-    let plan =
-        Plan::of_classifier((&options.training.strategy, &options.training.optimizer), &backbone, Task::Texts, 3)?;
+    let plan = Plan::of_task((&options.training.strategy, &options.training.optimizer), &backbone, &options.task)?;
     let learns = |name: &str| plan.rows.iter().any(|row| row.name == name && row.trainable);
     assert!(learns("encoder.layer.1.attention.self.query.lora_A.default.weight") && learns("classifier.weight"));
     assert!(!learns("encoder.layer.1.attention.self.query.weight"));

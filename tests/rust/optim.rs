@@ -2,9 +2,10 @@
 
 use warmstart::array::Array;
 use warmstart::autograd::{self, Gradient, Value};
+use warmstart::backbone::Level;
 use warmstart::compute::CHUNK;
 use warmstart::error::{Error, Result};
-use warmstart::objective::{Classification, Targets};
+use warmstart::head::{Classification, Head, Targets};
 use warmstart::ops::embedding::embedding;
 use warmstart::optim::{AdamW, Gradients, Trainable};
 
@@ -85,18 +86,19 @@ fn adamw_when_most_rows_meet_no_gradient_changes_the_same_bytes() -> Checked {
 #[test]
 fn gradients_when_accumulated_over_uneven_batches_equal_those_of_one() -> Checked {
     for class_weight in [None, Some(vec![0.5, 2.0, 1.0])] {
-        let objective = Classification { n_outputs: OUTPUTS, class_weight, label_smoothing: 0.1 };
-        let targets = Targets { labels: texts(7).1, weights: None };
+        let head =
+            Classification { class_weight, label_smoothing: 0.1, ..Classification::new(Level::Texts, OUTPUTS, false) };
+        let targets = Targets { truth: texts(7).1, weights: None };
         let values = (0..21).map(|i| (i * 5 % 11) as f32 / 3.0).collect::<Vec<_>>();
         let trainable = [trained("logits", &values, &[7, OUTPUTS])?];
         let all: Vec<usize> = (0..7).collect();
-        let normalizer = objective.normalizer(&targets, &all);
+        let normalizer = head.normalizer(&targets);
         let collect = |groups: &[&[usize]]| -> Result<Vec<f32>> {
             let gradients = Gradients::new(&trainable)?;
             let logits = learning(&trainable, gradients.slots())?;
             for group in groups {
                 let rows = embedding(&logits[0], group.iter().map(|&i| i as u32).collect())?;
-                objective.loss(&rows, &targets, group, normalizer)?.backward()?;
+                head.loss_of_logits(&rows, &targets.select(group, OUTPUTS), normalizer)?.backward()?;
             }
             gradients.read(|g| g[0].map(Gradient::to_vec))?.ok_or_else(|| Error::Value("none".into()))
         };

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
 use warmstart::autograd::Value;
-use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Parameters, Pooling, Task, Transformer};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Parameters, Pooling, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
-use warmstart::head::{Classifier, Head};
+use warmstart::head::{Classification, HeadLayers, Task, TaskModel};
 use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
@@ -70,7 +70,7 @@ impl Reference {
         let labels: Vec<Option<u32>> = integers("labels")?.into_iter().map(|y| u32::try_from(y).ok()).collect();
         let mut specs = Backbone::specs(&config);
         let n_outputs = tensors["logits"].dim(1)?;
-        specs.extend(Classifier::head_specs(&config, Task::Texts, n_outputs));
+        specs.extend(Task::only(Classification::new(Level::Texts, n_outputs, false)).specs(&config));
         let (params, report) = Checkpoint::open(&dir)?.load(
             &config.family.names,
             &specs,
@@ -117,8 +117,13 @@ impl Reference {
             self.config.num_hidden_layers,
             mode,
         )?;
-        let head =
-            Head::load(params, &self.config, &self.config.classifier, self.tensors["logits"].dim(1)?, Precision::F32)?;
+        let head = HeadLayers::load(
+            params,
+            &self.config,
+            &self.config.classifier,
+            self.tensors["logits"].dim(1)?,
+            Precision::F32,
+        )?;
         head.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
@@ -361,7 +366,10 @@ fn checkpoints_when_stored_otherwise_hold_the_same_values() -> Outcome {
 fn classifier_specs_when_listed_have_no_name_twice() -> Outcome {
     let dir = directory("bert_b_legacy");
     let backbone = Backbone::from_pretrained(&dir)?;
-    let mut names: Vec<String> = Classifier::specs(&backbone, Task::Texts, 4).into_iter().map(|s| s.name).collect();
+    let mut names: Vec<String> = TaskModel::specs(&backbone, &Task::only(Classification::new(Level::Texts, 4, false)))
+        .into_iter()
+        .map(|s| s.name)
+        .collect();
     let n = names.len();
     names.sort_unstable();
     names.dedup();

@@ -3,17 +3,14 @@
 use std::path::Path;
 
 use warmstart::array::Array;
-use warmstart::backbone::{Backbone, Config, Task};
+use warmstart::backbone::{Backbone, Config, Level};
 use warmstart::error::{Error, Result};
-use warmstart::head::{Classifier, Start};
-use warmstart::objective::{Classification, Labels};
+use warmstart::head::{Classification, Start, Task, TaskModel, Truth};
 use warmstart::optim::{OptimizerOptions, ScheduleKind};
 use warmstart::product::Precision;
 use warmstart::report::{Facts, Record, Row};
 use warmstart::text::Encodings;
-use warmstart::train::{
-    ClassifierOptions, Dataset, Keep, Method, Monitor, Outcome, Plan, Strategy, TrainingOptions, fit,
-};
+use warmstart::train::{Dataset, Keep, Method, Monitor, Outcome, Plan, Strategy, TaskOptions, TrainingOptions, fit};
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -24,14 +21,14 @@ fn backbone() -> Result<Backbone> {
 }
 
 /// Texts of unlike lengths whose class is told by one token.
-pub fn texts(n: usize) -> (Encodings, Labels) {
+pub fn texts(n: usize) -> (Encodings, Truth) {
     let text = |i: usize| {
         let ids: Vec<u32> =
             std::iter::once(2).chain((0..=(i % 7)).map(|j| (20 + (i % OUTPUTS) * 8 + j % 3) as u32)).collect();
         let segments = vec![0; ids.len()];
         (ids, segments)
     };
-    let labels = Labels::Classes((0..n).map(|i| (i % OUTPUTS) as u32).collect());
+    let labels = Truth::Classes((0..n).map(|i| (i % OUTPUTS) as u32).collect());
     (Encodings::from_ids(&(0..n).map(text).collect::<Vec<_>>()), labels)
 }
 
@@ -66,10 +63,13 @@ pub fn terms(method: Method, learning_rate: f64) -> TrainingOptions {
     }
 }
 
+fn task() -> Task {
+    Task::only(Classification::new(Level::Texts, OUTPUTS, false))
+}
+
 /// Those of a classifier.
-fn of_texts(training: TrainingOptions) -> ClassifierOptions {
-    let objective = Classification { n_outputs: OUTPUTS, class_weight: None, label_smoothing: 0.0 };
-    ClassifierOptions { task: Task::Texts, objective, training }
+fn of_texts(training: TrainingOptions) -> TaskOptions {
+    TaskOptions { task: task(), training }
 }
 
 /// Scores as told, one an evaluation; stops after a number of steps if told.
@@ -108,15 +108,15 @@ impl Monitor for Script {
     }
 }
 
-fn train(options: &TrainingOptions, script: &mut Script, evaluate: bool) -> Result<Outcome<Classifier>> {
+fn train(options: &TrainingOptions, script: &mut Script, evaluate: bool) -> Result<Outcome<TaskModel>> {
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
+    let dataset = Dataset { encodings: &encodings, truth: labels, sample_weight: None };
     let options = of_texts(options.clone());
     fit(&backbone()?, &dataset, evaluate.then_some(&dataset), &options, Start::New, script)
 }
 
-fn logits(model: &Classifier) -> Result<Vec<f32>> {
-    model.logits(&texts(33).0, 1000, Precision::F32, &mut |_| Ok(()))
+fn logits(model: &TaskModel) -> Result<Vec<f32>> {
+    model.outputs(&texts(33).0, 1000, Precision::F32, &mut |_| Ok(()))
 }
 
 #[test]
@@ -194,13 +194,13 @@ fn fit_when_it_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped() -> Chec
         let found = train(&options, &mut after, true)?;
         let steps = (before.steps.len() - 1) + after.steps.len();
         assert_eq!((steps, after.facts.tokens_done > 0), (script.steps.len(), true));
-        let rows = |outcome: &Outcome<Classifier>| {
+        let rows = |outcome: &Outcome<TaskModel>| {
             let row = |row: &Row| (row.record.step, row.record.loss.to_bits(), row.evaluation.clone());
             outcome.summary.rows.iter().map(row).collect::<Vec<_>>()
         };
         assert_eq!(rows(&found), rows(&expected));
         assert_eq!(found.summary.curve, expected.summary.curve);
-        let weights = |outcome: Outcome<Classifier>| -> Result<Vec<u32>> {
+        let weights = |outcome: Outcome<TaskModel>| -> Result<Vec<u32>> {
             let model = outcome.model.ok_or_else(|| Error::Value("no model".into()))?;
             Ok(logits(&model)?.into_iter().map(f32::to_bits).collect())
         };
@@ -218,15 +218,15 @@ fn fit_when_it_goes_on_from_a_checkpoint_ends_as_if_it_had_not_stopped() -> Chec
 fn fit_when_texts_are_weighted_counts_them_so() -> Checked {
     let (encodings, labels) = texts(12);
     // The labels of a third of the texts are wrong, and these texts count nothing.
-    let Labels::Classes(mut classes) = labels else { return Err("other labels".into()) };
+    let Truth::Classes(mut classes) = labels else { return Err("other labels".into()) };
     let wrong = |i: &usize| i % 3 == 1;
     (0..12).filter(wrong).for_each(|i| classes[i] = (classes[i] + 1) % OUTPUTS as u32);
     let run = |weights: Option<Vec<f32>>, keep: &dyn Fn(&usize) -> bool| -> Result<_> {
         let kept: Vec<usize> = (0..12).filter(|i| keep(i)).collect();
         let texts: Vec<_> = kept.iter().map(|&i| (encodings.ids(i).to_vec(), encodings.segments(i).to_vec())).collect();
-        let labels = Labels::Classes(kept.iter().map(|&i| classes[i]).collect());
+        let labels = Truth::Classes(kept.iter().map(|&i| classes[i]).collect());
         let encodings = Encodings::from_ids(&texts);
-        let dataset = Dataset { encodings: &encodings, labels, sample_weight: weights };
+        let dataset = Dataset { encodings: &encodings, truth: labels, sample_weight: weights };
         // One batch an epoch, so that the order of texts does not matter.
         let options = of_texts(TrainingOptions { batch_tokens: 10_000, ..terms(FULL, 1e-2) });
         let mut script = Script::default();
@@ -302,7 +302,7 @@ fn fit_when_dropout_is_on_gives_the_same_bytes_for_the_same_seed() -> Checked {
     let mut config = (*backbone.config).clone();
     set_dropout(&mut config, 0.2);
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
+    let dataset = Dataset { encodings: &encodings, truth: labels, sample_weight: None };
     let mut run = |config: Config, seed: u64| -> Result<Vec<u32>> {
         backbone.config = config.into();
         let outcome = fit(
@@ -331,7 +331,7 @@ fn fit_when_layers_are_computed_again_gives_the_same_bytes() -> Checked {
     set_dropout(&mut config, 0.2);
     backbone.config = config.into();
     let (encodings, labels) = texts(33);
-    let dataset = Dataset { encodings: &encodings, labels, sample_weight: None };
+    let dataset = Dataset { encodings: &encodings, truth: labels, sample_weight: None };
     let run = |recompute: bool| -> Result<_> {
         let mut script = Script::default();
         let options = TrainingOptions { recompute, accumulation_steps: 2, ..terms(FULL, 1e-2) };
@@ -367,7 +367,7 @@ fn linear_probing_when_fitted_leaves_every_byte_of_the_backbone() -> Checked {
 #[test]
 fn plan_when_compiled_decays_the_rate_by_layer_and_spares_biases_and_norms() -> Checked {
     let (backbone, terms) = (backbone()?, terms(FULL, 1.0));
-    let plan = Plan::of_classifier((&terms.strategy, &terms.optimizer), &backbone, Task::Texts, OUTPUTS)?;
+    let plan = Plan::of_task((&terms.strategy, &terms.optimizer), &backbone, &task())?;
     let of = |name: &str| plan.rows.iter().find(|p| p.name == name).map(|p| (p.learning_rate, p.weight_decay));
     assert_eq!(of("classifier.weight"), Some((1.0, 0.01)));
     assert_eq!(of("encoder.layer.1.output.dense.weight"), Some((1.0, 0.01)));

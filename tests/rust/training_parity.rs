@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use warmstart::backbone::{Backbone, Parameters, Task};
+use warmstart::backbone::{Backbone, Level, Parameters};
 use warmstart::batch::shuffled;
 use warmstart::corpus::{Corpus, CorpusWriter};
 use warmstart::error::Result;
-use warmstart::head::{Classifier, LanguageBatch, LanguageModel, LinearMap, Start};
-use warmstart::objective::{Classification, Labels, LanguageObjective, Unit};
+use warmstart::head::{Classification, LanguageBatch, LanguageModel, LinearMap, Start, Task, TaskModel, Truth};
+use warmstart::objective::{LanguageObjective, Unit};
 use warmstart::optim::{OptimizerOptions, ScheduleKind};
 use warmstart::product::Precision;
 use warmstart::report::{Facts, Record};
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 use warmstart::train::{
-    ClassifierOptions, Dataset, Keep, Method, Monitor, PretrainingOptions, Strategy, TrainingOptions, fit, pretrain,
+    Dataset, Keep, Method, Monitor, PretrainingOptions, Strategy, TaskOptions, TrainingOptions, fit, pretrain,
     pretraining_batches,
 };
 
@@ -118,11 +118,11 @@ fn terms(settings: &Value) -> Outcome<TrainingOptions> {
     })
 }
 
-fn fit_options(settings: &Value) -> Outcome<ClassifierOptions> {
+fn fit_options(settings: &Value) -> Outcome<TaskOptions> {
     let class_weight = serde_json::from_value(settings["class_weight"].clone())?;
     let label_smoothing = settings["strategy"]["label_smoothing"].as_f64().ok_or("no label_smoothing")?;
-    let objective = Classification { n_outputs: 4, class_weight, label_smoothing };
-    Ok(ClassifierOptions { task: Task::Texts, objective, training: terms(settings)? })
+    let head = Classification { class_weight, label_smoothing, ..Classification::new(Level::Texts, 4, false) };
+    Ok(TaskOptions { task: Task::only(head), training: terms(settings)? })
 }
 
 fn pretrain_options(settings: &Value) -> Outcome<PretrainingOptions> {
@@ -308,9 +308,9 @@ fn fit_when_compared_with_torch_has_the_same_steps_and_weights() -> Outcome {
         let run = Classified::open(name)?;
         assert_eq!(run.batches()?, read(name, "batches.json")?, "{name}: the batches of a run are others than before");
         let dataset =
-            Dataset { encodings: &run.encodings, labels: Labels::Classes(run.labels.clone()), sample_weight: None };
+            Dataset { encodings: &run.encodings, truth: Truth::Classes(run.labels.clone()), sample_weight: None };
         let (options, mut steps) = (fit_options(&run.settings)?, Steps::default());
-        let before = Classifier::initial(&run.backbone, options.task, 4, Start::LastMap(&run.start), 0)?;
+        let before = TaskModel::initial(&run.backbone, &options.task, Start::LastMap(&run.start), 0)?;
         let outcome = fit(&run.backbone, &dataset, None, &options, Start::LastMap(&run.start), &mut steps)?;
         assert!(outcome.stopped.is_none());
         assert_steps(name, &steps.0)?;

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
 use warmstart::autograd::{Gradient, Value};
-use warmstart::backbone::{Backbone, Checkpoint, Config, Mode, Owner, Parameters, Spec, Task, Transformer};
+use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Owner, Parameters, Spec, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
-use warmstart::head::{Classifier, Head};
+use warmstart::head::{Classification, HeadLayers, Task};
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{Gradients, Trainable};
 use warmstart::product::Precision;
@@ -76,7 +76,7 @@ impl Reference {
         let config = Config::parse(&text)?;
         let tensors = candle_core::safetensors::load(dir.join("reference.safetensors"), &Device::Cpu)?;
         let mut specs = Backbone::specs(&config);
-        specs.extend(Classifier::head_specs(&config, Task::Texts, 3));
+        specs.extend(Task::only(Classification::new(Level::Texts, 3, false)).specs(&config));
         let (params, _) = Checkpoint::open(&dir)?.load(
             &config.family.names,
             &specs,
@@ -139,12 +139,12 @@ impl Reference {
     fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
         let options = &self.config.classifier;
         let pooled = options.pooling[0].apply(&self.hidden(params, batch, precision)?, batch)?;
-        Head::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
+        HeadLayers::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
     }
 
     fn token_logits(&self, params: &Parameters, batch: &PackedBatch) -> Result<Value, Error> {
         let hidden = self.hidden(params, batch, Precision::F32)?;
-        Head::load(params, &self.config, &self.config.language, self.config.vocab_size, Precision::F32)?
+        HeadLayers::load(params, &self.config, &self.config.language, self.config.vocab_size, Precision::F32)?
             .forward(&hidden, Mode::inference())
     }
 
@@ -251,7 +251,7 @@ fn families_when_trained_as_classifiers_receive_the_gradients_of_torch() -> Outc
     for reference in with_heads()? {
         let (params, trainable, gradients) = {
             let mut specs = Backbone::specs(&reference.config);
-            specs.extend(Classifier::head_specs(&reference.config, Task::Texts, 3));
+            specs.extend(Task::only(Classification::new(Level::Texts, 3, false)).specs(&reference.config));
             reference.trained(&reference.params, &specs)?
         };
         let labels = reference.tensors["labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());
@@ -272,7 +272,7 @@ fn families_when_trained_as_language_models_receive_the_gradients_of_torch() -> 
     for reference in with_heads()? {
         let config = &reference.config;
         let mut specs = Transformer::specs(config);
-        specs.extend(Head::specs(config, &config.language, config.vocab_size));
+        specs.extend(HeadLayers::specs(config, &config.language, config.vocab_size));
         let (params, trainable, gradients) = reference.trained(&reference.language, &specs)?;
         let labels = reference.targets()?;
         let normalizer = labels.iter().flatten().count() as f64;

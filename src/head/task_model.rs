@@ -1,38 +1,21 @@
-//! A backbone with a head that classifies texts or their words: predict, save, load.
+//! A backbone with the head of a task on its texts or their words: predict, save, load.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::classifier_network::ClassifierNetwork;
-use super::layers::Head;
+use super::task::Task;
+use super::task_network::TaskNetwork;
 use super::{padding, saving};
 use crate::array::Array;
 use crate::backbone::{
-    Backbone, Config, HeadOptions, Mode, Owner, Parameters, Spec, Task, check_finite, collect_rows, same_values,
+    Backbone, Config, HeadOptions, Level, Mode, Owner, Parameters, Spec, check_finite, collect_rows, same_values,
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, Tokenizer};
-
-/// What transformers adds to the name of a model with such a head.
-pub(super) fn class(task: Task) -> &'static str {
-    match task {
-        Task::Texts => "ForSequenceClassification",
-        Task::Words => "ForTokenClassification",
-    }
-}
-
-/// What a saved model's head classifies.
-fn task(config: &Config) -> Task {
-    let of_words = |name: &Value| name.as_str().is_some_and(|name| name.ends_with(class(Task::Words)));
-    match config.raw.get("architectures").and_then(Value::as_array) {
-        Some(names) if names.iter().any(of_words) => Task::Words,
-        _ => Task::Texts,
-    }
-}
 
 /// The last map of a head: weight `[C, D]`, row-major, and bias `[C]`.
 pub struct LinearMap {
@@ -51,32 +34,25 @@ pub enum Start<'a> {
     Head(&'a Parameters),
 }
 
-/// A fitted classifier. Immutable; cloning shares everything.
+/// A fitted model. Immutable; cloning shares everything.
 #[derive(Clone)]
-pub struct Classifier {
+pub struct TaskModel {
     /// Its parameters are those after training.
     pub backbone: Backbone,
-    /// The classifier's own parameters.
+    /// The parameters of the task.
     pub head: Parameters,
     pub task: Task,
 }
 
-impl Classifier {
+impl TaskModel {
     /// The parameters of backbone and head.
-    pub fn specs(backbone: &Backbone, task: Task, n_outputs: usize) -> Vec<Spec> {
-        [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, task, n_outputs)].concat()
-    }
-
-    /// The parameters that a backbone does not have already.
-    pub fn head_specs(config: &Config, task: Task, n_outputs: usize) -> Vec<Spec> {
-        let mut specs = Head::specs(config, config.head(task), n_outputs);
-        specs.retain(|spec| !config.is_pooler(&spec.name));
-        specs.into_iter().map(|spec| spec.of(&Owner::head(task.name()))).collect()
+    pub fn specs(backbone: &Backbone, task: &Task) -> Vec<Spec> {
+        [Backbone::specs(&backbone.config), task.specs(&backbone.config)].concat()
     }
 
     /// All parameters before training: the backbone's and the head's, of which those that are new are drawn from `seed`.
-    pub fn initial(backbone: &Backbone, task: Task, n_outputs: usize, start: Start, seed: u64) -> Result<Parameters> {
-        let head = Self::head_specs(&backbone.config, task, n_outputs);
+    pub fn initial(backbone: &Backbone, task: &Task, start: Start, seed: u64) -> Result<Parameters> {
+        let head = task.specs(&backbone.config);
         if let Start::Head(given) = start {
             for spec in &head {
                 let shape = given.get(&spec.name)?.dims();
@@ -88,7 +64,7 @@ impl Classifier {
         }
         let mut params = backbone.params.with(&Parameters::initialised(&head, Key::new(seed, Stream::Init))?);
         let Start::LastMap(last) = start else { return Ok(params) };
-        let options = backbone.config.head(task);
+        let options = task.head.layers(&backbone.config);
         for (name, values) in
             [(format!("{}.weight", options.output), &last.weight), (options.output_bias.to_string(), &last.bias)]
         {
@@ -112,13 +88,12 @@ impl Classifier {
     }
 
     /// A parameter of a new head that is not its last map's; none if all but that one was pretrained.
-    pub fn untrained_below(backbone: &Backbone, task: Task) -> Option<String> {
-        let options = backbone.config.head(task);
+    pub fn untrained_below(backbone: &Backbone, task: &Task) -> Option<String> {
+        let options = task.head.layers(&backbone.config);
         let last = [format!("{}.weight", options.output), options.output_bias.to_string()];
-        let specs = [Backbone::specs(&backbone.config), Self::head_specs(&backbone.config, task, 1)].concat();
-        let in_head = Head::specs(&backbone.config, options, 1);
+        let in_head = task.head.specs(&backbone.config);
         let in_head = |spec: &Spec| in_head.iter().any(|other| other.name == spec.name);
-        let found = specs
+        let found = Self::specs(backbone, task)
             .into_iter()
             .find(|spec| in_head(spec) && Self::begins_anew(spec, backbone) && !last.contains(&spec.name));
         found.map(|spec| spec.name)
@@ -128,7 +103,7 @@ impl Classifier {
     /// must be the backbone's own.
     pub fn features(
         backbone: &Backbone,
-        task: Task,
+        task: &Task,
         encodings: &Encodings,
         batch_tokens: usize,
         precision: Precision,
@@ -138,13 +113,13 @@ impl Classifier {
         if let Some(name) = Self::untrained_below(backbone, task) {
             return Err(Error::Value(format!("{name} would be new, too: a new head has more than one map")));
         }
-        let params = Self::initial(backbone, task, 1, Start::New, 0)?;
-        let network = ClassifierNetwork::new(backbone.encoder(precision)?, &params, config, task, 1)?;
-        let columns = params.get(&format!("{}.weight", config.head(task).output))?.dims2()?.1;
+        let params = Self::initial(backbone, task, Start::New, 0)?;
+        let network = TaskNetwork::new(backbone.encoder(precision)?, &params, config, task)?;
+        let columns = params.get(&format!("{}.weight", task.head.layers(config).output))?.dims2()?.1;
         let forward = |batch: &PackedBatch| {
             let pooled = network.pooled(batch, Mode::inference())?;
             check_finite(&pooled.array().values()?, || params.clone())?;
-            network.head.before_output(&pooled, Mode::inference())
+            network.layers.before_output(&pooled, Mode::inference())
         };
         Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
     }
@@ -159,7 +134,7 @@ impl Classifier {
 
     /// The head's.
     pub(crate) fn options(&self) -> &HeadOptions {
-        self.backbone.config.head(self.task)
+        self.task.head.layers(&self.backbone.config)
     }
 
     /// Parameters of backbone and head by name.
@@ -168,45 +143,37 @@ impl Classifier {
     }
 
     /// The number of outputs, `C`.
-    pub fn n_outputs(&self) -> Result<usize> {
-        let output = format!("{}.weight", self.options().output);
-        Ok(self.head.get(&output)?.dims2()?.0)
+    pub fn n_outputs(&self) -> usize {
+        self.task.head.n_outputs()
     }
 
-    /// Logits, row-major `[N, C]` in input order, of texts or of words. `progress` gets the number of tokens done and may stop the work.
-    pub fn logits(
+    /// Outputs, row-major `[N, C]` in input order, of texts or of words. `progress` gets the number of tokens done and may stop the work.
+    pub fn outputs(
         &self,
         encodings: &Encodings,
         batch_tokens: usize,
         precision: Precision,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Vec<f32>> {
-        let (params, config, n_outputs) = (self.params(), &self.backbone.config, self.n_outputs()?);
-        let network = ClassifierNetwork::new(self.backbone.encoder(precision)?, &params, config, self.task, n_outputs)?;
+        let (params, config, n_outputs) = (self.params(), &self.backbone.config, self.n_outputs());
+        let network = TaskNetwork::new(self.backbone.encoder(precision)?, &params, config, &self.task)?;
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let pooled = network.pooled(batch, mode)?;
             // The head may make finite numbers of it.
             check_finite(&pooled.array().values()?, || params.clone())?;
-            network.head.forward(&pooled, mode)
+            network.outputs(&pooled, mode)
         };
         collect_rows(encodings, batch_tokens, (n_outputs, &params), &forward, progress)
     }
 
-    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight
+    /// Write a Hugging Face directory and `metadata`, with names of the outputs, read it back, compare outputs, then replace what was there. No weight
     /// file is larger than `max_shard_bytes`.
-    pub fn save(
-        &self,
-        dir: &Path,
-        labels: &[String],
-        multi_label: bool,
-        metadata: &str,
-        max_shard_bytes: u64,
-    ) -> Result<()> {
-        if labels.len() != self.n_outputs()? {
-            return Err(Error::Value(format!("got {} labels for {} outputs", labels.len(), self.n_outputs()?)));
+    pub fn save(&self, dir: &Path, names: &[String], metadata: &str, max_shard_bytes: u64) -> Result<()> {
+        if names.len() != self.n_outputs() {
+            return Err(Error::Value(format!("got {} labels for {} outputs", names.len(), self.n_outputs())));
         }
-        let mut config = self.config(labels, multi_label);
+        let mut config = self.config(names);
         let (mut backbone, head) = (self.backbone.clone(), &self.head);
         if let Some((id, token)) = padding::token(&backbone)? {
             config.insert("pad_token_id".into(), id.into());
@@ -218,47 +185,39 @@ impl Classifier {
         saving::save(dir, &written, None, same)
     }
 
-    fn config(&self, labels: &[String], multi_label: bool) -> Map<String, Value> {
-        let mut config = self.backbone.config.raw.clone();
-        let id2label: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
-        let label2id: Map<String, Value> = labels.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();
+    fn config(&self, names: &[String]) -> Map<String, Value> {
+        let config = &self.backbone.config;
+        let mut raw = config.raw.clone();
         // transformers has no head that takes sentence vectors.
-        let name = if self.options().is_on_sentence() { "Model" } else { class(self.task) };
-        config.insert("architectures".into(), json!([self.backbone.config.class(name)]));
-        config.insert("id2label".into(), id2label.into());
-        config.insert("label2id".into(), label2id.into());
-        let problem = if multi_label { "multi_label_classification" } else { "single_label_classification" };
-        match self.task {
-            Task::Texts => config.insert("problem_type".into(), problem.into()),
-            Task::Words => config.remove("problem_type"),
-        };
-        config.remove("num_labels");
-        config
+        let class = config.family.class_of_head(self.task.head.level());
+        let name = if self.options().is_on_sentence() { "Model" } else { class };
+        raw.insert("architectures".into(), json!([config.class(name)]));
+        self.task.head.configure(names, &mut raw);
+        raw
     }
 
     fn is_same(&self, read_back: &Self) -> Result<bool> {
         let limit = self.backbone.max_length().min(64);
         let probe = ["a text to compare by", "another one, of a different length!"].map(String::from);
-        let encode = |tokenizer: &Tokenizer| match self.task {
-            Task::Texts => tokenizer.encode(&probe, None, limit),
-            Task::Words => tokenizer.encode_windows(&probe, limit).map(|windows| windows.encodings),
+        let encode = |tokenizer: &Tokenizer| match self.task.head.level() {
+            Level::Texts | Level::Tokens => tokenizer.encode(&probe, None, limit),
+            Level::Words => tokenizer.encode_windows(&probe, limit).map(|windows| windows.encodings),
         };
         let encodings = encode(&self.backbone.tokenizer)?;
-        let logits = |model: &Self| model.logits(&encodings, usize::MAX, Precision::F32, &mut |_| Ok(()));
-        let same_logits = logits(self)?.iter().zip(logits(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
+        let outputs = |model: &Self| model.outputs(&encodings, usize::MAX, Precision::F32, &mut |_| Ok(()));
+        let same_outputs = outputs(self)?.iter().zip(outputs(read_back)?).all(|(a, b)| a.to_bits() == b.to_bits());
         let again = encode(&read_back.backbone.tokenizer)?;
         let same_tokens =
             encodings.len() == again.len() && (0..encodings.len()).all(|i| encodings.ids(i) == again.ids(i));
-        Ok(same_logits && same_tokens && same_values(&self.params(), &read_back.params())?)
+        Ok(same_outputs && same_tokens && same_values(&self.params(), &read_back.params())?)
     }
 
-    /// Read what [`Classifier::save`] wrote: the model and the metadata.
+    /// Read what [`TaskModel::save`] wrote: the model and the metadata.
     pub fn load(dir: &Path) -> Result<(Self, String)> {
         let hint = "; this directory was not written by save(). Read it with Backbone.from_pretrained and fit a TextClassifier";
-        let n_outputs = |config: &Config| config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len);
-        let head = |config: &Config| Self::head_specs(config, task(config), n_outputs(config));
-        let (backbone, head, metadata) = saving::load(dir, hint, head)?;
-        let task = task(&backbone.config);
+        let specs = |config: &Config| Ok(Task::of_config(config)?.specs(config));
+        let (backbone, head, metadata) = saving::load(dir, hint, specs)?;
+        let task = Task::of_config(&backbone.config)?;
         Ok((Self { backbone, head, task }, metadata))
     }
 

@@ -1,33 +1,31 @@
-//! Fit a classifier of texts or of words.
+//! Fit a model to a task on texts or their words.
 
 use super::batches::{Batches, Groups, TextBatches};
 use super::identity::{MODEL, fingerprint_of, of_models};
 use super::inputs::Inputs;
 use super::learner::{Found, Learner};
 use super::monitor::Monitor;
-use super::options::ClassifierOptions;
+use super::options::TaskOptions;
 use super::plan::Plan;
 use super::trainer::{Outcome, train};
-use crate::array::Array;
 use crate::autograd::Value;
-use crate::backbone::{Backbone, Memory, Mode, Parameters, Task, Transformer};
+use crate::backbone::{Backbone, Level, Memory, Mode, Parameters, Transformer};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::head::{Classifier, ClassifierNetwork, Start};
-use crate::objective::{Labels, Targets};
+use crate::head::{Head, Start, Targets, TaskModel, TaskNetwork, Truth};
 use crate::text::Encodings;
 
-/// Texts with the labels of what is classified in them.
+/// Texts, and what is true of them or of their words.
 pub struct Dataset<'a> {
     pub encodings: &'a Encodings,
-    pub labels: Labels,
+    pub truth: Truth,
     /// Of each text; none: all count the same.
     pub sample_weight: Option<Vec<f32>>,
 }
 
 impl Dataset<'_> {
-    /// What the logits are held against; a text's weight is that of all its words.
+    /// What the outputs are held against; a text's weight is that of all its words.
     fn targets(&self) -> Result<Targets> {
         let of_text = |weights: &Vec<f32>| {
             let n = self.encodings.len();
@@ -37,44 +35,45 @@ impl Dataset<'_> {
             Ok((0..n).flat_map(|text| self.encodings.items(text).map(move |_| weights[text])).collect())
         };
         let weights = self.sample_weight.as_ref().map(of_text).transpose()?;
-        Ok(Targets { labels: self.labels.clone(), weights })
+        Ok(Targets { truth: self.truth.clone(), weights })
     }
 }
 
-/// Train a classifier on a backbone, which stays as it is, from `start` on.
+/// Train a backbone for a task, which stays as it is, from `start` on.
 pub fn fit<'a>(
     backbone: &Backbone,
     train_set: &Dataset<'a>,
     eval: Option<&Dataset<'a>>,
-    options: &ClassifierOptions,
+    options: &TaskOptions,
     start: Start,
     monitor: &mut dyn Monitor,
-) -> Result<Outcome<Classifier>> {
+) -> Result<Outcome<TaskModel>> {
     options.check()?;
-    let ClassifierOptions { task, objective, training } = options;
+    let (task, training) = (&options.task, &options.training);
+    let head = &*task.head;
     let checked = |set: &Dataset<'a>, name: &str| -> Result<(Inputs<'a>, Targets)> {
         let n = set.encodings.n_items();
-        if set.encodings.has_words() != (*task == Task::Words) {
+        if set.encodings.has_words() != (head.level() == Level::Words) {
             return Err(Error::internal("words are known of some texts and asked of others"));
         }
         if n == 0 {
             return Err(Error::Value(format!("{name}: no texts")));
         }
         let targets = set.targets()?;
-        objective.check_targets(&targets, n, name)?;
+        targets.check(head.learns_from(), n, head.n_outputs(), name)?;
         Ok((Inputs::new(set.encodings), targets))
     };
     let (inputs, targets) = checked(train_set, "training set")?;
     let held_out = eval.map(|eval| checked(eval, "eval_set")).transpose()?;
-    if let Some((inputs, targets)) = &held_out
-        && objective.normalizer(targets, &(0..inputs.encodings.n_items()).collect::<Vec<_>>()) <= 0.0
+    if let Some((_, targets)) = &held_out
+        && head.normalizer(targets) <= 0.0
     {
         return Err(Error::Value("eval_set: class_weight is 0 for every text in it".into()));
     }
-    let params = Classifier::initial(backbone, *task, objective.n_outputs, start, training.seed)?;
-    let plan = Plan::of_classifier((&training.strategy, &training.optimizer), backbone, *task, objective.n_outputs)?;
+    let params = TaskModel::initial(backbone, task, start, training.seed)?;
+    let plan = Plan::of_task((&training.strategy, &training.optimizer), backbone, task)?;
     let params = plan.extended(params, training.seed)?;
-    let mut learner = ClassifierLearner {
+    let mut learner = TaskLearner {
         backbone,
         options,
         frozen: plan.encoder_is_frozen(&backbone.config),
@@ -84,12 +83,12 @@ pub fn fit<'a>(
         held_out,
     };
     backbone.forget_encoder();
-    train(&mut learner, &params, &plan, training, monitor, |params| Ok(Classifier::new(backbone, params, *task)))
+    train(&mut learner, &params, &plan, training, monitor, |params| Ok(TaskModel::new(backbone, params, task.clone())))
 }
 
-struct ClassifierLearner<'a> {
+struct TaskLearner<'a> {
     backbone: &'a Backbone,
-    options: &'a ClassifierOptions,
+    options: &'a TaskOptions,
     /// True if nothing below the head learns.
     frozen: bool,
     batches: TextBatches<'a>,
@@ -98,14 +97,25 @@ struct ClassifierLearner<'a> {
     held_out: Option<(Inputs<'a>, Targets)>,
 }
 
+impl TaskLearner<'_> {
+    fn head(&self) -> &dyn Head {
+        &*self.options.task.head
+    }
+
+    /// What is true of these items.
+    fn of_items(&self, items: &[usize]) -> Targets {
+        self.targets.select(items, self.head().n_outputs())
+    }
+}
+
 /// Batches of texts, and what the sum of their losses is divided by.
 struct Step {
     groups: Groups,
     normalizer: f64,
 }
 
-impl<'a> Learner for ClassifierLearner<'a> {
-    type Network = ClassifierNetwork<'a>;
+impl<'a> Learner for TaskLearner<'a> {
+    type Network = TaskNetwork<'a>;
     type Step = Step;
 
     const BEST_BY_LOSS: bool = false;
@@ -115,7 +125,7 @@ impl<'a> Learner for ClassifierLearner<'a> {
             return Ok(());
         }
         let (network, config) = (self.network(params)?, &self.backbone.config);
-        let width = config.hidden_size * config.head(self.options.task).pooling.len();
+        let width = config.hidden_size * self.head().layers(config).pooling.len();
         let budget = self.options.training.batch_tokens;
         let held_out = self.held_out.as_mut().map(|(inputs, _)| inputs);
         for inputs in [&mut self.inputs].into_iter().chain(held_out) {
@@ -128,15 +138,15 @@ impl<'a> Learner for ClassifierLearner<'a> {
         &self.batches
     }
 
-    fn network(&self, params: &Parameters) -> Result<ClassifierNetwork<'a>> {
-        let (config, ClassifierOptions { task, objective, training }) = (&self.backbone.config, self.options);
+    fn network(&self, params: &Parameters) -> Result<TaskNetwork<'a>> {
+        let (config, TaskOptions { task, training }) = (&self.backbone.config, self.options);
         let encoder = Transformer::load(params, config, training.precision)?;
-        ClassifierNetwork::new(encoder.into(), params, config, *task, objective.n_outputs)
+        TaskNetwork::new(encoder.into(), params, config, task)
     }
 
     fn step(&self, groups: &Groups, _: usize) -> Result<Step> {
         let all: Vec<usize> = groups.iter().flatten().copied().collect();
-        let normalizer = self.options.objective.normalizer(&self.targets, &self.inputs.items(&all));
+        let normalizer = self.head().normalizer(&self.of_items(&self.inputs.items(&all)));
         Ok(Step { groups: groups.clone(), normalizer })
     }
 
@@ -147,7 +157,7 @@ impl<'a> Learner for ClassifierLearner<'a> {
 
     fn losses(
         &self,
-        network: &ClassifierNetwork,
+        network: &TaskNetwork,
         step: &mut Step,
         batch: usize,
         mode: Mode,
@@ -157,27 +167,29 @@ impl<'a> Learner for ClassifierLearner<'a> {
             return Ok(Vec::new());
         }
         let texts = &step.groups[batch];
-        let logits = self.inputs.logits(network, texts, mode)?;
-        Ok(vec![self.options.objective.loss(&logits, &self.targets, &self.inputs.items(texts), step.normalizer)?])
+        let (pooled, targets) = (self.inputs.pooled(network, texts, mode)?, self.of_items(&self.inputs.items(texts)));
+        Ok(vec![network.loss(&pooled, &targets, step.normalizer, mode)?])
     }
 
-    fn evaluate(&self, network: &ClassifierNetwork, monitor: &mut dyn Monitor) -> Result<Option<Found>> {
+    fn evaluate(&self, network: &TaskNetwork, monitor: &mut dyn Monitor) -> Result<Option<Found>> {
         let Some((inputs, targets)) = &self.held_out else { return Ok(None) };
-        let objective = &self.options.objective;
-        let (c, n) = (objective.n_outputs, inputs.encodings.n_items());
-        let mut logits = vec![0f32; n * c];
+        let c = self.head().n_outputs();
+        let (normalizer, mode) = (self.head().normalizer(targets), Mode::inference());
+        let (mut outputs, mut sum) = (vec![0f32; inputs.encodings.n_items() * c], 0.0);
         for texts in in_order_of_length(&inputs.encodings.lengths(), self.options.training.batch_tokens) {
-            let out = in_pool(|| inputs.logits(network, &texts, Mode::inference()))?;
-            for (item, row) in inputs.items(&texts).into_iter().zip(out.array().values()?.chunks_exact(c)) {
-                logits[item * c..][..c].copy_from_slice(row);
+            let items = inputs.items(&texts);
+            let (found, loss) = in_pool(|| {
+                let pooled = inputs.pooled(network, &texts, mode)?;
+                let loss = network.loss(&pooled, &targets.select(&items, c), normalizer, mode)?;
+                Ok::<_, Error>((network.outputs(&pooled, mode)?, loss.scalar()?))
+            })?;
+            sum += f64::from(loss);
+            for (item, row) in items.into_iter().zip(found.array().values()?.chunks_exact(c)) {
+                outputs[item * c..][..c].copy_from_slice(row);
             }
             monitor.on_wait()?;
         }
-        let all: Vec<usize> = (0..n).collect();
-        let rows = Array::new(logits, (n, c))?;
-        let normalizer = objective.normalizer(targets, &all);
-        let loss = objective.loss(&Value::constant(rows.clone()), targets, &all, normalizer)?.scalar()?;
-        Ok(Some(Found { loss: f64::from(loss), outputs: rows.into_vec()? }))
+        Ok(Some(Found { loss: sum, outputs }))
     }
 
     fn nothing_asked(&self) -> Error {
@@ -185,14 +197,15 @@ impl<'a> Learner for ClassifierLearner<'a> {
     }
 
     fn identity(&self) -> serde_json::Value {
-        let ClassifierOptions { task, objective, .. } = self.options;
-        serde_json::json!({
+        let mut identity = serde_json::json!({
             MODEL: of_models(&[&self.backbone.config]),
             "texts": of_texts(&self.inputs, &self.targets),
-            "task": task.name(),
-            "class_weight": objective.class_weight,
-            "label_smoothing": objective.label_smoothing,
-        })
+            "task": &*self.options.task.name,
+        });
+        if let Some(fields) = identity.as_object_mut() {
+            fields.append(&mut self.head().identity());
+        }
+        identity
     }
 
     fn held_out(&self) -> Option<serde_json::Value> {
@@ -203,10 +216,7 @@ impl<'a> Learner for ClassifierLearner<'a> {
 /// What texts and labels a run is given.
 fn of_texts(inputs: &Inputs, targets: &Targets) -> serde_json::Value {
     let (encodings, bits) = (inputs.encodings, |values: &[f32]| bytemuck::cast_slice::<f32, u32>(values).to_vec());
-    let labels = match &targets.labels {
-        Labels::Classes(classes) => classes.clone(),
-        Labels::Indicators(values) => bits(values),
-    };
+    let labels = targets.truth.bits();
     let weights = targets.weights.as_deref().map(bits).unwrap_or_default();
     serde_json::json!({
         "how many": encodings.len(),

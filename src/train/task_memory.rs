@@ -4,9 +4,9 @@ use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, train
 use super::batches::TextBatches;
 use super::length::RunLength;
 use super::memory::{MemoryEstimate, scratch};
-use super::options::ClassifierOptions;
+use super::options::TaskOptions;
 use super::plan::Plan;
-use crate::backbone::{Backbone, Task};
+use crate::backbone::{Backbone, Level};
 use crate::error::Result;
 
 /// The peak of [`super::fit`] on texts of these lengths in tokens. What the backbone keeps from one question to the next is
@@ -15,25 +15,26 @@ pub fn estimate_fit(
     backbone: &Backbone,
     lengths: &[usize],
     held_out: Option<&[usize]>,
-    options: &ClassifierOptions,
+    options: &TaskOptions,
 ) -> Result<MemoryEstimate> {
     options.check()?;
     backbone.forget_encoder();
-    let ClassifierOptions { task, objective, training } = options;
-    let plan = Plan::of_classifier((&training.strategy, &training.optimizer), backbone, *task, objective.n_outputs)?;
+    let TaskOptions { task, training } = options;
+    let head = &*task.head;
+    let plan = Plan::of_task((&training.strategy, &training.optimizer), backbone, task)?;
     let run = RunLength::of(&TextBatches::new(lengths.to_vec(), training), training, &mut || Ok(()))?;
-    let (config, precision, c) = (&backbone.config, training.precision, objective.n_outputs);
+    let (config, precision, c) = (&backbone.config, training.precision, head.n_outputs());
     let tokens = largest_batch(lengths, training.batch_tokens);
     let eval_tokens = held_out.map_or(0, |held_out| largest_batch(held_out, training.batch_tokens));
     // Of words there are tokens at most.
-    let items = |lengths: &[usize]| if *task == Task::Words { lengths.iter().sum() } else { lengths.len() };
+    let items = |lengths: &[usize]| if head.level() == Level::Words { lengths.iter().sum() } else { lengths.len() };
     let in_batch = (tokens * items(lengths)).div_ceil(lengths.iter().sum::<usize>().max(1));
     let forward = packed_weights(config, precision) + inference_bytes(config, precision, tokens.max(eval_tokens));
     // Logits, their gradient and what they are held against.
     let loss = 3 * VALUE * in_batch * c;
     let of_run = MemoryEstimate::of_run(&plan, training, &run);
     if plan.encoder_is_frozen(config) {
-        let d = config.hidden_size * config.head(*task).pooling.len();
+        let d = config.hidden_size * head.layers(config).pooling.len();
         let features = items(lengths) + held_out.map_or(0, items) + 6 * in_batch;
         // The passes come before the head's training.
         return Ok(MemoryEstimate { activations: VALUE * d * features, loss, evaluation: forward, ..of_run });

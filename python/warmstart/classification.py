@@ -1,0 +1,114 @@
+"""`Classification`: the task of classifying texts or words, with its loss and what is made of its logits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.defaults import START_CLASSES, START_L2
+from warmstart.labels import Classes
+from warmstart.report import Report
+from warmstart.samples import Rows, some_of_each
+from warmstart.scores import Metric, guessing_loss, mean_loss, score
+from warmstart.solve import Solution, solve
+from warmstart.weights import Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """Logits of classes: cross entropy over them, or for multi-label a sigmoid cross entropy each."""
+
+    classes: Classes
+    of_words: bool = False
+    class_weight: list[float] | None = None
+    label_smoothing: float = 0.0
+
+    @cached_property
+    def inner(self) -> _core.Task:
+        """The core's."""
+        return _core.Task.classification(
+            len(self.classes),
+            of_words=self.of_words,
+            multi_label=self.classes.multi_label,
+            class_weight=self.class_weight,
+            label_smoothing=self.label_smoothing,
+        )
+
+    @property
+    def n_outputs(self) -> int:
+        """C."""
+        return len(self.classes)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether a head of one linear map has an optimum that can be solved for."""
+        return True
+
+    @property
+    def _weight(self) -> NDArray[np.float64] | None:
+        return None if self.class_weight is None else np.array(self.class_weight)
+
+    def loss(self, outputs: NDArray[np.float32], targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
+        """Return the mean loss, with class weights and without label smoothing."""
+        return mean_loss(outputs, targets, self.classes.multi_label, self._weight, sample_weight)
+
+    def guessing_loss(self, targets: NDArray[Any]) -> float:
+        """Return the mean loss of the share of each class, whatever the text."""
+        return guessing_loss(targets, self.classes.multi_label, self._weight)
+
+    def score(self, metric: Metric, outputs: NDArray[np.float32], eval_loss: float, targets: NDArray[Any]) -> float:
+        """Score outputs, higher is better."""
+        return score(metric, outputs, eval_loss, targets, self.classes)
+
+    def report(
+        self,
+        outputs: NDArray[np.float32],
+        targets: NDArray[Any],
+        training: dict[str, Any] | None = None,
+        sample_weight: Weights | None = None,
+    ) -> Report:
+        """Evaluate outputs."""
+        return Report.of_logits(outputs, targets, self.classes, training, sample_weight)
+
+    def blank_report(self, training: dict[str, Any]) -> Report:
+        """Return a report on no texts."""
+        return Report(classes=self.classes.values.tolist(), training=training)
+
+    def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
+        """Return rows such that each class has `least` of them, or all that it has."""
+        return some_of_each(targets, least)
+
+    def label_sets(self, targets: NDArray[Any]) -> list[list[int]]:
+        """Return what a text that is held out should have others left of to be trained on."""
+        return [np.flatnonzero(row).tolist() for row in targets] if targets.ndim == 2 else targets[:, None].tolist()
+
+    @property
+    def start_l2(self) -> float:
+        """Penalty of the head that fine-tuning begins from."""
+        return START_L2 if self.classes.multi_label else START_L2 * min(1.0, START_CLASSES / len(self.classes))
+
+    def solver(
+        self,
+        features: NDArray[np.float32],
+        targets: NDArray[Any],
+        sample_weight: Weights | None,
+        has_bias: bool,
+        with_gain: bool,
+    ) -> Callable[[float | None], Solution]:
+        """Return what finds the linear map of features for a strength of the penalty; None chooses it."""
+        return lambda l2: solve(
+            features,
+            targets,
+            len(self.classes),
+            self.classes.multi_label,
+            self.class_weight,
+            self.label_smoothing,
+            l2,
+            has_bias,
+            with_gain,
+            sample_weight,
+        )

@@ -1,0 +1,88 @@
+//! `_core.Task`: what a model learns, checked when it is made.
+
+use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+
+use super::encodings::PyEncodings;
+use super::errors::to_python;
+use crate::backbone::Level;
+use crate::head::{Classification, Head, TargetKind, Task, Truth};
+
+/// Texts, or their words.
+pub fn level(of_words: bool) -> Level {
+    if of_words { Level::Words } else { Level::Texts }
+}
+
+/// A head with its loss, under a name.
+#[pyclass(frozen, name = "Task", module = "warmstart._core")]
+pub struct PyTask(pub Task);
+
+impl PyTask {
+    fn checked(head: impl Head + 'static) -> PyResult<Self> {
+        head.check().map_err(to_python)?;
+        Ok(Self(Task::only(head)))
+    }
+
+    /// What is true of texts, or of their words: class indices int64 `[N]`, or float32 `[N, C]`.
+    pub fn truth(&self, targets: &Bound<'_, PyAny>, encodings: &PyEncodings) -> PyResult<Truth> {
+        let (head, encodings) = (&*self.0.head, &encodings.0);
+        let rows = || -> PyResult<Vec<f32>> {
+            let array: PyReadonlyArray2<'_, f32> =
+                targets.extract().map_err(|_| PyTypeError::new_err("targets: expected float32 [N, C]"))?;
+            let (array, n_outputs) = (array.as_array(), head.n_outputs());
+            if array.ncols() != n_outputs {
+                let message = format!("targets: got {} columns for {n_outputs} outputs", array.ncols());
+                return Err(PyValueError::new_err(message));
+            }
+            Ok(array.iter().copied().collect())
+        };
+        let classes = || -> PyResult<Vec<u32>> {
+            let array: PyReadonlyArray1<'_, i64> =
+                targets.extract().map_err(|_| PyTypeError::new_err("targets: expected int64 [N]"))?;
+            let index = |&y: &i64| {
+                u32::try_from(y).map_err(|_| PyValueError::new_err(format!("targets: {y} is not a class index")))
+            };
+            array.as_array().iter().map(index).collect()
+        };
+        Ok(match head.learns_from() {
+            TargetKind::Classes => Truth::Classes(classes()?),
+            TargetKind::Indicators => Truth::Indicators(rows()?),
+            TargetKind::Numbers => Truth::Numbers(rows()?),
+            TargetKind::Tags => {
+                let of_text = |text: usize| std::iter::repeat_n(text as u32, encodings.items(text).len());
+                Truth::Tags { classes: classes()?, texts: (0..encodings.len()).flat_map(of_text).collect() }
+            }
+            TargetKind::Tokens => return Err(PyTypeError::new_err("targets: tokens are learnt from a corpus")),
+        })
+    }
+}
+
+#[pymethods]
+impl PyTask {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (&'static str, usize))> {
+        let restore = py.import("warmstart._core")?.getattr("_task_from_state")?;
+        Ok((restore, (self.0.head.learns_from().name(), self.0.head.n_outputs())))
+    }
+
+    /// Classes of texts, or of their words.
+    #[staticmethod]
+    #[pyo3(signature = (n_outputs, *, of_words = false, multi_label = false, class_weight = None, label_smoothing = 0.0))]
+    fn classification(
+        n_outputs: usize,
+        of_words: bool,
+        multi_label: bool,
+        class_weight: Option<Vec<f32>>,
+        label_smoothing: f64,
+    ) -> PyResult<Self> {
+        let level = level(of_words);
+        Self::checked(Classification { level, n_outputs, multi_label, class_weight, label_smoothing })
+    }
+}
+
+/// Undo the pickling of a `Task`, without settings of the loss.
+#[pyfunction]
+pub fn _task_from_state(kind: &str, n_outputs: usize) -> PyResult<PyTask> {
+    let kind = TargetKind::parse(kind).map_err(to_python)?;
+    Task::of_outputs(kind, n_outputs).map(PyTask).map_err(to_python)
+}

@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::backbone::{Backbone, Config, Level};
+use crate::backbone::{Backbone, Config};
 use crate::corpus::{Blocks, Corpus, CorpusWriter};
 use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::head::TaskModel;
+use crate::head::{TargetKind, TaskModel};
 use crate::rng::{Key, Stream};
 use crate::text::{SIDE_FILES, SideFiles, Tokenizer};
 
@@ -390,5 +390,5 @@ fn published_classifier_when_its_configuration_is_changed_is_refused_or_read() -
     for name in ["config.json", "model.safetensors"] {
         files.push((name, read(&format!("families/electra_b/{name}"))?));
     }
-    try_changes(&files, &["config.json"], |dir| TaskModel::from_pretrained(dir, Level::Texts).map(drop))
+    try_changes(&files, &["config.json"], |dir| TaskModel::from_pretrained(dir, TargetKind::Classes).map(drop))
 }

@@ -51,8 +51,8 @@ pub use bridge::{CandleFunction, Cell, Per, Recurrent, RecurrentDropout, Tensors
 pub use corpus::{Corpus, CorpusWriter};
 pub use error::{Error, Result};
 pub use head::{
-    Classification, Generation, Head, LanguageModel, LinearMap, ReplacedDetector, Sampling, Start, Targets, Task,
-    TaskModel, Truth, generate,
+    Classification, Generation, Head, LanguageModel, LinearMap, Regression, ReplacedDetector, Sampling, Start, Targets,
+    Task, TaskModel, Truth, generate,
 };
 pub use objective::{LanguageObjective, Unit, fill_masks, token_scores};
 pub use optim::{OptimizerOptions, ScheduleKind};

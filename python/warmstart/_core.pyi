@@ -362,6 +362,11 @@ class Task:
         label_smoothing: float = 0.0,
     ) -> Task:
         """Classes of texts, or of their words; ``class_weight`` has C values."""
+    @staticmethod
+    def regression(
+        n_outputs: int, *, loss: str = "mse", delta: Sequence[float] | None = None, quantile: float | None = None
+    ) -> Task:
+        """Real numbers of texts; "huber" takes C values of ``delta``, "pinball" a ``quantile``."""
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -442,16 +447,20 @@ class TaskModel:
         Files are staged, read back and compared before they replace what was there.
         """
     @staticmethod
-    def from_pretrained(path: str, of_words: bool) -> tuple[TaskModel, list[str], bool, bool, str | None]:
-        """Read a published model with its labels; whether they are numbers; whether a text has any number of them.
+    def from_pretrained(path: str, kind: str) -> tuple[TaskModel, list[str], bool, str | None]:
+        """Read a published model of "classes" (or indicators), "tags" or "numbers", with the names of its outputs.
 
-        The outputs of texts that have one label each are in the order of the labels. The last is what to tell of them.
+        Then whether the names are numbers, and what to tell of them. The outputs of classes are in the order of these.
         """
     @staticmethod
     def load(path: str) -> tuple[TaskModel, str]:
         """The model and the text of ``warmstart.json``."""
     @property
+    def kind(self) -> str: ...
+    @property
     def of_words(self) -> bool: ...
+    def with_outputs_scaled(self, scale: NDArray[np.float32], shift: NDArray[np.float32]) -> TaskModel:
+        """The same model, each output of which is multiplied by ``scale`` ``[C]``, then moved by ``shift`` ``[C]``."""
     def with_task(self, task: Task) -> TaskModel:
         """The same model for another task: of as many outputs, on the same layers."""
     def __reduce__(self) -> tuple[Any, ...]: ...

@@ -39,9 +39,18 @@ class Classification:
         )
 
     @property
+    def target(self) -> Classes:
+        """What outputs stand for."""
+        return self.classes
+
+    @property
     def n_outputs(self) -> int:
         """C."""
         return len(self.classes)
+
+    def folded(self, model: _core.TaskModel) -> _core.TaskModel:
+        """Return the model that predicts what it is asked for: logits as they are."""
+        return model
 
     @property
     def is_solvable(self) -> bool:
@@ -81,10 +90,6 @@ class Classification:
     def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
         """Return rows such that each class has `least` of them, or all that it has."""
         return some_of_each(targets, least)
-
-    def label_sets(self, targets: NDArray[Any]) -> list[list[int]]:
-        """Return what a text that is held out should have others left of to be trained on."""
-        return [np.flatnonzero(row).tolist() for row in targets] if targets.ndim == 2 else targets[:, None].tolist()
 
     @property
     def start_l2(self) -> float:

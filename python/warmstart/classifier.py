@@ -8,27 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.validation import check_is_fitted
 
-from warmstart import _core
 from warmstart.backbone import Backbone
+from warmstart.classification import Classification
+from warmstart.classifier_backbone import with_published_head
+from warmstart.labels import Classes, is_unnamed_matrix
 from warmstart.optim import AdamW
-from warmstart.options import (
-    INFERENCE_PRECISIONS,
-    check_compute,
-)
-from warmstart.prepared import Prepared
+from warmstart.preparing import class_weights, smoothing
 from warmstart.published import open_published
 from warmstart.report import Report
-from warmstart.scores import Metric, predictions, probabilities
+from warmstart.scores import Metric, check_metric, predictions, probabilities
 from warmstart.strategies import Strategy
-from warmstart.supervised import SupervisedEstimator
-from warmstart.texts import Texts, check_kind, encode, warn_unread
-from warmstart.training import outputs, prepare, train
+from warmstart.supervised import ClassEstimator
+from warmstart.text_estimator import TextEstimator
+from warmstart.text_runs import Learnt
+from warmstart.texts import Texts, are_pairs, refuse_labels_beside
 from warmstart.weights import read_weights
 
 
-class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc]
+class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: ignore[misc]
     """Classify texts, or pairs of texts, into two or more classes or with any number of labels.
 
     Parameters
@@ -121,6 +119,8 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
     >>> clf.history_.metric
     'accuracy'
     """
+
+    default_metric = "accuracy"
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
         `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
         """
-        return open_published(cls, path, revision, token, params, of_words=False)
+        return open_published(cls, path, revision, token, params, "classes")
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
@@ -274,29 +274,39 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
-        trained, stopped = train(self._settings(), X, y, sample_weight, eval_set)
-        self._keep(trained)
-        if stopped is not None:
-            raise stopped
+        self._fit(X, y, sample_weight, eval_set)
         return self
 
-    def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
-        return prepare(self._settings(), X, y, sample_weight, eval_set)
+    def _check_metric(self) -> None:
+        check_metric(self.metric)
+
+    def _learn(self, texts: Texts, labels: Any, given: Backbone, backbone: Backbone, n_texts: int) -> Learnt:
+        classes = Classes.learn(labels, n_texts, bool(self.multi_label))
+        by_place = classes.multi_label and is_unnamed_matrix(labels)
+        classes, model = with_published_head(given, classes, False, self.pooling, by_place)
+        share = smoothing(self.label_smoothing)
+        if are_pairs(texts) and not classes.multi_label:
+            refuse_labels_beside(texts, classes.read(labels, n_texts).tolist())
+
+        def task(targets: Any) -> Classification:
+            return Classification(classes, False, class_weights(self.class_weight, classes, targets), share)
+
+        return Learnt(classes, model, task)
 
     def predict(self, X: Texts) -> NDArray[Any]:
         """Return the likeliest label of each text ``[N]``; for multi-label a 0/1 matrix ``[N, C]`` of int64."""
-        scores = self._logits(X)
-        return self._trained.classes.decode(predictions(scores, self._trained.classes.multi_label))
+        scores = self._outputs(X)
+        return self._classes.decode(predictions(scores, self._classes.multi_label))
 
     def predict_proba(self, X: Texts) -> NDArray[np.float64]:
         """Return the probability of each class, float64 ``[N, C]``; rows add up to 1 unless multi-label."""
-        scores = self._logits(X)
-        return probabilities(scores, self._trained.classes.multi_label)
+        scores = self._outputs(X)
+        return probabilities(scores, self._classes.multi_label)
 
     def decision_function(self, X: Texts) -> NDArray[np.float32]:
         """Return logits, float32 ``[N, C]``; of two classes the difference ``[N]``, above 0: ``classes_[1]``."""
-        scores = self._logits(X)
-        if len(self.classes_) == 2 and not self._trained.classes.multi_label:
+        scores = self._outputs(X)
+        if len(self.classes_) == 2 and not self._classes.multi_label:
             return np.asarray(scores[:, 1] - scores[:, 0])
         return scores
 
@@ -314,10 +324,10 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         """
         predicted = self.predict(X)
         weights = read_weights(sample_weight, len(predicted))
-        if self._trained.classes.multi_label:
-            truth = self._trained.classes.encode(y, len(predicted)).astype(np.int64)
+        if self._classes.multi_label:
+            truth = self._classes.encode(y, len(predicted)).astype(np.int64)
         else:
-            truth = self._trained.classes.read(y, len(predicted))
+            truth = self._classes.read(y, len(predicted))
         return float(accuracy_score(truth, predicted, sample_weight=weights))
 
     def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
@@ -340,31 +350,14 @@ class TextClassifier(ClassifierMixin, SupervisedEstimator):  # type: ignore[misc
         DataError
             A label is not among ``classes_``.
         """
-        encodings = self._encode(X)
-        if not len(encodings):
-            raise ValueError("texts is empty; there is nothing to evaluate")
-        targets = self._trained.classes.encode(y, len(encodings))
+        encodings = self._to_evaluate(X)
+        targets = self._classes.encode(y, len(encodings))
         weights = read_weights(sample_weight, len(encodings))
-        warn_unread(encodings)
-        found = outputs(self._trained.model, encodings, self.precision, self.verbose, "evaluating")
-        return Report.of_logits(found, targets, self._trained.classes, sample_weight=weights)
-
-    def _encode(self, texts: Texts) -> _core.Encodings:
-        check_is_fitted(self)
-        check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
-        check_kind(texts, self._trained.pairs)
-        return encode(self._trained.model.backbone, texts, self._limit())
-
-    def _logits(self, texts: Texts) -> NDArray[np.float32]:
-        encodings = self._encode(texts)
-        warn_unread(encodings)
-        return outputs(self._trained.model, encodings, self.precision, self.verbose, "predicting")
+        found = self._outputs_of(encodings, "evaluating")
+        return Report.of_logits(found, targets, self._classes, sample_weight=weights)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.required = True
         tags.target_tags.multi_output = bool(self.multi_label)
         tags.classifier_tags.multi_label = bool(self.multi_label)
         return tags

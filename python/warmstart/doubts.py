@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from warmstart.defaults import HARDLY, LEAST_STEPS, SOLVED
 from warmstart.entities import to_spans
+from warmstart.report import Report
 from warmstart.samples import drawn, some_of_each
 from warmstart.scores import metric_name, predictions
 from warmstart.strategies import LinearProbing
 
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared
-    from warmstart.report import Report
+    from warmstart.run_report import RunReport
 
 _FINE_TUNING = (1e-5, 5e-4, 1e-2)
 _PROBING = (1e-3, 1e-1, 0.5)
@@ -192,8 +193,10 @@ def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
     )
 
 
-def of_evaluation(run: Prepared, report: Report, metric: str) -> list[str]:
+def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
     """Say that what is predicted of `eval_set` is no better than its commonest class, or that no entity is found."""
+    if not isinstance(report, Report):
+        return []
     accuracy = report.accuracy
     if run.held_out is None or accuracy is None or len(run.held_out.encodings) < EVALUATED:
         return []

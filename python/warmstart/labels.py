@@ -124,14 +124,25 @@ class Classes:
         """Turn class indices ``[N]`` into labels ``[N]``; a 0/1 matrix ``[N, C]`` into one of int64."""
         return targets.astype(np.int64) if self.multi_label else self.values[targets]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a form that keeps the kind of the labels."""
+    @property
+    def names(self) -> list[str]:
+        """What ``config.json`` calls the outputs."""
+        return [str(label) for label in self.values.tolist()]
+
+    def label_sets(self, targets: NDArray[Any]) -> list[list[int]]:
+        """Return the classes of each text: one that is held out leaves others of them to be trained on."""
+        rows: list[list[int]] = targets[:, None].tolist()
+        return [np.flatnonzero(row).tolist() for row in targets] if self.multi_label else rows
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what ``warmstart.json`` says of them, with the kind of the labels."""
         kind = {"U": "str", "b": "bool"}.get(self.values.dtype.kind, "int")
-        return {"kind": kind, "values": self.values.tolist(), "multi_label": self.multi_label}
+        return {"classes": {"kind": kind, "values": self.values.tolist(), "multi_label": self.multi_label}}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Classes":
-        """Undo `to_json`."""
+    def from_metadata(cls, metadata: dict[str, Any]) -> "Classes":
+        """Undo `metadata`."""
+        data = metadata["classes"]
         dtype = {"str": np.str_, "bool": np.bool_, "int": np.int64}[data["kind"]]
         return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
 

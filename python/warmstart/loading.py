@@ -127,7 +127,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         return _load_language_model(directory, metadata)
     try:
         params = _params_from_json(metadata["params"], metadata["format_version"])
-        classes = Classes.from_json(metadata["classes"])
+        classes = Classes.from_metadata(metadata)
         history = History(**metadata["history"])
         report = Report.from_dict(metadata["report"])
         seed, n_iter = metadata["random_state"], int(metadata["n_iter"])

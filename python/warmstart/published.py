@@ -25,16 +25,20 @@ def open_published(
     revision: str | None,
     token: str | bool | None,
     params: dict[str, Any],
-    of_words: bool,
+    outputs: str,
 ) -> Estimator:
-    """Return the estimator with the head of a published model; arguments and errors as those of ``from_pretrained``."""
+    """Return the estimator with the head of a published model; `outputs` are "classes" or "tags".
+
+    Other arguments and errors are those of ``from_pretrained``.
+    """
     directory = fetched(path, revision, token, params.get("verbose", True))
     if params.get("pooling", "auto") != "auto":
         raise ValueError(
             f"pooling={params['pooling']!r}: the head of a published model takes the vectors it was trained on; leave "
             "it out, or give TextClassifier a Backbone.from_pretrained(path) to begin a new head"
         )
-    model, names, are_numbers, multi_label, note = _core.TaskModel.from_pretrained(directory, of_words)
+    model, names, are_numbers, note = _core.TaskModel.from_pretrained(directory, outputs)
+    multi_label, of_words = model.kind == "indicators", outputs == "tags"
     warn_notes(model.backbone)
     if note is not None:
         warn(note)

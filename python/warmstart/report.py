@@ -117,11 +117,6 @@ class Report(RunReport):
         pairs = [divmod(int(cell), len(self.classes)) for cell in order]
         return [(self.classes[t], self.classes[p], errors[t, p].item()) for t, p in pairs if errors[t, p]]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as ``warmstart.json`` holds it."""
-        confusion = None if self.confusion is None else self.confusion.tolist()
-        return {**self.__dict__, "confusion": confusion}
-
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Undo `to_dict`."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from warmstart.tables import format_bytes
 
 
@@ -51,6 +53,10 @@ class RunReport:
     def trainable_parameters(self) -> int | None:
         """Number of weights that training changed."""
         return self.training.get("trainable_parameters")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as ``warmstart.json`` holds it."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
     def plot(self) -> Any:
         """Draw what the kind of report has to show.

@@ -23,12 +23,12 @@ LEFT_OUT = ("backbone", "objective", "checkpoint_dir", "checkpoint_every", "cach
 """Parameters that are written elsewhere, or that are of places on this machine."""
 
 
-def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
-    """Write a fitted classifier.
+def save_estimator(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
+    """Write a fitted estimator.
 
     Parameters
     ----------
-    estimator : TextClassifier or TokenClassifier
+    estimator : SupervisedEstimator
         Whose parameters to keep.
     trained : Trained
         Its fitted state.
@@ -48,16 +48,15 @@ def save_classifier(estimator: TrainedEstimator, trained: Trained, path: str, ma
         "estimator": estimator._of_package().__name__,
         **_resolved(trained.model.backbone, trained.max_length, trained.model.pooling),
         "params": _params_to_json(estimator, trained.random_state),
-        "classes": trained.classes.to_json(),
+        **trained.target.metadata(),
         "pairs": trained.pairs,
         "random_state": trained.random_state,
         "n_iter": trained.n_iter,
         "history": _history_to_json(trained.history),
         "report": trained.report.to_dict(),
     }
-    labels = [str(label) for label in trained.classes.values.tolist()]
     text = json.dumps(metadata, default=_plain, indent=1)
-    trained.model.save(path, labels, text, max_shard_bytes)
+    trained.model.save(path, trained.target.names, text, max_shard_bytes)
 
 
 def save_language_model(

@@ -1,4 +1,4 @@
-"""`SupervisedEstimator`: what classifiers of texts and of words have in common."""
+"""`SupervisedEstimator`: what estimators that learn from texts and labels have in common."""
 
 import os
 from typing import Any
@@ -8,11 +8,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
 from warmstart.estimator import TrainedEstimator
+from warmstart.labels import Classes
 from warmstart.memory import MemoryEstimate
 from warmstart.options import MAX_SHARD_SIZE, byte_count, optional_positive_int
 from warmstart.plan import Plan
 from warmstart.prepared import Prepared
-from warmstart.saving import save_classifier
+from warmstart.saving import save_estimator
 from warmstart.texts import Texts
 from warmstart.training import Trained
 
@@ -108,7 +109,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         token before.
         """
         check_is_fitted(self)
-        save_classifier(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
+        save_estimator(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
     @property
     def backbone_(self) -> Backbone:
@@ -123,8 +124,22 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
 
     def _keep(self, trained: Trained) -> None:
         self._trained = trained
-        self.classes_ = trained.classes.values
         self.history_ = trained.history
         self.report_ = trained.report
         self.random_state_ = trained.random_state
         self.n_iter_ = trained.n_iter
+
+
+class ClassEstimator(SupervisedEstimator):
+    """An estimator of classes; fitted, it has ``classes_``."""
+
+    @property
+    def _classes(self) -> Classes:
+        check_is_fitted(self)
+        target = self._trained.target
+        assert isinstance(target, Classes)
+        return target
+
+    def _keep(self, trained: Trained) -> None:
+        super()._keep(trained)
+        self.classes_ = self._classes.values

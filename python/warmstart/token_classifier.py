@@ -25,7 +25,7 @@ from warmstart.published import open_published
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy
-from warmstart.supervised import SupervisedEstimator
+from warmstart.supervised import ClassEstimator
 from warmstart.tagged import Windows
 from warmstart.tagged_texts import TaggedTexts, TagMetric
 from warmstart.texts import Texts
@@ -36,7 +36,7 @@ from warmstart.weights import read_weights
 METRICS = ("f1", "accuracy", "loss")
 
 
-class TokenClassifier(SupervisedEstimator):
+class TokenClassifier(ClassEstimator):
     """Find entities: tag the words of texts with BIO tags.
 
     A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.
@@ -225,7 +225,7 @@ class TokenClassifier(SupervisedEstimator):
         all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
         `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
         """
-        return open_published(cls, path, revision, token, params, of_words=True)
+        return open_published(cls, path, revision, token, params, "tags")
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None
@@ -292,7 +292,7 @@ class TokenClassifier(SupervisedEstimator):
 
     def predict(self, X: Texts) -> list[list[Entity]]:
         """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
-        windows, found = self._logits(X)
+        windows, found = self._outputs(X)
         shares = probabilities(found, False)
         return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
 
@@ -302,7 +302,7 @@ class TokenClassifier(SupervisedEstimator):
         A word that the tokenizer makes no token of, such as a zero-width space, has the tag ``I-`` within an entity and
         ``O`` elsewhere.
         """
-        windows, found = self._logits(X)
+        windows, found = self._outputs(X)
         return windows.unit_tags(self._tags(found))
 
     def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
@@ -318,7 +318,7 @@ class TokenClassifier(SupervisedEstimator):
         sample_weight : sequence of float, optional
             N weights: how often the entities of each text count.
         """
-        windows, found = self._logits(X)
+        windows, found = self._outputs(X)
         weights = read_weights(sample_weight, len(windows))
         own = None if weights is None else weights.tolist()
         return f1(windows.read(y), windows.unit_tags(self._tags(found)), own)
@@ -343,17 +343,17 @@ class TokenClassifier(SupervisedEstimator):
         DataError
             A label is not among those trained on.
         """
-        windows, found = self._logits(X)
+        windows, found = self._outputs(X)
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
         weights = read_weights(sample_weight, len(windows))
-        return TaggedTexts(windows, windows.read(y), weights).report(found, self._trained.classes)
+        return TaggedTexts(windows, windows.read(y), weights).report(found, self._classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
         return tags
 
-    def _logits(self, texts: Texts) -> tuple[Windows, NDArray[np.float32]]:
+    def _outputs(self, texts: Texts) -> tuple[Windows, NDArray[np.float32]]:
         check_is_fitted(self)
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         model = self._trained.model

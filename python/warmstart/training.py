@@ -1,4 +1,4 @@
-"""A classifier's training run: options checked, data encoded, the core called, its results gathered."""
+"""A training run: the core called, its results gathered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,28 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.backbone import Backbone
 from warmstart.border import training_options
 from warmstart.classification import Classification
-from warmstart.classifier_backbone import with_published_head
 from warmstart.defaults import IN_STEPS, SOLVED
 from warmstart.doubts import of_evaluation, of_run
 from warmstart.history import History
-from warmstart.holding_out import hold_out
-from warmstart.labels import Classes, is_unnamed_matrix
 from warmstart.monitor import FitMonitor, tell_finished
-from warmstart.opening import opened, with_pooling
-from warmstart.options import EMBED_BATCH_TOKENS, optional_positive_int
-from warmstart.policies import fraction_held_out
-from warmstart.prepared import Labelled, Prepared
-from warmstart.preparing import class_weights, fit_options, settle, smoothing
+from warmstart.options import EMBED_BATCH_TOKENS
+from warmstart.prepared import Prepared
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
-from warmstart.report import Report
-from warmstart.scores import check_metric, metric_name
-from warmstart.texts import Texts, are_pairs, check_kind, encode, refuse_labels_beside
+from warmstart.run_report import RunReport
+from warmstart.tasks import Target
 from warmstart.warn import warn, warn_unlearnt
-from warmstart.weights import Weights, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +29,9 @@ class Trained:
     """What a run leaves behind: the model, what its outputs mean, and how it went."""
 
     model: _core.TaskModel
-    classes: Classes
+    target: Target
     history: History
-    report: Report
+    report: RunReport
     random_state: int | None
     """The seed used; None of a published model, whose training is not known."""
     n_iter: int
@@ -50,63 +41,22 @@ class Trained:
     """Whether texts were pairs; None where that is not known."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What was pickled by version 0.2 did not know of several labels in the core.
-        classes = state["classes"]
-        task = Classification(classes, of_words=state["model"].of_words)
-        self.__dict__.update(state, model=state["model"].with_task(task.inner))
+        if "classes" in state:  # of version 0.2, whose models did not tell several labels from one
+            classes, model = state.pop("classes"), state["model"]
+            task = Classification(classes, of_words=model.of_words)
+            state = {**state, "target": classes, "model": model.with_task(task.inner)}
+        self.__dict__.update(state)
 
 
 Scorer = Callable[[NDArray[np.float32], float], float]
 """Logits and loss of what is held out to a score, higher is better."""
 
 
-def train(
-    params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any
-) -> tuple[Trained, BaseException | None]:
-    """Train a classifier of texts.
-
-    Parameters
-    ----------
-    params : dict
-        The parameters of `TextClassifier`, unchecked.
-    texts, labels : sequence
-        The training set.
-    sample_weight : sequence of float or None
-        Weights of its texts.
-    eval_set : tuple or None
-        ``(texts, labels)`` to choose the best weights by.
-
-    Returns
-    -------
-    trained : Trained
-    stopped : BaseException or None
-        What stopped the run before its end; to be raised once `trained` is stored.
-
-    Raises
-    ------
-    BaseException
-        Bad input, or what stopped the run before its first step was done.
-    """
-    run = prepare(params, texts, labels, sample_weight, eval_set)
-    held_out, task, metric = run.held_out, run.task, params["metric"]
-    run.check_memory()
-
-    def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
-        assert held_out is not None
-        return task.score(metric, found, eval_loss, held_out.targets)
-
-    def judge(found: NDArray[np.float32], facts: dict[str, Any]) -> Report:
-        assert held_out is not None
-        return task.report(found, held_out.targets, facts)
-
-    return execute(run, metric_name(metric), scorer, judge, bool(params["verbose"]))
-
-
 def execute(
     run: Prepared,
     metric: str,
     scorer: Scorer,
-    judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
+    judge: Callable[[NDArray[np.float32], dict[str, Any]], RunReport],
     verbose: bool,
 ) -> tuple[Trained, BaseException | None]:
     """Run what is prepared.
@@ -125,7 +75,14 @@ def execute(
 
     Returns
     -------
-    As `train`; and it raises what `train` raises.
+    trained : Trained
+    stopped : BaseException or None
+        What stopped the run before its end; to be raised once `trained` is stored.
+
+    Raises
+    ------
+    BaseException
+        What stopped the run before its first step was done.
     """
 
     def finite(found: NDArray[np.float32], eval_loss: float) -> float:
@@ -162,13 +119,14 @@ def execute(
     if stopped is None:
         stopped = _doubted(run, model, head, facts, report, metric)
     max_length = data.encodings.max_length
-    return Trained(
-        model, run.task.classes, history, report, options["seed"], facts["steps"], max_length, run.pairs
-    ), stopped
+    trained = Trained(
+        run.task.folded(model), run.task.target, history, report, options["seed"], facts["steps"], max_length, run.pairs
+    )
+    return trained, stopped
 
 
 def _doubted(
-    run: Prepared, model: _core.TaskModel, head: Probe | None, facts: dict[str, Any], report: Report, metric: str
+    run: Prepared, model: _core.TaskModel, head: Probe | None, facts: dict[str, Any], report: RunReport, metric: str
 ) -> BaseException | None:
     """Warn of what the model did not learn or learn now; return what that raised, which must not cost the model."""
 
@@ -207,39 +165,6 @@ def _stepped(
     )
 
 
-def prepare(params: dict[str, Any], texts: Texts, labels: Any, sample_weight: Any, eval_set: Any) -> Prepared:
-    """Check parameters and encode data, as `train` takes them.
-
-    Raises
-    ------
-    TypeError, ValueError, DataError, DeviceError
-        They do not fit.
-    """
-    given = opened(params["backbone"], params["verbose"])
-    backbone = with_pooling(given, params["pooling"])
-    check_metric(params["metric"])
-    fraction = fraction_held_out(params, eval_set)
-    options = fit_options(params, eval_set is not None or fraction is not None)
-    max_length = optional_positive_int("max_length", params["max_length"])
-    encodings = encode(backbone._inner, texts, max_length)
-    if not len(encodings):
-        raise ValueError("texts is empty; at least two texts of two classes are needed to train")
-    classes = Classes.learn(labels, len(encodings), bool(params["multi_label"]))
-    by_place = classes.multi_label and is_unnamed_matrix(labels)
-    classes, model = with_published_head(given, classes, False, params["pooling"], by_place)
-    weights = read_weights(sample_weight, len(encodings))
-    data = _weighted(Labelled(encodings, classes.encode(labels, len(encodings))), weights)
-    pairs = are_pairs(texts)
-    if pairs and not classes.multi_label:
-        refuse_labels_beside(texts, classes.read(labels, len(encodings)).tolist())
-    held_out = None if eval_set is None else _eval_data(backbone, eval_set, classes, max_length, pairs)
-    if fraction is not None:
-        data, held_out = _divided(data, fraction, options["seed"])
-    weight = class_weights(params["class_weight"], classes, data.targets)
-    task = Classification(classes, class_weight=weight, label_smoothing=smoothing(params["label_smoothing"]))
-    return settle(params, options, backbone, task, data, held_out, "accuracy", pairs, fraction, model)
-
-
 def outputs(
     model: _core.TaskModel, encodings: _core.Encodings, precision: str, verbose: bool, description: str
 ) -> NDArray[np.float32]:
@@ -248,33 +173,6 @@ def outputs(
         return np.empty((0, model.n_outputs), dtype=np.float32)
     with TokenBar(encodings.n_tokens, description, verbose, delay_s=1.0) as bar:
         return model.outputs(encodings, EMBED_BATCH_TOKENS, precision, bar.callback)
-
-
-def _eval_data(
-    backbone: Backbone, eval_set: Any, classes: Classes, max_length: int | None, pairs: bool | None
-) -> Labelled:
-    if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
-        raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
-    check_kind(eval_set[0], pairs, "eval_set texts")
-    encodings = encode(backbone._inner, eval_set[0], max_length, "eval_set texts")
-    if not len(encodings):
-        raise ValueError("eval_set holds no texts; pass eval_set=None to train without evaluation")
-    return Labelled(encodings, classes.encode(eval_set[1], len(encodings), "eval_set labels"))
-
-
-def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
-    """Return texts with their weights ``[N]``; those of weight 0 are left out, and weights that are then all alike."""
-    if weights is None:
-        return data
-    return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))
-
-
-def _divided(data: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
-    """Return the texts to train on, and those held out."""
-    targets = data.targets
-    labels = [np.flatnonzero(row) for row in targets] if targets.ndim == 2 else targets[:, None]
-    train, held_out = (data.select(rows) for rows in hold_out([own.tolist() for own in labels], fraction, seed))
-    return train, held_out
 
 
 def _facts(facts: dict[str, Any], stopped: BaseException | None, run: Prepared) -> dict[str, Any]:
@@ -293,8 +191,8 @@ def _report(
     stopped: BaseException | None,
     run: Prepared,
     monitor: FitMonitor,
-    judge: Callable[[NDArray[np.float32], dict[str, Any]], Report],
-) -> Report:
+    judge: Callable[[NDArray[np.float32], dict[str, Any]], RunReport],
+) -> RunReport:
     training, held_out = _facts(facts, stopped, run), run.held_out
     final = None
     is_best = run.options["keep"] == "best" and facts["best_step"] is not None

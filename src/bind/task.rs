@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use super::encodings::PyEncodings;
 use super::errors::to_python;
 use crate::backbone::Level;
-use crate::head::{Classification, Head, TargetKind, Task, Truth};
+use crate::error::{Error, Result};
+use crate::head::{Classification, Head, Regression, TargetKind, Task, Truth};
+use crate::ops::regression_loss::Penalty;
 
 /// Texts, or their words.
 pub fn level(of_words: bool) -> Level {
@@ -77,6 +79,28 @@ impl PyTask {
     ) -> PyResult<Self> {
         let level = level(of_words);
         Self::checked(Classification { level, n_outputs, multi_label, class_weight, label_smoothing })
+    }
+
+    /// Real numbers of texts.
+    #[staticmethod]
+    #[pyo3(signature = (n_outputs, *, loss = "mse", delta = None, quantile = None))]
+    fn regression(n_outputs: usize, loss: &str, delta: Option<Vec<f32>>, quantile: Option<f32>) -> PyResult<Self> {
+        Self::checked(Regression::new(penalties(loss, n_outputs, delta, quantile).map_err(to_python)?))
+    }
+}
+
+/// What a residual of each of `n` outputs costs.
+fn penalties(loss: &str, n: usize, delta: Option<Vec<f32>>, quantile: Option<f32>) -> Result<Vec<Penalty>> {
+    match (loss, delta, quantile) {
+        ("mse", None, None) => Ok(vec![Penalty::Squared; n]),
+        ("huber", Some(delta), None) if delta.len() == n => {
+            Ok(delta.into_iter().map(|delta| Penalty::Huber { delta }).collect())
+        }
+        ("pinball", None, Some(quantile)) => Ok(vec![Penalty::Pinball { quantile }; n]),
+        (loss, delta, quantile) => Err(Error::Value(format!(
+            "loss={loss:?}, delta={delta:?}, quantile={quantile:?}: expected \"mse\" alone, \"huber\" with {n} deltas or \
+             \"pinball\" with a quantile"
+        ))),
     }
 }
 

@@ -15,7 +15,7 @@ use super::monitor::{PyMonitor, PyProgress};
 use super::options::PyTrainingOptions;
 use super::task::{PyTask, level};
 use crate::backbone::Level;
-use crate::head::{Classification, LinearMap, Published, Start, Task, TaskModel};
+use crate::head::{Classification, LinearMap, Published, Start, TargetKind, Task, TaskModel};
 use crate::product::Precision;
 use crate::train::{Dataset, TaskOptions, estimate_fit, fit};
 
@@ -27,8 +27,8 @@ fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f
     LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
 }
 
-/// A model, the names of its outputs, whether they are numbers, whether there may be several at once, and what to tell of them.
-type PublishedModel = (PyTaskModel, Vec<String>, bool, bool, Option<String>);
+/// A model, the names of its outputs, whether they are numbers, and what to tell of them.
+type PublishedModel = (PyTaskModel, Vec<String>, bool, Option<String>);
 
 #[pymethods]
 impl PyTaskModel {
@@ -178,14 +178,32 @@ impl PyTaskModel {
 
     /// A published model with its head.
     #[staticmethod]
-    fn from_pretrained(py: Python<'_>, path: PathBuf, of_words: bool) -> PyResult<PublishedModel> {
-        let Published { model, labels } = run(py, || TaskModel::from_pretrained(&path, level(of_words)))?;
-        Ok((Self(model), labels.names, labels.are_numbers, labels.multi_label, labels.note))
+    fn from_pretrained(py: Python<'_>, path: PathBuf, kind: &str) -> PyResult<PublishedModel> {
+        let opened = run(py, || TaskModel::from_pretrained(&path, TargetKind::parse(kind)?))?;
+        let Published { model, labels } = opened;
+        Ok((Self(model), labels.names, labels.are_numbers, labels.note))
+    }
+
+    /// What it learns from: "classes", "indicators", "tags" or "numbers".
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.0.task.head.learns_from().name()
     }
 
     #[staticmethod]
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<(Self, String)> {
         run(py, || TaskModel::load(&path)).map(|(model, metadata)| (Self(model), metadata))
+    }
+
+    /// The same model, each output of which is multiplied by `scale` and then moved by `shift`, float32 `[C]` each.
+    fn with_outputs_scaled(
+        &self,
+        py: Python<'_>,
+        scale: PyReadonlyArray1<'_, f32>,
+        shift: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Self> {
+        let (scale, shift) = (scale.as_array().to_vec(), shift.as_array().to_vec());
+        run(py, || self.0.with_outputs_scaled(&scale, &shift)).map(Self)
     }
 
     /// Whether it says something of words, not of texts.

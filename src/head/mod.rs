@@ -7,6 +7,7 @@ mod language_model;
 mod layers;
 mod padding;
 mod published;
+mod regression;
 mod replaced_detector;
 mod sampling;
 mod saved_task;
@@ -24,6 +25,7 @@ pub use language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNet
 #[cfg(test)]
 pub use layers::HeadLayers;
 pub use published::Published;
+pub use regression::Regression;
 pub use replaced_detector::{DetectorNetwork, ReplacedDetector};
 pub use sampling::Sampling;
 pub use targets::{TargetKind, Targets, Truth};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::classification::Classification;
+use super::targets::TargetKind;
 use super::task::Task;
 use super::task_model::TaskModel;
 use crate::array::Array;
@@ -24,20 +24,22 @@ pub struct Labels {
     pub names: Vec<String>,
     /// They are whole numbers.
     pub are_numbers: bool,
-    /// Each says by itself whether its label is there; else one of them is.
-    pub multi_label: bool,
+    /// What such a head learns from.
+    pub kind: TargetKind,
     /// What whoever opens the model should be told.
     pub note: Option<String>,
 }
 
 impl TaskModel {
-    /// Read a Hugging Face directory that holds a classifier of texts or of words, all of its head included.
+    /// Read a Hugging Face directory that holds a model of classes of texts, of tags of words or of numbers of texts, all of its
+    /// head included. Who asks for classes may be given indicators.
     ///
     /// # Errors
     /// `Error::Value` if `config.json` names another kind of head, or labels that are none. `Error::Weights` if the weights are
     /// not those of such a head with so many labels.
-    pub fn from_pretrained(dir: &Path, level: Level) -> Result<Published> {
-        let task = |labels: &Labels| Task::only(Classification::new(level, labels.names.len(), labels.multi_label));
+    pub fn from_pretrained(dir: &Path, kind: TargetKind) -> Result<Published> {
+        let level = if kind == TargetKind::Tags { Level::Words } else { Level::Texts };
+        let task = |labels: &Labels| Task::of_outputs(labels.kind, labels.names.len());
         let mut labels = None;
         let opened = Backbone::from_pretrained_with(dir, |config| {
             let in_directory = |e: Error| match e {
@@ -45,8 +47,8 @@ impl TaskModel {
                 other => other,
             };
             check_class(config, level, dir.join(METADATA).is_file()).map_err(in_directory)?;
-            let found = labels.insert(Labels::read(&config.raw, level).map_err(in_directory)?);
-            Ok(task(found).specs(config))
+            let found = labels.insert(Labels::read(&config.raw, kind).map_err(in_directory)?);
+            Ok(task(found)?.specs(config))
         });
         let labels = labels.ok_or_else(|| Error::internal("a model was opened and its labels were not read"));
         let (backbone, head) = opened.map_err(|error| match (error, &labels) {
@@ -65,8 +67,8 @@ impl TaskModel {
                 dir.display()
             )));
         }
-        let (labels, head) = labels?.sorted(head, backbone.config.head(level), level)?;
-        let task = task(&labels);
+        let (labels, head) = labels?.sorted(head, backbone.config.head(level))?;
+        let task = task(&labels)?;
         Ok(Published { model: Self { backbone, head, task }, labels })
     }
 }
@@ -101,7 +103,7 @@ fn check_class(config: &Config, level: Level, is_saved: bool) -> Result<()> {
 impl Labels {
     /// As transformers 5.24 reads them: `id2label`; without it `LABEL_0` and on, as many as `num_labels`, or two, which it does
     /// not write. It drops a `label2id` that stands alone: its names are taken here, and a note says so.
-    fn read(raw: &Map<String, Value>, level: Level) -> Result<Self> {
+    fn read(raw: &Map<String, Value>, kind: TargetKind) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
         let count = match field("num_labels") {
@@ -149,32 +151,43 @@ impl Labels {
         }
         let are_numbers =
             field("id2label").and_then(Value::as_object).is_some_and(|labels| labels.values().all(Value::is_i64));
-        let multi_label = match (level, field("problem_type").map(|kind| kind.as_str().unwrap_or_default())) {
-            (Level::Texts, Some("multi_label_classification")) => true,
-            (Level::Texts, Some("regression")) => {
-                return Err(bad("problem_type is regression: it has no classes".into()));
-            }
-            (Level::Texts, None) if names.len() == 1 => {
-                return Err(bad("one label and no problem_type make it a regression: it has no classes".into()));
-            }
-            (Level::Texts, Some(kind)) if kind != "single_label_classification" => {
-                return Err(bad(format!(
-                    "problem_type is {}; supported: \"single_label_classification\", \"multi_label_classification\"",
-                    raw["problem_type"]
-                )));
-            }
-            _ => false,
+        let found = match field("problem_type") {
+            _ if kind == TargetKind::Tags => TargetKind::Tags,
+            None if names.len() == 1 => TargetKind::Numbers,
+            None => TargetKind::Classes,
+            Some(problem) => match problem.as_str() {
+                Some("single_label_classification") => TargetKind::Classes,
+                Some("multi_label_classification") => TargetKind::Indicators,
+                Some("regression") => TargetKind::Numbers,
+                _ => {
+                    return Err(bad(format!(
+                        "problem_type is {problem}; supported: \"single_label_classification\", \
+                         \"multi_label_classification\", \"regression\""
+                    )));
+                }
+            },
         };
-        if names.len() < 2 && !multi_label {
+        if (kind == TargetKind::Numbers) != (found == TargetKind::Numbers) {
+            let (is, estimator) = match found {
+                TargetKind::Numbers => ("a regression", "TextRegressor"),
+                _ => ("a classification", "TextClassifier"),
+            };
+            let problem = field("problem_type").map_or_else(
+                || format!("{} labels and no problem_type make it {is}", names.len()),
+                |problem| format!("problem_type is {problem}"),
+            );
+            return Err(bad(format!("{problem}: open it with {estimator}.from_pretrained")));
+        }
+        if names.len() < 2 && !matches!(found, TargetKind::Indicators | TargetKind::Numbers) {
             return Err(bad(format!("names {} labels; a classifier has two or more", names.len())));
         }
-        Ok(Self { names, are_numbers, multi_label, note })
+        Ok(Self { names, are_numbers, kind: found, note })
     }
 
     /// The outputs of texts that have one label each in the order of the labels, as scikit-learn's scorers take the columns of
     /// probabilities to be; those of others as they are.
-    fn sorted(mut self, mut head: Parameters, options: &HeadOptions, level: Level) -> Result<(Self, Parameters)> {
-        if level == Level::Words || self.multi_label {
+    fn sorted(mut self, mut head: Parameters, options: &HeadOptions) -> Result<(Self, Parameters)> {
+        if self.kind != TargetKind::Classes {
             return Ok((self, head));
         }
         let mut order: Vec<usize> = (0..self.names.len()).collect();
@@ -231,9 +244,9 @@ mod tests {
 
     use super::*;
 
-    fn read(config: &Value, level: Level) -> std::result::Result<Labels, String> {
+    fn read(config: &Value, kind: TargetKind) -> std::result::Result<Labels, String> {
         let raw = config.as_object().cloned().unwrap_or_default();
-        Labels::read(&raw, level).map_err(|e| e.to_string())
+        Labels::read(&raw, kind).map_err(|e| e.to_string())
     }
 
     /// Numbers and names of outputs of transformers 5.24.0 for the same fields.
@@ -246,23 +259,24 @@ mod tests {
             (json!({"id2label": null, "label2id": null}), vec!["LABEL_0", "LABEL_1"]),
             (json!({"id2label": {"0": 5, "1": 1}, "num_labels": 2}), vec!["5", "1"]),
         ] {
-            let found = read(&config, Level::Texts);
+            let found = read(&config, TargetKind::Classes);
             assert_eq!(
                 found,
                 Ok(Labels {
                     names: expected.into_iter().map(String::from).collect(),
                     are_numbers: config["id2label"]["0"].is_i64(),
-                    multi_label: false,
+                    kind: TargetKind::Classes,
                     note: None
                 })
             );
         }
-        let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), Level::Words);
+        let alone = read(&json!({"label2id": {"c": 2, "a": 0, "b": 1}}), TargetKind::Tags);
         assert!(alone.is_ok_and(|found| found.names == ["a", "b", "c"] && found.note.is_some()));
-        let many = read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), Level::Texts);
-        assert!(many.is_ok_and(|found| found.multi_label));
+        let many =
+            read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), TargetKind::Classes);
+        assert!(many.is_ok_and(|found| found.kind == TargetKind::Indicators));
         // A tagger has no kind of problem.
-        assert!(read(&json!({"problem_type": "regression"}), Level::Words).is_ok());
+        assert!(read(&json!({"problem_type": "regression"}), TargetKind::Tags).is_ok());
     }
 
     #[test]
@@ -277,12 +291,15 @@ mod tests {
             (json!({"id2label": {"0": "x", "1": ""}}), "output 1 is called nothing"),
             (json!({"num_labels": 1_000_000_000_000_u64}), "expected a whole number of at most"),
             (json!({"num_labels": "2"}), "num_labels is \"2\""),
-            (json!({"problem_type": "regression"}), "problem_type is regression"),
-            (json!({"num_labels": 1}), "make it a regression"),
+            (
+                json!({"problem_type": "regression"}),
+                "problem_type is \"regression\": open it with TextRegressor.from_pretrained",
+            ),
+            (json!({"num_labels": 1}), "1 labels and no problem_type make it a regression"),
             (json!({"num_labels": 1, "problem_type": "single_label_classification"}), "names 1 labels"),
             (json!({"problem_type": "ranking"}), "problem_type is \"ranking\"; supported"),
         ] {
-            let found = read(&config, Level::Texts);
+            let found = read(&config, TargetKind::Classes);
             assert!(found.as_ref().is_err_and(|message| message.contains(expected)), "{config}: {found:?}");
         }
     }

@@ -3,10 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::classification::Classification;
+use super::regression::Regression;
 use super::targets::TargetKind;
 use super::task::Task;
 use crate::backbone::{Config, Level};
 use crate::error::{Error, Result};
+use crate::ops::regression_loss::Penalty;
 
 impl Task {
     /// The task of a model whose outputs are of a kind; settings of the loss are as they are by default.
@@ -18,7 +20,8 @@ impl Task {
             TargetKind::Classes => Self::only(Classification::new(Level::Texts, n_outputs, false)),
             TargetKind::Indicators => Self::only(Classification::new(Level::Texts, n_outputs, true)),
             TargetKind::Tags => Self::only(Classification::new(Level::Words, n_outputs, false)),
-            TargetKind::Numbers | TargetKind::Tokens => {
+            TargetKind::Numbers => Self::only(Regression::new(vec![Penalty::Squared; n_outputs])),
+            TargetKind::Tokens => {
                 return Err(Error::Value(format!("a model of {kind:?} has no such head")));
             }
         })
@@ -32,6 +35,7 @@ impl Task {
         let kind = match config.raw.get("problem_type").and_then(Value::as_str) {
             _ if names.is_some_and(|names| names.iter().any(is_of_words)) => TargetKind::Tags,
             Some("multi_label_classification") => TargetKind::Indicators,
+            Some("regression") => TargetKind::Numbers,
             _ => TargetKind::Classes,
         };
         Self::of_outputs(kind, config.raw.get("id2label").and_then(Value::as_object).map_or(0, Map::len))

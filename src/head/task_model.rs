@@ -124,6 +124,32 @@ impl TaskModel {
         Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
     }
 
+    /// The same model, each of whose outputs is multiplied by `scale` and then moved by `shift`, `[C]` each: its last map is.
+    ///
+    /// # Errors
+    /// `Error::Value` if outputs are moved of a head without a bias.
+    pub fn with_outputs_scaled(&self, scale: &[f32], shift: &[f32]) -> Result<Self> {
+        let (options, c) = (self.options(), self.n_outputs());
+        if scale.len() != c || shift.len() != c {
+            return Err(Error::internal(format!("{} scales and {} shifts for {c} outputs", scale.len(), shift.len())));
+        }
+        let mut head = self.head.clone();
+        let name = format!("{}.weight", options.output);
+        let weight = head.get(&name)?.clone();
+        let columns = weight.dims2()?.1;
+        let scaled = weight.values()?.iter().enumerate().map(|(i, w)| w * scale[i / columns]).collect();
+        head.replace(&name, Array::new(scaled, (c, columns))?)?;
+        if !options.output_bias.is_empty() {
+            let bias = head.get(options.output_bias)?.clone();
+            let values = bias.values()?;
+            let moved = values.iter().zip(scale).zip(shift).map(|((b, scale), shift)| b * scale + shift).collect();
+            head.replace(options.output_bias, Array::new(moved, c)?)?;
+        } else if shift.iter().any(|shift| *shift != 0.0) {
+            return Err(Error::Value("this head has no bias: its outputs cannot be moved".into()));
+        }
+        Ok(Self { head, ..self.clone() })
+    }
+
     /// From a backbone and all parameters by name.
     pub fn new(backbone: &Backbone, all: &Parameters, task: Task) -> Self {
         let (own, head) = all.split_heads();

@@ -21,6 +21,7 @@ pub mod embedding;
 pub mod gated;
 pub mod linear;
 pub mod norm;
+pub mod regression_loss;
 pub mod relative_attention;
 pub mod scaled_sum;
 pub mod segment_pool;

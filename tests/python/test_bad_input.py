@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import warmstart as ws
-from warmstart.training import class_weights
+from warmstart.preparing import class_weights
 
 TEXTS = ["good film", "bad film", "fine plot", "sad plot"]
 LABELS = ["pos", "neg", "pos", "neg"]

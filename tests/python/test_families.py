@@ -126,7 +126,7 @@ def test_family_tags_words_and_reads_what_it_wrote(family, tokenizer_dir, texts,
     keep(
         f"{family}/tagger",
         tagger.save,
-        lambda: {"texts": some, "tags": [tagger._logits([text])[1].tolist() for text in some]},
+        lambda: {"texts": some, "tags": [tagger._outputs([text])[1].tolist() for text in some]},
     )
 
 

@@ -31,9 +31,9 @@ def check_is_linear(clf, pooling, directory):
     weights = weights_in(directory / "model.safetensors")
     vectors = clf.backbone_.embed(TEXTS, layers=-1, pooling=pooling, normalize=False, precision="f32")
     logits = vectors @ weights["sentence_classifier.weight"].T + weights["sentence_classifier.bias"]
-    np.testing.assert_allclose(clf._logits(TEXTS), logits, atol=1e-5)
+    np.testing.assert_allclose(clf._outputs(TEXTS), logits, atol=1e-5)
     for again in (ws.load(directory), pickle.loads(pickle.dumps(clf))):
-        np.testing.assert_array_equal(again._logits(TEXTS), clf._logits(TEXTS))
+        np.testing.assert_array_equal(again._outputs(TEXTS), clf._outputs(TEXTS))
 
 
 @pytest.mark.parametrize(("name", "pooling"), [("max_norm", ["max"]), ("prompt", None), ("turned", None)])
@@ -87,9 +87,9 @@ loaded = ws.load(v2 + "/max_norm")
 loaded.save(sys.argv[1] + "/again")
 with open(v2 + "/max_norm.pickle", "rb") as file:
     unpickled = pickle.load(file)
-found = [clf._logits(texts) for clf in (loaded, unpickled, ws.load(sys.argv[1] + "/again"))]
+found = [clf._outputs(texts) for clf in (loaded, unpickled, ws.load(sys.argv[1] + "/again"))]
 with open(v2 + "/roberta.pickle", "rb") as file:
-    roberta = pickle.load(file)._logits(["the good film", "a bad plot", "it was very good", "the story was bad"])
+    roberta = pickle.load(file)._outputs(["the good film", "a bad plot", "it was very good", "the story was bad"])
 np.savez(sys.argv[1] + "/now.npz", *found, roberta=roberta)
 """
 

@@ -23,7 +23,7 @@ def test_encode_then_decode_gives_the_labels_back(labels):
     assert indices.dtype == np.int64
     assert classes.decode(indices).tolist() == labels
     assert classes.values.tolist() == sorted(set(labels))
-    again = Classes.from_json(classes.to_json())
+    again = Classes.from_metadata(classes.metadata())
     assert again.values.dtype == classes.values.dtype
     assert again.values.tolist() == classes.values.tolist()
 
@@ -68,7 +68,7 @@ def test_members_of_enumerations_are_their_values(members, values):
     labels = [members.B, members.A, members.B]
     for container in (labels, np.array(labels, dtype=object)):
         classes = Classes.learn(container, 3, multi_label=False)
-        assert {type(label) for label in classes.to_json()["values"]} == {type(values[0])}
+        assert {type(label) for label in classes.metadata()["classes"]["values"]} == {type(values[0])}
         assert classes.values.tolist() == values
         assert classes.decode(classes.encode(container, 3)).tolist() == labels
         assert classes.read(container, 3).tolist() == labels
@@ -123,7 +123,7 @@ def test_columns_with_names_are_the_classes_in_their_order():
     for labels in tables_of({"sport": [1, 0, 0], "art": [0, 1, 0]}):
         classes = Classes.learn(labels, 3, multi_label=True)
         assert classes.values.tolist() == ["sport", "art"]
-        assert Classes.from_json(classes.to_json()).values.tolist() == ["sport", "art"]
+        assert Classes.from_metadata(classes.metadata()).values.tolist() == ["sport", "art"]
         matrix = np.array([[1, 0], [0, 1], [0, 0]])
         np.testing.assert_array_equal(classes.encode(labels, 3), matrix)
         np.testing.assert_array_equal(classes.encode(matrix, 3), matrix)

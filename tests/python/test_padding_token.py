@@ -34,7 +34,7 @@ def saved(family: str, tokenizer: Any, directory: Path, **fields: Any) -> tuple[
     )
     if "pad_token" in settings:
         name = f"padded-{family}-{settings['pad_token'].strip('<|[]>')}"
-        keep(name, clf.save, lambda: {"batch": TEXTS, "texts": TEXTS, "logits": clf._logits(TEXTS).tolist()})
+        keep(name, clf.save, lambda: {"batch": TEXTS, "texts": TEXTS, "logits": clf._outputs(TEXTS).tolist()})
     return config, settings
 
 

@@ -52,7 +52,7 @@ def test_the_loss_of_an_eval_set_is_weighted_as_when_stepped(encoder):
 
 def test_a_solved_head_needs_no_seed(encoder):
     one, other = (probe(encoder, random_state=seed).fit(TEXTS, LABELS) for seed in (0, 1))
-    np.testing.assert_array_equal(one._logits(TEXTS), other._logits(TEXTS))
+    np.testing.assert_array_equal(one._outputs(TEXTS), other._outputs(TEXTS))
     for row, then in zip(encoder.embed(TEXTS), one.backbone_.embed(TEXTS), strict=True):
         np.testing.assert_array_equal(row, then)
 
@@ -95,7 +95,7 @@ def test_an_error_or_ctrl_c_while_scoring_keeps_the_solved_head(encoder):
     clf = probe(encoder, metric=interrupted)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
-    np.testing.assert_array_equal(clf._logits(TEXTS), probe(encoder).fit(TEXTS, LABELS)._logits(TEXTS))
+    np.testing.assert_array_equal(clf._outputs(TEXTS), probe(encoder).fit(TEXTS, LABELS)._outputs(TEXTS))
     assert clf.report_.training["stopped_by"] == "KeyboardInterrupt"
 
 
@@ -112,7 +112,7 @@ def test_many_labels(encoder):
     labels = [["a"] * (i % 2) + ["b"] * (i % 3 == 0) for i in range(len(TEXTS))]
     clf = probe(encoder, multi_label=True).fit(TEXTS, labels)
     found = clf.predict_proba(TEXTS)
-    truth = clf._trained.classes.encode(labels, len(TEXTS))
+    truth = clf._trained.target.encode(labels, len(TEXTS))
     assert found.shape == truth.shape
     np.testing.assert_allclose(
         found.mean(axis=0), truth.mean(axis=0), atol=0.02

@@ -163,7 +163,7 @@ def test_saved_again_it_is_loaded(published, texts, tmp_path):
             ValueError,
             "num_labels is 1000000000000; e",
         ),
-        ({"problem_type": "regression"}, ValueError, "problem_type is regression"),
+        ({"problem_type": "regression"}, ValueError, 'problem_type is "regression": open it with TextRegressor'),
         ({"id2label": {"0": "x"}, "problem_type": None}, ValueError, "make it a regression"),
         ({"id2label": {"0": "x", "1": "x"}}, ValueError, "outputs 0 and 1 are both called"),
         ({"num_labels": 3}, ValueError, "num_labels is 3, and 2 labels are named"),

@@ -31,7 +31,7 @@ v1 = Path({str(V1)!r})
 texts = json.loads((v1 / "expected.json").read_text(encoding="utf-8"))["texts"]
 arrays, said = {{}}, {{}}
 def ask(name, clf):
-    arrays[f"{{name}}.logits"] = clf._logits(texts)
+    arrays[f"{{name}}.logits"] = clf._outputs(texts)
     arrays[f"{{name}}.embed"] = clf.backbone_.embed(texts, precision="f32")
     said[name] = {{"predict": clf.predict(texts).tolist(), "best_step": clf.history_.best_step}}
 for name in {CLASSIFIERS!r}:
@@ -40,7 +40,7 @@ def unpickled(name):
     return pickle.loads((v1 / f"{{name}}.pickle").read_bytes())
 ask("probing_pickle", unpickled("classifier"))
 for name, tagger in (("tagger", ws.load(v1 / "tagger")), ("tagger_pickle", unpickled("tagger"))):
-    arrays[f"{{name}}.logits"] = tagger._logits(texts)[1]
+    arrays[f"{{name}}.logits"] = tagger._outputs(texts)[1]
     said[name] = {{"predict_tags": tagger.predict_tags(texts)}}
 for name in ("masked", "causal", "permutation"):
     model = ws.load(v1 / name)

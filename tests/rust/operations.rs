@@ -15,6 +15,7 @@ use warmstart::ops::dropout::{Dropout, dropout};
 use warmstart::ops::embedding::{embedding, embedding_sum};
 use warmstart::ops::gated::gated;
 use warmstart::ops::norm::{Kind, Norm, norm, residual_norm};
+use warmstart::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
@@ -298,6 +299,47 @@ fn binary_cross_entropy_when_weighted_agrees_forward_and_backward() -> Outcome {
                 vec![v[0].iter().enumerate().map(loss).sum::<f64>() / normalizer]
             },
         )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn regression_loss_when_weighted_agrees_forward_and_backward() -> Outcome {
+    let (b, c) = (9usize, 3usize);
+    let x = random(1, &[b, c])?;
+    // Away from the corners of the pinball by more than the step of the differences, on both sides of Huber's border.
+    let residuals = [0.31f32, -0.74, 1.9, -2.3, 0.05, -0.06];
+    let at = x.values()?;
+    let targets: Vec<f32> = at.iter().enumerate().map(|(i, p)| p - residuals[i % 6]).collect();
+    drop(at);
+    let row_weight: Vec<f32> = (0..b).map(|i| [2.0, 0.5, 0.0][i % 3]).collect();
+    let penalties = [Penalty::Squared, Penalty::Huber { delta: 0.6 }, Penalty::Pinball { quantile: 0.8 }];
+    let normalizer = 11.0;
+    for weights in [None, Some(row_weight)] {
+        // Each output has each of the penalties once.
+        for turn in 0..c {
+            let penalties: Vec<Penalty> = (0..c).map(|i| penalties[(i + turn) % c]).collect();
+            let target =
+                RegressionLoss { targets: targets.clone(), penalties, row_weight: weights.clone(), normalizer };
+            check(
+                "regression loss",
+                std::slice::from_ref(&x),
+                |a| regression_loss(&a[0], target.clone()),
+                |v| {
+                    let loss = |(i, p): (usize, &f64)| {
+                        let r = p - f64::from(targets[i]);
+                        let cost = match (i % c + turn) % c {
+                            0 => r * r,
+                            1 if r.abs() < 0.6 => 0.5 * r * r,
+                            1 => 0.6 * r.abs() - 0.18,
+                            _ => (0.8 * -r).max(0.2 * r),
+                        };
+                        weights.as_ref().map_or(1.0, |w| f64::from(w[i / c])) * cost
+                    };
+                    vec![v[0].iter().enumerate().map(loss).sum::<f64>() / normalizer]
+                },
+            )?;
+        }
     }
     Ok(())
 }

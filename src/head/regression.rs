@@ -1,0 +1,91 @@
+//! Real numbers of texts: squared, Huber or pinball loss.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::classification::name_outputs;
+use super::layers::HeadLayers;
+use super::targets::{TargetKind, Targets, Truth};
+use super::task::Head;
+use crate::autograd::Value;
+use crate::backbone::Level;
+use crate::error::{Error, Result};
+use crate::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
+
+/// A number for each target of a text, and the loss of them.
+#[derive(Debug, Clone)]
+pub struct Regression {
+    /// What a residual of each output costs, `[C]`.
+    penalties: Vec<Penalty>,
+}
+
+impl Regression {
+    /// With a penalty for each output.
+    pub fn new(penalties: Vec<Penalty>) -> Self {
+        Self { penalties }
+    }
+
+    /// The summed loss of `predictions [B, C]`, divided by `normalizer`.
+    fn loss_of_predictions(&self, predictions: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+        let Truth::Numbers(values) = &targets.truth else {
+            return Err(Error::internal(format!("numbers are learnt from, got {}", targets.truth.kind().name())));
+        };
+        let (targets, row_weight) = (values.clone(), targets.weights.clone());
+        regression_loss(
+            predictions,
+            RegressionLoss { targets, penalties: self.penalties.clone(), row_weight, normalizer },
+        )
+    }
+}
+
+impl Head for Regression {
+    fn level(&self) -> Level {
+        Level::Texts
+    }
+
+    fn n_outputs(&self) -> usize {
+        self.penalties.len()
+    }
+
+    fn learns_from(&self) -> TargetKind {
+        TargetKind::Numbers
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.penalties.is_empty() {
+            return Err(Error::Value("n_outputs=0: expected at least 1".into()));
+        }
+        for penalty in &self.penalties {
+            match *penalty {
+                Penalty::Huber { delta } if !(delta > 0.0 && delta.is_finite()) => {
+                    return Err(Error::Value(format!("huber_delta={delta}: expected a finite number above 0")));
+                }
+                Penalty::Pinball { quantile } if !(quantile > 0.0 && quantile < 1.0) => {
+                    return Err(Error::Value(format!("quantile={quantile}: expected a number between 0 and 1")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// As a mean over rows and outputs, each output counting alike.
+    fn normalizer(&self, targets: &Targets) -> f64 {
+        let n = targets.truth.len(self.n_outputs());
+        let rows = targets.weights.as_ref().map_or(n as f64, |weights| weights.iter().map(|w| f64::from(*w)).sum());
+        rows * self.n_outputs() as f64
+    }
+
+    fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+        self.loss_of_predictions(&layers.outputs(inputs)?, targets, normalizer)
+    }
+
+    fn configure(&self, names: &[String], config: &mut Map<String, Json>) {
+        name_outputs(names, config);
+        config.insert("problem_type".into(), "regression".into());
+    }
+
+    fn identity(&self) -> Map<String, Json> {
+        let penalties: Vec<String> = self.penalties.iter().map(|penalty| format!("{penalty:?}")).collect();
+        [("loss".to_string(), json!(penalties))].into_iter().collect()
+    }
+}

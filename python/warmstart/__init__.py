@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from warmstart.memory import MemoryEstimate
     from warmstart.objectives import CausalLM, MaskedLM, PermutationLM, ReplacedTokenDetection
     from warmstart.optim import AdamW
+    from warmstart.regression_report import RegressionReport
+    from warmstart.regressor import TextRegressor
     from warmstart.report import Report
     from warmstart.strategies import FullFineTuning, LinearProbing
     from warmstart.token_classifier import TokenClassifier
@@ -53,9 +55,11 @@ __all__ = [
     "MaskedLM",
     "MemoryEstimate",
     "PermutationLM",
+    "RegressionReport",
     "ReplacedTokenDetection",
     "Report",
     "TextClassifier",
+    "TextRegressor",
     "TokenClassifier",
     "Tokenizer",
     "TrainingError",
@@ -81,8 +85,10 @@ _LAZY = {
     "MemoryEstimate": "memory",
     "PermutationLM": "objectives",
     "ReplacedTokenDetection": "objectives",
+    "RegressionReport": "regression_report",
     "Report": "report",
     "TextClassifier": "classifier",
+    "TextRegressor": "regressor",
     "TokenClassifier": "token_classifier",
     "Tokenizer": "tokenizer",
     "load": "loading",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart import _core
-from warmstart.defaults import START_CLASSES, START_L2
+from warmstart.defaults import RISK, START_CLASSES, START_L2
 from warmstart.labels import Classes
 from warmstart.report import Report
 from warmstart.samples import Rows, some_of_each
@@ -86,6 +86,13 @@ class Classification:
     def blank_report(self, training: dict[str, Any]) -> Report:
         """Return a report on no texts."""
         return Report(classes=self.classes.values.tolist(), training=training)
+
+    def follows_gain(self, targets: NDArray[Any]) -> bool:
+        """Tell whether to learn such texts by heart may cost something: most of them have one label."""
+        if self.of_words or self.classes.multi_label:
+            return False
+        shares = np.bincount(targets) / len(targets)
+        return bool(shares.max() - (shares**2).sum() > RISK)
 
     def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
         """Return rows such that each class has `least` of them, or all that it has."""

@@ -11,11 +11,11 @@ from sklearn.metrics import accuracy_score
 
 from warmstart.backbone import Backbone
 from warmstart.classification import Classification
-from warmstart.classifier_backbone import with_published_head
 from warmstart.labels import Classes, is_unnamed_matrix
 from warmstart.optim import AdamW
 from warmstart.preparing import class_weights, smoothing
 from warmstart.published import open_published
+from warmstart.published_backbone import with_published_head
 from warmstart.report import Report
 from warmstart.scores import Metric, check_metric, predictions, probabilities
 from warmstart.strategies import Strategy
@@ -23,7 +23,7 @@ from warmstart.supervised import ClassEstimator
 from warmstart.text_estimator import TextEstimator
 from warmstart.text_runs import Learnt
 from warmstart.texts import Texts, are_pairs, refuse_labels_beside
-from warmstart.weights import read_weights
+from warmstart.weights import Weights, read_weights
 
 
 class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: ignore[misc]
@@ -280,7 +280,9 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     def _check_metric(self) -> None:
         check_metric(self.metric)
 
-    def _learn(self, texts: Texts, labels: Any, given: Backbone, backbone: Backbone, n_texts: int) -> Learnt:
+    def _learn(
+        self, texts: Texts, labels: Any, given: Backbone, backbone: Backbone, n_texts: int, weights: Weights | None
+    ) -> Learnt:
         classes = Classes.learn(labels, n_texts, bool(self.multi_label))
         by_place = classes.multi_label and is_unnamed_matrix(labels)
         classes, model = with_published_head(given, classes, False, self.pooling, by_place)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.classification import Classification
 from warmstart.defaults import HARDLY, LEAST_STEPS, SOLVED
 from warmstart.entities import to_spans
+from warmstart.regression_report import RegressionReport
 from warmstart.report import Report
 from warmstart.samples import drawn, some_of_each
 from warmstart.scores import metric_name, predictions
@@ -20,6 +22,7 @@ from warmstart.strategies import LinearProbing
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared
     from warmstart.run_report import RunReport
+    from warmstart.tasks import Task
 
 _FINE_TUNING = (1e-5, 5e-4, 1e-2)
 _PROBING = (1e-3, 1e-1, 0.5)
@@ -79,9 +82,9 @@ def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
 
 def of_labels(run: Prepared) -> list[str]:
     """Say which classes have no text, a single one, or all, to be learnt from."""
-    if run.of_words:
+    if run.of_words or not isinstance(run.task, Classification):
         return []
-    counts, classes, found = _counts(run), run.task.classes, []
+    counts, classes, found = _counts(run.task, run.data.targets), run.task.classes, []
     for n, what in (
         (0, "no text: what it is cannot be learnt"),
         (1, "one text: too few to be learnt from"),
@@ -120,7 +123,8 @@ def refuse_alike(run: Prepared) -> None:
         return
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
-    enough = 2 if run.task.classes.multi_label else max(2, len(run.task.classes) // SWAPPED + 1)
+    one_label = isinstance(run.task, Classification) and not run.task.classes.multi_label
+    enough = max(2, run.task.n_outputs // SWAPPED + 1) if one_label else 2
     kinds: set[bytes] = set()
     for i in range(n):
         kinds.add(encodings.ids(i).tobytes())
@@ -130,7 +134,7 @@ def refuse_alike(run: Prepared) -> None:
         if encodings.n_truncated or encodings.n_unknown:
             return  # different texts may look alike
         raise ValueError(
-            f"there are {len(run.task.classes)} different labels for {len(kinds)} different texts: have texts and "
+            f"there are {run.task.n_outputs} different labels for {len(kinds)} different texts: have texts and "
             "labels been swapped?"
         )
     if encodings.n_truncated:
@@ -146,42 +150,47 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
     if run.data.sample_weight is not None:  # then the shares of labels are not what counts
         return []
-    targets, classes = run.data.targets, run.task.classes
+    targets, task = run.data.targets, run.task
     text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
     texts = drawn(len(run.data.encodings), TEXTS)
-    logits, asked = ask(texts), targets[np.isin(text_of, texts)]
-    if run.is_default and run.head == SOLVED:
-        return [_guessed(run, logits)]
+    found, asked = ask(texts), targets[np.isin(text_of, texts)]
+    if isinstance(task, Classification) and run.is_default and run.head == SOLVED:
+        return [_guessed(run, task, found)]
     trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
-    loss, guessing = run.task.loss(logits, asked), min(run.task.guessing_loss(some) for some in (targets, asked))
-    right, common = (predictions(logits, classes.multi_label) == asked).mean(), _commonest(asked, classes.multi_label)
-    # A strong penalty makes a loss large and leaves what is predicted right.
-    if loss > HARDLY * guessing and right < (1 + common) / 2:
+    loss, guessing = task.loss(found, asked), min(task.guessing_loss(some) for some in (targets, asked))
+    if loss > HARDLY * guessing and not _is_mostly_right(task, found, asked):
         how = "hardly better" if loss <= guessing else "worse"
         return [
             f"{trained} is {how} than guessing, on the texts that it was trained on: its loss is {loss:.3g}, "
             f"that of guessing {guessing:.3g}; {_remedy(run, n_steps)}; and are texts and labels in the same order?"
         ]
-    missed = _never_predicted(run, logits, text_of, ask)
+    if not isinstance(task, Classification):
+        return []
+    missed = _never_predicted(run, task, found, text_of, ask)
     if not len(missed):
         return []
-    weigh = (
-        ""
-        if run.of_words or run.task.class_weight is not None
-        else "; class_weight='balanced' gives rare ones the weight of others"
-    )
+    is_weighted = task.of_words or task.class_weight is not None
+    weigh = "" if is_weighted else "; class_weight='balanced' gives rare ones the weight of others"
     return [
-        f"{trained} never predicts {_classes(missed, len(classes))}, asked for texts of theirs that it was trained on; "
-        f"{_remedy(run, n_steps)}{weigh}"
+        f"{trained} never predicts {_classes(missed, task.n_outputs)}, asked for texts of theirs that it was trained "
+        f"on; {_remedy(run, n_steps)}{weigh}"
     ]
 
 
-def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
+def _is_mostly_right(task: Task, found: NDArray[np.float32], asked: NDArray[Any]) -> bool:
+    """Tell whether classes are predicted right: a strong penalty makes a loss large and leaves them so."""
+    if not isinstance(task, Classification):
+        return False
+    several = task.classes.multi_label
+    return bool((predictions(found, several) == asked).mean() >= (1 + _commonest(asked, several)) / 2)
+
+
+def _guessed(run: Prepared, task: Classification, logits: NDArray[np.float32]) -> str:
     """Say that fine-tuning was left out."""
     targets = run.data.targets
     label = int(np.bincount(targets).argmax())
     name, share, said = (
-        run.task.classes.values[label].item(),
+        task.classes.values[label].item(),
         (targets == label).mean(),
         (logits.argmax(axis=1) == label).mean(),
     )
@@ -195,13 +204,16 @@ def _guessed(run: Prepared, logits: NDArray[np.float32]) -> str:
 
 def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
     """Say that what is predicted of `eval_set` is no better than its commonest class, or that no entity is found."""
-    if not isinstance(report, Report):
+    if run.held_out is None or len(run.held_out.encodings) < EVALUATED:
         return []
-    accuracy = report.accuracy
-    if run.held_out is None or accuracy is None or len(run.held_out.encodings) < EVALUATED:
+    if isinstance(report, RegressionReport):
+        return _of_numbers(report)
+    accuracy = report.accuracy if isinstance(report, Report) else None
+    if accuracy is None:
         return []
     if run.is_default and run.head == SOLVED:  # it was told that this is to be expected
         return []
+    assert isinstance(report, Report) and isinstance(run.task, Classification)
     if run.of_words:
         nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
         return ["no entity of eval_set is found: what was learnt does not carry over"] if nothing else []
@@ -213,6 +225,15 @@ def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
     return [
         f"of eval_set {accuracy:.3g} is right, no more than if its commonest class were always predicted "
         f"({common:.3g}): what was learnt does not carry over; are texts and labels in the same order in both sets?"
+    ]
+
+
+def _of_numbers(report: RegressionReport) -> list[str]:
+    if report.spearman is None or report.spearman > 0:
+        return []
+    return [
+        f"what is predicted of eval_set does not rise with its numbers (Spearman {report.spearman:.3g}): what was "
+        "learnt does not carry over; are texts and numbers in the same order in both sets?"
     ]
 
 
@@ -231,16 +252,18 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
     ]
 
 
-def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArray[np.int64], ask: Ask) -> NDArray[Any]:
+def _never_predicted(
+    run: Prepared, task: Classification, logits: NDArray[np.float32], text_of: NDArray[np.int64], ask: Ask
+) -> NDArray[Any]:
     """Return classes that are predicted neither with these logits nor for texts of their own, which are asked too."""
-    targets, classes = run.data.targets, run.task.classes
+    targets, classes = run.data.targets, task.classes
 
     def predicted(found: NDArray[np.float32]) -> NDArray[np.bool_]:
         labels = predictions(found, classes.multi_label)
         seen = labels.any(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes)) > 0
         return np.asarray(seen)
 
-    suspects = np.flatnonzero((_counts(run) >= OFTEN) & ~predicted(logits))
+    suspects = np.flatnonzero((_counts(task, targets) >= OFTEN) & ~predicted(logits))
     if not len(suspects):
         return classes.values[:0]
     each = min(ASKED, max(OFTEN, MOST_ASKED // len(suspects)))
@@ -253,9 +276,9 @@ def _never_predicted(run: Prepared, logits: NDArray[np.float32], text_of: NDArra
     return np.asarray(classes.values[suspects[~found[suspects]]])
 
 
-def _counts(run: Prepared) -> NDArray[Any]:
+def _counts(task: Classification, targets: NDArray[Any]) -> NDArray[Any]:
     """Return how often each class occurs."""
-    targets, classes = run.data.targets, run.task.classes
+    classes = task.classes
     return np.asarray(targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes)))
 
 

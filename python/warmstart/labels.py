@@ -60,7 +60,7 @@ class Classes:
             A label is missing, their number is wrong, or there is only one class.
         """
         if multi_label and is_indicator(labels):
-            n_columns, names = _indicator(labels, n_texts, "labels").shape[1], _column_names(labels, "labels")
+            n_columns, names = _indicator(labels, n_texts, "labels").shape[1], column_names(labels, "labels")
             return cls(
                 np.arange(n_columns) if names is None else np.array(names, _dtype(names, "labels.columns")), True
             )
@@ -94,7 +94,7 @@ class Classes:
         """
         if self.multi_label and is_indicator(labels):
             matrix = _indicator(labels, n_texts, name)
-            names = _column_names(labels, name)
+            names = column_names(labels, name)
             if matrix.shape[1] != len(self):
                 message = f"{name} has {matrix.shape[1]} columns, but the model has {len(self)} classes"
                 if names is not None:
@@ -180,7 +180,7 @@ def is_indicator(labels: Any) -> bool:
 
 def is_unnamed_matrix(labels: Any) -> bool:
     """Tell whether labels are a matrix whose columns have no names."""
-    return is_indicator(labels) and _column_names(labels, "labels") is None
+    return is_indicator(labels) and column_names(labels, "labels") is None
 
 
 def _n_columns(labels: Any) -> int | None:
@@ -209,7 +209,7 @@ def _dense(labels: Any, name: str) -> NDArray[Any]:
     return dense
 
 
-def _column_names(labels: Any, name: str) -> list[Label] | None:
+def column_names(labels: Any, name: str) -> list[Label] | None:
     """Return what a table calls its columns; None where it is no table."""
     # An Arrow table's `columns` are the columns themselves.
     own = getattr(labels, "column_names", None)
@@ -225,7 +225,7 @@ def _column_names(labels: Any, name: str) -> list[Label] | None:
     names = [_label(column, f"a column of {name}") for column in own]
     if len(set(names)) < len(names):
         twice = next(column for column in names if names.count(column) > 1)
-        raise ValueError(f"{name} has two columns called {twice!r}; a class has one")
+        raise ValueError(f"{name} has two columns called {twice!r}; each has a name of its own")
     return names
 
 

@@ -12,10 +12,13 @@ from warmstart.history import History
 from warmstart.labels import Classes
 from warmstart.language_backbone import LanguageBackbone
 from warmstart.language_model import LanguageModel
+from warmstart.numbers import Numbers
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
 from warmstart.older import metadata_of_version_1, params_of_version_2
 from warmstart.optim import OPTIMIZERS
 from warmstart.options import optional_positive_int
+from warmstart.regression_report import RegressionReport
+from warmstart.regressor import TextRegressor
 from warmstart.report import Report
 from warmstart.saving import FORMAT_VERSION, METADATA_FILE
 from warmstart.strategies import STRATEGIES
@@ -77,16 +80,17 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
     return model
 
 
-ESTIMATORS: dict[str, type[TextClassifier] | type[TokenClassifier]] = {
+ESTIMATORS: dict[str, type[TextClassifier] | type[TextRegressor] | type[TokenClassifier]] = {
     TextClassifier.__name__: TextClassifier,
+    TextRegressor.__name__: TextRegressor,
     TokenClassifier.__name__: TokenClassifier,
 }
 
 
-def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | LanguageModel:
+def load(path: str | os.PathLike[str]) -> TextClassifier | TextRegressor | TokenClassifier | LanguageModel:
     """Open an estimator or a language model that `save` wrote.
 
-    A classifier's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
+    An estimator's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
     again goes on from there, and so does a ``clone``: scores of a cross-validation on the texts it was fitted on are
     too good. What a class made from one of these saved is opened as the class it is made from.
 
@@ -97,8 +101,8 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
 
     Returns
     -------
-    TextClassifier, TokenClassifier or LanguageModel
-        With the same predictions and history; a classifier with its parameters and report, a language model with its
+    TextClassifier, TextRegressor, TokenClassifier or LanguageModel
+        With the same predictions and history; an estimator with its parameters and report, a language model with its
         objective.
 
     Raises
@@ -127,9 +131,9 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         return _load_language_model(directory, metadata)
     try:
         params = _params_from_json(metadata["params"], metadata["format_version"])
-        classes = Classes.from_metadata(metadata)
+        target = Numbers.from_metadata(metadata) if "targets" in metadata else Classes.from_metadata(metadata)
         history = History(**metadata["history"])
-        report = Report.from_dict(metadata["report"])
+        report = (RegressionReport if isinstance(target, Numbers) else Report).from_dict(metadata["report"])
         seed, n_iter = metadata["random_state"], int(metadata["n_iter"])
         # Of a published model, which was not trained here, no seed is known.
         random_state = None if seed is None and n_iter == 0 else int(seed)
@@ -137,14 +141,14 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TokenClassifier | Lan
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
     model, _ = _core.TaskModel.load(os.fspath(directory))
     warn_notes(model.backbone)
-    if model.n_outputs != len(classes):
-        raise _damaged(directory, f"it names {len(classes)} classes, but the weights have {model.n_outputs} outputs")
+    if model.n_outputs != len(target):
+        raise _damaged(directory, f"it names {len(target)} outputs, but the weights have {model.n_outputs} outputs")
     try:
         estimator = ESTIMATORS[metadata["estimator"]](Backbone(model.backbone), **params)
     except TypeError as error:
         raise _damaged(directory, str(error)) from error
     max_length = _check_resolved(directory, metadata, model.backbone, model.pooling)
-    estimator._keep(Trained(model, classes, history, report, random_state, n_iter, max_length, metadata.get("pairs")))
+    estimator._keep(Trained(model, target, history, report, random_state, n_iter, max_length, metadata.get("pairs")))
     return estimator
 
 

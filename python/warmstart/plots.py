@@ -9,6 +9,7 @@ _CELL_INCHES = 0.32
 _SMALL_CELL_INCHES = 0.21
 _MANY_CLASSES = 30
 _MIN_INCHES = 4.5
+_MOST_PANELS = 4
 
 
 class Curves(Protocol):
@@ -105,6 +106,26 @@ def _draw_bars(report: Any) -> Any:
     axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
     return axis
+
+
+def draw_regression(report: Any) -> Any:
+    """Draw predicted against true numbers, a panel for each of at most four targets."""
+    plt = _pyplot()
+    names = report.targets[:_MOST_PANELS]
+    _, grid = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4), squeeze=False, layout="constrained")
+    for i, (axis, name) in enumerate(zip(grid[0], names, strict=True)):
+        true, predicted = report.true[:, i], report.predicted[:, i]
+        low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
+        axis.plot([low, high], [low, high], color="#666666", linestyle=":", linewidth=1)
+        axis.scatter(true, predicted, s=12, alpha=0.4, color=_LINE_COLOURS[0], linewidths=0)
+        shown = "" if len(report.targets) == 1 else f"{name}: "
+        r2 = report.per_target[i]["r2"]
+        title = f"{shown}{report.n_texts:,} texts" + ("" if r2 is None else f", R\u00b2 {r2:.3f}")
+        axis.set(xlabel="true", ylabel="predicted", title=title)
+        axis.set_aspect("equal", adjustable="datalim")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    return grid[0, 0]
 
 
 def _pyplot() -> Any:

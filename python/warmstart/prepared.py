@@ -11,7 +11,6 @@ from warmstart.backbone import Backbone
 from warmstart.border import training_options
 from warmstart.defaults import (
     MORE_EPOCHS,
-    RISK,
     SLOWER,
     SOLVED,
     START_TEXTS,
@@ -85,10 +84,9 @@ class Prepared:
         Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
         that are right less often than that label. Where rare labels are very few, it costs nothing.
         """
-        if not self.is_default or self.of_words or self.task.classes.multi_label or self.is_weighted:
+        if not self.is_default or self.is_weighted or len(self.data.encodings) > START_TEXTS:
             return False
-        shares = np.bincount(self.data.targets) / len(self.data.targets)
-        return len(self.data.encodings) <= START_TEXTS and bool(shares.max() - (shares**2).sum() > RISK)
+        return self.task.follows_gain(self.data.targets)
 
     def with_little_gain(self, gain: Gain) -> "Prepared":
         """Return the run for features that gain little: the head stays as it is solved, or all learns slowly."""

@@ -59,7 +59,8 @@ def settle(
     resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps)
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
-    head = how_head_learns(strategy, is_linear, steps_asked(params))
+    asked = steps_asked(params) + ([] if task.is_solvable else ["loss"])
+    head = how_head_learns(strategy, is_linear, asked)
     if model is not None:
         head = Choice(IN_STEPS, "it goes on from the head of the published model")
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
@@ -69,7 +70,7 @@ def settle(
         choices["patience"] = Choice(options["patience"], "as early_stopping asked")
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
     is_default = params["strategy"] is None and head.value == SOLVED_FIRST and batches and not steps_asked(params)
-    is_default = is_default and not params["label_smoothing"]
+    is_default = is_default and not params.get("label_smoothing")
     prepared = Prepared(backbone, options, task, data, held_out, choices, head.value, pairs, is_default, model)
     if prepared.follows_gain:
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"

@@ -2,6 +2,8 @@
 
 from warmstart.classification import Classification
 from warmstart.labels import Classes
+from warmstart.numbers import Numbers
+from warmstart.regression import Regression
 
-Task = Classification
-Target = Classes
+Task = Classification | Regression
+Target = Classes | Numbers

@@ -15,6 +15,7 @@ from warmstart.supervised import SupervisedEstimator
 from warmstart.text_runs import Learnt, prepare
 from warmstart.texts import Texts, check_kind, encode, warn_unread
 from warmstart.training import execute, outputs
+from warmstart.weights import Weights
 
 
 class TextEstimator(SupervisedEstimator):
@@ -25,7 +26,9 @@ class TextEstimator(SupervisedEstimator):
     verbose: bool
     default_metric: ClassVar[str]
 
-    def _learn(self, texts: Texts, labels: Any, given: Backbone, backbone: Backbone, n_texts: int) -> Learnt:
+    def _learn(
+        self, texts: Texts, labels: Any, given: Backbone, backbone: Backbone, n_texts: int, weights: Weights | None
+    ) -> Learnt:
         """Read the labels of the training set."""
         raise NotImplementedError
 
@@ -36,8 +39,8 @@ class TextEstimator(SupervisedEstimator):
     def _settle(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
         self._check_metric()
 
-        def learn(given: Backbone, backbone: Backbone, n_texts: int) -> Learnt:
-            return self._learn(X, y, given, backbone, n_texts)
+        def learn(given: Backbone, backbone: Backbone, n_texts: int, weights: Weights | None) -> Learnt:
+            return self._learn(X, y, given, backbone, n_texts, weights)
 
         return prepare(self._settings(), X, y, sample_weight, eval_set, learn, self.default_metric)
 

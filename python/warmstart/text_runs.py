@@ -37,7 +37,7 @@ def prepare(
     labels: Any,
     sample_weight: Any,
     eval_set: Any,
-    learn: Callable[[Backbone, Backbone, int], Learnt],
+    learn: Callable[[Backbone, Backbone, int, Weights | None], Learnt],
     default_metric: str,
 ) -> Prepared:
     """Check parameters and encode data.
@@ -49,8 +49,8 @@ def prepare(
     texts, labels, sample_weight, eval_set
         As ``fit`` takes them.
     learn : callable
-        ``learn(given, backbone, n_texts)`` reads the labels of ``n_texts`` texts; `backbone` is the one that was given
-        with the pooling that was asked for.
+        ``learn(given, backbone, n_texts, weights)`` reads the labels of ``n_texts`` texts; `backbone` is the one that
+        was given with the pooling that was asked for.
     default_metric : str
         What no effect is told of.
 
@@ -66,9 +66,9 @@ def prepare(
     max_length = optional_positive_int("max_length", params["max_length"])
     encodings = encode(backbone._inner, texts, max_length)
     if not len(encodings):
-        raise ValueError("texts is empty; at least two texts of two classes are needed to train")
-    learnt = learn(given, backbone, len(encodings))
+        raise ValueError("texts is empty; at least two texts with different labels are needed to train")
     weights = read_weights(sample_weight, len(encodings))
+    learnt = learn(given, backbone, len(encodings), weights)
     data = _weighted(Labelled(encodings, learnt.target.encode(labels, len(encodings))), weights)
     pairs = are_pairs(texts)
     held_out = None if eval_set is None else _eval_data(backbone, eval_set, learnt.target, max_length, pairs)

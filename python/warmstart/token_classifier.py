@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from warmstart.backbone import Backbone
 from warmstart.classification import Classification
-from warmstart.classifier_backbone import with_published_head
 from warmstart.doubts import of_entities
 from warmstart.entities import OUTSIDE, Entity, f1
 from warmstart.holding_out import hold_out
@@ -22,6 +21,7 @@ from warmstart.policies import fraction_held_out
 from warmstart.prepared import Prepared
 from warmstart.preparing import fit_options, settle, smoothing
 from warmstart.published import open_published
+from warmstart.published_backbone import with_published_head
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy
@@ -271,7 +271,7 @@ class TokenClassifier(ClassEstimator):
         """
         run = self._prepare(X, y, sample_weight, eval_set)
         run.prepared.check_memory()
-        held_out, classes, metric = run.held_out, run.prepared.task.classes, self.metric
+        held_out, classes, metric = run.held_out, run.classes, self.metric
 
         def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
             assert held_out is not None
@@ -397,10 +397,11 @@ class TokenClassifier(ClassEstimator):
         prepared = settle(params, options, backbone, task, to_train, eval_data, "f1", fraction=fraction, model=model)
         for doubt in of_entities(data.tags):
             warn(doubt)
-        return _Run(prepared, held_out)
+        return _Run(prepared, classes, held_out)
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
     prepared: Prepared
+    classes: Classes
     held_out: TaggedTexts | None

@@ -17,6 +17,7 @@ use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::ops::embedding::{embedding, embedding_sum, stacked_rows};
 use warmstart::ops::gated::gated;
 use warmstart::ops::norm::{Kind, Norm, norm, residual_norm};
+use warmstart::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 use warmstart::ops::scaled_sum::scaled_sum;
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
 use warmstart::ops::vocabulary_loss::vocabulary_loss;
@@ -305,6 +306,25 @@ fn losses_when_composed_of_candles_operations_agree() -> Outcome {
             |a| binary_cross_entropy(&a[0], target.clone()),
             |a| loss::binary_cross_entropy_with_logit(&a[0], &targets),
         )?;
+        let numbers: Vec<f32> = (0..b * c).map(|i| (i * 7 % 11) as f32 / 4.0 - 1.3).collect();
+        let tensor = Tensor::from_vec(numbers.clone(), (b, c), &Device::Cpu)?.to_dtype(DType::F64)?;
+        for penalty in [Penalty::Squared, Penalty::Huber { delta: 0.75 }] {
+            let target = RegressionLoss {
+                targets: numbers.clone(),
+                penalties: vec![penalty; c],
+                row_weight: None,
+                normalizer: (b * c) as f64,
+            };
+            compare(
+                "regression loss",
+                &logits,
+                |a| regression_loss(&a[0], target.clone()),
+                |a| match penalty {
+                    Penalty::Squared => loss::mse(&a[0], &tensor),
+                    _ => loss::huber(&a[0], &tensor, 0.75),
+                },
+            )?;
+        }
     }
     Ok(())
 }

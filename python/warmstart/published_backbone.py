@@ -1,30 +1,39 @@
-"""`ClassifierBackbone`: a backbone together with the head of a published classifier."""
+"""`PublishedBackbone`: a backbone together with the head of a published model."""
 
 from typing import Any
 
 from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.labels import Classes
+from warmstart.numbers import Numbers
+from warmstart.tasks import Target
 from warmstart.warn import warn
 
 
-class ClassifierBackbone(Backbone):
-    """A backbone with the head of a classifier of texts or of words, and what its outputs mean.
+class PublishedBackbone(Backbone):
+    """A backbone with the head of a published model, and what its outputs mean.
 
-    It is the ``backbone`` of what ``from_pretrained`` of a classifier opens: fitted on labels that the head has, it
+    It is the ``backbone`` of what ``from_pretrained`` of an estimator opens: fitted on labels that the head has, it
     goes on from the head; everything else takes it for the backbone that it is.
     """
 
-    __slots__ = ("_classes", "_model", "_of_words")
+    __slots__ = ("_model", "_target")
 
-    def __init__(self, model: _core.TaskModel, classes: Classes, of_words: bool) -> None:
+    def __init__(self, model: _core.TaskModel, target: Target) -> None:
         super().__init__(model.backbone)
         self._model = model
-        self._classes = classes
-        self._of_words = of_words
+        self._target = target
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ClassifierBackbone, (self._model, self._classes, self._of_words))
+        return (PublishedBackbone, (self._model, self._target))
+
+
+def _left_out(pooling: Any) -> bool:
+    """Tell whether a head cannot be gone on from, and warn of it."""
+    if pooling == "auto":
+        return False
+    warn(f"the model's own head is left out and a new one begins, as pooling={pooling!r} asked")
+    return True
 
 
 def with_published_head(
@@ -50,13 +59,12 @@ def with_published_head(
     UserWarning
         There is a head for such a task, but its labels are others, or another pooling was asked for.
     """
-    if not isinstance(backbone, ClassifierBackbone) or backbone._of_words != of_words:
+    if not isinstance(backbone, PublishedBackbone) or backbone._model.of_words != of_words:
         return classes, None
-    if pooling != "auto":
-        warn(f"the model's own head is left out and a new one begins, as pooling={pooling!r} asked")
+    own = backbone._target
+    if not isinstance(own, Classes) or _left_out(pooling):
         return classes, None
-    own, asked = backbone._classes, classes.values.tolist()
-    known = own.values.tolist()
+    asked, known = classes.values.tolist(), own.values.tolist()
     fits = len(asked) == len(known) if by_place else set(asked) <= set(known)
     if own.multi_label == classes.multi_label and fits:
         return own, backbone._model
@@ -67,3 +75,22 @@ def with_published_head(
         f"{unlike[:5]}{numbers}; to go on from it, call them as it does"
     )
     return classes, None
+
+
+def published_numbers(backbone: Backbone, numbers: Numbers, pooling: Any) -> _core.TaskModel | None:
+    """Return the model of a published head of as many numbers, which it gives in the units of the targets; else None.
+
+    Warns
+    -----
+    UserWarning
+        There is a head of more or fewer numbers, or another pooling was asked for.
+    """
+    if not isinstance(backbone, PublishedBackbone) or not isinstance(backbone._target, Numbers) or _left_out(pooling):
+        return None
+    if len(backbone._target) == len(numbers):
+        return backbone._model
+    warn(
+        f"the model's own head is left out and a new one begins: it has {len(backbone._target)} targets, and labels "
+        f"has {len(numbers)}"
+    )
+    return None

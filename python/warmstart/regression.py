@@ -1,0 +1,153 @@
+"""`Regression`: the task of predicting real numbers of texts, with its loss and what is made of its outputs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warmstart import _core
+from warmstart.numbers import Numbers
+from warmstart.regression_report import RegressionReport, correlation
+from warmstart.ridge import solve_ridge
+from warmstart.samples import Rows
+from warmstart.scores import Metric
+from warmstart.solve import Solution
+from warmstart.weights import Weights
+
+LOSSES = ("mse", "huber", "pinball")
+
+METRICS = ("loss", "r2", "pearson", "spearman")
+
+START_L2 = 10.0
+"""Penalty of the head that fine-tuning begins from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """Numbers in standard deviations from the mean: squared, Huber or pinball loss, each target counting alike."""
+
+    numbers: Numbers
+    kind: str = "mse"
+    huber_delta: float | None = None
+    """In the units of the targets; None is one standard deviation of each."""
+    quantile: float = 0.5
+
+    of_words = False
+    class_weight = None
+
+    @property
+    def _deltas(self) -> NDArray[np.float64]:
+        scale = self.numbers.scale
+        return np.ones_like(scale) if self.huber_delta is None else self.huber_delta / scale
+
+    @cached_property
+    def inner(self) -> _core.Task:
+        """The core's."""
+        return _core.Task.regression(
+            len(self.numbers),
+            loss=self.kind,
+            delta=self._deltas.tolist() if self.kind == "huber" else None,
+            quantile=self.quantile if self.kind == "pinball" else None,
+        )
+
+    @property
+    def target(self) -> Numbers:
+        """What outputs stand for."""
+        return self.numbers
+
+    @property
+    def n_outputs(self) -> int:
+        """T."""
+        return len(self.numbers)
+
+    def folded(self, model: _core.TaskModel) -> _core.TaskModel:
+        """Return the model that predicts what it is asked for: in the units of the targets."""
+        scale, shift = (part.astype(np.float32) for part in (self.numbers.scale, self.numbers.shift))
+        return model.with_outputs_scaled(scale, shift)
+
+    def unfolded(self, model: _core.TaskModel) -> _core.TaskModel:
+        """Undo `folded`."""
+        numbers = self.numbers
+        scale, shift = (part.astype(np.float32) for part in (1 / numbers.scale, -numbers.shift / numbers.scale))
+        return model.with_outputs_scaled(scale, shift)
+
+    @property
+    def is_solvable(self) -> bool:
+        """Whether a head of one linear map has an optimum that can be solved for."""
+        return self.kind == "mse"
+
+    def loss(self, outputs: NDArray[Any], targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
+        """Return the mean loss."""
+        r = outputs.astype(np.float64) - targets
+        if self.kind == "mse":
+            losses = r**2
+        elif self.kind == "huber":
+            losses = np.where(abs(r) <= self._deltas, r**2 / 2, self._deltas * (abs(r) - self._deltas / 2))
+        else:
+            losses = np.maximum(-self.quantile * r, (1 - self.quantile) * r)
+        return float(np.average(losses.mean(axis=1), weights=sample_weight))
+
+    def guessing_loss(self, targets: NDArray[Any]) -> float:
+        """Return the mean loss of the best number for all texts, which for Huber is taken to be the median."""
+        if self.kind == "mse":
+            best = targets.mean(axis=0, keepdims=True)
+        else:
+            best = np.quantile(targets, self.quantile if self.kind == "pinball" else 0.5, axis=0, keepdims=True)
+        return self.loss(np.broadcast_to(best, targets.shape), targets)
+
+    def score(self, metric: Metric, outputs: NDArray[np.float32], eval_loss: float, targets: NDArray[Any]) -> float:
+        """Score outputs, higher is better; a callable gets numbers in the units of the targets."""
+        if metric == "loss":
+            return -eval_loss
+        if callable(metric):
+            true, predicted = (self.numbers.shaped(self.numbers.decode(part)) for part in (targets, outputs))
+            return float(metric(true, predicted))
+        if metric == "r2":
+            from sklearn.metrics import r2_score
+
+            return float(r2_score(targets, outputs))
+        # Where all is alike nothing goes along with it.
+        return correlation(str(metric), targets, outputs) or 0.0
+
+    def report(
+        self,
+        outputs: NDArray[Any],
+        targets: NDArray[Any],
+        training: dict[str, Any] | None = None,
+        sample_weight: Weights | None = None,
+    ) -> RegressionReport:
+        """Evaluate outputs."""
+        true, predicted = self.numbers.decode(targets), self.numbers.decode(outputs)
+        loss = self.loss(outputs, targets, sample_weight)
+        return RegressionReport.of_predictions(predicted, true, self.numbers.names, loss, training, sample_weight)
+
+    def blank_report(self, training: dict[str, Any]) -> RegressionReport:
+        """Return a report on no texts."""
+        return RegressionReport(targets=self.numbers.names, training=training)
+
+    def follows_gain(self, targets: NDArray[Any]) -> bool:
+        """Return False: a head that is solved for always begins the run."""
+        return False
+
+    def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
+        """Return no rows: there are no classes that must be among a part."""
+        return np.empty(0, dtype=np.int64)
+
+    @property
+    def start_l2(self) -> float:
+        """Penalty of the head that fine-tuning begins from."""
+        return START_L2
+
+    def solver(
+        self,
+        features: NDArray[np.float32],
+        targets: NDArray[Any],
+        sample_weight: Weights | None,
+        has_bias: bool,
+        with_gain: bool,
+    ) -> Callable[[float | None], Solution]:
+        """Return what finds the linear map of features for a strength of the penalty; None chooses it."""
+        return lambda l2: solve_ridge(features, targets, l2, has_bias, sample_weight)

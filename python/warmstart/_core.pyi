@@ -367,6 +367,8 @@ class Task:
         n_outputs: int, *, loss: str = "mse", delta: Sequence[float] | None = None, quantile: float | None = None
     ) -> Task:
         """Real numbers of texts; "huber" takes C values of ``delta``, "pinball" a ``quantile``."""
+    def decode(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
+        """What outputs ``[N, C]`` say: class indices int64 ``[N]``, 0 or 1 int64 ``[N, C]``, or numbers float32."""
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart import _core
 from warmstart.labels import Classes, Targets
 
 Metric = str | Callable[[Any, Any], float]
@@ -27,7 +28,7 @@ def probabilities(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.
 
 def predictions(logits: NDArray[np.float32], multi_label: bool) -> NDArray[np.int64]:
     """Pick the likeliest classes ``[N]``, or for multi-label 1 where the probability exceeds one half ``[N, C]``."""
-    return (logits > 0).astype(np.int64) if multi_label else logits.argmax(axis=1).astype(np.int64)
+    return _core.Task.classification(logits.shape[1], multi_label=multi_label).decode(logits)
 
 
 def mean_loss(

@@ -117,6 +117,14 @@ impl Parameters {
         self.kept(|_, owner| owner == by)
     }
 
+    /// These, and those whose names begin with `scope` without it, too.
+    #[must_use]
+    pub fn within(&self, scope: &str) -> Self {
+        let stripped = self.all.iter().filter_map(|(name, one)| Some((name.strip_prefix(scope)?.into(), one.clone())));
+        let all = self.all.iter().map(|(name, one)| (name.clone(), one.clone())).chain(stripped).collect();
+        Self { all, adapters: self.adapters.clone() }
+    }
+
     /// Those of the backbone, with what is added to it, and those of heads.
     pub fn split_heads(&self) -> (Self, Self) {
         let of_head = |owner: &Owner| matches!(owner, Owner::Head(_));

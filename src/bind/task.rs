@@ -1,6 +1,6 @@
 //! `_core.Task`: what a model learns, checked when it is made.
 
-use numpy::{PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -65,6 +65,28 @@ impl PyTask {
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (&'static str, usize))> {
         let restore = py.import("warmstart._core")?.getattr("_task_from_state")?;
         Ok((restore, (self.0.head.learns_from().name(), self.0.head.n_outputs())))
+    }
+
+    /// What outputs float32 `[N, C]` say: class indices int64 `[N]`, 0 or 1 int64 `[N, C]`, or numbers float32 `[N, C]`.
+    fn decode<'py>(&self, py: Python<'py>, outputs: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyAny>> {
+        let (head, columns) = (&*self.0.head, outputs.as_array().ncols());
+        if columns != head.n_outputs() {
+            let message = format!("outputs: got {columns} columns for {} outputs", head.n_outputs());
+            return Err(PyValueError::new_err(message));
+        }
+        let values: Vec<f32> = outputs.as_array().iter().copied().collect();
+        let rows = outputs.as_array().nrows();
+        let indices = |values: Vec<i64>| PyArray1::from_vec(py, values);
+        Ok(match head.decode(&values) {
+            Truth::Classes(classes) | Truth::Tags { classes, .. } => {
+                indices(classes.into_iter().map(i64::from).collect()).into_any()
+            }
+            Truth::Indicators(values) => indices(values.into_iter().map(|value| i64::from(value > 0.0)).collect())
+                .reshape([rows, columns])?
+                .into_any(),
+            Truth::Numbers(values) => PyArray1::from_vec(py, values).reshape([rows, columns])?.into_any(),
+            Truth::Tokens(_) => return Err(PyTypeError::new_err("tokens are read by a language model")),
+        })
     }
 
     /// Classes of texts, or of their words.

@@ -103,7 +103,7 @@ impl LanguageModel {
 
     /// The task of its head.
     fn task(config: &Config) -> Task {
-        Task { name: Self::TASK.into(), head: Arc::new(LanguageHead::new(config, Precision::F32)) }
+        Task::called(Self::TASK, LanguageHead::new(config, Precision::F32))
     }
 
     /// Parameters of backbone and head by name.

@@ -24,7 +24,7 @@ impl<'a> TaskNetwork<'a> {
     /// An encoder with the head of all parameters; those that are trained receive gradients.
     pub fn new(encoder: Arc<Transformer>, params: &Parameters, config: &'a Config, task: &Task) -> Result<Self> {
         let head = task.head.clone();
-        let (layers, options) = (head.load(params, config, Precision::F32)?, head.layers(config));
+        let (layers, options) = (task.load(params, config, Precision::F32)?, head.layers(config));
         Ok(Self { encoder, head, layers, options, n_layers: config.num_hidden_layers })
     }
 

@@ -25,6 +25,7 @@ mod precision;
 mod recurrent;
 mod relative_attention;
 mod side_files;
+mod tasks;
 mod text;
 mod tokenizers;
 mod training;

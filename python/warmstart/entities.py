@@ -5,7 +5,7 @@ seqeval 1.2.2 reads it by default.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +40,15 @@ class Entity:
     score: float
 
 
-def check_tag(tag: Any, where: str) -> str:
-    """Return a tag as a plain str.
+def check_tag(tag: Any, where: str, known: Collection[str] = ()) -> str:
+    """Return a tag as a plain str: a BIO tag, or one of those of a model, `known`.
 
     Raises
     ------
     TypeError
         It is no str.
     ValueError
-        It is no BIO tag.
+        It is neither.
     """
     if isinstance(tag, int | np.integer):
         raise TypeError(
@@ -59,9 +59,24 @@ def check_tag(tag: Any, where: str) -> str:
     if not isinstance(tag, str):
         raise TypeError(f"{where} is {tag!r} ({type(tag).__name__}); tags are str")
     plain: str = str.__str__(tag)  # the value of a member of class Tag(str, Enum)
-    if plain != OUTSIDE and (plain[:2] not in ("B-", "I-") or len(plain) < 3):
-        raise ValueError(f"{where} is {plain!r}; expected 'O', or 'B-' or 'I-' before a label")
+    if plain != OUTSIDE and (plain[:2] not in ("B-", "I-") or len(plain) < 3) and plain not in known:
+        own = "" if all(tag[:2] in ("B-", "I-", OUTSIDE) for tag in known) else ", or a tag of the model"
+        raise ValueError(f"{where} is {plain!r}; expected 'O', or 'B-' or 'I-' before a label{own}")
     return plain
+
+
+def in_scheme(tag: str, known: Collection[str]) -> str:
+    """Return a tag by the name that a model has for it, where it has one.
+
+    Of a model without ``B-`` of a label it is ``I-``, as in IOB1, and without both the label itself.
+
+    Examples
+    --------
+    >>> in_scheme("B-place", {"O", "I-place"}), in_scheme("I-NOUN", {"NOUN", "VERB"}), in_scheme("B-x", {"O"})
+    ('I-place', 'NOUN', 'B-x')
+    """
+    label = split_tag(tag)[1]
+    return next((name for name in (tag, f"I-{label}", label) if label and name in known), tag)
 
 
 def split_tag(tag: str) -> tuple[str, str]:

@@ -77,6 +77,13 @@ def with_published_head(
     return classes, None
 
 
+def published_tags(backbone: Backbone) -> list[str]:
+    """Return the tags of a published tagger, in the order of its outputs; none where there is none."""
+    if not isinstance(backbone, PublishedBackbone) or not backbone._model.of_words:
+        return []
+    return backbone._target.names
+
+
 def published_numbers(backbone: Backbone, numbers: Numbers, pooling: Any) -> _core.TaskModel | None:
     """Return the model of a published head of as many numbers, which it gives in the units of the targets; else None.
 

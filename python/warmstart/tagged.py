@@ -5,7 +5,7 @@ a word as the core cuts it; to a unit belongs the first row that begins in it, a
 nothing of it. A unit without a row goes on with the entity that stands on both sides of it, and is outside elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ class Windows:
             rows.append(np.where(inside, found, NO_ROW))
         return cls(plain, encodings, spans, owners, units, rows, are_words)
 
-    def read(self, labels: Any, name: str = "labels") -> list[list[str]]:
+    def read(self, labels: Any, name: str = "labels", known: Collection[str] = ()) -> list[list[str]]:
         """Return the tags of every text's units, as far as a model can give them.
 
         No model tags a word without tokens: an entity loses those at its ends, and one of such words alone is no
@@ -102,6 +102,8 @@ class Windows:
         labels : sequence
             For every text the tags of its words, or its entities: ``(start, end, label)``, mappings with these keys, or
             `Entity`, which do not overlap.
+        known : collection of str
+            Tags of a model, which may be no BIO tags.
 
         Raises
         ------
@@ -122,7 +124,7 @@ class Windows:
             where = f"{name}[{i}]"
             own = to_list(item, where)
             if self._are_tags(own, i):
-                tags.append(self._read_tags(own, i, where))
+                tags.append(self._read_tags(own, i, where, known))
             elif self.are_words and len(own) != len(self.units[i]) and not own:
                 tags.append(to_tags([], len(self.units[i])))
             else:
@@ -165,12 +167,12 @@ class Windows:
         one_each = self.are_words and len(own) == len(self.units[text])
         return one_each and not any(isinstance(item, tuple | list | Mapping | Entity) for item in own)
 
-    def _read_tags(self, tags: list[Any], text: int, where: str) -> list[str]:
+    def _read_tags(self, tags: list[Any], text: int, where: str, known: Collection[str]) -> list[str]:
         if not self.are_words:
             raise TypeError(f"{where} holds tags, but texts[{text}] is one str; pass it as a list of words")
         if len(tags) != len(self.units[text]):
             raise ValueError(f"{where} has {len(tags)} tags for {len(self.units[text])} words")
-        return [check_tag(tag, f"{where}[{j}]") for j, tag in enumerate(tags)]
+        return [check_tag(tag, f"{where}[{j}]", known) for j, tag in enumerate(tags)]
 
     def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int, int]:
         """Return spans of units, how many entities were moved to them, and how many left out."""

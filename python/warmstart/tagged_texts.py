@@ -1,7 +1,7 @@
 """`TaggedTexts`: texts whose words have tags, to learn from or to hold predictions against."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warmstart.backbone import Backbone
-from warmstart.entities import count, f1
+from warmstart.entities import count, f1, in_scheme
 from warmstart.labels import Classes
 from warmstart.options import optional_positive_int
 from warmstart.prepared import Labelled
@@ -32,8 +32,16 @@ class TaggedTexts:
     """Of the texts."""
 
     @classmethod
-    def of(cls, backbone: Backbone, texts: Texts, labels: Any, max_length: int | None, name: str = "") -> "TaggedTexts":
-        """Cut texts and read their tags.
+    def of(
+        cls,
+        backbone: Backbone,
+        texts: Texts,
+        labels: Any,
+        max_length: int | None,
+        name: str = "",
+        known: Collection[str] = (),
+    ) -> "TaggedTexts":
+        """Cut texts and read their tags, BIO tags or those of a model, `known`.
 
         Raises
         ------
@@ -41,7 +49,7 @@ class TaggedTexts:
             They do not fit, or there is no word.
         """
         windows = Windows.of(backbone._inner, texts, optional_positive_int("max_length", max_length), f"{name}texts")
-        tags = windows.read(labels, f"{name}labels")
+        tags = windows.read(labels, f"{name}labels", known)
         if not len(windows.spans):
             raise ValueError(f"{name}texts holds no words")
         return cls(windows, tags)
@@ -59,9 +67,13 @@ class TaggedTexts:
         """Return the texts that do not weigh 0."""
         return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
 
+    def row_tags(self, known: Collection[str] = ()) -> list[str]:
+        """Return the tag of each word by the name that a model with these tags has for it."""
+        return [in_scheme(tag, known) for tag in self.windows.row_tags(self.tags)]
+
     def labelled(self, classes: Classes, name: str) -> Labelled:
         """Return windows, and the class of each of their words."""
-        tags = self.windows.row_tags(self.tags)
+        tags = self.row_tags(set(classes.values.tolist()))
         weights = None if self.weights is None else self.weights[self.windows.owners]
         return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart.backbone import Backbone
 from warmstart.classification import Classification
 from warmstart.doubts import of_entities
-from warmstart.entities import OUTSIDE, Entity, f1
+from warmstart.entities import OUTSIDE, Entity, f1, split_tag
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.opening import opened
@@ -21,7 +21,7 @@ from warmstart.policies import fraction_held_out
 from warmstart.prepared import Prepared
 from warmstart.preparing import fit_options, settle, smoothing
 from warmstart.published import open_published
-from warmstart.published_backbone import with_published_head
+from warmstart.published_backbone import published_tags, with_published_head
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
 from warmstart.strategies import Strategy
@@ -201,8 +201,8 @@ class TokenClassifier(ClassEstimator):
         -------
         TokenClassifier
             Fitted. ``classes_`` are its tags, in the order of its outputs; of a word its first token is read. Tags
-            that are no BIO tags are predicted, each going on where it stands again; `fit` and `score` take BIO tags
-            alone.
+            that are no BIO tags are predicted, each going on where it stands again; `fit` and `score` take them, too.
+            Where it has no ``B-`` of a label, as of IOB1, entities are learnt with ``I-`` alone.
 
         Raises
         ------
@@ -321,7 +321,7 @@ class TokenClassifier(ClassEstimator):
         windows, found = self._outputs(X)
         weights = read_weights(sample_weight, len(windows))
         own = None if weights is None else weights.tolist()
-        return f1(windows.read(y), windows.unit_tags(self._tags(found)), own)
+        return f1(windows.read(y, known=self.classes_), windows.unit_tags(self._tags(found)), own)
 
     def evaluate(self, X: Texts, y: Any, sample_weight: Any = None) -> Report:
         """Measure the quality on other texts; entities count as in `score`.
@@ -347,7 +347,7 @@ class TokenClassifier(ClassEstimator):
         if not len(windows):
             raise ValueError("texts is empty; there is nothing to evaluate")
         weights = read_weights(sample_weight, len(windows))
-        return TaggedTexts(windows, windows.read(y), weights).report(found, self._classes)
+        return TaggedTexts(windows, windows.read(y, known=self.classes_), weights).report(found, self._classes)
 
     def _tags(self, found: NDArray[np.float32]) -> list[str]:
         tags: list[str] = self.classes_[found.argmax(axis=1)].tolist()
@@ -373,18 +373,21 @@ class TokenClassifier(ClassEstimator):
             )
         fraction = fraction_held_out(params, eval_set)
         options = fit_options(params, eval_set is not None or fraction is not None)
-        data = TaggedTexts.of(backbone, X, y, self.max_length)
+        known = published_tags(given)
+        data = TaggedTexts.of(backbone, X, y, self.max_length, known=known)
         data = replace(data, weights=read_weights(sample_weight, len(data.tags)))
-        found = sorted({tag[2:] for tag in data.windows.row_tags(data.tags) if tag != OUTSIDE})
+        found = sorted({split_tag(tag)[1] for tag in data.row_tags() if tag != OUTSIDE})
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
-        tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
+        tags = list(dict.fromkeys(data.row_tags(known)))
+        if not set(tags) <= set(known):
+            tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
         classes, model = with_published_head(given, Classes(np.array(tags), False), of_words=True)
         held_out, rows = None, data.counted()
         if eval_set is not None:
             if not isinstance(eval_set, tuple | list) or len(eval_set) != 2:
                 raise TypeError(f"eval_set must be a tuple (texts, labels), got {type(eval_set).__name__}")
-            held_out = TaggedTexts.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ")
+            held_out = TaggedTexts.of(backbone, eval_set[0], eval_set[1], self.max_length, "eval_set ", known)
         elif fraction is not None:
             labels = [{tag[2:] for tag in data.tags[row]} for row in rows]
             rows, held_out_rows = (rows[part] for part in hold_out(labels, fraction, options["seed"]))

@@ -143,6 +143,31 @@ def test_tags_of_another_kind_go_on_where_they_stand_again(published, texts):
     assert "".join(entity.text for entity in entities).replace(" ", "") == "".join(words)
 
 
+def test_taggers_of_any_scheme_are_trained_on_and_scored_with_their_own_tags(published, texts):
+    names = ["DET", "ADJ", "NOUN", "VERB", "X"]
+    words = [text.split() for text in texts]
+    _, path = published(tags=True, config={"id2label": dict(enumerate(names)), "label2id": None})
+    opened = ws.TokenClassifier.from_pretrained(path, max_steps=2, learning_rate=1e-6, random_state=0, verbose=False)
+    found = opened.predict_tags(words)
+    assert {tag for own in found for tag in own} <= set(names)
+    assert opened.score(words, found) == 1.0 and opened.evaluate(words, found).accuracy == 1.0
+    again = clone(opened).fit(words, found, eval_set=(words, found))
+    assert again.classes_.tolist() == names and again.predict_tags(words) == found
+    assert again.report_.accuracy == 1.0
+    with pytest.raises(ValueError, match=r"labels\[0\]\[1\] is 'PRON'; expected .* or a tag of the model"):
+        opened.score([["the", "film"]], [["DET", "PRON"]])
+    # IOB1: entities of a kind that stand beside each other are one.
+    iob1 = ["O", "I-blame", "B-blame", "I-praise", "X"]
+    _, path = published(tags=True, config={"id2label": dict(enumerate(iob1)), "label2id": None})
+    opened = ws.TokenClassifier.from_pretrained(path, max_steps=2, learning_rate=1e-6, random_state=0, verbose=False)
+    tags = [["B-praise" if word in GOOD else "O" for word in row] for row in words]
+    again = clone(opened).fit(words, tags)
+    assert again.classes_.tolist() == iob1
+    assert again.predict_tags(words) == opened.predict_tags(words)
+    with pytest.warns(UserWarning, match="own head is left out and a new one begins"):
+        clone(opened).fit(words, [["B-other" if word in GOOD else "O" for word in row] for row in words])
+
+
 def test_saved_again_it_is_loaded(published, texts, tmp_path):
     _, path = published()
     opened = ws.TextClassifier.from_pretrained(path, verbose=False)

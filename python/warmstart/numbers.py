@@ -8,9 +8,16 @@ from numpy.typing import NDArray
 
 from warmstart.labels import column_names
 from warmstart.texts import is_missing, to_list
+from warmstart.warn import warn
 from warmstart.weights import Weights
 
 Float = NDArray[np.float64]
+
+LARGEST = 1e30
+"""Means and deviations beyond this, or below its inverse, do not fit into the float32 of a last map."""
+
+COARSE = 0.01
+"""Share of a standard deviation that float32 should tell apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +74,7 @@ class Numbers:
         if len(alike):
             which = f"column {alike[0]} of labels" if values.shape[1] > 1 else "labels"
             raise ValueError(f"{which} is {counted[0, alike[0]]:g} for every text; there is nothing to learn")
+        _check_range(mean, scale)
         names = column_names(labels, "labels")
         given = [f"LABEL_{i}" for i in range(values.shape[1])] if names is None else [str(name) for name in names]
         is_matrix = values.shape[1] > 1 or (getattr(labels, "ndim", 1) == 2 and names is None)
@@ -130,6 +138,22 @@ class Numbers:
         if not shift.shape == scale.shape == (len(names),):
             raise ValueError(f"{len(names)} targets, shift {shift.tolist()}, scale {scale.tolist()}")
         return cls(names, bool(data["is_matrix"]), shift, scale)
+
+
+def _check_range(mean: Float, scale: Float) -> None:
+    """Refuse numbers that a head in float32 cannot give, and warn of those that it cannot tell apart."""
+    if scale.max() > LARGEST or scale.min() < 1 / LARGEST or abs(mean).max() > LARGEST:
+        raise ValueError(
+            f"labels have a mean of {mean.tolist()} and a standard deviation of {scale.tolist()}: float32 holds "
+            "neither such outputs nor their map; scale them"
+        )
+    told_apart = np.finfo(np.float32).eps * abs(mean) / scale
+    if told_apart.max() > COARSE:
+        worst = int(told_apart.argmax())
+        warn(
+            f"labels lie around {mean[worst]:g} with a standard deviation of {scale[worst]:g}: outputs in float32 tell "
+            f"{told_apart[worst]:.1g} of it apart; subtract a number from them"
+        )
 
 
 def read(labels: Any, n_texts: int, name: str = "labels") -> Float:

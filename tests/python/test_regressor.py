@@ -265,6 +265,7 @@ def test_report_shows_and_draws_itself(make):
         ([2.5] * 4, ValueError, "labels is 2.5 for every text; there is nothing to learn"),
         (np.array([[1, 2], [3, 2], [4, 2], [5, 2.0]]), ValueError, "column 1 of labels is 2 for every text"),
         (np.empty((4, 0)), ValueError, "labels has no columns"),
+        ([1e31, 2e31, 3e31, -4e31], ValueError, "float32 holds neither such outputs nor their map"),
         ([1j, 2, 3, 4], TypeError, r"labels\[0\] is 1j \(complex\); expected a number"),
     ],
 )
@@ -289,6 +290,12 @@ def test_what_is_no_number_is_refused_by_place(y, error, message, make):
 def test_settings_of_the_loss_that_do_not_fit_are_refused(params, message, make):
     with pytest.raises(ValueError, match=message):
         make(**params).fit(*praised(8))
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_told_of(make):
+    texts, y = praised(8)
+    with pytest.warns(UserWarning, match="subtract a number from them"):
+        make(max_steps=1).fit(texts, np.array(y) + 1e6)
 
 
 def test_a_published_head_of_other_targets_is_left_out_with_a_warning(make, tmp_path):

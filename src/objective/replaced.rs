@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::rng::Key;
 
 /// Draw a token from `softmax(row)` for each row of `logits [n, vocab_size]`; row `i` uses value `i` of `key`. A logit
-/// of minus infinity is never drawn; a row without finite logits is an error.
+/// of minus infinity is never drawn; a row from which no token can be drawn is an error.
 pub fn sample(logits: &[f32], vocab_size: usize, key: Key) -> Result<Vec<u32>> {
     if vocab_size == 0 || !logits.len().is_multiple_of(vocab_size) {
         let n = logits.len();

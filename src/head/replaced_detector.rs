@@ -35,7 +35,8 @@ pub struct ReplacedDetector {
     pub generator: LanguageModel,
 }
 
-/// The discriminator's head: a dense layer and a logit for each token, named as in `transformers.ElectraForPreTraining`.
+/// Layers of the discriminator's head: a dense layer and a logit for each token, named as in
+/// `transformers.ElectraForPreTraining`.
 fn head_maps(config: &Config) -> [Map; 2] {
     let (d, init) = (config.hidden_size, Init::Normal(config.initializer.std));
     [
@@ -138,7 +139,8 @@ impl ReplacedDetector {
         })
     }
 
-    /// The generator's parameters among all, under its own names; shared ones pass gradients on to where they are shared.
+    /// The generator's parameters from `all`, under its own names; gradients of shared ones go to the discriminator's
+    /// tables.
     fn of_generator(&self, all: &Parameters) -> Result<Parameters> {
         let mut params = self.generator.params();
         for (name, _) in self.generator.params().iter() {

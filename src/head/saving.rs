@@ -19,7 +19,7 @@ pub(super) struct Written<'a> {
     /// Contents of `config.json`.
     pub config: &'a Map<String, Value>,
     pub metadata: &'a str,
-    /// Maximum size of a weight file.
+    /// Maximum size of a weight file in bytes.
     pub max_shard_bytes: u64,
 }
 
@@ -68,7 +68,8 @@ pub(super) fn save(
     })
 }
 
-/// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` says what else to do with a directory without metadata.
+/// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` ends the error for a
+/// directory without metadata and says how else to read it.
 pub(super) fn load(
     dir: &Path,
     hint: &str,

@@ -5,12 +5,13 @@
 //! SpanBERT (Joshi et al. 2020). Every token is chosen with probability `rate`, wherever it stands and however long its
 //! word is:
 //!
-//! - Tokens and words are chosen independently of each other, so that their number varies. (BERT's own data has a fixed
-//!   number, for which long words have to be left out where they do not fit. transformers 5 draws for each token and then
+//! - Tokens and words are chosen independently of each other, so their number varies. (BERT's own data has a fixed
+//!   number, so long words have to be left out where they do not fit. transformers 5 draws for each token and then
 //!   takes its whole word, which chooses a word of two tokens at a rate of 0.15 with probability 0.28.)
-//! - Spans have 1 to 10 words with probabilities in proportion to `0.8^length`, 3.8 on average, and are separated by gaps of at
-//!   least one word, of geometric length, such that the expected part in spans is `rate`. The first span of a text may have
-//!   begun before it and the last may end after it, which keeps the rate at both ends. No span reaches beyond a special token.
+//! - Spans have 1 to 10 words with probabilities in proportion to `0.8^length`, 3.8 on average, and are separated by
+//!   gaps of at least one word, of geometric length, such that the expected share of words in spans is `rate`. The
+//!   first span of a text may begin before it and the last may end after it, which keeps the rate at both ends. No span
+//!   reaches beyond a special token.
 //!
 //! If nothing was chosen, one word (or token) is drawn uniformly, so short texts are above the rate.
 //!

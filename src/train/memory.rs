@@ -31,7 +31,7 @@ pub struct MemoryEstimate {
 }
 
 impl MemoryEstimate {
-    /// Estimate for a run of this length and plan, without activations, loss and evaluation.
+    /// Estimate for a run of this length and plan, without the memory of its passes.
     pub(super) fn of_run(plan: &Plan, options: &TrainingOptions, run: &RunLength) -> Self {
         let learnt = VALUE * plan.trainable_count();
         // A copy of the weights is kept if training continues after an evaluation.

@@ -27,13 +27,14 @@ use crate::train::Plan;
 #[pyclass(frozen, name = "Backbone", module = "warmstart._core")]
 pub struct PyBackbone(pub Backbone);
 
-/// Vectors of layers; without layers those that the model directory makes.
+/// The vectors to compute: hidden states of `layers`, pooled in each of the ways of `pooling`; without layers the
+/// sentence vectors that the model directory defines.
 fn vectors(layers: Option<Vec<usize>>, pooling: &[String]) -> Result<Vectors> {
     let Some(layers) = layers else { return Ok(Vectors::Sentence) };
     Ok(Vectors::Layers { layers, pooling: pooling.iter().map(|name| Pooling::parse(name)).collect::<Result<_>>()? })
 }
 
-/// A configuration that does not say how large the vocabulary is takes that of the tokenizer.
+/// Add the tokenizer's vocabulary size to a configuration without `vocab_size`.
 fn with_vocabulary(config: String, files: &SideFiles) -> Result<String> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(&config) else { return Ok(config) };
     if fields.contains_key("vocab_size") {
@@ -60,7 +61,8 @@ impl PyBackbone {
         .map(Self)
     }
 
-    /// With the given tokens, or with the best `n_tokens` words of a corpus, which comes in batches.
+    /// A backbone with more tokens: those in `batches`, or, with `n_tokens`, the best `n_tokens` words of the texts in
+    /// `batches`.
     fn extend_vocabulary(&self, py: Python<'_>, batches: Bound<'_, PyAny>, n_tokens: Option<usize>) -> PyResult<Self> {
         let mut extender = Extender::new(&self.0.tokenizer);
         let mut tokens = Vec::new();
@@ -90,7 +92,8 @@ impl PyBackbone {
         run(py, || self.0.save_pretrained(&path, max_shard_bytes))
     }
 
-    /// Windows of texts; for each word its text int64 `[R]`, and where it begins and ends there, in characters, `[R, 2]`.
+    /// Encode texts in windows. For each word also returns the index of its text, int64 `[R]`, and its begin and end
+    /// there in characters, `[R, 2]`.
     #[allow(clippy::type_complexity)]
     fn encode_windows<'py>(
         &self,
@@ -150,7 +153,7 @@ impl PyBackbone {
         self.0.max_length()
     }
 
-    /// The longest input that there are positions for.
+    /// Maximum input length that the model has positions for.
     #[getter]
     fn max_positions(&self) -> usize {
         self.0.config.max_length
@@ -166,25 +169,25 @@ impl PyBackbone {
         self.0.default_pooling().into_iter().map(Pooling::name).collect()
     }
 
-    /// True if the model directory makes vectors of length 1.
+    /// True if the model directory normalises its sentence vectors to length 1.
     #[getter]
     fn normalizes(&self) -> bool {
         self.0.config.sentence.as_ref().is_some_and(|modules| modules.normalize)
     }
 
-    /// True if affine maps stand behind the pooling.
+    /// True if linear layers follow the pooling of sentence vectors.
     #[getter]
     fn has_dense(&self) -> bool {
         self.0.config.sentence.as_ref().is_some_and(|modules| !modules.dense.is_empty())
     }
 
-    /// The prompt that stands before every text of which a sentence vector is made.
+    /// The prompt that is put before every text to make its sentence vector.
     #[getter]
     fn prompt(&self) -> PyResult<Option<String>> {
         self.0.prompt().map_err(to_python)
     }
 
-    /// Values of a vector of these layers, each pooled in each of these ways; without layers of a sentence vector.
+    /// Size of the vector of these layers, each pooled in each of these ways; without layers that of a sentence vector.
     fn vector_size(&self, layers: Option<Vec<usize>>, pooling: Vec<String>) -> PyResult<usize> {
         Ok(self.0.vector_size(&vectors(layers, &pooling).map_err(to_python)?))
     }
@@ -194,34 +197,34 @@ impl PyBackbone {
         self.0.config.is_causal()
     }
 
-    /// True if it predicts in any order.
+    /// True if the model supports permutation language modelling: predicting tokens in any order.
     #[getter]
     fn is_permuting(&self) -> bool {
         self.0.config.capabilities.permutation
     }
 
-    /// What whoever opens it should be told.
+    /// Warnings for whoever opens the model.
     fn notes(&self) -> Vec<String> {
         self.0.notes()
     }
 
-    /// True if only the last map of a new head is not pretrained.
+    /// True if only the output layer of a new head is not pretrained.
     fn has_linear_head(&self, of_words: bool) -> bool {
         let task = Task::only(Classification::new(level(of_words), 1, false));
         TaskModel::untrained_below(&self.0, &task).is_none()
     }
 
-    /// True if the last map of a head has a bias.
+    /// True if the output layer of a head has a bias.
     fn head_has_bias(&self, of_words: bool) -> bool {
         !self.0.config.head(level(of_words)).output_bias.is_empty()
     }
 
-    /// Share of what the last map of a head takes that training drops at random.
+    /// Dropout probability before the output layer of a head.
     fn head_dropout(&self, of_words: bool) -> f64 {
         self.0.config.head(level(of_words)).last_dropout
     }
 
-    /// On which the head of a classifier of texts takes the vectors of these poolings, side by side.
+    /// The same backbone on which the head of a text classifier takes the vectors of these poolings, concatenated.
     fn with_classifier_pooling(&self, py: Python<'_>, pooling: Vec<String>) -> PyResult<Self> {
         run(py, || {
             let pooling = pooling.iter().map(|name| Pooling::parse(name)).collect::<Result<_>>()?;
@@ -230,7 +233,7 @@ impl PyBackbone {
         .map(Self)
     }
 
-    /// Whose byte-level tokenizer puts a space before the first word, too.
+    /// The same backbone whose byte-level tokenizer also puts a space before the first word.
     fn with_prefix_space(&self, py: Python<'_>) -> PyResult<Self> {
         run(py, || self.0.with_prefix_space()).map(Self)
     }

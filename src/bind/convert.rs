@@ -1,4 +1,4 @@
-//! Between Python's containers and the crate's.
+//! Conversions between Python's containers and the crate's.
 
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::PyClass;
@@ -15,7 +15,7 @@ use crate::report::{Facts, Point, Record, Row, Summary};
 use crate::text::SideFiles;
 use crate::train::{MemoryEstimate, Outcome};
 
-/// Row-major values as an array `[rows, columns]`.
+/// Row-major values as an array float32 `[rows, columns]`.
 pub fn matrix(py: Python<'_>, values: Vec<f32>, columns: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
     let rows = values.len().checked_div(columns).unwrap_or(0);
     PyArray1::from_vec(py, values).reshape([rows, columns])
@@ -94,7 +94,7 @@ fn summary<'py>(py: Python<'py>, summary: &Summary, facts: &Facts) -> PyResult<B
     Ok(dict)
 }
 
-/// What came of a run: the model, or none, facts, and what stopped it.
+/// Result of a run as a tuple: the model or None, a dict of facts, and the exception that stopped the run or None.
 pub fn outcome<M, P>(py: Python<'_>, outcome: Outcome<M>, wrap: fn(M) -> P) -> PyResult<Bound<'_, PyTuple>>
 where
     P: PyClass + Into<PyClassInitializer<P>>,
@@ -131,7 +131,7 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
     Ok(dict)
 }
 
-/// Everything of a model, for pickling: configuration, side files, and its parameters as safetensors.
+/// The whole model for pickling: configuration, side files, and its parameters as safetensors.
 pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
     params.check_without_adapters("saved").map_err(to_python)?;
     let tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
@@ -154,10 +154,10 @@ pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> 
     Ok(dict)
 }
 
-/// The format of pickles. Those of version 1 do not name it; their tokenizers are read as that version read them.
+/// Format version of pickles. Version 1 did not store it; its tokenizers are read as they were then.
 pub const FORMAT_VERSION: u64 = 2;
 
-/// What [`state`] holds, read.
+/// The contents of [`state`], read back.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub struct State {
@@ -177,7 +177,7 @@ struct Report {
     missing: Vec<String>,
     ignored: Vec<String>,
     converted: Vec<String>,
-    /// Pickles of version 1 have neither.
+    /// Pickles of version 1 have neither `not_finite` nor `prefix`.
     #[pyo3(default)]
     not_finite: Vec<String>,
     #[pyo3(default)]
@@ -185,7 +185,7 @@ struct Report {
 }
 
 impl State {
-    /// The backbone, and the parameters of the head of a task.
+    /// The backbone, and the parameters of the head of `task`.
     pub fn restore(self, task: &str) -> Result<(Backbone, Parameters)> {
         let unreadable = |e: &dyn std::fmt::Display| Error::Weights(format!("unpickling: {e}"));
         let stored = SafeTensors::deserialize(&self.weights).map_err(|e| unreadable(&e))?;

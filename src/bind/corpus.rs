@@ -13,7 +13,7 @@ use super::tokenizer::PyTokenizer;
 use crate::corpus::{Corpus, CorpusWriter, OnError, TextFile, token};
 use crate::error::{Error, Result};
 
-/// Tokenised documents in a mapped file.
+/// A corpus of tokenised documents in a memory-mapped file.
 #[pyclass(frozen, name = "Corpus", module = "warmstart._core")]
 pub struct PyCorpus(pub Corpus);
 
@@ -43,7 +43,7 @@ impl PyCorpus {
         self.0.n_tokens()
     }
 
-    /// The first of the documents that are held out, if they are to hold about this part of the tokens.
+    /// Index of the first held-out document, if the held-out documents are to hold about `fraction` of the tokens.
     fn held_out(&self, py: Python<'_>, fraction: f64) -> PyResult<usize> {
         run(py, || self.0.split(fraction)).map(|(train, _)| train.end)
     }
@@ -62,7 +62,7 @@ impl PyCorpus {
     }
 }
 
-/// Tokenises documents into a file.
+/// Tokenises documents and writes them to a corpus file.
 #[pyclass(frozen, name = "CorpusWriter", module = "warmstart._core")]
 pub struct PyCorpusWriter(Mutex<Option<CorpusWriter>>);
 

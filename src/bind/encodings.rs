@@ -47,7 +47,7 @@ impl PyEncodings {
         self.0.n_unknown()
     }
 
-    /// Some of the texts, and of what is classified the numbers that are theirs.
+    /// The selected texts, and the indices of their items (texts or words), int64.
     fn select<'py>(&self, py: Python<'py>, texts: Vec<usize>) -> PyResult<(Self, Bound<'py, PyArray1<i64>>)> {
         let texts = texts.into_iter().map(|text| self.check(text)).collect::<PyResult<Vec<_>>>()?;
         let items = texts.iter().flat_map(|&text| self.0.items(text)).map(|item| item as i64);
@@ -64,7 +64,7 @@ impl PyEncodings {
         self.0.max_length_source()
     }
 
-    /// How much there is to classify of each text: its words where they are known, else one.
+    /// Number of items of each text, int64 `[n_texts]`: its words if they are known, else 1.
     fn item_counts<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<i64>> {
         PyArray1::from_iter(py, (0..self.0.len()).map(|text| self.0.items(text).len() as i64))
     }

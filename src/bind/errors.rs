@@ -1,4 +1,4 @@
-//! Every error of the crate as a Python exception.
+//! Conversion of the crate's errors to Python exceptions.
 
 use pyo3::PyTypeInfo;
 use pyo3::create_exception;
@@ -11,7 +11,7 @@ use crate::error::Error;
 
 create_exception!(warmstart, WarmstartError, PyException, "Base of the errors of warmstart.");
 
-/// The exceptions below `WarmstartError`, each of which is one of Python's own too.
+/// The subclasses of `WarmstartError`; each also derives from a built-in Python exception.
 struct Kinds {
     weights: Py<PyType>,
     data: Py<PyType>,
@@ -38,7 +38,7 @@ impl Kinds {
     }
 }
 
-/// `class name(WarmstartError, Base)`: the macro makes types of one base alone.
+/// Create `class name(WarmstartError, Base)`: PyO3's macro supports only one base class.
 fn two_bases<Base: PyTypeInfo>(py: Python<'_>, name: &str, doc: &str) -> PyResult<Py<PyType>> {
     let bases = (py.get_type::<WarmstartError>(), py.get_type::<Base>());
     let members = [("__module__", "warmstart"), ("__doc__", doc)].into_py_dict(py)?;
@@ -62,7 +62,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("TrainingError", &kinds.training)
 }
 
-/// The exception for an error.
+/// The Python exception for an error.
 pub fn to_python(error: Error) -> PyErr {
     let message = error.to_string();
     match error {
@@ -81,7 +81,7 @@ pub fn to_python(error: Error) -> PyErr {
     }
 }
 
-/// With errno, so that Python picks the subclass (PermissionError, NotADirectoryError, ...).
+/// An `OSError` with errno, so that Python picks the subclass (PermissionError, NotADirectoryError, ...).
 fn os_error(path: &std::path::Path, source: &std::io::Error) -> PyErr {
     match source.raw_os_error() {
         Some(code) => PyOSError::new_err((code, source.to_string(), path.display().to_string())),

@@ -8,7 +8,7 @@ use super::errors::{WarmstartError, to_python};
 use crate::compute::release;
 use crate::error::Result;
 
-/// Run `f` without the GIL, and give back the memory that was kept for it.
+/// Run `f` without the GIL, then return freed memory to the system.
 pub fn run<T: Send>(py: Python<'_>, f: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
     py.detach(|| {
         let result = caught(f);

@@ -18,7 +18,7 @@ use crate::objective::{fill_masks, token_scores};
 use crate::product::Precision;
 use crate::text::GENERATION_CONFIG;
 
-/// A backbone with the head of its language model.
+/// A backbone with a language-modelling head.
 #[pyclass(frozen, name = "LanguageModel", module = "warmstart._core")]
 pub struct PyLanguageModel(pub LanguageModel);
 
@@ -34,7 +34,7 @@ impl PyLanguageModel {
         run(py, || LanguageModel::from_pretrained(&path)).map(Self)
     }
 
-    /// Log probabilities of each text's tokens, NaN where nothing can be said.
+    /// Log probabilities of each text's tokens; NaN where they are undefined.
     fn token_scores<'py>(
         &self,
         py: Python<'py>,
@@ -54,7 +54,7 @@ impl PyLanguageModel {
         Ok(scores.into_iter().map(array).collect())
     }
 
-    /// For each mask of a text the likeliest tokens: ids and probabilities.
+    /// The likeliest tokens for each mask of a text: ids and probabilities.
     fn fill_masks(
         &self,
         py: Python<'_>,
@@ -66,7 +66,7 @@ impl PyLanguageModel {
         run(py, || fill_masks(&self.0, &encodings.0, text, top, Precision::parse(precision)?))
     }
 
-    /// What each prompt goes on with. `on_text` gets the number of a prompt and its new text, piece by piece.
+    /// The continuation of each prompt. `on_text` gets the index of a prompt and its new text, piece by piece.
     fn generate(
         &self,
         py: Python<'_>,
@@ -80,7 +80,7 @@ impl PyLanguageModel {
         run(py, || generate(&self.0, &prompts, &options, &mut |prompt, text| stream.hand_on(prompt, text)))
     }
 
-    /// The file that says how it generates texts, and its contents: `generation_config.json`, else `config.json`.
+    /// Name and contents of the file with the generation settings: `generation_config.json`, else `config.json`.
     #[getter]
     fn generation_config(&self, py: Python<'_>) -> PyResult<(&'static str, String)> {
         run(py, || match self.0.backbone.side_files.json(GENERATION_CONFIG)? {
@@ -95,7 +95,7 @@ impl PyLanguageModel {
         PyBackbone(self.0.backbone.clone())
     }
 
-    /// The model's own parameters, which a backbone does not have: names.
+    /// Names of the head's own parameters, which the backbone does not have.
     #[getter]
     fn head_parameters(&self) -> Vec<String> {
         self.0.head.iter().map(|(name, _)| name.to_string()).collect()
@@ -128,7 +128,7 @@ pub fn _language_model_from_state(py: Python<'_>, state: convert::State) -> PyRe
     Ok(PyLanguageModel(LanguageModel::of(backbone, head)))
 }
 
-/// A backbone that tells which tokens its generator has replaced.
+/// A discriminator with its generator (ELECTRA), which detects the tokens that the generator replaced.
 #[pyclass(frozen, name = "ReplacedDetector", module = "warmstart._core")]
 pub struct PyReplacedDetector(pub ReplacedDetector);
 
@@ -170,7 +170,7 @@ impl PyReplacedDetector {
     }
 }
 
-/// The detector with its head, and its generator.
+/// State of the detector with its head, and its generator.
 type DetectorState<'py> = (Bound<'py, PyDict>, PyLanguageModel);
 
 /// Undo the pickling of a `ReplacedDetector`.

@@ -1,4 +1,4 @@
-//! The only Python code: normalised arguments in, plain data out.
+//! The Python bindings and the only code that touches Python: they take normalised arguments and return plain data.
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -38,25 +38,25 @@ fn set_num_threads(n: i64) -> PyResult<()> {
     Ok(())
 }
 
-/// How many threads the kernels use.
+/// Number of threads that the kernels use.
 #[pyfunction]
 fn get_num_threads() -> usize {
     compute::num_threads()
 }
 
-/// Highest resident set of this process so far, in bytes; 0 where the system does not tell.
+/// Peak resident set size of this process so far, in bytes; 0 if the system does not report it.
 #[pyfunction]
 fn peak_memory_bytes() -> usize {
     status_bytes("VmHWM:")
 }
 
-/// Resident set of this process, in bytes; 0 where the system does not tell.
+/// Resident set size of this process, in bytes; 0 if the system does not report it.
 #[pyfunction]
 fn resident_memory_bytes() -> usize {
     status_bytes("VmRSS:")
 }
 
-/// Memory that this process can still have, in bytes; None where the system does not tell.
+/// Memory still available to this process, in bytes; None if the system does not report it.
 #[pyfunction]
 fn available_memory_bytes() -> Option<usize> {
     compute::available_memory()

@@ -1,4 +1,4 @@
-//! Callbacks into Python: progress, evaluation, and the moment at which Ctrl-C is noticed.
+//! Callbacks into Python: progress, evaluation, and the checks for Ctrl-C.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::report::{Facts, Record};
 use crate::train::Monitor;
 
-/// The least time between two reports of progress.
+/// Minimum time between two progress reports.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 fn stopped(error: PyErr) -> Error {
     Error::Stopped(Box::new(error))
 }
 
-/// Says at most ten times a second that it is time to report.
+/// Limits reports to ten per second.
 struct Throttle(Option<Instant>);
 
 impl Throttle {
@@ -29,7 +29,7 @@ impl Throttle {
     }
 }
 
-/// A Python callable that gets the number of tokens done.
+/// A Python callable that is given the number of tokens done.
 pub struct PyProgress {
     callback: Option<Py<PyAny>>,
     throttle: Throttle,
@@ -40,7 +40,7 @@ impl PyProgress {
         Self { callback, throttle: Throttle(None) }
     }
 
-    /// Look for Ctrl-C, and report now and then.
+    /// Check for Ctrl-C, and report progress if a report is due.
     pub fn report(&mut self, done: usize) -> Result<()> {
         Python::attach(|py| {
             py.check_signals()?;
@@ -53,11 +53,11 @@ impl PyProgress {
     }
 }
 
-/// A Python callable that gets pieces of texts.
+/// A Python callable that is given pieces of generated texts.
 pub struct PyStream(pub Option<Py<PyAny>>);
 
 impl PyStream {
-    /// Look for Ctrl-C, and hand on what there is of a text.
+    /// Check for Ctrl-C, and pass on the new piece of text `index`.
     pub fn hand_on(&mut self, index: usize, text: &str) -> Result<()> {
         Python::attach(|py| {
             py.check_signals()?;

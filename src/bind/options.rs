@@ -1,5 +1,5 @@
-//! `_core.Strategy`, `_core.AdamW`, `_core.TrainingOptions` and `_core.Objective`: how to train, checked name by name when they
-//! are made.
+//! `_core.Strategy`, `_core.AdamW`, `_core.TrainingOptions` and `_core.Objective`: training options, each checked when
+//! it is made.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,14 @@ use crate::optim::{OptimizerOptions, ScheduleKind};
 use crate::product::Precision;
 use crate::train::{Keep, Method, Strategy, TrainingOptions};
 
-/// One of several names, or an error that has them all.
+/// The value of `name` among `choices`, or an error that lists all choices.
 fn one_of<T: Clone>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
     let found = choices.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let names = || choices.iter().map(|(known, _)| format!("{known:?}")).collect::<Vec<_>>().join(", ");
     found.ok_or_else(|| Error::Value(format!("{what}={name:?}: expected one of {}", names())))
 }
 
-/// What learns, and how fast beside each other.
+/// Which parameters are trained, and their relative learning rates.
 #[pyclass(frozen, name = "Strategy", module = "warmstart._core", from_py_object)]
 #[derive(Clone)]
 pub struct PyStrategy(pub Strategy);
@@ -37,7 +37,7 @@ impl PyStrategy {
     }
 }
 
-/// The optimiser and how its rate changes.
+/// The optimiser and its learning-rate schedule.
 #[pyclass(frozen, name = "AdamW", module = "warmstart._core", from_py_object)]
 #[derive(Clone)]
 pub struct PyAdamW(pub OptimizerOptions);
@@ -77,7 +77,7 @@ impl PyAdamW {
     }
 }
 
-/// How long and on what terms to train, whatever is trained.
+/// Options that every training run has.
 #[pyclass(frozen, name = "TrainingOptions", module = "warmstart._core")]
 pub struct PyTrainingOptions(pub TrainingOptions);
 
@@ -127,7 +127,7 @@ impl PyTrainingOptions {
     }
 }
 
-/// What a language model learns from.
+/// The training objective of a language model.
 #[pyclass(frozen, name = "Objective", module = "warmstart._core", from_py_object)]
 #[derive(Clone)]
 pub struct PyObjective(pub LanguageObjective);

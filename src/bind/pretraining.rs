@@ -1,4 +1,4 @@
-//! Pretraining, of whatever can be pretrained.
+//! Pretraining of language models and replaced-token detectors.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum Model<'py> {
     Detector(PyRef<'py, PyReplacedDetector>),
 }
 
-/// A corpus, the first of its documents, and the one behind the last.
+/// A corpus and the range of documents to use: the first one and the one after the last.
 type Documents<'py> = (PyRef<'py, PyCorpus>, usize, usize);
 
 fn documents<'a>((corpus, from, to): &'a Documents) -> train::Documents<'a> {
@@ -33,7 +33,8 @@ fn options(options: &PyTrainingOptions, objective: PyObjective, max_length: usiz
     PretrainingOptions { objective: objective.0, max_length, training: options.0.clone() }
 }
 
-/// Train a model; it, or none, facts, and what stopped the run.
+/// Pretrain a model. Returns the trained model or None, a dict of facts, and the exception that stopped the run or
+/// None.
 #[pyfunction]
 #[pyo3(signature = (model, train, eval, options, monitor, *, objective, max_length))]
 #[allow(clippy::too_many_arguments)]
@@ -64,13 +65,13 @@ pub fn pretrain<'py>(
     }
 }
 
-/// The seed of the run whose checkpoint lies in a directory; None without one that can be gone on from.
+/// Seed of the run whose checkpoint is in `directory`; None without a checkpoint that can be resumed.
 #[pyfunction]
 pub fn checkpoint_seed(py: Python<'_>, directory: PathBuf) -> PyResult<Option<u64>> {
     run(py, || Ok(train::checkpoint_seed(&directory)))
 }
 
-/// What [`pretrain`] takes at its peak, in bytes.
+/// Peak memory of [`pretrain`] in bytes, by use.
 #[pyfunction]
 #[pyo3(signature = (model, train, eval, options, *, objective, max_length))]
 pub fn pretraining_memory<'py>(
@@ -97,7 +98,7 @@ pub fn pretraining_memory<'py>(
     convert::memory(py, &memory?)
 }
 
-/// What [`pretrain`] with these options sees: the batches of each optimiser step, or one step with those of an evaluation.
+/// The batches of [`pretrain`] with these options: one list per optimiser step, or a single list of evaluation batches.
 #[pyfunction]
 #[pyo3(signature = (backbone, train, options, evaluation, *, objective, max_length))]
 pub fn pretraining_batches<'py>(

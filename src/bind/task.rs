@@ -1,4 +1,4 @@
-//! `_core.Task`: what a model learns, checked when it is made.
+//! `_core.Task`: a training task, checked when it is made.
 
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::head::{Classification, Head, Regression, TargetKind, Task, Truth};
 use crate::ops::regression_loss::Penalty;
 
-/// Texts, or their words.
+/// The level of a task: words if `of_words`, else texts.
 pub fn level(of_words: bool) -> Level {
     if of_words { Level::Words } else { Level::Texts }
 }
 
-/// A head with its loss, under a name.
+/// A named head with its loss.
 #[pyclass(frozen, name = "Task", module = "warmstart._core")]
 pub struct PyTask(pub Task);
 
@@ -26,7 +26,7 @@ impl PyTask {
         Ok(Self(Task::only(head)))
     }
 
-    /// What is true of texts, or of their words: class indices int64 `[N]`, or float32 `[N, C]`.
+    /// The targets of texts or of their words: class indices int64 `[N]`, or float32 `[N, C]`.
     pub fn truth(&self, targets: &Bound<'_, PyAny>, encodings: &PyEncodings) -> PyResult<Truth> {
         let (head, encodings) = (&*self.0.head, &encodings.0);
         let rows = || -> PyResult<Vec<f32>> {
@@ -67,7 +67,8 @@ impl PyTask {
         Ok((restore, (self.0.head.learns_from().name(), self.0.head.n_outputs())))
     }
 
-    /// What outputs float32 `[N, C]` say: class indices int64 `[N]`, 0 or 1 int64 `[N, C]`, or numbers float32 `[N, C]`.
+    /// Decode outputs float32 `[N, C]` to predictions: class indices int64 `[N]`, 0 or 1 int64 `[N, C]`, or numbers
+    /// float32 `[N, C]`.
     fn decode<'py>(&self, py: Python<'py>, outputs: PyReadonlyArray2<'py, f32>) -> PyResult<Bound<'py, PyAny>> {
         let (head, columns) = (&*self.0.head, outputs.as_array().ncols());
         if columns != head.n_outputs() {
@@ -89,7 +90,7 @@ impl PyTask {
         })
     }
 
-    /// Classes of texts, or of their words.
+    /// A classification task for texts or for their words.
     #[staticmethod]
     #[pyo3(signature = (n_outputs, *, of_words = false, multi_label = false, class_weight = None, label_smoothing = 0.0))]
     fn classification(
@@ -103,7 +104,7 @@ impl PyTask {
         Self::checked(Classification { level, n_outputs, multi_label, class_weight, label_smoothing })
     }
 
-    /// Real numbers of texts.
+    /// A regression task for texts.
     #[staticmethod]
     #[pyo3(signature = (n_outputs, *, loss = "mse", delta = None, quantile = None))]
     fn regression(n_outputs: usize, loss: &str, delta: Option<Vec<f32>>, quantile: Option<f32>) -> PyResult<Self> {
@@ -111,7 +112,7 @@ impl PyTask {
     }
 }
 
-/// What a residual of each of `n` outputs costs.
+/// The penalty of residuals for each of `n` outputs.
 fn penalties(loss: &str, n: usize, delta: Option<Vec<f32>>, quantile: Option<f32>) -> Result<Vec<Penalty>> {
     match (loss, delta, quantile) {
         ("mse", None, None) => Ok(vec![Penalty::Squared; n]),
@@ -126,7 +127,7 @@ fn penalties(loss: &str, n: usize, delta: Option<Vec<f32>>, quantile: Option<f32
     }
 }
 
-/// Undo the pickling of a `Task`, without settings of the loss.
+/// Undo the pickling of a `Task`, which leaves out the settings of the loss.
 #[pyfunction]
 pub fn _task_from_state(kind: &str, n_outputs: usize) -> PyResult<PyTask> {
     let kind = TargetKind::parse(kind).map_err(to_python)?;

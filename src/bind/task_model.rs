@@ -27,19 +27,19 @@ fn linear_map((weight, bias): (PyReadonlyArray2<'_, f32>, PyReadonlyArray1<'_, f
     LinearMap { weight: weight.as_array().iter().copied().collect(), bias: bias.as_array().iter().copied().collect() }
 }
 
-/// A model, the names of its outputs, whether they are numbers, and what to tell of them.
+/// A model, the names of its outputs, whether they are integers, and a note for the user.
 type PublishedModel = (PyTaskModel, Vec<String>, bool, Option<String>);
 
 #[pymethods]
 impl PyTaskModel {
-    /// Which vectors of a text, or of its words, the head takes, side by side.
+    /// Names of the poolings whose vectors of a text or word the head takes, concatenated.
     #[getter]
     fn pooling(&self) -> Vec<&'static str> {
         self.0.options().pooling.iter().map(|pooling| pooling.name()).collect()
     }
 
-    /// Train on texts of which each has a class, int64 `[N]`, or a number for each output, float32 `[N, C]`, and perhaps a
-    /// weight, float32 `[N]`; of words there are as many as the texts have.
+    /// Train on texts with a class each, int64 `[N]`, or a number for each output, float32 `[N, C]`, and optionally a
+    /// weight for each text, float32 `[n_texts]`. For word-level tasks, `N` is the number of words of all texts.
     #[staticmethod]
     #[pyo3(signature = (
         backbone, task, train, targets, eval, eval_targets, options, monitor, *, sample_weight = None, start = None,
@@ -81,7 +81,7 @@ impl PyTaskModel {
         convert::outcome(py, outcome, Self)
     }
 
-    /// What the last map of a new head takes, float32 `[N, D]`.
+    /// Inputs of a new head's output layer, float32 `[N, D]`.
     #[staticmethod]
     fn features<'py>(
         py: Python<'py>,
@@ -101,7 +101,7 @@ impl PyTaskModel {
         convert::matrix(py, values, columns)
     }
 
-    /// An untrained head with this last map, float32 `[C, D]` and `[C]`.
+    /// A model with a new head whose output layer is this one, float32 `[C, D]` and `[C]`.
     #[staticmethod]
     fn with_last_map(
         py: Python<'_>,
@@ -132,7 +132,7 @@ impl PyTaskModel {
         convert::memory(py, &memory)
     }
 
-    /// What the head says, float32 `[N, C]`.
+    /// Outputs of the head, float32 `[N, C]`.
     fn outputs<'py>(
         &self,
         py: Python<'py>,
@@ -176,7 +176,7 @@ impl PyTaskModel {
         run(py, || self.0.save(&path, &names, metadata, max_shard_bytes))
     }
 
-    /// A published model with its head.
+    /// Open a published model with its head.
     #[staticmethod]
     fn from_pretrained(py: Python<'_>, path: PathBuf, kind: &str) -> PyResult<PublishedModel> {
         let opened = run(py, || TaskModel::from_pretrained(&path, TargetKind::parse(kind)?))?;
@@ -184,7 +184,7 @@ impl PyTaskModel {
         Ok((Self(model), labels.names, labels.are_numbers, labels.note))
     }
 
-    /// What it learns from: "classes", "indicators", "tags" or "numbers".
+    /// Kind of targets of the head: "classes", "indicators", "tags" or "numbers".
     #[getter]
     fn kind(&self) -> &'static str {
         self.0.task.head.learns_from().name()
@@ -195,7 +195,7 @@ impl PyTaskModel {
         run(py, || TaskModel::load(&path)).map(|(model, metadata)| (Self(model), metadata))
     }
 
-    /// The same model, each output of which is multiplied by `scale` and then moved by `shift`, float32 `[C]` each.
+    /// The same model with each output multiplied by `scale` and then shifted by `shift`, float32 `[C]` each.
     fn with_outputs_scaled(
         &self,
         py: Python<'_>,
@@ -206,13 +206,13 @@ impl PyTaskModel {
         run(py, || self.0.with_outputs_scaled(&scale, &shift)).map(Self)
     }
 
-    /// Whether it says something of words, not of texts.
+    /// True if the outputs are of words, not of texts.
     #[getter]
     fn of_words(&self) -> bool {
         self.0.task.head.level() == Level::Words
     }
 
-    /// The same model, whose outputs are those of another task: of as many numbers, on the same layers.
+    /// The same model with another task, which must have as many outputs and the same layers.
     fn with_task(&self, task: &PyTask) -> Self {
         Self(TaskModel { task: task.0.clone(), ..self.0.clone() })
     }
@@ -232,7 +232,7 @@ pub fn _task_model_from_state(py: Python<'_>, state: convert::State, task: &PyTa
     Ok(PyTaskModel(TaskModel { backbone, head, task }))
 }
 
-/// Undo the pickling of what was a `Classifier` in version 0.2, which did not tell several labels from one.
+/// Undo the pickling of a `Classifier` of version 0.2, which did not distinguish multi-label from single-label models.
 #[pyfunction]
 pub fn _classifier_from_state(py: Python<'_>, state: convert::State, of_words: bool) -> PyResult<PyTaskModel> {
     run(py, || {

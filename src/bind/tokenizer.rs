@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::{SideFiles, Tokenizer, TokenizerTrainer, side_files_in};
 
-/// What unpickles a tokenizer, and what it gets: the files, and the version of their format.
+/// The function that unpickles a tokenizer, and its arguments: the files, and the version of their format.
 type Pickled<'py> = (Bound<'py, PyAny>, (Bound<'py, PyDict>, u64));
 
-/// A tokenizer, and the files it is saved as.
+/// A tokenizer and its files.
 #[pyclass(frozen, name = "Tokenizer", module = "warmstart._core")]
 pub struct PyTokenizer {
     pub tokenizer: Arc<Tokenizer>,
@@ -25,7 +25,7 @@ pub struct PyTokenizer {
 }
 
 impl PyTokenizer {
-    /// The files that it is saved as.
+    /// The tokenizer's own files, as `save` writes them.
     fn complete(&self) -> Result<SideFiles> {
         self.tokenizer.files_among(&self.files)
     }
@@ -70,7 +70,7 @@ impl PyTokenizer {
                 staged.write(name, bytes)?;
             }
             staged.commit(|dir| {
-                // What says something of a model's vectors and texts stays.
+                // Files about a model's vectors and texts stay in the directory.
                 let all = side_files_in(dir)?.into_iter().map(|name| (name, Vec::new())).collect();
                 Ok(SideFiles(all).without_model().0.into_keys().collect())
             })
@@ -86,7 +86,7 @@ impl PyTokenizer {
     }
 }
 
-/// Undo the pickling of a `Tokenizer`; version 1 did not name its format.
+/// Undo the pickling of a `Tokenizer`; version 1 did not store its format version.
 #[pyfunction]
 #[pyo3(signature = (files, format_version = 1))]
 pub fn _tokenizer_from_files(
@@ -101,7 +101,7 @@ pub fn _tokenizer_from_files(
     })
 }
 
-/// Where a backbone's tokenizer comes from.
+/// The source of a backbone's tokenizer.
 #[derive(FromPyObject)]
 pub enum TokenizerSource {
     Tokenizer(Py<PyTokenizer>),
@@ -120,7 +120,7 @@ impl TokenizerSource {
     }
 }
 
-/// Counts words, then makes a tokenizer.
+/// Counts words, then trains a tokenizer.
 #[pyclass(frozen, name = "TokenizerTrainer", module = "warmstart._core")]
 pub struct PyTokenizerTrainer(Mutex<Option<TokenizerTrainer>>);
 

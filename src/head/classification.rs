@@ -1,4 +1,5 @@
-//! Classes of texts or of words: cross entropy over them, or sigmoid cross entropy over labels that are independent.
+//! Classification head for texts or words: cross entropy over classes, or sigmoid cross entropy over independent
+//! labels.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -11,21 +12,21 @@ use crate::error::{Error, Result};
 use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use crate::ops::cross_entropy::{CrossEntropy, cross_entropy};
 
-/// A logit for each class of a text or of a word, and the loss of them.
+/// Classification head: a logit for each class of a text or word, and its loss.
 #[derive(Debug, Clone)]
 pub struct Classification {
     pub level: Level,
     pub n_outputs: usize,
-    /// Each output says by itself whether its label is there; else one class is.
+    /// If true, each output is an independent yes/no label; else exactly one class is true.
     pub multi_label: bool,
-    /// A weight for each output.
+    /// Loss weight of each output, `[C]`.
     pub class_weight: Option<Vec<f32>>,
-    /// In [0, 1).
+    /// Label smoothing, in [0, 1).
     pub label_smoothing: f64,
 }
 
 impl Classification {
-    /// Of so many classes that count alike.
+    /// Head with `n_outputs` classes of equal weight, without label smoothing.
     pub fn new(level: Level, n_outputs: usize, multi_label: bool) -> Self {
         Self { level, n_outputs, multi_label, class_weight: None, label_smoothing: 0.0 }
     }
@@ -112,7 +113,7 @@ impl Head for Classification {
     }
 }
 
-/// Write what transformers calls outputs.
+/// Write the names of the outputs into `config.json` as `id2label` and `label2id`.
 pub(super) fn name_outputs(names: &[String], config: &mut Map<String, Json>) {
     let id2label: Map<String, Json> = names.iter().enumerate().map(|(i, l)| (i.to_string(), json!(l))).collect();
     let label2id: Map<String, Json> = names.iter().enumerate().map(|(i, l)| (l.clone(), json!(i))).collect();

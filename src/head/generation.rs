@@ -1,4 +1,4 @@
-//! Texts that go on: a causal model asked for one token after another, with keys and values kept.
+//! Text generation: a causal model predicts one token after another, with a cache of keys and values.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,25 +16,25 @@ use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, GENERATION_CONFIG, Role};
 
-/// How to go on, and when to stop.
+/// Options of generation: sampling, and when to stop.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
-    /// None: as many as there is room for.
+    /// Maximum number of new tokens; none: as many as fit into the context.
     pub max_new_tokens: Option<usize>,
-    /// Tokens of prompt and text together, if they are to be fewer than the model bears.
+    /// Maximum number of tokens of prompt and new text together, if less than the model supports.
     pub max_length: Option<usize>,
     pub sampling: Sampling,
-    /// Texts that end one; they are not part of it.
+    /// Stop strings; they are not part of the generated text.
     pub stop: Vec<String>,
     pub seed: u64,
     #[serde(default)]
     pub precision: Precision,
 }
 
-/// Go on with `prompts`: the new text of each. `on_text` gets the number of a prompt and what is new of its text, in whole
-/// characters, and may stop the work. What a prompt gives does not depend on the others. Models that are not causal, and
-/// prompts as long as what the model bears, are errors.
+/// Generate a continuation of each prompt. `on_text` gets the index of a prompt and the newly generated piece of its
+/// text, in whole characters, and may stop the work. The text of a prompt does not depend on the other prompts. A model
+/// that is not causal is an error, as is a prompt that fills the model's maximum length.
 pub fn generate(
     model: &LanguageModel,
     prompts: &[String],
@@ -110,7 +110,7 @@ pub fn generate(
     Ok(texts)
 }
 
-/// One new token of each text, at the position after those before it.
+/// A batch with the newest token of each text, at the position after those before it.
 fn next_batch(writing: &[Writing]) -> PackedBatch {
     let last: Vec<(Vec<u32>, Vec<u8>)> =
         writing.iter().map(|text| (text.ids.last().copied().into_iter().collect(), vec![0])).collect();
@@ -118,7 +118,8 @@ fn next_batch(writing: &[Writing]) -> PackedBatch {
     PackedBatch { positions: writing.iter().map(|text| text.ids.len() as u32 - 1).collect(), ..batch }
 }
 
-/// Tokens that end a text: those of `generation_config.json`, else of `config.json` and the tokenizer's own.
+/// Ids of the tokens that end a text (`eos_token_id`): those of `generation_config.json`, else those of `config.json`
+/// and the tokenizer's own.
 fn ends(model: &LanguageModel) -> Result<Vec<u32>> {
     let backbone = &model.backbone;
     let of = |file: &str, value: Option<&Value>| -> Result<Option<Vec<u32>>> {
@@ -129,7 +130,7 @@ fn ends(model: &LanguageModel) -> Result<Vec<u32>> {
             Error::Data(format!("{file}: eos_token_id is {value}; expected the id of a token, or a list of them"))
         })?;
         let rows = backbone.config.vocab_size;
-        // Some files say -1 for none.
+        // Some files use -1 for none.
         let id = |id: i64| match u32::try_from(id) {
             Ok(id) if (id as usize) < rows => Ok(id),
             _ => Err(Error::Data(format!(

@@ -1,4 +1,4 @@
-//! The head of a language model: a logit for each token of the vocabulary, which training never holds all of.
+//! Language-modelling head: a logit for each token of the vocabulary; training never holds all logits at once.
 
 use serde_json::{Map, Value as Json};
 
@@ -11,16 +11,16 @@ use crate::error::{Error, Result};
 use crate::ops::vocabulary_loss::vocabulary_loss;
 use crate::product::Precision;
 
-/// A logit for each token of a vocabulary.
+/// Language-modelling head.
 #[derive(Debug, Clone)]
 pub struct LanguageHead {
     vocab_size: usize,
-    /// Of the products of the loss.
+    /// Precision of the matrix products of the loss.
     precision: Precision,
 }
 
 impl LanguageHead {
-    /// That of a backbone.
+    /// The head for a backbone's vocabulary.
     pub fn new(config: &Config, precision: Precision) -> Self {
         Self { vocab_size: config.vocab_size, precision }
     }
@@ -57,7 +57,7 @@ impl Head for LanguageHead {
         }
     }
 
-    /// The class alone says what it is.
+    /// Writes nothing: the class in `architectures` is enough.
     fn configure(&self, _: &[String], _: &mut Map<String, Json>) {}
 
     fn identity(&self) -> Map<String, Json> {

@@ -1,4 +1,4 @@
-//! A backbone with the head of its language model: what it gives each token of the vocabulary.
+//! A backbone with a language-modelling head, which gives a logit for each token of the vocabulary.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,8 @@ use crate::ops::vocabulary_loss::token_losses;
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 
-/// A backbone and the parameters of its language-modelling head; tied weights are the backbone's. Cloning shares everything.
+/// A backbone and the parameters of its language-modelling head; tied weights belong to the backbone. Cloning shares
+/// everything.
 #[derive(Clone)]
 pub struct LanguageModel {
     pub backbone: Backbone,
@@ -32,45 +33,46 @@ pub struct LanguageModel {
     network: Cached<LanguageNetwork>,
 }
 
-/// Sequences, and what is asked of them.
+/// A batch of sequences with its labels.
 pub struct LanguageBatch {
     pub packed: PackedBatch,
     pub context: Context,
-    /// The rows of the hidden states that answer; none: all of them.
+    /// Rows of the hidden states to predict from; none: all rows.
     pub rows: Option<Arc<[u32]>>,
-    /// What each of these rows should say, none where it is not asked.
+    /// Token label of each of these rows; none: the row has no loss.
     pub labels: Vec<Option<u32>>,
-    /// What the next batch goes on with.
+    /// Which hidden states to keep as memory for the next batch.
     pub remember: Option<Remember>,
 }
 
 impl LanguageBatch {
-    /// How many tokens are asked for.
+    /// Number of labelled tokens.
     pub fn n_asked(&self) -> usize {
         self.labels.iter().flatten().count()
     }
 }
 
-/// What training makes of a batch.
+/// Result of a training pass over a batch.
 pub struct LanguageLoss {
-    /// The summed loss of the rows that are asked, divided.
+    /// Summed loss of the labelled rows, divided by the normalizer.
     pub loss: Value,
-    /// What the last map of the head was given, `[rows, D]`.
+    /// Input of the head's output layer, `[rows, D]`.
     pub(super) answers: Array,
-    /// What the batch asked to remember.
+    /// Hidden states to carry to the next batch, if the batch asked for them.
     pub memory: Option<Memory>,
 }
 
 impl LanguageModel {
-    /// What the task of its head is called.
+    /// Name of the head's task.
     pub const TASK: &str = "language";
 
-    /// Of a backbone and the head's own parameters.
+    /// A model of a backbone and the head's own parameters.
     pub fn of(backbone: Backbone, head: Parameters) -> Self {
         Self { backbone, head, network: Cached::default() }
     }
 
-    /// Read a Hugging Face directory or a GGUF file with such a head. A head the checkpoint lacks is an error.
+    /// Read a Hugging Face directory or GGUF file of a model with a language-modelling head. If the checkpoint lacks
+    /// the head, it is an error.
     pub fn from_pretrained(path: &Path) -> Result<Self> {
         let (backbone, head) =
             Backbone::from_pretrained_with(path, |config| Ok(Self::head_specs(config))).map_err(|e| match e {
@@ -83,7 +85,7 @@ impl LanguageModel {
         Ok(Self::of(backbone, head))
     }
 
-    /// A backbone with a head that begins anew, but for what it shares with the backbone.
+    /// A backbone with a newly initialised head, except for weights shared with the backbone.
     pub fn new(backbone: &Backbone, seed: u64) -> Result<Self> {
         let specs = Self::head_specs(&backbone.config);
         Ok(Self::of(backbone.clone(), Parameters::initialised(&specs, Key::new(seed, Stream::Init))?))
@@ -96,7 +98,7 @@ impl LanguageModel {
         Self::of(self.backbone.with_params(own, self.backbone.report.trained()), head)
     }
 
-    /// The parameters that the backbone does not have already.
+    /// Specs of the head's parameters that the backbone does not have already.
     pub fn head_specs(config: &Config) -> Vec<Spec> {
         Self::task(config).specs(config)
     }
@@ -111,21 +113,21 @@ impl LanguageModel {
         self.backbone.params.with(&self.head)
     }
 
-    /// Encoder, which the backbone shares, and head, which learn nothing, with products in `precision`; kept for the next
-    /// call.
+    /// The encoder, shared with the backbone, and the head, for inference with matrix products in `precision`; cached
+    /// for the next call.
     pub fn network(&self, precision: Precision) -> Result<Arc<LanguageNetwork>> {
         let encoder = || self.backbone.encoder(precision);
         self.network
             .get(precision, || LanguageNetwork::of(encoder()?, &self.params(), &self.backbone.config, precision))
     }
 
-    /// Give up what is kept from one call to the next.
+    /// Free the cached networks.
     pub(crate) fn forget_networks(&self) {
         self.network.forget();
         self.backbone.forget_encoder();
     }
 
-    /// What a causal model expects after each text: the `n` likeliest tokens, ids and probabilities.
+    /// The `n` likeliest next tokens of each text by a causal model: ids and probabilities.
     pub fn next_tokens(&self, texts: &[String], n: usize, precision: Precision) -> Result<Vec<Vec<(u32, f32)>>> {
         let encodings = self.backbone.encode(texts, None, None)?;
         let batch = PackedBatch::collate(&encodings, (0..texts.len()).collect());
@@ -136,8 +138,8 @@ impl LanguageModel {
         Ok(logits.chunks_exact(self.backbone.config.vocab_size).map(|row| likeliest(row, n)).collect())
     }
 
-    /// Write a Hugging Face directory and `metadata`, read it back, compare logits, then replace what was there. No weight
-    /// file is larger than `max_shard_bytes`.
+    /// Write a Hugging Face directory with `metadata`, read it back, compare predictions and weights, then replace what
+    /// was there. No weight file is larger than `max_shard_bytes`.
     pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
         let config = &self.backbone.config;
         let mut raw = config.raw.clone();
@@ -162,7 +164,7 @@ impl LanguageModel {
     }
 }
 
-/// Encoder and head.
+/// Encoder and language-modelling head.
 pub struct LanguageNetwork {
     encoder: Arc<Transformer>,
     head: LanguageHead,
@@ -172,7 +174,7 @@ pub struct LanguageNetwork {
 }
 
 impl LanguageNetwork {
-    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    /// Build from parameters; the trained ones receive gradients. Matrix products run in `precision`.
     pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
         Self::of(Arc::new(Transformer::load(params, config, precision)?), params, config, precision)
     }
@@ -188,7 +190,7 @@ impl LanguageNetwork {
         })
     }
 
-    /// What the last map of the head takes, of these rows; `on_layer` sees every hidden state on the way.
+    /// Input of the head's output layer for these rows, `[rows, D]`; `on_layer` sees the hidden states of every layer.
     fn answers(
         &self,
         batch: &PackedBatch,
@@ -202,7 +204,7 @@ impl LanguageNetwork {
         self.layers.before_output(&hidden, mode)
     }
 
-    /// The summed loss of the rows that are asked, divided by `normalizer`, and what is remembered of the pass.
+    /// Summed loss of the labelled rows, divided by `normalizer`, and the hidden states to carry to the next batch.
     pub fn loss(&self, batch: LanguageBatch, normalizer: f64, mode: Mode) -> Result<LanguageLoss> {
         let LanguageBatch { packed, context, rows, labels, remember } = batch;
         let mut states = Vec::new();
@@ -221,25 +223,25 @@ impl LanguageNetwork {
         Ok(LanguageLoss { loss, answers: answers.array().clone(), memory })
     }
 
-    /// Logits of `n` rows of what the last map was given.
+    /// Logits `[n, V]` of `n` rows, from `first` on, of the output layer's inputs.
     pub(super) fn logits_of(&self, answers: &Array, first: usize, n: usize) -> Result<Value> {
         self.layers.outputs(&Value::constant(answers.rows(first, n)?))
     }
 
-    /// The loss of each row, none where it is not asked.
+    /// Loss of each row; none where there is no label.
     pub fn losses(&self, batch: &LanguageBatch) -> Result<Vec<Option<f32>>> {
         let rows = batch.rows.clone();
         let answers = self.answers(&batch.packed, &batch.context, rows, Mode::inference(), &mut |_, _| Ok(()))?;
         token_losses(&answers, self.layers.output(), &batch.labels, self.precision)
     }
 
-    /// Logits of what comes after the last token of each sequence, `[B, V]`; its tokens join the cache.
+    /// Logits of the next token of each sequence, `[B, V]`; the batch's keys and values are added to the cache.
     pub(super) fn next_logits(&self, batch: &PackedBatch, cache: &Arc<Mutex<Cache>>) -> Result<Value> {
         let context = Context { cache: Some(cache.clone()), ..Context::default() };
         self.logits(batch, &context, Some(batch.last_tokens()))
     }
 
-    /// Logits of these rows, `[rows, V]`: for causal models of the token after each, for others of each itself.
+    /// Logits of these rows, `[rows, V]`: of the next token in causal models, of the token itself in others.
     pub fn logits(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>) -> Result<Value> {
         let hidden =
             self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
@@ -248,7 +250,7 @@ impl LanguageNetwork {
     }
 }
 
-/// The `n` largest of `softmax(logits)`, with their positions.
+/// The `n` largest probabilities of `softmax(logits)`, with their token ids.
 pub(crate) fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&x| f64::from(x - max).exp()).sum();

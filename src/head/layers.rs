@@ -1,4 +1,4 @@
-//! The layers of a head, as the model's family has them: `output(dropout(norm(activation(dense(dropout(x))))))`.
+//! The layers of a head, as defined by the model family: `output(dropout(norm(activation(dense(dropout(x))))))`.
 
 use crate::autograd::Value;
 use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, SentenceMaps, Spec};
@@ -7,9 +7,9 @@ use crate::ops::affine::Affine;
 use crate::ops::dropout::dropout;
 use crate::product::Precision;
 
-/// A head with its parameters.
+/// The layers of a head with their parameters.
 pub struct HeadLayers {
-    /// Affine maps of sentence vectors, where it stands on them.
+    /// Linear layers on the sentence vector, if the head takes sentence vectors.
     sentence: Option<SentenceMaps>,
     dense: Option<Linear>,
     norm: Option<Norm>,
@@ -18,7 +18,7 @@ pub struct HeadLayers {
     last_dropout: f64,
 }
 
-/// What a head consists of.
+/// Shapes and names of a head's layers.
 struct Maps {
     dense: Option<Map>,
     norm: Option<NormMap>,
@@ -46,7 +46,8 @@ impl Maps {
 }
 
 impl HeadLayers {
-    /// All parameters, of which the backbone may have some: a pooler, or the word embeddings of a tied head.
+    /// Specs of all parameters of the head. The backbone may own some of them: a pooler, or the word embeddings of a
+    /// tied head.
     pub fn specs(config: &Config, options: &HeadOptions, n_outputs: usize) -> Vec<Spec> {
         let maps = Maps::of(config, options, n_outputs);
         let mut specs = Vec::new();
@@ -56,7 +57,7 @@ impl HeadLayers {
         specs
     }
 
-    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    /// Build from parameters; the trained ones receive gradients. Matrix products run in `precision`.
     pub fn load(
         params: &Parameters,
         config: &Config,
@@ -78,22 +79,22 @@ impl HeadLayers {
         })
     }
 
-    /// Pooled hidden states `[B, k D]` to outputs `[B, C]`.
+    /// Compute outputs `[B, C]` from pooled hidden states `[B, k D]`.
     pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
         self.outputs(&self.before_output(x, mode)?)
     }
 
-    /// What the last map takes, `[B, D']`, to outputs `[B, C]`.
+    /// Apply the output layer: `[B, D']` to outputs `[B, C]`.
     pub fn outputs(&self, x: &Value) -> Result<Value> {
         self.output.forward(x)
     }
 
-    /// The last map.
+    /// The output layer.
     pub(crate) fn output(&self) -> &Affine {
         self.output.affine()
     }
 
-    /// Pooled hidden states `[B, k D]` to what the last map takes, `[B, D']`.
+    /// Compute the output layer's input `[B, D']` from pooled hidden states `[B, k D]`.
     pub(crate) fn before_output(&self, x: &Value, mode: Mode) -> Result<Value> {
         let drop = |x: Value, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
         let mut x = self.sentence.as_ref().map_or(Ok(x.clone()), |maps| maps.forward(x))?;

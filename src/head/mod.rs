@@ -1,4 +1,4 @@
-//! Level-specific layers on a backbone, and the models the two make together.
+//! Task heads on a backbone, and the models that the two form together.
 
 mod classification;
 mod generation;

@@ -1,5 +1,6 @@
-//! The padding token of a classifier that reads the last token of a text. Nothing is padded here; transformers runs such a
-//! classifier on several texts only if its `config.json` names one, and takes the last token that is not it.
+//! Padding token of a classifier that reads the last token of a text. Nothing is padded here, but transformers runs
+//! such a classifier on several texts only if `config.json` names a padding token, and takes the last token that is not
+//! padding.
 
 use serde_json::{Map, Value, json};
 
@@ -7,9 +8,9 @@ use crate::backbone::Backbone;
 use crate::error::{Error, Result};
 use crate::text::{Role, SideFiles};
 
-/// The padding token that a saved classifier names: id and text. That of its files; else a special token of a common name;
-/// else, as is custom, the one that ends a text. Never the one that the tokenizer puts at the end of every text, which would
-/// be passed over where it is to be read. None where there is no such token.
+/// Id and text of the padding token that a saved classifier names: the one in its files, else a special token with a
+/// common name, else the end-of-text token, as is custom. A token that the tokenizer appends to every text is never
+/// chosen: it would be skipped where it should be read. None if there is no such token.
 pub(super) fn token(backbone: &Backbone) -> Result<Option<(u32, String)>> {
     let tokenizer = &backbone.tokenizer;
     if !backbone.config.is_causal() {
@@ -29,7 +30,7 @@ pub(super) fn token(backbone: &Backbone) -> Result<Option<(u32, String)>> {
     Ok(None)
 }
 
-/// The files beside a model with this padding token named in them.
+/// The model's side files with this padding token named in them.
 pub(super) fn name_in(files: &SideFiles, token: &str) -> Result<SideFiles> {
     let mut named = files.clone();
     for name in ["tokenizer_config.json", "special_tokens_map.json"] {

@@ -1,4 +1,5 @@
-//! A classifier that somebody published: a directory of transformers with the head of its class, and what its outputs mean.
+//! Published models with a task head: a Hugging Face directory with the head of its class and the labels of its
+//! outputs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,31 +13,31 @@ use crate::array::Array;
 use crate::backbone::{Backbone, Config, HeadOptions, Level, METADATA, Parameters};
 use crate::error::{Error, Result};
 
-/// A model with its head, and the labels of its outputs in their order.
+/// A model with its head, and the labels of its outputs in order.
 pub struct Published {
     pub model: TaskModel,
     pub labels: Labels,
 }
 
-/// What the outputs of a head mean.
+/// Labels of a head's outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labels {
     pub names: Vec<String>,
-    /// They are whole numbers.
+    /// True if all labels in `id2label` are integers.
     pub are_numbers: bool,
-    /// What such a head learns from.
+    /// Kind of targets that the head is trained on.
     pub kind: TargetKind,
-    /// What whoever opens the model should be told.
+    /// A warning for whoever opens the model.
     pub note: Option<String>,
 }
 
 impl TaskModel {
-    /// Read a Hugging Face directory that holds a model of classes of texts, of tags of words or of numbers of texts, all of its
-    /// head included. Who asks for classes may be given indicators.
+    /// Read a Hugging Face directory of a text classifier, a token classifier or a regression model of texts, including
+    /// its whole head. `kind` says which; for `Classes`, a multi-label model (`Indicators`) may be returned.
     ///
     /// # Errors
-    /// `Error::Value` if `config.json` names another kind of head, or labels that are none. `Error::Weights` if the weights are
-    /// not those of such a head with so many labels.
+    /// `Error::Value` if `config.json` names another kind of head, or its labels are invalid. `Error::Weights` if the
+    /// weights do not fit such a head with that many labels.
     pub fn from_pretrained(dir: &Path, kind: TargetKind) -> Result<Published> {
         let level = if kind == TargetKind::Tags { Level::Words } else { Level::Texts };
         let task = |labels: &Labels| Task::of_outputs(labels.kind, labels.names.len());
@@ -59,7 +60,7 @@ impl TaskModel {
             )),
             (error, _) => error,
         })?;
-        // A pooler may begin anew below a new head; this one was trained on its own.
+        // A new head may be put on a newly initialised pooler; a published head was trained on its own.
         if let Some(missing) = backbone.report.missing.first().filter(|_| level == Level::Texts) {
             let name = backbone.config.class(backbone.config.family.class_of_head(level));
             return Err(Error::Weights(format!(
@@ -73,7 +74,7 @@ impl TaskModel {
     }
 }
 
-/// See that a configuration names a class with such a head.
+/// Check that `config.json` names a class with such a head.
 fn check_class(config: &Config, level: Level, is_saved: bool) -> Result<()> {
     let names: Vec<&str> = match config.raw.get("architectures").and_then(Value::as_array) {
         Some(names) => names.iter().filter_map(Value::as_str).collect(),
@@ -101,8 +102,9 @@ fn check_class(config: &Config, level: Level, is_saved: bool) -> Result<()> {
 }
 
 impl Labels {
-    /// As transformers 5.24 reads them: `id2label`; without it `LABEL_0` and on, as many as `num_labels`, or two, which it does
-    /// not write. It drops a `label2id` that stands alone: its names are taken here, and a note says so.
+    /// Read the labels as transformers 5.24 does: `id2label`, or without it `LABEL_0` and so on, `num_labels` of them
+    /// or two, the default that is not written. transformers ignores a `label2id` without `id2label`; here its names
+    /// are used, with a note.
     fn read(raw: &Map<String, Value>, kind: TargetKind) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
@@ -184,8 +186,8 @@ impl Labels {
         Ok(Self { names, are_numbers, kind: found, note })
     }
 
-    /// The outputs of texts that have one label each in the order of the labels, as scikit-learn's scorers take the columns of
-    /// probabilities to be; those of others as they are.
+    /// For single-label text classifiers, sort the outputs by label, as scikit-learn's scorers expect the columns of
+    /// probabilities; leave other models as they are.
     fn sorted(mut self, mut head: Parameters, options: &HeadOptions) -> Result<(Self, Parameters)> {
         if self.kind != TargetKind::Classes {
             return Ok((self, head));
@@ -209,10 +211,10 @@ impl Labels {
     }
 }
 
-/// More labels than any model has.
+/// Maximum number of labels; no model has more.
 const MOST: usize = 1 << 16;
 
-/// A label as text: older files have numbers.
+/// A label as text; older files have numbers.
 fn text(label: &Value) -> Option<String> {
     match label {
         Value::String(label) => Some(label.clone()),
@@ -221,7 +223,7 @@ fn text(label: &Value) -> Option<String> {
     }
 }
 
-/// The labels of an object by their ids, which must be 0, 1 and so on.
+/// Labels of a JSON object ordered by id; the ids must be 0, 1 and so on.
 fn in_order(
     labels: &Value,
     read: impl Fn((&String, &Value)) -> Option<(usize, String)>,
@@ -249,7 +251,7 @@ mod tests {
         Labels::read(&raw, kind).map_err(|e| e.to_string())
     }
 
-    /// Numbers and names of outputs of transformers 5.24.0 for the same fields.
+    /// The expected number and names of outputs are those of transformers 5.24.0 for the same fields.
     #[test]
     fn labels_when_fields_are_given_or_not_are_those_of_transformers() {
         for (config, expected) in [
@@ -275,7 +277,7 @@ mod tests {
         let many =
             read(&json!({"id2label": {"0": "x"}, "problem_type": "multi_label_classification"}), TargetKind::Classes);
         assert!(many.is_ok_and(|found| found.kind == TargetKind::Indicators));
-        // A tagger has no kind of problem.
+        // `problem_type` does not apply to token classifiers.
         assert!(read(&json!({"problem_type": "regression"}), TargetKind::Tags).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! Real numbers of texts: squared, Huber or pinball loss.
+//! Regression head for texts: squared, Huber or pinball loss.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -11,15 +11,15 @@ use crate::backbone::Level;
 use crate::error::{Error, Result};
 use crate::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 
-/// A number for each target of a text, and the loss of them.
+/// Regression head: a real number for each output of a text, and its loss.
 #[derive(Debug, Clone)]
 pub struct Regression {
-    /// What a residual of each output costs, `[C]`.
+    /// Penalty of the residuals of each output, `[C]`.
     penalties: Vec<Penalty>,
 }
 
 impl Regression {
-    /// With a penalty for each output.
+    /// Head with one output for each penalty.
     pub fn new(penalties: Vec<Penalty>) -> Self {
         Self { penalties }
     }
@@ -68,7 +68,7 @@ impl Head for Regression {
         Ok(())
     }
 
-    /// As a mean over rows and outputs, each output counting alike.
+    /// Weighted number of rows times the number of outputs, so that the loss is a mean over rows and outputs.
     fn normalizer(&self, targets: &Targets) -> f64 {
         let n = targets.truth.len(self.n_outputs());
         let rows = targets.weights.as_ref().map_or(n as f64, |weights| weights.iter().map(|w| f64::from(*w)).sum());

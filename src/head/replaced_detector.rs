@@ -1,4 +1,5 @@
-//! ELECTRA (Clark et al. 2020): a discriminator that tells which tokens a generator has replaced, both trained together.
+//! ELECTRA (Clark et al. 2020): a discriminator that detects which tokens a generator has replaced, both trained
+//! together.
 
 use std::path::Path;
 
@@ -17,15 +18,15 @@ use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy}
 use crate::product::Precision;
 use crate::rng::{Key, Stream};
 
-/// What the names of the generator's parameters begin with, where they stand beside the discriminator's.
+/// Prefix of the generator's parameter names where they stand beside the discriminator's.
 const GENERATOR: &str = "generator.";
 
-/// What the task is called of which all of the generator is the head.
+/// Name of the task that owns the generator's parameters: to the discriminator, the whole generator is a head.
 const GENERATING: &str = "generation";
 
 /// A discriminator with its head, and its generator. Cloning shares everything.
 ///
-/// Where the tables of both are of the same shape, the generator's embeddings are the discriminator's (section 3.2).
+/// If their embedding tables have the same shape, the generator uses the discriminator's (section 3.2).
 #[derive(Clone)]
 pub struct ReplacedDetector {
     /// The discriminator.
@@ -34,7 +35,8 @@ pub struct ReplacedDetector {
     pub generator: LanguageModel,
 }
 
-/// The discriminator's head: a dense layer and a logit for each token, named as in `transformers.ElectraForPreTraining`.
+/// Layers of the discriminator's head: a dense layer and a logit for each token, named as in
+/// `transformers.ElectraForPreTraining`.
 fn head_maps(config: &Config) -> [Map; 2] {
     let (d, init) = (config.hidden_size, Init::Normal(config.initializer.std));
     [
@@ -44,13 +46,13 @@ fn head_maps(config: &Config) -> [Map; 2] {
 }
 
 impl ReplacedDetector {
-    /// What the task of its head is called.
+    /// Name of the head's task.
     pub const TASK: &str = "detection";
 
     /// A discriminator with a new head, and a generator with a new head.
     ///
     /// # Errors
-    /// `Error::Value` if the generator has another tokenizer, cannot fill masks, or bears fewer tokens.
+    /// `Error::Value` if the generator has another tokenizer, cannot fill masks, or supports fewer tokens.
     pub fn new(backbone: &Backbone, generator: &Backbone, seed: u64) -> Result<Self> {
         Self::check_generator(backbone, generator)?;
         let head = Parameters::initialised(&Self::head_specs(&backbone.config), Key::new(seed, Stream::Init))?;
@@ -76,7 +78,7 @@ impl ReplacedDetector {
         )))
     }
 
-    /// The parameters of the discriminator's head.
+    /// Specs of the parameters of the discriminator's head.
     pub fn head_specs(config: &Config) -> Vec<Spec> {
         let mut specs = Vec::new();
         for map in head_maps(config) {
@@ -85,7 +87,7 @@ impl ReplacedDetector {
         specs.into_iter().map(|spec| spec.of(&Owner::head(Self::TASK))).collect()
     }
 
-    /// The generator's parameters that are the discriminator's.
+    /// Names of the embedding tables that the generator shares with the discriminator.
     fn shared(&self) -> Vec<String> {
         let names = [&self.backbone, &self.generator.backbone].map(|b| {
             let n = &b.config.family.names;
@@ -100,7 +102,7 @@ impl ReplacedDetector {
         tables.map(|(name, _)| format!("{name}.weight")).filter(same).collect()
     }
 
-    /// All parameters from the bottom to the top, each once.
+    /// Specs of all parameters from the bottom to the top, shared ones once.
     pub fn specs(&self) -> Vec<Spec> {
         let (config, generator, shared) = (&self.backbone.config, &self.generator.backbone.config, self.shared());
         let theirs = [Backbone::specs(generator), LanguageModel::head_specs(generator)].concat();
@@ -110,7 +112,7 @@ impl ReplacedDetector {
         [Backbone::specs(config), Self::head_specs(config), theirs].concat()
     }
 
-    /// True of a parameter that makes vectors of texts, in either model: detection passes it by.
+    /// True if the parameter belongs to a pooler or sentence module of either model: detection does not use it.
     pub fn is_of_text_vectors(&self, name: &str) -> bool {
         let (config, name) = match name.strip_prefix(GENERATOR) {
             Some(name) => (&self.generator.backbone.config, name),
@@ -119,7 +121,7 @@ impl ReplacedDetector {
         config.is_pooler(name) || config.is_of_sentence(name)
     }
 
-    /// All parameters by name, each once.
+    /// All parameters by name, shared ones once.
     pub fn params(&self) -> Parameters {
         let shared = self.shared();
         let theirs = self.generator.params().filter(|name| !shared.iter().any(|shared| shared == name));
@@ -137,7 +139,8 @@ impl ReplacedDetector {
         })
     }
 
-    /// The generator's parameters among all, under its own names; shared ones pass gradients on to where they are shared.
+    /// The generator's parameters from `all`, under its own names; gradients of shared ones go to the discriminator's
+    /// tables.
     fn of_generator(&self, all: &Parameters) -> Result<Parameters> {
         let mut params = self.generator.params();
         for (name, _) in self.generator.params().iter() {
@@ -147,7 +150,8 @@ impl ReplacedDetector {
         Ok(params)
     }
 
-    /// Write a Hugging Face directory of the discriminator with `metadata`, and one of the generator within it, `generator`.
+    /// Write a Hugging Face directory of the discriminator with `metadata`, and the generator in its subfolder
+    /// `generator`.
     pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
         let config = &self.backbone.config;
         let mut raw = config.raw.clone();
@@ -172,7 +176,7 @@ impl ReplacedDetector {
         Ok((Self { backbone, head, generator }, metadata))
     }
 
-    /// Both networks from all parameters; those that are trained receive gradients.
+    /// Build both networks from all parameters; the trained ones receive gradients.
     pub fn network(&self, all: &Parameters, precision: Precision) -> Result<DetectorNetwork> {
         let config = &self.backbone.config;
         let generator = LanguageNetwork::load(&self.of_generator(all)?, &self.generator.backbone.config, precision)?;
@@ -197,8 +201,10 @@ pub struct DetectorNetwork {
 }
 
 impl DetectorNetwork {
-    /// The generator's loss on a masked batch, divided by `asked`; and for each token whether it was replaced by what the
-    /// generator draws with `draw`: the discriminator's loss, a mean over all tokens times `weight`.
+    /// Losses `[generator, discriminator]` of one masked batch. The generator's loss is the sum over labelled tokens
+    /// divided by `asked`. Masked tokens are then replaced by samples from the generator (`drawn`, with key `draw`);
+    /// the discriminator's loss is the sigmoid cross entropy of whether each token was replaced, a mean over all tokens
+    /// times `weight`.
     pub fn losses(
         &self,
         batch: LanguageBatch,
@@ -212,7 +218,7 @@ impl DetectorNetwork {
         let LanguageLoss { loss: generator_loss, answers, .. } = self.generator.loss(batch, asked, mode)?;
         let mut replaced = vec![0f32; masked.n_tokens()];
         let mut ids = masked.ids.to_vec();
-        // A few rows at a time: logits of all of them never exist.
+        // A few rows at a time, so that the logits of all of them are never held at once.
         for first in (0..rows.len()).step_by(ROWS) {
             let n = ROWS.min(rows.len() - first);
             let logits = self.generator.logits_of(&answers, first, n)?;
@@ -234,5 +240,5 @@ impl DetectorNetwork {
     }
 }
 
-/// Rows whose logits are held at once to draw from.
+/// Number of rows whose logits are held at once for sampling.
 const ROWS: usize = 256;

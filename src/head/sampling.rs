@@ -1,21 +1,21 @@
-//! The next token from logits: what transformers' processors (5.x) do to them, in their order, and a draw.
+//! Sampling of the next token from logits: the processors of transformers (5.x), in their order, then a draw.
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
-/// How tokens are drawn.
+/// Options of sampling.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sampling {
-    /// 0 takes the likeliest token.
+    /// Temperature; 0 takes the likeliest token (greedy decoding).
     pub temperature: f32,
-    /// Of the likeliest tokens only; none: all.
+    /// Draw only from the `top_k` likeliest tokens; none: all.
     pub top_k: Option<usize>,
-    /// Of the likeliest tokens that together have this probability; 1: all.
+    /// Nucleus sampling: draw only from the likeliest tokens that together have probability `top_p`; 1: all.
     pub top_p: f32,
-    /// Divides positive logits of tokens that are there already and multiplies negative ones (Keskar et al. 2019).
+    /// Divides positive logits of tokens already in the text and multiplies negative ones (Keskar et al. 2019).
     pub repetition_penalty: f32,
 }
 
@@ -37,7 +37,8 @@ impl Sampling {
         Ok(())
     }
 
-    /// A token by `logits [V]`, `there` being those of the text so far; drawn by the value `step` of `key`.
+    /// Choose the next token by `logits [V]`; `there` are the ids of the text so far. The draw uses value `step` of
+    /// `key`.
     pub(super) fn next(&self, logits: &mut [f32], there: &[u32], key: Key, step: u64) -> Result<u32> {
         if self.repetition_penalty != 1.0 {
             let mut once = there.to_vec();
@@ -65,11 +66,11 @@ impl Sampling {
         let max = likeliest().1;
         let weight = |x: f32| f64::from((x - max) / self.temperature).exp();
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        // Of equal logits the first.
+        // Ties go to the lower id.
         let rank = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
         if let Some(k) = self.top_k.filter(|&k| k < order.len()) {
             order.select_nth_unstable_by(k - 1, rank);
-            // As many more as are equal to the last, as in transformers.
+            // Tokens tied with the last one stay too, as in transformers.
             let last = logits[order[k - 1] as usize];
             order = (0..logits.len() as u32).filter(|&id| logits[id as usize] >= last).collect();
         }

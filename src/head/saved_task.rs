@@ -1,4 +1,4 @@
-//! Which task a model was saved for.
+//! The task of a saved model, found from its `config.json`.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ops::regression_loss::Penalty;
 
 impl Task {
-    /// The task of a model whose outputs are of a kind; settings of the loss are as they are by default.
+    /// The task of a model with outputs of this kind, with default settings of the loss.
     ///
     /// # Errors
     /// `Error::Value` for tokens, which only a language model predicts.
@@ -27,7 +27,7 @@ impl Task {
         })
     }
 
-    /// As the `config.json` says that a task's head has written.
+    /// The task that the `config.json` written by its head describes.
     pub(super) fn of_config(config: &Config) -> Result<Self> {
         let is_of_words =
             |name: &Value| name.as_str().is_some_and(|name| name.ends_with(config.family.class_of_head(Level::Words)));

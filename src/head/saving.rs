@@ -1,4 +1,4 @@
-//! Models with a head, as Hugging Face directories.
+//! Save and load models with a head as Hugging Face directories.
 
 use std::path::Path;
 
@@ -12,24 +12,24 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::rng::{Key, Stream};
 
-/// A model with a head, as it is written.
+/// The parts of a model to write.
 pub(super) struct Written<'a> {
     pub backbone: &'a Backbone,
     pub head: &'a Parameters,
-    /// Its `config.json`.
+    /// Contents of `config.json`.
     pub config: &'a Map<String, Value>,
     pub metadata: &'a str,
-    /// No weight file is larger.
+    /// Maximum size of a weight file in bytes.
     pub max_shard_bytes: u64,
 }
 
-/// A second model in a folder within the directory, which is replaced together with the first.
+/// A second model in a subfolder of the directory, replaced together with the first.
 pub(super) struct Beside<'a> {
     pub folder: &'static str,
     pub save: &'a dyn Fn(&Path) -> Result<()>,
 }
 
-/// Write a model; check by `same` what reads back from there; then replace what was in `dir`.
+/// Write a model to a staging directory, check with `same` that it reads back equal, then replace what was in `dir`.
 pub(super) fn save(
     dir: &Path,
     model: &Written,
@@ -50,7 +50,7 @@ pub(super) fn save(
     let of_transformer = backbone.params.iter().filter(|(name, _)| !backbone.config.is_of_sentence(name));
     let mut arrays: Vec<(String, Array)> = of_transformer.map(named).collect();
     arrays.extend(head.iter().map(|(name, array)| (name.to_string(), array.clone())));
-    // Under both names it is what either version of transformers takes.
+    // Written under both names, it is found by either version of transformers.
     arrays.extend(head.iter().filter_map(|(name, array)| Some((second_bias(name)?, array.clone()))));
     stage_weights(&mut staged, arrays, max_shard_bytes)?;
     if !same(staged.directory())? {
@@ -68,7 +68,8 @@ pub(super) fn save(
     })
 }
 
-/// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` says what else to do with a directory without metadata.
+/// Read what [`save`] wrote: the backbone, the parameters of the head, and the metadata. `hint` ends the error for a
+/// directory without metadata and says how else to read it.
 pub(super) fn load(
     dir: &Path,
     hint: &str,

@@ -1,23 +1,23 @@
-//! What is true of what a head says something of.
+//! Training targets of a head.
 
 use crate::error::{Error, Result};
 
-/// What is true of each of `N` items: texts, words or tokens.
+/// Targets of `N` items: texts, words or tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Truth {
-    /// One class each, `[N]`.
+    /// One class index per item, `[N]`.
     Classes(Vec<u32>),
-    /// 0 or 1 for each output, row-major `[N, C]`.
+    /// Multi-label targets: 0 or 1 for each output, row-major `[N, C]`.
     Indicators(Vec<f32>),
-    /// The class of each word, and the number of the text that it is of: words of a text lie together. Both `[N]`.
+    /// Class index of each word and the index of its text, both `[N]`; the words of a text are adjacent.
     Tags { classes: Vec<u32>, texts: Vec<u32> },
     /// A real number for each output, row-major `[N, C]`.
     Numbers(Vec<f32>),
-    /// A token of the vocabulary, none where nothing is asked, `[N]`.
+    /// Token id per item, none where there is no label, `[N]`.
     Tokens(Vec<Option<u32>>),
 }
 
-/// Which of them a head learns from.
+/// The kind of targets that a head learns from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
     Classes,
@@ -36,15 +36,15 @@ impl TargetKind {
         ("tokens", Self::Tokens),
     ];
 
-    /// What it is called.
+    /// Name of the kind.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 
-    /// The kind of a name.
+    /// The kind with this name.
     ///
     /// # Errors
-    /// `Error::Value` where there is none of it.
+    /// `Error::Value` for an unknown name.
     pub fn parse(name: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         found.ok_or_else(|| Error::Value(format!("there are no targets called {name:?}")))
@@ -52,7 +52,7 @@ impl TargetKind {
 }
 
 impl Truth {
-    /// Which of them this is.
+    /// The kind of these targets.
     pub fn kind(&self) -> TargetKind {
         match self {
             Self::Classes(_) => TargetKind::Classes,
@@ -63,7 +63,7 @@ impl Truth {
         }
     }
 
-    /// The number of items, of which each has `n_outputs` numbers.
+    /// Number of items `N`; `n_outputs` is the number of values per item where there are several.
     pub fn len(&self, n_outputs: usize) -> usize {
         match self {
             Self::Classes(classes) | Self::Tags { classes, .. } => classes.len(),
@@ -72,7 +72,7 @@ impl Truth {
         }
     }
 
-    /// As 32 bits each, to tell one from another.
+    /// The targets as 32 bits each, for fingerprints.
     pub fn bits(&self) -> Vec<u32> {
         match self {
             Self::Classes(classes) | Self::Tags { classes, .. } => classes.clone(),
@@ -82,16 +82,16 @@ impl Truth {
     }
 }
 
-/// What is true of each of `N` items, and how much it counts.
+/// Targets of `N` items and their weights.
 #[derive(Debug, Clone)]
 pub struct Targets {
     pub truth: Truth,
-    /// `[N]`; none: all count the same.
+    /// Weight of each item, `[N]`; none: all weights are equal.
     pub weights: Option<Vec<f32>>,
 }
 
 impl Targets {
-    /// Those of some of the items, of which each has `n_outputs` numbers.
+    /// The targets of the selected items; `n_outputs` is the number of values per item.
     #[must_use]
     pub fn select(&self, items: &[usize], n_outputs: usize) -> Self {
         let rows =
@@ -107,10 +107,10 @@ impl Targets {
         Self { truth, weights: self.weights.as_ref().map(|weights| items.iter().map(|&i| weights[i]).collect()) }
     }
 
-    /// Check that they are of a kind, of `n_items`, and in range for `n_outputs`.
+    /// Check that the targets are of this kind, that there are `n_items`, and that they are in range for `n_outputs`.
     ///
     /// # Errors
-    /// `Error::Value` names the first that is not.
+    /// `Error::Value` names the first invalid target.
     pub fn check(&self, kind: TargetKind, n_items: usize, n_outputs: usize, which: &str) -> Result<()> {
         let found = self.truth.kind();
         if found != kind {

@@ -1,4 +1,4 @@
-//! What a task is: a name, and a head.
+//! A task: a name and a head.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -12,40 +12,40 @@ use crate::backbone::{Backbone, Config, HeadOptions, Level, Owner, Parameters, S
 use crate::error::Result;
 use crate::product::Precision;
 
-/// What stands on a backbone for a task: its parameters, what they make of hidden states, how wrong that is, and what
-/// `config.json` says of it. What the outputs are called, and how they are scored, is the estimator's.
+/// A task head on a backbone: its parameters, outputs, loss, and its entries in `config.json`. The names of the outputs
+/// and their metrics are the estimator's.
 pub trait Head: Debug + Send + Sync {
-    /// What it says something of.
+    /// Level of its outputs: texts, words or tokens.
     fn level(&self) -> Level;
-    /// Numbers that it gives each of them, `C`.
+    /// Number of outputs per item, `C`.
     fn n_outputs(&self) -> usize;
-    /// What it learns from.
+    /// Kind of targets that it is trained on.
     fn learns_from(&self) -> TargetKind;
     /// # Errors
     /// `Error::Value` for settings out of their range.
     fn check(&self) -> Result<()> {
         Ok(())
     }
-    /// Its layers, as the model's family has them.
+    /// Options of its layers, as defined by the model family.
     fn layers<'a>(&self, config: &'a Config) -> &'a HeadOptions {
         config.head(self.level())
     }
-    /// All its parameters, of which the backbone may have some.
+    /// Specs of all its parameters, some of which the backbone may own.
     fn specs(&self, config: &Config) -> Vec<Spec> {
         HeadLayers::specs(config, self.layers(config), self.n_outputs())
     }
-    /// Its function; parameters that are trained receive gradients. Products are computed in `precision`.
+    /// Build its layers from parameters; the trained ones receive gradients. Matrix products run in `precision`.
     fn load(&self, params: &Parameters, config: &Config, precision: Precision) -> Result<HeadLayers> {
         HeadLayers::load(params, config, self.layers(config), self.n_outputs(), precision)
     }
-    /// What the losses of these targets are divided by, together, to be a mean.
+    /// Divisor that makes the summed loss of these targets a mean.
     fn normalizer(&self, targets: &Targets) -> f64;
-    /// The summed loss of items, divided by `normalizer`. `inputs [B, D']` is what the last map takes.
+    /// Summed loss of the items, divided by `normalizer`. `inputs [B, D']` is the input of the output layer.
     fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value>;
-    /// What outputs `[N, C]` say: the likeliest class or token, 1 for each label that is likelier than not, or the numbers that
-    /// they are.
+    /// Decode outputs `[N, C]` to predictions: the likeliest class or token, 1 for each label with probability above
+    /// 0.5, or the outputs themselves for regression.
     fn decode(&self, outputs: &[f32]) -> Truth {
-        // Of equal ones the first.
+        // Ties go to the first.
         let better = |best: (u32, f32), (i, z): (usize, &f32)| if *z > best.1 { (i as u32, *z) } else { best };
         let of_row = |row: &[f32]| row.iter().enumerate().skip(1).fold((0, row[0]), better).0;
         let likeliest = || outputs.chunks_exact(self.n_outputs()).map(of_row);
@@ -58,7 +58,7 @@ pub trait Head: Debug + Send + Sync {
             TargetKind::Numbers => Truth::Numbers(outputs.to_vec()),
         }
     }
-    /// Write what a head of outputs of these names is into a `config.json`.
+    /// Write the head's entries into a `config.json`; `names` are the names of its outputs.
     fn configure(&self, names: &[String], config: &mut Map<String, Json>);
     /// Settings that must be the same for a run to go on from a checkpoint.
     fn identity(&self) -> Map<String, Json>;
@@ -67,30 +67,31 @@ pub trait Head: Debug + Send + Sync {
 /// A task of a model.
 #[derive(Debug, Clone)]
 pub struct Task {
-    /// Whose its parameters are.
+    /// Name of the task, which owns the head's parameters.
     pub name: Arc<str>,
     pub head: Arc<dyn Head>,
-    /// Before the names of its parameters in a model with several heads; empty where it has one.
+    /// Prefix of its parameters' names in a model with several heads; empty in a model with one.
     scope: String,
 }
 
 impl Task {
-    /// A model's only task, called after what it says something of.
+    /// A model's only task, named after the level of its outputs.
     pub fn only(head: impl Head + 'static) -> Self {
         Self::called(head.level().name(), head)
     }
 
-    /// A model's only task.
+    /// A model's only task, with this name.
     pub fn called(name: &str, head: impl Head + 'static) -> Self {
         Self { name: name.into(), head: Arc::new(head), scope: String::new() }
     }
 
-    /// One of the tasks of a model: its parameters have its name before theirs, so that heads alike stand beside each other.
+    /// One of several tasks of a model: the names of its parameters get the prefix `heads.{name}.`, so that heads of
+    /// the same kind can coexist.
     pub fn one_of_several(name: &str, head: impl Head + 'static) -> Self {
         Self { scope: format!("heads.{name}."), ..Self::called(name, head) }
     }
 
-    /// The head's parameters that a backbone does not have already, as those of this task.
+    /// Specs of the head's parameters that the backbone does not have already, owned by this task.
     pub fn specs(&self, config: &Config) -> Vec<Spec> {
         let (owner, backbone) = (Owner::head(&self.name), Backbone::specs(config));
         let own = self.head.specs(config).into_iter();
@@ -99,12 +100,12 @@ impl Task {
             .collect()
     }
 
-    /// The name of a parameter of its head.
+    /// Full name of a parameter of the head.
     pub fn scoped(&self, name: &str) -> String {
         format!("{}{name}", self.scope)
     }
 
-    /// The head's function; parameters that are trained receive gradients. Products are computed in `precision`.
+    /// Build the head's layers from parameters; the trained ones receive gradients. Matrix products run in `precision`.
     pub fn load(&self, params: &Parameters, config: &Config, precision: Precision) -> Result<HeadLayers> {
         if self.scope.is_empty() {
             return self.head.load(params, config, precision);

@@ -17,40 +17,40 @@ use crate::product::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, Tokenizer};
 
-/// The last map of a head: weight `[C, D]`, row-major, and bias `[C]`.
+/// The output layer of a head: weight `[C, D]`, row-major, and bias `[C]`.
 pub struct LinearMap {
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
 }
 
-/// What a head begins from.
+/// Initial values of a head.
 #[derive(Clone, Copy)]
 pub enum Start<'a> {
-    /// As it is initialised.
+    /// Random initialisation.
     New,
-    /// The last map is this one, the rest as it is initialised.
+    /// The output layer is given; the rest is initialised randomly.
     LastMap(&'a LinearMap),
-    /// A head with as many outputs.
+    /// The parameters of a head with the same shapes.
     Head(&'a Parameters),
 }
 
 /// A fitted model. Immutable; cloning shares everything.
 #[derive(Clone)]
 pub struct TaskModel {
-    /// Its parameters are those after training.
+    /// The backbone with its parameters after training.
     pub backbone: Backbone,
-    /// The parameters of the task.
+    /// The parameters of the task's head.
     pub head: Parameters,
     pub task: Task,
 }
 
 impl TaskModel {
-    /// The parameters of backbone and head.
+    /// Specs of the parameters of backbone and head.
     pub fn specs(backbone: &Backbone, task: &Task) -> Vec<Spec> {
         [Backbone::specs(&backbone.config), task.specs(&backbone.config)].concat()
     }
 
-    /// All parameters before training: the backbone's and the head's, of which those that are new are drawn from `seed`.
+    /// All parameters of backbone and head before training; new ones are drawn from `seed`.
     pub fn initial(backbone: &Backbone, task: &Task, start: Start, seed: u64) -> Result<Parameters> {
         let head = task.specs(&backbone.config);
         if let Start::Head(given) = start {
@@ -87,7 +87,7 @@ impl TaskModel {
         Ok(params)
     }
 
-    /// A parameter of a new head that is not its last map's; none if all but that one was pretrained.
+    /// Name of a newly initialised head parameter below the output layer; none if all of those are pretrained.
     pub fn untrained_below(backbone: &Backbone, task: &Task) -> Option<String> {
         let options = task.head.layers(&backbone.config);
         let last = [format!("{}.weight", options.output), options.output_bias.to_string()];
@@ -99,8 +99,8 @@ impl TaskModel {
         found.map(|spec| spec.name)
     }
 
-    /// What the last map of a new head takes, row-major `[N, D']` in input order, of texts or of words, and `D'`: the head before it
-    /// must be the backbone's own.
+    /// Inputs of a new head's output layer for all texts or words, row-major `[N, D']` in input order, and `D'`. The
+    /// head's layers below must be pretrained.
     pub fn features(
         backbone: &Backbone,
         task: &Task,
@@ -124,10 +124,11 @@ impl TaskModel {
         Ok((collect_rows(encodings, batch_tokens, (columns, &params), &forward, progress)?, columns))
     }
 
-    /// The same model, each of whose outputs is multiplied by `scale` and then moved by `shift`, `[C]` each: its last map is.
+    /// The same model with each output multiplied by `scale` and shifted by `shift`, `[C]` each, by changing the output
+    /// layer.
     ///
     /// # Errors
-    /// `Error::Value` if outputs are moved of a head without a bias.
+    /// `Error::Value` for a nonzero shift of a head without a bias.
     pub fn with_outputs_scaled(&self, scale: &[f32], shift: &[f32]) -> Result<Self> {
         let (options, c) = (self.options(), self.n_outputs());
         if scale.len() != c || shift.len() != c {
@@ -150,15 +151,15 @@ impl TaskModel {
         Ok(Self { head, ..self.clone() })
     }
 
-    /// From a backbone and all parameters by name.
+    /// A model of a backbone and all parameters by name.
     pub fn new(backbone: &Backbone, all: &Parameters, task: Task) -> Self {
         let (own, head) = all.split_heads();
-        // What the checkpoint lacked has been trained since.
+        // Parameters that the checkpoint lacked have been trained since.
         let report = backbone.report.trained();
         Self { backbone: backbone.with_params(own, report), head, task }
     }
 
-    /// The head's.
+    /// Options of the head's layers.
     pub(crate) fn options(&self) -> &HeadOptions {
         self.task.head.layers(&self.backbone.config)
     }
@@ -173,7 +174,8 @@ impl TaskModel {
         self.task.head.n_outputs()
     }
 
-    /// Outputs, row-major `[N, C]` in input order, of texts or of words. `progress` gets the number of tokens done and may stop the work.
+    /// Outputs of texts or words, row-major `[N, C]` in input order. `progress` gets the number of tokens done and may
+    /// stop the work.
     pub fn outputs(
         &self,
         encodings: &Encodings,
@@ -186,15 +188,15 @@ impl TaskModel {
         let mode = Mode::inference();
         let forward = |batch: &PackedBatch| {
             let pooled = network.pooled(batch, mode)?;
-            // The head may make finite numbers of it.
+            // Check before the head, which may turn values that are not finite into finite ones.
             check_finite(&pooled.array().values()?, || params.clone())?;
             network.outputs(&pooled, mode)
         };
         collect_rows(encodings, batch_tokens, (n_outputs, &params), &forward, progress)
     }
 
-    /// Write a Hugging Face directory and `metadata`, with names of the outputs, read it back, compare outputs, then replace what was there. No weight
-    /// file is larger than `max_shard_bytes`.
+    /// Write a Hugging Face directory with `metadata` and the names of the outputs, read it back, compare outputs, then
+    /// replace what was there. No weight file is larger than `max_shard_bytes`.
     pub fn save(&self, dir: &Path, names: &[String], metadata: &str, max_shard_bytes: u64) -> Result<()> {
         if names.len() != self.n_outputs() {
             return Err(Error::Value(format!("got {} labels for {} outputs", names.len(), self.n_outputs())));
@@ -214,7 +216,7 @@ impl TaskModel {
     fn config(&self, names: &[String]) -> Map<String, Value> {
         let config = &self.backbone.config;
         let mut raw = config.raw.clone();
-        // transformers has no head that takes sentence vectors.
+        // transformers has no head on sentence vectors.
         let class = config.family.class_of_head(self.task.head.level());
         let name = if self.options().is_on_sentence() { "Model" } else { class };
         raw.insert("architectures".into(), json!([config.class(name)]));
@@ -247,7 +249,7 @@ impl TaskModel {
         Ok((Self { backbone, head, task }, metadata))
     }
 
-    /// True of a parameter that no checkpoint had: of the head, or a pooler that begins anew with it.
+    /// True if no checkpoint had the parameter: it belongs to a new head, or to a pooler newly initialised below it.
     pub fn begins_anew(spec: &Spec, backbone: &Backbone) -> bool {
         spec.owner != Owner::Backbone || backbone.report.missing.contains(&spec.name)
     }

@@ -1,4 +1,4 @@
-//! The trained function of a task: a batch of texts to outputs for them, or for their words, and to the loss.
+//! The network of a task: from a batch of texts to outputs for the texts or their words, and to the loss.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::product::Precision;
 
-/// Encoder and head.
+/// Encoder and task head.
 pub struct TaskNetwork<'a> {
     encoder: Arc<Transformer>,
     head: Arc<dyn Head>,
@@ -21,25 +21,25 @@ pub struct TaskNetwork<'a> {
 }
 
 impl<'a> TaskNetwork<'a> {
-    /// An encoder with the head of all parameters; those that are trained receive gradients.
+    /// An encoder with the head built from parameters; the trained ones receive gradients.
     pub fn new(encoder: Arc<Transformer>, params: &Parameters, config: &'a Config, task: &Task) -> Result<Self> {
         let head = task.head.clone();
         let (layers, options) = (task.load(params, config, Precision::F32)?, head.layers(config));
         Ok(Self { encoder, head, layers, options, n_layers: config.num_hidden_layers })
     }
 
-    /// What the head takes: the pooled last hidden states, `[N, k D]`.
+    /// Input of the head: the pooled last hidden states, `[N, k D]`.
     pub fn pooled(&self, batch: &PackedBatch, mode: Mode) -> Result<Value> {
         let hidden = self.encoder.forward(batch, self.n_layers, mode)?;
         Pooling::join(&self.options.pooling, &hidden, batch)
     }
 
-    /// Outputs `[N, C]` of what the head takes.
+    /// Outputs `[N, C]` from pooled hidden states `[N, k D]`.
     pub fn outputs(&self, pooled: &Value, mode: Mode) -> Result<Value> {
         self.layers.forward(pooled, mode)
     }
 
-    /// The summed loss of what the head takes, divided by `normalizer`.
+    /// Summed loss from pooled hidden states `[N, k D]`, divided by `normalizer`.
     pub fn loss(&self, pooled: &Value, targets: &Targets, normalizer: f64, mode: Mode) -> Result<Value> {
         self.head.loss(&self.layers, &self.layers.before_output(pooled, mode)?, targets, normalizer)
     }

@@ -1,22 +1,22 @@
-//! A text that is being written: its tokens, and what they say in whole characters.
+//! A text being generated: its tokens, and their text decoded in whole characters.
 
 use crate::error::Result;
 use crate::text::Tokenizer;
 
-/// A prompt and what follows it.
+/// A prompt and its continuation.
 pub(super) struct Writing {
-    /// Which prompt.
+    /// Index of the prompt.
     pub prompt: usize,
-    /// Prompt and all after it.
+    /// Token ids of the prompt and all generated tokens.
     pub ids: Vec<u32>,
-    /// What follows the prompt, up to the last whole character. It only grows.
+    /// The generated text, up to the last whole character. It only grows.
     text: String,
-    /// Bytes of it that were handed on.
+    /// Number of its bytes already handed on.
     handed: usize,
-    /// The tokens that are decoded with new ones: a decoder takes the space before the first word of a text away, and bytes
-    /// are characters only together.
+    /// Range of earlier tokens that are decoded together with new ones: a decoder strips the space before the first
+    /// word, and the bytes of a character can only be decoded together.
     before: std::ops::Range<usize>,
-    /// What those say alone.
+    /// The text of those tokens alone.
     said: String,
 }
 
@@ -27,7 +27,7 @@ impl Writing {
         Ok(Self { prompt, text: String::new(), handed: 0, before: 0..ids.len(), ids, said })
     }
 
-    /// Read the tokens that are new. A character whose bytes are not all there waits for them, unless these are the `last`.
+    /// Decode the new tokens. A character with missing bytes waits for them, unless this is the `last` call.
     pub fn read(&mut self, tokenizer: &Tokenizer, last: bool) -> Result<()> {
         let all = decode(tokenizer, &self.ids[self.before.start..])?;
         if all.ends_with(char::REPLACEMENT_CHARACTER) && !last {
@@ -35,7 +35,7 @@ impl Writing {
         }
         let new = match all.strip_prefix(&self.said) {
             Some(new) => new.to_string(),
-            // Some decoders spoil the characters beside bytes that are none.
+            // Some decoders garble characters next to invalid bytes.
             None => decode(tokenizer, &self.ids[self.before.end..])?,
         };
         if !new.is_empty() {
@@ -46,7 +46,7 @@ impl Writing {
         Ok(())
     }
 
-    /// What may be shown and was not yet, and whether the text has met one of `stop`.
+    /// The text that can be shown and has not been yet, and whether a stop string was found.
     pub fn hand_on(&mut self, stop: &[String], last: bool) -> (&str, bool) {
         let (shown, stopped) = cut(&self.text, stop, last);
         let new = shown.get(self.handed..).unwrap_or_default();
@@ -64,8 +64,8 @@ fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> Result<String> {
     Ok(tokenizer.decode(&[ids.to_vec()], true)?.concat())
 }
 
-/// What may be shown of a text: up to a stop text, of which no beginning is shown unless it is the `last` call. Whether it has
-/// met one.
+/// The part of a text that can be shown, and whether a stop string was found: the text up to a stop string. A possible
+/// beginning of one at the end is held back unless this is the `last` call.
 fn cut<'a>(text: &'a str, stop: &[String], last: bool) -> (&'a str, bool) {
     if let Some(end) = stop.iter().filter_map(|stop| text.find(stop.as_str())).min() {
         return (&text[..end], true);
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(cut("one EN two END three\n\n", &stop, false), ("one EN two ", true));
     }
 
-    /// The tokenizer of a GGUF file, as this crate's and as the library's.
+    /// The tokenizer of a GGUF file, as this crate's type and as the `tokenizers` library's.
     fn tokenizer(name: &str) -> Result<(Tokenizer, tokenizers::Tokenizer)> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/reference/gguf/{name}.gguf"));
         let inner = Gguf::open(&path)?.tokenizer()?;
@@ -104,7 +104,7 @@ mod tests {
         Ok((Tokenizer::from_files(&files, None)?, inner))
     }
 
-    /// What is written of `new` after "the cat", token by token, and the pieces it was handed on in.
+    /// The text generated when the tokens `new` follow "the cat" one by one, and the pieces in which it was handed on.
     fn written(tokenizer: &Tokenizer, new: &[u32], stop: &[&str]) -> Result<(String, Vec<String>)> {
         let prompt = tokenizer.encode(&["the cat".to_string()], None, 64)?.ids(0).to_vec();
         let stop: Vec<String> = stop.iter().map(|stop| (*stop).to_string()).collect();
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn characters_of_several_tokens_when_written_are_whole_and_stop_nothing() -> Outcome {
-        // Pieces of bytes where SentencePiece knows no character, and the byte alphabet of GPT-2.
+        // Byte pieces where SentencePiece has no piece for a character, and the byte alphabet of GPT-2.
         let hexadecimal = |byte: u8| format!("<0x{byte:02X}>");
         for (name, bytes) in [("llama", hexadecimal as fn(u8) -> String), ("gpt2", byte_letter)] {
             let (tokenizer, inner) = tokenizer(name)?;
@@ -137,10 +137,10 @@ mod tests {
             let (all, pieces) = written(&tokenizer, &new, &[])?;
             assert_eq!(all, text, "{name}");
             assert!(pieces[0].is_empty() && pieces[1] == "ŵ", "{name}: {pieces:?}");
-            // A true U+FFFD stops, an unfinished character does not.
+            // A real U+FFFD matches the stop string; an unfinished character does not.
             assert_eq!(written(&tokenizer, &new, &["\u{fffd}"])?.0, "ŵ", "{name}");
             assert_eq!(written(&tokenizer, &ids("ŵŷ".as_bytes()), &["\u{fffd}"])?.0, "ŵŷ", "{name}");
-            // What was handed on stays, where a decoder takes it back for the bytes behind it.
+            // Text already handed on stays, even if a decoder would retract it for the bytes that follow.
             assert_eq!(written(&tokenizer, &ids(b"\xc5\xb5\xc5"), &[])?.0, "ŵ\u{fffd}", "{name}");
             let letter: Vec<u32> = inner.token_to_id("a").into_iter().collect();
             let broken = [ids(b"\xc5\xb5\xc5"), letter].concat();

@@ -1,4 +1,4 @@
-//! The objectives of language models: what is made of a few sequences, and which models can be asked for it.
+//! Language-modelling objectives: how a few sequences are made into a batch, and which models support which objective.
 
 use std::sync::Arc;
 
@@ -14,28 +14,29 @@ use crate::head::LanguageBatch;
 use crate::rng::Key;
 use crate::text::{Encodings, Frame, Role};
 
-/// What a language model learns from.
+/// The training objective of a language model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LanguageObjective {
-    /// Each token from those before it. A stream is all documents one after another, else they do not see each other.
+    /// Predict each token from those before it. With `stream`, documents are concatenated; else they do not see each
+    /// other.
     Causal { stream: bool },
-    /// Hidden tokens from those around them.
+    /// Predict masked tokens from those around them.
     Masked { rate: f64, unit: Unit },
-    /// Which tokens a generator has put in the place of hidden ones; its own loss, and `weight` times the detector's
-    /// (ELECTRA).
+    /// Detect which tokens a generator has substituted for masked ones; the loss is the generator's own plus `weight`
+    /// times the detector's (ELECTRA).
     Replaced { rate: f64, weight: f64 },
-    /// Tokens in a random order, each from those before it in this order (XLNet); they see up to `memory` tokens of their
-    /// document before the sequence, none: as many as a sequence has.
+    /// Predict tokens in a random order, each from those before it in this order (XLNet). Sequences also see up to
+    /// `memory` tokens of their document before them; none: as many as a sequence has.
     Permutation { memory: Option<usize> },
 }
 
-/// Makes batches of sequences.
+/// Collates sequences into batches with labels.
 pub struct Collator {
     frame: Frame,
-    /// Ids of special tokens, sorted: a text may have them too.
+    /// Ids of special tokens, sorted; a text may contain them too.
     special: Vec<u32>,
-    /// Among them, where there is one: nothing is asked for it.
+    /// Id of the unknown token, if there is one; it is never a label.
     unknown: Option<u32>,
     how: How,
 }
@@ -47,7 +48,7 @@ enum How {
 }
 
 impl LanguageObjective {
-    /// For a backbone; an error says which objectives it can serve.
+    /// The collator for a backbone. The error for an unsupported objective names those that the backbone supports.
     pub fn collator(&self, backbone: &Backbone) -> Result<Collator> {
         let (config, tokenizer) = (&backbone.config, &backbone.tokenizer);
         let Capabilities { masked, causal, permutation } = config.capabilities;
@@ -79,7 +80,7 @@ impl LanguageObjective {
                 };
                 let mask = backbone.token(Role::Mask)?;
                 let mask = mask.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))?;
-                // Added tokens may have ids that the model has no rows for.
+                // Added tokens may have ids beyond the model's embedding table.
                 let vocab_size = tokenizer.vocab_size().min(config.vocab_size);
                 let known = special.partition_point(|&id| (id as usize) < vocab_size);
                 How::Masked(MaskedLM::new(*rate, *unit, mask, vocab_size, &special[..known])?)
@@ -89,30 +90,30 @@ impl LanguageObjective {
     }
 }
 
-/// A sequence of a corpus: ids, and whether each continues the word of the one before.
+/// A sequence of a corpus: token ids, and whether each token continues the word of the previous one.
 pub struct Sequence {
     pub ids: Vec<u32>,
     pub continues: Vec<bool>,
 }
 
 impl Collator {
-    /// Special tokens that each sequence gets.
+    /// Number of special tokens added to each sequence.
     pub fn n_special(&self) -> usize {
         self.frame.len()
     }
 
-    /// True if each sequence ends with this token as it is.
+    /// True if the special tokens added to the end of each sequence include this one.
     pub fn ends_with(&self, id: u32) -> bool {
         self.frame.after.iter().any(|&(after, _)| after == id)
     }
 
-    /// Where the own tokens of a sequence of `n` tokens lie.
+    /// Range of a sequence's own tokens, without the added special ones, among its `n` tokens.
     pub fn own_tokens(&self, n: usize) -> std::ops::Range<u32> {
         let own = self.frame.before.len()..n.saturating_sub(self.frame.after.len());
         own.start as u32..own.end as u32
     }
 
-    /// A batch of sequences, each with its own key.
+    /// Collate sequences into a batch; each has its own key for random draws.
     pub fn collate(&self, sequences: &[(Sequence, Key)]) -> Result<LanguageBatch> {
         let (before, after) = (&self.frame.before, &self.frame.after);
         let mut texts = Vec::with_capacity(sequences.len());

@@ -1,20 +1,22 @@
-//! Masked language modelling (BERT, Devlin et al. 2019): some tokens are chosen, most of them are hidden, and all of them
-//! are to be predicted.
+//! Masked language modelling (BERT, Devlin et al. 2019): some tokens are chosen for prediction, and most of the chosen
+//! ones are masked.
 //!
-//! What is chosen, of the tokens that are not special: tokens; whole words; or spans of words, as SpanBERT does (Joshi et al.
-//! 2020). Every token is chosen with probability `rate`, wherever it stands and however long its word is:
+//! Among the tokens that are not special, the unit of choice is a token, a whole word, or a span of words as in
+//! SpanBERT (Joshi et al. 2020). Every token is chosen with probability `rate`, wherever it stands and however long its
+//! word is:
 //!
-//! - Tokens and words are chosen independently of each other, so that their number varies. (BERT's own data has a fixed
-//!   number, for which long words have to be left out where they do not fit. transformers 5 draws for each token and then
+//! - Tokens and words are chosen independently of each other, so their number varies. (BERT's own data has a fixed
+//!   number, so long words have to be left out where they do not fit. transformers 5 draws for each token and then
 //!   takes its whole word, which chooses a word of two tokens at a rate of 0.15 with probability 0.28.)
-//! - Spans have 1 to 10 words with probabilities in proportion to `0.8^length`, 3.8 on average, and are separated by gaps of at
-//!   least one word, of geometric length, such that the expected part in spans is `rate`. The first span of a text may have
-//!   begun before it and the last may end after it, which keeps the rate at both ends. No span reaches beyond a special token.
+//! - Spans have 1 to 10 words with probabilities in proportion to `0.8^length`, 3.8 on average, and are separated by
+//!   gaps of at least one word, of geometric length, such that the expected share of words in spans is `rate`. The
+//!   first span of a text may begin before it and the last may end after it, which keeps the rate at both ends. No span
+//!   reaches beyond a special token.
 //!
-//! Where nothing was chosen, one word (or token) is, each with the same probability: short texts are above the rate.
+//! If nothing was chosen, one word (or token) is drawn uniformly, so short texts are above the rate.
 //!
-//! What becomes of the chosen: 80% are replaced by the mask, 10% by a random token, which is none of the special ones, and
-//! 10% stay; drawn for each token, or, of spans, for each span.
+//! Of the chosen tokens, 80% are replaced by the mask token, 10% by a random token that is not special, and 10% stay as
+//! they are. This is drawn for each token, or for each span as a whole.
 
 use std::ops::Range;
 
@@ -25,10 +27,10 @@ use crate::rng::Key;
 
 /// The probability that a gap between words ends a span.
 const SPAN_ENDS: f64 = 0.2;
-/// Words of the longest span.
+/// Maximum number of words in a span.
 const LONGEST: i32 = 10;
 
-/// What is chosen together.
+/// The unit of masking: the tokens that are chosen together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -37,29 +39,29 @@ pub enum Unit {
     Span,
 }
 
-/// How a text is masked.
+/// Settings of masking.
 #[derive(Debug, Clone)]
 pub struct MaskedLM {
     rate: f64,
     unit: Unit,
     mask: u32,
     vocab_size: usize,
-    /// Sorted.
+    /// Ids of special tokens and the mask, sorted.
     special: Vec<u32>,
 }
 
 /// A masked sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masked {
-    /// With what stands in the place of the chosen tokens.
+    /// Token ids after masking.
     pub ids: Vec<u32>,
-    /// The chosen tokens, none elsewhere.
+    /// The original ids of the chosen tokens; none elsewhere.
     pub labels: Vec<Option<u32>>,
 }
 
 impl MaskedLM {
-    /// Choose with probability `rate` (BERT: 0.15); `special` are ids of the vocabulary that are never drawn, with or without
-    /// the mask's.
+    /// Masking that chooses tokens with probability `rate` (BERT: 0.15). `special` are ids of the vocabulary that are
+    /// never drawn as random tokens; the mask's may be among them or not.
     pub fn new(rate: f64, unit: Unit, mask: u32, vocab_size: usize, special: &[u32]) -> Result<Self> {
         let highest = if unit == Unit::Span { mean_length() / (1.0 + mean_length()) } else { 1.0 };
         if !(rate > 0.0 && rate <= highest) {
@@ -97,7 +99,7 @@ impl MaskedLM {
         Ok(masked)
     }
 
-    /// The words (or tokens) between special tokens.
+    /// The words (or tokens) of each stretch between special tokens, as ranges of tokens.
     fn pieces(&self, continues: &[bool], special: &[bool]) -> Vec<Vec<Range<usize>>> {
         let mut pieces = vec![Vec::<Range<usize>>::new()];
         for (i, (&continues, &special)) in continues.iter().zip(special).enumerate() {
@@ -112,7 +114,7 @@ impl MaskedLM {
         pieces
     }
 
-    /// What is chosen: ranges of tokens.
+    /// The chosen words, tokens or spans, as ranges of tokens.
     fn choose(&self, pieces: &[Vec<Range<usize>>], key: Key) -> Vec<Range<usize>> {
         let mut chosen = Vec::new();
         for words in pieces {
@@ -130,11 +132,12 @@ impl MaskedLM {
         chosen
     }
 
-    /// Spans and gaps in turn, begun as if words had gone before.
+    /// Draw spans and gaps in turn, as if words had come before the first.
     fn spans(&self, words: &[Range<usize>], key: Key, chosen: &mut Vec<Range<usize>>) {
         let leave_gap = self.rate / (mean_length() * (1.0 - self.rate));
         let draw = |word: usize, what| words.get(word).map(|word| key.child(word.start as u64).uniform(what));
-        // The rest of a span that has begun before has `k` words in proportion to how many have at least `k`.
+        // The remainder of a span that began earlier has `k` words with probability proportional to that of a span of
+        // at least `k`.
         let mut length =
             draw(0, 0).filter(|u| *u < self.rate).and(draw(0, 1)).map(|u| pick((1..=LONGEST).map(longer), u));
         let mut word = 0;
@@ -144,7 +147,7 @@ impl MaskedLM {
                 chosen.extend(span.first().zip(span.last()).map(|(first, last)| first.start..last.end));
                 word += length;
             }
-            // A gap, one word after the other.
+            // Extend the gap word by word until a span begins.
             while word < words.len() && length.is_none() {
                 word += 1;
                 length = draw(word, 2).filter(|u| *u < leave_gap).and(draw(word, 1)).map(|u| pick(lengths(), u));
@@ -152,29 +155,29 @@ impl MaskedLM {
         }
     }
 
-    /// One of the tokens that are not special.
+    /// A random token that is not special.
     fn random(&self, key: Key, i: usize) -> u32 {
         let nth = key.below(i as u64, self.vocab_size - self.special.len()) as u32;
         self.special.iter().fold(nth, |id, &special| if id >= special { id + 1 } else { id })
     }
 }
 
-/// In proportion to the probabilities of a span of 1, 2, .. words.
+/// Unnormalised probabilities of spans of 1, 2, .. words.
 fn lengths() -> impl Iterator<Item = f64> + Clone {
     (1..=LONGEST).map(|length| (1.0 - SPAN_ENDS).powi(length))
 }
 
-/// In proportion to the probability of a span of at least `length` words.
+/// Unnormalised probability of a span of at least `length` words.
 fn longer(length: i32) -> f64 {
     lengths().skip(length as usize - 1).sum()
 }
 
-/// Words of a span on average.
+/// Mean number of words in a span.
 fn mean_length() -> f64 {
     (1..=LONGEST).map(longer).sum::<f64>() / longer(1)
 }
 
-/// 1, 2, .. in proportion to `weights`, by a value in (0, 1).
+/// Draw 1, 2, .. in proportion to `weights`, with `u` in (0, 1) as the random value.
 fn pick(weights: impl Iterator<Item = f64> + Clone, u: f64) -> usize {
     let mut rest = u * weights.clone().sum::<f64>();
     let passed = weights.take_while(|weight| {

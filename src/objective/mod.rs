@@ -1,8 +1,8 @@
-//! What a model is trained towards: losses, and what is made of a sequence of tokens so that it can be learnt from.
+//! Pretraining objectives: how labels and inputs are made from a sequence of tokens.
 //!
-//! The latter are pure functions of one sequence and a key: `ids`, with special tokens in their places; where asked for,
-//! `special`, true for those tokens, and `continues`, true for tokens that continue the word of the token before. A key for
-//! each sequence and time that it is seen makes them reproducible in any order.
+//! They are pure functions of one sequence and a key: `ids`, with special tokens in place; where needed `special`, true
+//! for special tokens, and `continues`, true for tokens that continue the word of the previous token. A separate key
+//! for each sequence and each time it is seen makes the draws reproducible in any order.
 
 mod causal;
 mod language;

@@ -1,40 +1,42 @@
-//! Permutation language modelling (XLNet, Yang et al. 2019): tokens are predicted one after another in a random order, each
-//! from those before it in that order and from all that are not predicted.
+//! Permutation language modelling (XLNet, Yang et al. 2019): tokens are predicted one after another in a random order,
+//! each from those before it in that order and from all tokens that are not predicted.
 //!
-//! Which: as the paper and transformers' `DataCollatorForPermutationLanguageModeling` (5.x) have it, a span of 1 to 5 tokens,
-//! each length as likely, lies somewhere in a context of six times its length, each place as likely; one context follows the
-//! other, the last may reach beyond the end. A sixth of the tokens are predicted; special ones that lie in a span are not.
+//! Choice of the predicted tokens, as in the paper and transformers' `DataCollatorForPermutationLanguageModeling`
+//! (5.x): a span of 1 to 5 tokens, its length uniform, lies at a uniform place in a context of six times its length.
+//! Contexts follow one another, and the last may reach beyond the end. A sixth of the tokens are predicted, except
+//! special ones in a span.
 //!
-//! What sees what: the query stream at `i` sees the content at `j` where `hidden(i, j)` is false, so a predicted token does
-//! not see itself; the content stream at `i` sees the same, and itself always (`XLNetModel` opens the diagonal of `perm_mask`
-//! for it). The ids of a content stream stay as they are, as in XLNet; what nobody may know of a token is not in its place in
-//! the query stream.
+//! Attention mask: the query stream at `i` sees the content at `j` if `hidden(i, j)` is false, so a predicted token
+//! does not see itself; the content stream at `i` sees the same and always itself (`XLNetModel` opens the diagonal of
+//! `perm_mask` for it). The ids of the content stream stay unchanged, as in XLNet; the query stream does not contain a
+//! token's own id.
 //!
-//! Where this is not what transformers does: there the ids of predicted tokens are replaced by the mask in the content stream
-//! too, so that predicted tokens learn nothing from each other. Special tokens have a place in its order as queries, and see
-//! what is predicted before them, while all see them: with true ids, a token would see itself through them. Here they are
-//! like all that is not predicted: seen by all, and seeing nothing predicted. And the order there is one of each half of the
-//! sequence, the first before the second, because the first may be remembered for a segment that begins with the second; here
-//! it is one of the whole sequence, of which all or nothing may be remembered.
+//! Differences from transformers: there, predicted tokens are replaced by the mask in the content stream too, so that
+//! they learn nothing from each other. There, special tokens have a place in the order as queries and see the tokens
+//! predicted before them, while all tokens see them: with unmasked ids, a token would see itself through them. Here
+//! they are treated like all tokens that are not predicted: seen by all, and seeing no predicted token. And there, each
+//! half of the sequence has its own order, the first half before the second, because the first may be remembered for a
+//! segment that begins with the second; here the order is one of the whole sequence, which is remembered as a whole or
+//! not at all.
 
 use crate::rng::Key;
 
-/// Tokens of the longest span.
+/// Maximum number of tokens in a span.
 const LONGEST: usize = 5;
-/// Tokens for each that is predicted.
+/// Number of context tokens per predicted token.
 const CONTEXT: usize = 6;
 
-/// The tokens that are predicted, and their order.
+/// The predicted tokens and their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permutation {
-    /// Positions of those that are predicted, from left to right.
+    /// Positions of the predicted tokens, from left to right.
     pub targets: Vec<u32>,
-    /// Of each token: its place in the order, from 1 on; 0 if it is not predicted.
+    /// Rank of each token in the order, from 1; 0 if it is not predicted.
     pub ranks: Vec<u32>,
 }
 
 impl Permutation {
-    /// Of a sequence of as many tokens as there are flags. There may be none to predict.
+    /// Draw the permutation of a sequence with one `special` flag per token. It may have no predicted tokens.
     pub fn draw(special: &[bool], key: Key) -> Self {
         let [length, place, order] = [0, 1, 2].map(|use_| key.child(use_));
         let mut predicted = vec![false; special.len()];
@@ -60,7 +62,7 @@ impl Permutation {
         self.ranks[key] > 0 && self.ranks[query] <= self.ranks[key]
     }
 
-    /// [`Permutation::is_hidden`] for all pairs, `[n, n]`, a row for each query: transformers' `perm_mask`.
+    /// [`Permutation::is_hidden`] for all pairs, `[n, n]` with a row per query: transformers' `perm_mask`.
     pub fn hidden(&self) -> Vec<bool> {
         let n = self.ranks.len();
         (0..n * n).map(|at| self.is_hidden(at / n, at % n)).collect()

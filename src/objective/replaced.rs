@@ -1,14 +1,14 @@
-//! Replaced token detection (ELECTRA, Clark et al. 2020): a discriminator tells which tokens a generator has put in the place
-//! of others. The generator is trained on the masked sequence, as any masked language model; what it draws for the masked
-//! places makes the discriminator's sequence.
+//! Replaced token detection (ELECTRA, Clark et al. 2020): a discriminator predicts which tokens a generator has
+//! substituted. The generator is trained as a masked language model; the tokens it draws at the masked positions are
+//! filled in to make the discriminator's input.
 
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
-/// A token drawn from `softmax(row)` for each row of `logits [n, vocab_size]`; row `i` by the value `i` of `key`. A minus
-/// infinity is never drawn; logits of which none can be is an error.
+/// Draw a token from `softmax(row)` for each row of `logits [n, vocab_size]`; row `i` uses value `i` of `key`. A logit
+/// of minus infinity is never drawn; a row from which no token can be drawn is an error.
 pub fn sample(logits: &[f32], vocab_size: usize, key: Key) -> Result<Vec<u32>> {
     if vocab_size == 0 || !logits.len().is_multiple_of(vocab_size) {
         let n = logits.len();
@@ -18,7 +18,7 @@ pub fn sample(logits: &[f32], vocab_size: usize, key: Key) -> Result<Vec<u32>> {
     rows.map(|(i, row)| draw(row, key.uniform(i as u64))).collect()
 }
 
-/// The token at which the sum of the probabilities passes `u`.
+/// The first token at which the cumulative probability exceeds `u`.
 fn draw(logits: &[f32], u: f64) -> Result<u32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |z: &f32| f64::from(z - max).exp();

@@ -1,4 +1,4 @@
-//! What a language model thinks of texts it is given: the logarithm of the probability of each token, and of what a mask hides.
+//! Score texts with a language model: the log probability of each token, and the likeliest tokens at masked positions.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::head::{LanguageBatch, LanguageModel};
 use crate::product::Precision;
 use crate::text::{Encodings, Role};
 
-/// How a token is kept from seeing itself.
+/// How the scored token is hidden from the model.
 enum Hiding {
-    /// A causal model does not see it yet.
+    /// Causal: a token does not attend to later ones.
     Causal,
-    /// This token stands in its place.
+    /// The token is replaced by the mask token of this id.
     Mask(u32),
-    /// Nothing sees it but itself, and who predicts it sees the rest.
+    /// Permutation: no other token sees it, and the query that predicts it sees all the others.
     Permutation,
 }
 
@@ -36,13 +36,13 @@ fn mask_of(backbone: &Backbone) -> Result<u32> {
     backbone.token(Role::Mask)?.ok_or_else(|| Error::Data("the tokenizer has no mask token".into()))
 }
 
-/// The position in a text that is asked for.
+/// A text and the position of the token to score in it.
 type Question = (usize, usize);
 
-/// The logarithm of the probability of each token of each text, none where nothing can be said of it. A causal model says it
-/// from what came before, which leaves out a first token; the others from all other tokens, one pass for each (Salazar et al.
-/// 2020), which leaves out special tokens wherever they stand. The one that stands for unknown words is asked of no model.
-/// `progress` gets the number of tokens done and may stop the work.
+/// Log probability of each token of each text, none where it is undefined. A causal model conditions on the tokens
+/// before, which leaves out the first one; other models condition on all other tokens, with one pass per token
+/// (pseudo-log-likelihood, Salazar et al. 2020), which leaves out special tokens wherever they stand. The unknown token
+/// is never scored. `progress` gets the number of tokens done and may stop the work.
 pub fn token_scores(
     model: &LanguageModel,
     encodings: &Encodings,
@@ -72,7 +72,7 @@ pub fn token_scores(
             Hiding::Causal => {
                 let mut losses = losses.into_iter();
                 for &(text, _) in &asked {
-                    // A row speaks of the token after it.
+                    // Each row scores the next token.
                     for score in scores[text].iter_mut().skip(1) {
                         *score = losses.next().flatten().map(|loss| -loss);
                     }
@@ -89,7 +89,7 @@ pub fn token_scores(
     Ok(scores)
 }
 
-/// The likeliest tokens in the place of each mask of a text: ids with their probabilities, the best first.
+/// The `top` likeliest tokens for each mask of a text: ids with their probabilities, the best first.
 pub fn fill_masks(
     model: &LanguageModel,
     encodings: &Encodings,
@@ -132,7 +132,7 @@ pub fn fill_masks(
     Ok(rows.map(|row| crate::head::likeliest(row, top)).collect())
 }
 
-/// A sequence for each question.
+/// A batch with one sequence per question.
 fn ask(encodings: &Encodings, asked: &[Question], hiding: &Hiding, unknown: Option<u32>) -> Result<LanguageBatch> {
     let mut texts = Vec::with_capacity(asked.len());
     let (mut labels, mut rows, mut first, mut hidden) = (Vec::new(), Vec::new(), 0, Vec::new());

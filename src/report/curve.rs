@@ -1,14 +1,14 @@
-//! The loss of the steps of a run, a sample of bounded size.
+//! The loss curve of a run, sampled to a bounded size.
 
 use serde::{Deserialize, Serialize};
 
 use super::exact;
 use super::record::Record;
 
-/// Points of a curve at most.
+/// Maximum number of points in a curve.
 const MOST: usize = 1000;
 
-/// A point of the curve of the loss.
+/// A point of the loss curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub step: usize,
@@ -18,8 +18,8 @@ pub struct Point {
     pub loss: f64,
 }
 
-/// Every `2^n`-th step, `n` the least with which they are not too many: which steps are in it follows from the number of the
-/// last one alone, so that a run that went on from a checkpoint has the curve of one that did not stop.
+/// Every `2^n`-th step, with the smallest `n` that gives at most `MOST` points. The steps in the curve depend only on
+/// the number of the last one, so a run resumed from a checkpoint has the same curve as one that did not stop.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve(pub Vec<Point>);
 

@@ -1,9 +1,9 @@
-//! A number that comes back from JSON as it went in. As a JSON number it may not: the parser gives the nearest f64 or the one
-//! beside it, and has no way to write what is not finite.
+//! Serialise an f64 as a string, so that it is read back bit for bit. As a JSON number it may not be: the parser
+//! returns the nearest f64 or its neighbour, and JSON cannot hold numbers that are not finite.
 
 use serde::{Deserialize, Deserializer, Serializer, de};
 
-// serde hands over a reference.
+// serde requires a reference here.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)

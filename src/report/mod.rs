@@ -1,4 +1,4 @@
-//! What a run says of itself: plain data.
+//! The reports of a run, as plain data.
 
 mod curve;
 pub(crate) mod exact;

@@ -1,15 +1,15 @@
-//! What is known before the first step, after each, and of each row of the history.
+//! Facts known before the first step, the record of each step, and the rows of the history.
 
 use serde::{Deserialize, Serialize};
 
 use super::exact;
 
-/// Known before the first step.
+/// Facts of a run known before its first step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     pub total_steps: usize,
     pub total_tokens: usize,
-    /// Of a run that goes on from a checkpoint.
+    /// Tokens already done, if the run resumes from a checkpoint.
     pub tokens_done: usize,
     pub steps_per_epoch: usize,
     pub batch_tokens: usize,
@@ -34,7 +34,7 @@ pub struct Record {
     pub elapsed_s: f64,
 }
 
-/// What an evaluation found.
+/// Result of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     #[serde(with = "exact")]
@@ -44,10 +44,10 @@ pub struct Evaluation {
     pub score: f64,
 }
 
-/// A row of a run's history: after an evaluation, or after an epoch of a run without any.
+/// A row of a run's history, after an evaluation, or after an epoch if the run has no evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its loss is the mean since the row before.
+    /// The record of the step; its loss is the mean since the previous row.
     pub record: Record,
     pub evaluation: Option<Evaluation>,
 }

@@ -1,9 +1,9 @@
-//! What is known after the last step.
+//! The summary of a run after its last step.
 
 use super::curve::Curve;
 use super::record::{Record, Row};
 
-/// A whole run.
+/// Summary of a whole run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     pub last: Record,
@@ -11,7 +11,7 @@ pub struct Summary {
     pub curve: Curve,
     pub best_step: Option<usize>,
     pub best_score: Option<f64>,
-    /// Of which step the weights are that were handed back.
+    /// The step of the weights that were returned.
     pub kept_step: Option<usize>,
     pub stopped_early: bool,
 }

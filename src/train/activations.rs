@@ -1,35 +1,36 @@
-//! What a pass through a transformer takes beside parameters, in bytes, foretold from shapes.
+//! Memory in bytes that a pass through a transformer needs besides the parameters, estimated from shapes.
 //!
-//! With rows of width `D`, feed-forward width `F`, `H` heads and `L` layers. What a layer keeps for its backward, per row:
-//! queries, keys, values and what attention made of them, `4 D`, and the feed-forward net before and after its activation,
-//! `2 F`, and after its dropout if it has one, in bf16 if products are; the two projections and the two norms' outputs,
-//! `4 D`, log-sum-exps, `H`, and moments, `4`, in f32. Keys may be of other rows than queries are, which are then gathered,
-//! `D`; norms of queries and keys take both in f32 and keep them. The peak is where the backward of the topmost layer begins:
-//! one gradient `F` more, for which two of width `D` have gone.
+//! Notation: hidden size `D`, feed-forward size `F`, `H` heads, `L` layers; a row is one token. Each layer keeps for
+//! its backward, per row: queries, keys, values and the attention output, `4 D`, and the feed-forward network before
+//! and after its activation, `2 F`, and after its dropout if it has one, all in bf16 if matrix products run in bf16;
+//! the two projections and the outputs of the two norms, `4 D`, the log-sum-exps, `H`, and the norms' moments, `4`, in
+//! f32. If keys and queries cover different rows, the key rows are gathered, `D` more; norms of queries and keys take
+//! both in f32 and keep them. The peak is where the backward of the topmost layer begins: one more gradient of width
+//! `F`, after two of width `D` have been freed.
 
 use crate::backbone::{Config, ScorePositions};
 use crate::product::Precision;
 
-/// Bytes of a value.
+/// Bytes of an f32 value.
 pub(super) const VALUE: usize = 4;
 
-/// Rows that go through the layers of a transformer.
+/// Number of rows that go through the layers of a transformer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PassRows {
     pub queries: usize,
     pub keys: usize,
-    /// Rows that attention has for distances.
+    /// Rows of the relative-position table, one for each distance.
     pub distances: usize,
 }
 
 impl PassRows {
-    /// Of `tokens` that attend to each other, `longest` of them in a sequence.
+    /// Rows for `tokens` tokens in sequences of at most `longest` tokens, without memory of a previous segment.
     pub fn of_tokens(tokens: usize, longest: usize) -> Self {
         Self { queries: tokens, keys: tokens, distances: 2 * longest }
     }
 }
 
-/// Bytes at the peak of a training step.
+/// Bytes of activations at the peak of a training step.
 pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: bool, rows: PassRows) -> usize {
     let (d, f, attention) = (config.hidden_size, config.feed_forward.size, &config.attention);
     let operand = operand_bytes(precision);
@@ -47,21 +48,21 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
         layer += narrow * (2 * VALUE - operand) + VALUE * 2 * rows.queries * (attention.heads + attention.key_heads);
     }
     layer += vectors_of_distances(config) * rows.distances * operand * by_query;
-    // The sum, its norm, what dropout left of it, and moments; the gradient.
+    // Around the layers: the embedding sum, its norm, its dropout output and the moments; then the gradient.
     let around = rows.queries * VALUE * (3 * d + 2 + f);
     let layers = config.num_hidden_layers;
-    // Recomputed, layers keep their inputs, and one at a time all of it.
+    // With recomputation every layer keeps only its input, and one layer at a time keeps everything.
     let kept = layers.saturating_sub(1) * VALUE * d * rows.queries + layer;
     around + if recompute { kept } else { layers * layer }
 }
 
-/// Bytes of a layer of a pass without gradients over so many tokens.
+/// Bytes of one layer in a pass without gradients over `tokens` tokens.
 pub(super) fn inference_bytes(config: &Config, precision: Precision, tokens: usize) -> usize {
     let inner = inner_values(config) - config.feed_forward.size;
     tokens * ((head_values(config) + inner) * operand_bytes(precision) + VALUE * 5 * config.hidden_size)
 }
 
-/// Bytes of the encoder's packed matrices.
+/// Bytes of the encoder's packed weight matrices.
 pub(super) fn packed_weights(config: &Config, precision: Precision) -> usize {
     let of_distances = match &config.attention.positions {
         ScorePositions::Disentangled(options) if !options.shared_maps => {
@@ -73,7 +74,7 @@ pub(super) fn packed_weights(config: &Config, precision: Precision) -> usize {
     precision.bytes() * config.layer_groups * of_layer
 }
 
-/// How many vectors of each distance a layer makes.
+/// Number of vectors that a layer computes for each relative distance.
 fn vectors_of_distances(config: &Config) -> usize {
     match &config.attention.positions {
         ScorePositions::TransformerXl { .. } => 1,
@@ -82,18 +83,18 @@ fn vectors_of_distances(config: &Config) -> usize {
     }
 }
 
-/// Values of each row that the products of attention take or give.
+/// Values per row that are inputs or outputs of attention's matrix products.
 fn head_values(config: &Config) -> usize {
     2 * config.attention.head_size * (config.attention.heads + config.attention.key_heads)
 }
 
-/// Values of each row that the products of a feed-forward net alone take.
+/// Values per row that only the feed-forward network's matrix products use.
 fn inner_values(config: &Config) -> usize {
     let maps = if config.feed_forward.gated { 3 } else { 2 };
     maps * config.feed_forward.size
 }
 
-/// Bytes of a value that products alone take.
+/// Bytes of a value that only matrix products use: 2 in bf16, else 4.
 fn operand_bytes(precision: Precision) -> usize {
     if precision == Precision::Bf16 { VALUE / 2 } else { VALUE }
 }

@@ -1,32 +1,32 @@
-//! Which examples make each optimiser step.
+//! The examples of each optimiser step.
 
 use super::options::TrainingOptions;
 use crate::batch::shuffled;
 use crate::rng::{Key, Stream};
 
-/// The batches of one optimiser step, each the numbers of its examples: texts, or blocks of a corpus.
+/// The micro-batches of one optimiser step, each a list of example indices: texts, or blocks of a corpus.
 pub(super) type Groups = Vec<Vec<usize>>;
 
-/// The batches of a run; they follow from its options and its seed.
+/// The batches of a run, fully determined by its options and seed.
 pub(super) trait Batches: Sync {
-    /// The optimiser steps of an epoch, of which the last may have fewer batches.
+    /// The optimiser steps of an epoch; the last may have fewer micro-batches.
     fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_>;
-    /// Tokens of a batch.
+    /// Number of tokens in a batch.
     fn tokens(&self, batch: &[usize]) -> usize;
-    /// Tokens of an epoch.
+    /// Number of tokens in an epoch.
     fn tokens_of_epoch(&self) -> usize;
 }
 
 /// Batches of texts of similar length.
 pub(super) struct TextBatches<'a> {
-    /// Tokens of each text, and of all.
+    /// Number of tokens of each text, and their sum.
     lengths: Vec<usize>,
     n_tokens: usize,
     options: &'a TrainingOptions,
 }
 
 impl<'a> TextBatches<'a> {
-    /// Of texts of so many tokens.
+    /// Batches of texts with these lengths in tokens.
     pub fn new(lengths: Vec<usize>, options: &'a TrainingOptions) -> Self {
         Self { n_tokens: lengths.iter().sum(), lengths, options }
     }

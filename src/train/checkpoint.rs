@@ -1,9 +1,9 @@
-//! Where a run stands, in one file: the parameters that learn, the optimiser's moments, the best weights where they are others,
-//! what the next batch remembers of the one before, what was counted, and the history so far: a row for each evaluation, a
-//! bounded curve.
+//! The state of a training run in one file: the trained parameters, the optimiser's moments, the best weights if they
+//! differ from the current ones, the memory carried to the next batch, the counters, and the history so far: one row
+//! per evaluation and a loss curve of bounded size.
 //!
-//! All that is drawn at random, and the order of the data, follow from the seed and the number of the step, so a run that goes
-//! on from here does what it would have done, bit for bit.
+//! All random draws and the order of the data follow from the seed and the step number, so a resumed run repeats bit
+//! for bit what the uninterrupted run would have done.
 
 use std::path::{Path, PathBuf};
 
@@ -23,21 +23,22 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 
 const FILE: &str = "checkpoint.safetensors";
-/// Of the file's metadata; formats 1 and 2 had it among the tensors.
+/// Key of the state in the file's metadata; formats 1 and 2 stored it as a tensor of this name.
 const STATE: &str = "state";
-/// Names within the file, none of which a parameter has.
+/// Tensor names of the optimiser's moments; no parameter has such a name.
 const MOMENTS: [&str; 2] = ["optimizer.m", "optimizer.v"];
-/// `[L, M, D]`
+/// Tensor name of the memory, `[L, M, D]`.
 const MEMORY: &str = "memory";
-/// Before the names of the best weights so far.
+/// Prefix of the tensor names of the best weights so far.
 const BEST: &str = "best:";
 
-/// Of the file's layout, and of what a run does from there on.
+/// Version of the file's layout and of how a run continues from it.
 const FORMAT_VERSION: u32 = 3;
 
 const WARMSTART: &str = env!("CARGO_PKG_VERSION");
 
-/// Which format a checkpoint has, and who wrote it. The first format said neither, and only warmstart 0.1.0 wrote it.
+/// Format version of a checkpoint and the version of warmstart that wrote it. The first format had neither field, and
+/// only warmstart 0.1.0 wrote it.
 #[derive(Serialize, Deserialize)]
 struct Version {
     format_version: Option<u32>,
@@ -50,26 +51,26 @@ struct State {
     version: Version,
     identity: Value,
     progress: Progress,
-    /// Where the memory of each sequence begins, and the end, if anything is remembered.
+    /// Cumulative lengths of the sequences in the memory, `[B + 1]`; none without memory.
     memory: Option<Vec<u32>>,
-    /// True if the best weights so far are others.
+    /// True if the best weights so far differ from the current ones and are stored too.
     has_best: bool,
 }
 
-/// Where a run stands, what its next batch remembers, and the best weights so far, where they are others.
+/// Progress of a run, memory for its next batch, and the best weights so far if they differ from the current ones.
 type Restored = (Progress, Option<Memory>, Option<Snapshot>);
 
-/// The checkpoints of a run, of which the directory holds the last.
+/// Writes and reads the checkpoints of a run; the directory holds only the latest one.
 pub(super) struct Checkpoints {
     directory: PathBuf,
     identity: Value,
 }
 
 impl Checkpoints {
-    /// Those of a run that may go on; none if it is not asked to.
+    /// Open the checkpoint directory of a run; none if `checkpoint_dir` is not set.
     pub fn open(learner: &impl Learner, params: &Parameters, options: &TrainingOptions) -> Result<Option<Self>> {
         let Some(directory) = &options.checkpoint_dir else { return Ok(None) };
-        // What cannot be written to is told before the run, not after it.
+        // Report an unwritable directory before the run, not after it.
         drop(Staged::begin(directory)?);
         Ok(Some(Self { directory: directory.clone(), identity: of_run(learner, params, options)? }))
     }
@@ -78,10 +79,10 @@ impl Checkpoints {
         self.directory.join(FILE)
     }
 
-    /// Go on with evaluations on `now`.
+    /// Continue with evaluations on the held-out data `now`.
     ///
     /// # Errors
-    /// `Error::Training` if the rows so far are of others: their losses would not be comparable.
+    /// `Error::Training` if the earlier evaluations used other data: their losses would not be comparable.
     pub fn evaluate_on(&self, progress: &mut Progress, now: Option<Value>) -> Result<()> {
         if let Some(then) = &progress.evaluated_on
             && let Some(difference) = difference(then, now.as_ref().unwrap_or(&Value::Null))
@@ -96,7 +97,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Put a checkpoint in place of the one before.
+    /// Write a checkpoint, replacing the previous one.
     pub fn write(
         &self,
         progress: &Progress,
@@ -126,7 +127,7 @@ impl Checkpoints {
         staged.commit(|_| Ok(Vec::new()))
     }
 
-    /// Go on from the checkpoint, if there is one.
+    /// Restore the run from the checkpoint, if there is one.
     pub fn read(&self, learning: &mut Optimisation) -> Result<Option<Restored>> {
         let path = self.path();
         if !path.is_file() {
@@ -155,7 +156,7 @@ impl Checkpoints {
         Ok(Some((progress, memory.transpose()?, best)))
     }
 
-    /// The state of a run that is this one.
+    /// Parse the state and check that it belongs to this run.
     fn checked(&self, state: &[u8], bad: &dyn Fn(String) -> Error) -> Result<State> {
         let unreadable = |e: serde_json::Error| bad(format!("its state cannot be read: {e}"));
         let Version { format_version, warmstart_version } = serde_json::from_slice(state).map_err(unreadable)?;
@@ -167,7 +168,7 @@ impl Checkpoints {
             )));
         }
         let mut state: State = serde_json::from_slice(state).map_err(unreadable)?;
-        // Numbers that were written and read are held against such: reading may give the one beside.
+        // Send `now` through JSON too: parsing a float may give its neighbour, so both sides must have been parsed.
         let mut now: Value =
             serde_json::to_vec(&self.identity).and_then(|bytes| serde_json::from_slice(&bytes)).map_err(unreadable)?;
         let weights = [take_weights(&mut state.identity), take_weights(&mut now)];
@@ -188,7 +189,7 @@ impl Checkpoints {
     }
 }
 
-/// The seed of the run whose checkpoint lies in a directory; none without one that this version goes on from.
+/// Seed of the run whose checkpoint is in `directory`; none without a checkpoint of the current format.
 pub fn checkpoint_seed(directory: &Path) -> Option<u64> {
     let file = MappedFile::open(&directory.join(FILE)).ok()?;
     let stored = SafeTensors::deserialize(&file).ok()?;

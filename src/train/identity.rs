@@ -1,4 +1,5 @@
-//! What must be the same for a run to go on from a checkpoint, and where two runs differ.
+//! The identity of a run, which must match for it to resume from a checkpoint, and the first difference of two
+//! identities.
 
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
@@ -15,7 +16,7 @@ const STARTING_WEIGHTS: &str = "starting weights";
 pub(super) const MODEL: &str = "model";
 pub(super) const SEED: &str = "random_state";
 
-/// The weights it begins with, model, data and options, but for where and how often it is saved and evaluated.
+/// Identity of a run: starting weights, model, data and options, except where and how often it saves and evaluates.
 pub(super) fn of_run(learner: &impl Learner, params: &Parameters, options: &TrainingOptions) -> Result<Value> {
     let own = json!({
         STARTING_WEIGHTS: fingerprint(params)?,
@@ -36,7 +37,7 @@ pub(super) fn of_run(learner: &impl Learner, params: &Parameters, options: &Trai
     Ok(all)
 }
 
-/// The fields that tell what models are, in their order from the first that a batch passes through.
+/// The `config.json` fields that describe the models, in the order in which a batch passes through them.
 pub(super) fn of_models(configs: &[&Config]) -> Value {
     let raw = |config: &&Config| {
         let mut raw: Map<String, Value> = config.raw.clone();
@@ -48,13 +49,15 @@ pub(super) fn of_models(configs: &[&Config]) -> Value {
     configs.iter().map(raw).collect::<Vec<_>>().into()
 }
 
-/// Takes the weights that a run begins with out of its identity: where all else is the same, they tell that a model has
-/// learnt since; where something else is not, a head may begin otherwise because of it.
+/// Remove the fingerprint of the starting weights from an identity. If all else is equal, another fingerprint means
+/// that the model has been trained since; if not, a new head may have been initialised differently because of the other
+/// difference.
 pub(super) fn take_weights(identity: &mut Value) -> Option<Value> {
     identity.as_object_mut()?.remove(STARTING_WEIGHTS)
 }
 
-/// Of all values, by name: the same for the same weights, another for others but for an accident in 2^64.
+/// Fingerprint of all parameters, names and values: equal for equal weights, and different for different ones except
+/// with probability 2^-64.
 fn fingerprint(params: &Parameters) -> Result<String> {
     let all: Vec<(&str, &Array)> = params.iter().collect();
     let of_one = |(name, array): &(&str, &Array)| -> Result<u64> {
@@ -65,7 +68,7 @@ fn fingerprint(params: &Parameters) -> Result<String> {
     Ok(joined(each))
 }
 
-/// Of lists of numbers, in their order.
+/// Fingerprint of lists of numbers, in their order.
 pub(super) fn fingerprint_of<'a>(lists: impl Iterator<Item = &'a [u32]>) -> String {
     joined(lists.map(|list| list.iter().fold(list.len() as u64, |hash, word| mixed(hash, *word))))
 }
@@ -79,7 +82,7 @@ fn joined(each: impl IntoIterator<Item = u64>) -> String {
     format!("{:016x}", whole.uniform_u64(0))
 }
 
-/// Where two values differ first: the names that lead there, and what is there then and now.
+/// The first difference of two JSON values: the path to it, and the values then and now.
 pub(super) fn difference(then: &Value, now: &Value) -> Option<String> {
     if then == now {
         return None;

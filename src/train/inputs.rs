@@ -1,4 +1,4 @@
-//! What a model learns from: tokens, or what a frozen encoder makes of them.
+//! Inputs of a model: tokens, or precomputed features of a frozen encoder.
 
 use crate::array::Array;
 use crate::autograd::Value;
@@ -9,10 +9,10 @@ use crate::head::TaskNetwork;
 use crate::ops::embedding::embedding;
 use crate::text::Encodings;
 
-/// Texts, and, below a frozen encoder, what it made of them once.
+/// Tokenised texts and, if the encoder is frozen, their features, computed once.
 pub struct Inputs<'a> {
     pub encodings: &'a Encodings,
-    /// The pooled last hidden states of texts or words, `[N, k D]`.
+    /// Pooled last hidden states of all texts or words, `[N, k D]`.
     features: Option<Value>,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Inputs<'a> {
         Self { encodings, features: None }
     }
 
-    /// Keep what a network of these parameters makes of all texts below its head, `[N, width]`, without dropout.
+    /// Compute and keep the pooled features of all texts below the head, `[N, width]`, without dropout.
     pub fn precompute(
         &mut self,
         network: &TaskNetwork,
@@ -35,12 +35,12 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// What there is to say something of in these texts.
+    /// Indices of the items (texts or words) of these texts.
     pub fn items(&self, examples: &[usize]) -> Vec<usize> {
         examples.iter().flat_map(|&example| self.encodings.items(example)).collect()
     }
 
-    /// What the head takes of the texts `examples`, `[N, k D]`.
+    /// Inputs of the head for the texts `examples`, `[N, k D]`.
     pub fn pooled(&self, network: &TaskNetwork, examples: &[usize], mode: Mode) -> Result<Value> {
         let Some(features) = &self.features else {
             return network.pooled(&PackedBatch::collate(self.encodings, examples.to_vec()), mode);

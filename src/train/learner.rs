@@ -1,4 +1,4 @@
-//! What the trainer trains: parameters, batches of data, and the losses of a batch.
+//! The interface of the training loop: parameters, batches of data, and the losses of a batch.
 
 use serde_json::Value as Json;
 
@@ -8,37 +8,37 @@ use crate::autograd::Value;
 use crate::backbone::{Memory, Mode, Parameters};
 use crate::error::{Error, Result};
 
-/// What an evaluation found.
+/// Result of an evaluation.
 pub(super) struct Found {
     pub loss: f64,
-    /// What the monitor scores, row-major; empty where it scores the loss.
+    /// Outputs for the monitor to score, row-major `[N, C]`; empty if the score is the loss.
     pub outputs: Vec<f32>,
 }
 
-/// A model with its data and its objective.
+/// A model with its data and its training objective.
 pub(super) trait Learner: Sync {
-    /// The trained function.
+    /// The network that is trained.
     type Network: Sync;
-    /// The data of an optimiser step, and what its batches have in common.
+    /// The data of an optimiser step and the state that its micro-batches share.
     type Step: Send;
 
-    /// True if the best evaluation is that of the smallest loss; else of the highest score, of equal ones of the smaller
-    /// loss.
+    /// True if the best evaluation has the smallest loss; else it has the highest score, and among equal scores the
+    /// smaller loss.
     const BEST_BY_LOSS: bool;
 
-    /// From all parameters, compute once what training does not change.
+    /// Compute once, from all parameters, whatever training does not change.
     fn precompute(&mut self, _: &Parameters, _: &mut dyn Monitor) -> Result<()> {
         Ok(())
     }
     fn batches(&self) -> &dyn Batches;
-    /// From parameters; those that are trained receive gradients.
+    /// Build the network from parameters; the trained ones receive gradients.
     fn network(&self, params: &Parameters) -> Result<Self::Network>;
-    /// The data of the `number`th step from 0 on.
+    /// The data of optimiser step `number`, counted from 0.
     fn step(&self, groups: &Groups, number: usize) -> Result<Self::Step>;
-    /// False if nothing is asked in a step, so that there is nothing to learn from it.
+    /// False if the step has no labels, so that there is nothing to learn from it.
     fn asks(step: &Self::Step) -> bool;
-    /// Losses of a batch, whose sum over those of a step is the step's; none where nothing is asked. `memory` is what the
-    /// batch before left, and what this one leaves.
+    /// Loss terms of one micro-batch, scaled so that they sum to the step's loss; empty if the step has no labels.
+    /// `memory` holds the hidden states carried over from the previous batch, and afterwards those for the next.
     fn losses(
         &self,
         network: &Self::Network,
@@ -47,12 +47,13 @@ pub(super) trait Learner: Sync {
         mode: Mode,
         memory: &mut Option<Memory>,
     ) -> Result<Vec<Value>>;
-    /// Pass through all that is held out; none where nothing is.
+    /// Evaluate on the held-out data; none without such data.
     fn evaluate(&self, network: &Self::Network, monitor: &mut dyn Monitor) -> Result<Option<Found>>;
-    /// Where no step asks anything.
+    /// The error if no step of the run has any labels.
     fn nothing_asked(&self) -> Error;
-    /// What must be the same for a run to go on from a checkpoint, beside starting weights and options: model and data.
+    /// Identity of model and data, which must match, besides starting weights and options, to resume from a checkpoint.
     fn identity(&self) -> Json;
-    /// What is held out, so that evaluations before and after a checkpoint are of the same; none where nothing is.
+    /// Identity of the held-out data, to ensure that evaluations before and after a checkpoint use the same; none
+    /// without such data.
     fn held_out(&self) -> Option<Json>;
 }

@@ -1,14 +1,14 @@
-//! How long a run is, as far as it can be told before it begins.
+//! The length of a run, as far as it is known before it begins.
 
 use super::batches::Batches;
 use super::options::TrainingOptions;
 use crate::error::Result;
 
-/// Optimiser steps that are counted. Longer runs are estimated from them: to count all would take the longer, the more
-/// epochs and the larger the corpus.
+/// Number of optimiser steps counted exactly. Longer runs are extrapolated from them: the time to count every step
+/// would grow with the epochs and the size of the corpus.
 pub(super) const COUNTED: usize = 4096;
 
-/// Steps and tokens of a run: exact up to [`COUNTED`] steps.
+/// Optimiser steps and tokens of a run, exact up to [`COUNTED`] steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunLength {
     pub steps: usize,
@@ -38,7 +38,8 @@ impl RunLength {
         Ok(Self { steps, tokens, steps_per_epoch: first_epoch.unwrap_or(steps) })
     }
 
-    /// From the tokens of the first [`COUNTED`] steps, and the steps of the first epoch if it had no more.
+    /// Estimate from the tokens of the first [`COUNTED`] steps, and from the steps of the first epoch if it was counted
+    /// to its end.
     fn estimated(batches: &dyn Batches, options: &TrainingOptions, tokens: usize, first_epoch: Option<usize>) -> Self {
         let of_epoch = batches.tokens_of_epoch();
         let per_step = tokens as f64 / COUNTED as f64;

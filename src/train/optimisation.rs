@@ -1,4 +1,4 @@
-//! Optimiser steps: the gradients of one or several batches, checked, clipped and applied.
+//! Optimiser steps: accumulate the gradients of the micro-batches, check and clip them, and update the weights.
 
 use super::plan::Plan;
 use crate::array::Array;
@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::optim::{AdamW, Gradients, OptimizerOptions, Schedule, Trainable, is_finite};
 use crate::report::Record;
 
-/// Values of the trained parameters at some moment.
+/// Values of all trained parameters at one moment.
 pub(super) type Snapshot = Vec<Array>;
 
-/// What learns, and how.
+/// The trained parameters with their gradients, optimiser and learning-rate schedule.
 pub(super) struct Optimisation {
     trainable: Vec<Trainable>,
     gradients: Gradients,
@@ -22,7 +22,8 @@ pub(super) struct Optimisation {
 }
 
 impl Optimisation {
-    /// For the parameters that learn by the plan, and about as many steps; and all parameters, those among them with a place for their gradient.
+    /// Set up the optimiser for the parameters that the plan trains and about `total_steps` steps. Also returns all
+    /// parameters, the trained ones with a slot for their gradient.
     pub fn begin(
         params: &Parameters,
         plan: &Plan,
@@ -30,19 +31,20 @@ impl Optimisation {
         total_steps: usize,
     ) -> Result<(Self, Parameters)> {
         let trainable = plan.trainable(params)?;
-        // Those that stay as they are, too: what is learnt above them would be wrong, and the loss does not always tell.
+        // Frozen parameters are checked too: what is trained on top of NaNs would be wrong, and the loss does not
+        // always show it.
         let names = params.filter(|name| plan.is_used(name)).not_finite()?;
         if !names.is_empty() {
             return Err(damaged("this model cannot be trained", &names));
         }
-        // Weights mapped from a file were read to be copied, and are not needed in memory any more.
+        // The trained weights have been copied from the mapped file, whose pages are no longer needed in memory.
         release();
         let gradients = Gradients::new(&trainable)?;
         let mut learning = params.clone();
         for (p, slot) in trainable.iter().zip(gradients.slots()) {
             learning.train(&p.name, p.array.clone(), slot)?;
         }
-        // The first rate of a warm-up is 0: a run of one step would learn nothing.
+        // The first learning rate of a warm-up is 0: a run of a single step would learn nothing.
         let warmup_steps = (options.warmup_ratio * total_steps as f64).ceil() as usize;
         let warmup_steps = warmup_steps.min(total_steps.saturating_sub(1));
         let optimiser = AdamW::new(&trainable, options.beta1, options.beta2, options.epsilon)?;
@@ -50,8 +52,9 @@ impl Optimisation {
         Ok((Self { trainable, gradients, optimiser, schedule, options: options.clone() }, learning))
     }
 
-    /// The optimiser step after `step` others: `losses(i)` are those of the batch of the inputs `groups[i]`, such that the sum of
-    /// all is the step's. Its record has the sum of the losses, and the gradients' norm before clipping.
+    /// Run one optimiser step, after `step` earlier ones. `losses(i)` returns the loss terms of micro-batch
+    /// `groups[i]`, scaled so that all of them sum to the step's loss. The record holds this sum and the norm of the
+    /// gradients before clipping.
     pub fn step(
         &mut self,
         step: usize,
@@ -87,7 +90,8 @@ impl Optimisation {
         Ok(Record { step: step + 1, loss, learning_rate, grad_norm, ..Record::default() })
     }
 
-    /// Every trained parameter must receive a finite gradient: an operation without a backward stops it silently.
+    /// Check that every trained parameter received a finite gradient: an operation without a backward would cut it off
+    /// silently.
     fn audit(&self) -> Result<()> {
         let problems = self.gradients.audit(&self.trainable)?;
         if problems.is_empty() {
@@ -101,7 +105,8 @@ impl Optimisation {
         )))
     }
 
-    /// The last update may have been the one that overflowed: the loss would tell only a step later.
+    /// Check that all trained weights are finite. If the last update overflowed, the loss would show it only a step
+    /// later.
     pub fn check_weights(&self, step: usize) -> Result<()> {
         for p in &self.trainable {
             if !is_finite(&p.array)? {
@@ -111,12 +116,12 @@ impl Optimisation {
         Ok(())
     }
 
-    /// What learns.
+    /// The trained parameters.
     pub fn trainable(&self) -> &[Trainable] {
         &self.trainable
     }
 
-    /// Go on from values of each parameter and moments after `steps` steps.
+    /// Restore the trained parameters and the optimiser's moments as they were after `steps` updates.
     pub fn restore(&mut self, value: impl Fn(&str) -> Result<Array>, moments: [Array; 2], steps: usize) -> Result<()> {
         for (p, found) in self.trainable.iter().zip(self.stored(value)?) {
             let found = found.values()?;
@@ -125,10 +130,10 @@ impl Optimisation {
         self.optimiser.restore(moments, steps)
     }
 
-    /// Values of each trained parameter, from where they are stored by name.
+    /// Values of each trained parameter, looked up by name with `value`.
     ///
     /// # Errors
-    /// `Error::Training` for those of another shape.
+    /// `Error::Training` if a stored parameter has another shape.
     pub fn stored(&self, value: impl Fn(&str) -> Result<Array>) -> Result<Snapshot> {
         let one = |p: &Trainable| {
             let found = value(&p.name)?;
@@ -141,17 +146,17 @@ impl Optimisation {
         self.trainable.iter().map(one).collect()
     }
 
-    /// `all` parameters by name, the trained ones with their present values and without gradients.
+    /// `all` parameters by name, the trained ones with their current values and without gradients.
     pub fn current(&self, all: &Parameters) -> Result<Parameters> {
         self.at(all, self.trainable.iter().map(|p| p.array.clone()).collect())
     }
 
-    /// The values that the trained parameters have now.
+    /// A copy of the current values of the trained parameters.
     pub fn snapshot(&self) -> Result<Snapshot> {
         self.trainable.iter().map(|p| p.array.copy()).collect()
     }
 
-    /// `all` parameters by name, the trained ones with the values of some moment.
+    /// `all` parameters by name, the trained ones with the values of `snapshot`.
     pub fn at(&self, all: &Parameters, snapshot: Snapshot) -> Result<Parameters> {
         let mut params = all.clone();
         for (p, array) in self.trainable.iter().zip(snapshot) {

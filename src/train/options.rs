@@ -1,4 +1,4 @@
-//! How long and on what terms to train, whatever is trained.
+//! Options of training: those of every run, of a task and of pretraining.
 
 use std::path::PathBuf;
 
@@ -9,40 +9,40 @@ use crate::objective::LanguageObjective;
 use crate::optim::OptimizerOptions;
 use crate::product::Precision;
 
-/// Which weights a run hands back.
+/// Which weights a run returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// Those of the best evaluation; the last ones where nothing is evaluated.
+    /// The weights of the best evaluation; the last ones if there is no evaluation.
     Best,
     Last,
 }
 
-/// What every run has, of classification as of pretraining.
+/// Options that every run has, fine-tuning and pretraining alike.
 #[derive(Debug, Clone)]
 pub struct TrainingOptions {
     pub strategy: Strategy,
     pub optimizer: OptimizerOptions,
     pub epochs: usize,
-    /// Optimiser steps; takes the place of `epochs`.
+    /// Number of optimiser steps; replaces `epochs`.
     pub max_steps: Option<usize>,
-    /// Tokens of a batch at most, unless a single text is longer.
+    /// Maximum number of tokens in a batch, unless a single text is longer.
     pub batch_tokens: usize,
-    /// Batches whose gradients make one optimiser step.
+    /// Number of micro-batches whose gradients are accumulated for one optimiser step.
     pub accumulation_steps: usize,
-    /// Optimiser steps between evaluations; none: at the end of each epoch.
+    /// Optimiser steps between evaluations; none: one at the end of each epoch.
     pub eval_every: Option<usize>,
-    /// Evaluations without improvement after which to stop; none: never.
+    /// Stop after this many evaluations without improvement; none: never.
     pub patience: Option<usize>,
     pub keep: Keep,
     pub seed: u64,
-    /// Of the products; weights, sums and the optimiser's state are f32.
+    /// Precision of the matrix products; weights, sums and the optimiser's state are f32.
     pub precision: Precision,
-    /// Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
-    /// same result.
+    /// Activation checkpointing: keep only the input of each layer and recompute the layer in the backward pass. Takes
+    /// less memory and more time, with the same result.
     pub recompute: bool,
-    /// Where checkpoints go.
+    /// Directory of the checkpoints.
     pub checkpoint_dir: Option<PathBuf>,
-    /// Optimiser steps from one checkpoint to the next; none: one at the end.
+    /// Optimiser steps between checkpoints; none: one at the end.
     pub checkpoint_every: Option<usize>,
 }
 
@@ -73,7 +73,7 @@ impl TrainingOptions {
     }
 }
 
-/// What is learnt.
+/// Options for training a task.
 #[derive(Debug, Clone)]
 pub struct TaskOptions {
     pub task: Task,
@@ -87,11 +87,11 @@ impl TaskOptions {
     }
 }
 
-/// What a language model learns from, and how sequences are cut.
+/// Options of pretraining: the objective and how documents are cut into sequences.
 #[derive(Debug, Clone)]
 pub struct PretrainingOptions {
     pub objective: LanguageObjective,
-    /// The longest sequence in tokens, special ones included.
+    /// Maximum sequence length in tokens, special tokens included.
     pub max_length: usize,
     pub training: TrainingOptions,
 }

@@ -1,4 +1,5 @@
-//! The plan a strategy compiles to: for every parameter, whether it learns and how fast. The loop knows nothing else.
+//! The plan a strategy compiles to: for every parameter, whether it is trained and its learning rate. The training loop
+//! sees only the plan.
 
 use std::sync::Arc;
 
@@ -11,28 +12,28 @@ use crate::head::{Task, TaskModel};
 use crate::optim::{OptimizerOptions, Trainable};
 use crate::rng::{Key, Stream};
 
-/// What a run does with one parameter.
+/// How a run treats one parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterPlan {
     pub name: String,
     pub shape: Vec<usize>,
     pub owner: Owner,
-    /// Nothing is computed with it.
+    /// True if no computation uses it.
     pub idle: bool,
     pub trainable: bool,
-    /// The peak; 0 if frozen.
+    /// Peak learning rate; 0 if frozen.
     pub learning_rate: f64,
     pub weight_decay: f64,
 }
 
-/// What learns, and how, as it is asked for.
+/// The requested strategy and optimiser options.
 type Terms<'a> = (&'a Strategy, &'a OptimizerOptions);
 
-/// A row for each parameter, from the bottom of the model to its top.
+/// The training plan: one row per parameter, from the bottom of the model to its top.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub rows: Vec<ParameterPlan>,
-    /// What is added, and the parameters that it has, which are among the rows.
+    /// The low-rank adapter that is added, with the specs of its parameters, which are among the rows.
     added: Option<(Arc<LowRank>, Vec<Spec>)>,
 }
 
@@ -43,9 +44,9 @@ impl Plan {
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
-                // Words pass them by.
+                // Token-level heads do not use the pooler or sentence modules.
                 || (task.head.level() == Level::Words && (config.is_pooler(name) || config.is_of_sentence(name)))
-                // A head on sentence vectors does so with the pooler.
+                // A head on sentence vectors does not use the pooler.
                 || (config.is_pooler(name) && task.head.layers(config).is_on_sentence())
         };
         let begins_anew = |spec: &Spec| TaskModel::begins_anew(spec, backbone);
@@ -72,9 +73,9 @@ impl Plan {
                     Method::LinearProbing => begins_anew(&spec),
                     Method::LowRank(_) => begins_anew(&spec) || matches!(spec.owner, Owner::Adapter(_)),
                 };
-            // The topmost layer learns as fast as the head.
+            // The topmost layer has the learning rate of the head.
             let factor = strategy.layer_decay.powi(top.saturating_sub(depth(&spec.name, config) + 1) as i32);
-            // The weights of norms have one dimension; biases of attention heads and of distances have two.
+            // Norm weights have one dimension; biases of attention heads and of relative distances have two.
             let decays = trainable && spec.shape.len() > 1 && !spec.name.contains("bias");
             ParameterPlan {
                 idle,
@@ -90,7 +91,7 @@ impl Plan {
         Ok(Self { rows: specs.map(row).collect(), added })
     }
 
-    /// Compile a strategy for what is pretrained towards an objective.
+    /// Compile a strategy for pretraining a model with an objective.
     pub fn of_pretraining(model: &impl Pretrainable, options: &PretrainingOptions) -> Result<Self> {
         let PretrainingOptions { objective, training, .. } = options;
         model.params().check_without_adapters("trained further")?;
@@ -99,18 +100,18 @@ impl Plan {
         Self::of((&training.strategy, &training.optimizer), &model.backbone().config, model.specs(), is_idle, in_head)
     }
 
-    /// True of a parameter that something is computed with.
+    /// True if some computation uses the parameter.
     pub fn is_used(&self, name: &str) -> bool {
         self.rows.iter().any(|p| !p.idle && p.name == name)
     }
 
-    /// True if nothing of the encoder learns: its output can be computed once.
+    /// True if no encoder parameter is trained, so that its output can be computed once.
     pub fn encoder_is_frozen(&self, config: &Config) -> bool {
         let learns = |spec: &Spec| self.rows.iter().any(|p| p.trainable && p.name == spec.name);
         self.added.is_none() && !Transformer::specs(config).iter().any(learns)
     }
 
-    /// The parameters of a model with what is added to them; new values follow from `seed`.
+    /// The parameters of a model with those of the adapter added; their initial values follow from `seed`.
     pub fn extended(&self, mut params: Parameters, seed: u64) -> Result<Parameters> {
         if let Some((adapter, specs)) = &self.added {
             params.adapt(adapter, specs, Key::new(seed, Stream::Init))?;
@@ -118,12 +119,13 @@ impl Plan {
         Ok(params)
     }
 
-    /// How many values learn.
+    /// Number of trained values.
     pub fn trainable_count(&self) -> usize {
         self.rows.iter().filter(|p| p.trainable).map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
-    /// Copies of the parameters that learn: the optimiser writes to them, while those of a backbone may be a file's own memory.
+    /// Copies of the trained parameters: the optimiser writes to them, while those of a backbone may be memory mapped
+    /// from a file.
     pub fn trainable(&self, params: &Parameters) -> Result<Vec<Trainable>> {
         let copy = |p: &ParameterPlan| {
             let array = params.get(&p.name)?.overwritable()?;

@@ -1,4 +1,4 @@
-//! What pretraining can train: a language model, or a detector of replaced tokens with its generator.
+//! Models that can be pretrained: a language model, or a replaced-token detector with its generator.
 
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
@@ -8,40 +8,41 @@ use crate::objective::{LanguageObjective, sample};
 use crate::product::Precision;
 use crate::rng::Key;
 
-/// A model with what pretraining must know of it.
+/// A model that can be pretrained.
 pub trait Pretrainable: Send + Sync + Sized {
     type Network: Send + Sync;
 
     fn backbone(&self) -> &Backbone;
     fn params(&self) -> Parameters;
-    /// Give up what is kept from one question to the next: training needs the memory.
+    /// Free the cached inference networks: training needs the memory.
     fn forget_networks(&self);
-    /// The transformers that a batch passes through, the one that predicts tokens first.
+    /// Configurations of the transformers that a batch passes through, the one that predicts tokens first.
     fn transformers(&self) -> Vec<&Config>;
-    /// All parameters, from the bottom to the top.
+    /// Specs of all parameters, from the bottom to the top.
     fn specs(&self) -> Vec<Spec>;
-    /// Those that the objective does not use.
+    /// True if the objective does not use the parameter `name`.
     fn is_idle(&self, name: &str, objective: &LanguageObjective) -> bool;
     fn with_params(&self, all: &Parameters) -> Result<Self>;
-    /// From parameters; those that are trained receive gradients.
+    /// Build the network from parameters; the trained ones receive gradients.
     fn network(&self, params: &Parameters, precision: Precision) -> Result<Self::Network>;
-    /// Losses of a batch whose sum, over the batches of a step that ask for `asked` tokens, is the step's; and what is
-    /// remembered of it.
+    /// Loss terms of one micro-batch. They are divided by `asked`, the number of predicted tokens in the whole
+    /// optimiser step, so that they sum to the step's mean loss. Also returns the hidden states to carry to the next
+    /// segment.
     fn losses(network: &Self::Network, batch: LanguageBatch, asked: f64, pass: Pass) -> Result<Losses>;
-    /// The sum of the losses of the tokens that a batch asks for.
+    /// Summed loss over the predicted tokens of a batch.
     fn evaluate(network: &Self::Network, batch: LanguageBatch, pass: Pass) -> Result<f64>;
 }
 
-/// Losses of a batch, and what the next one remembers.
+/// Loss terms of a batch, and the hidden states carried to the next one.
 pub type Losses = (Vec<Value>, Option<Memory>);
 
-/// How a batch is passed through a network.
+/// Settings of one pass of a batch through a network.
 pub struct Pass<'a> {
     pub objective: &'a LanguageObjective,
     pub mode: Mode,
-    /// For what the model draws itself.
+    /// Key for the model's own random draws.
     pub draw: Key,
-    /// The part of the step's tokens that are in this batch.
+    /// Fraction of the step's tokens that are in this batch.
     pub share: f64,
 }
 

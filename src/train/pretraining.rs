@@ -1,4 +1,4 @@
-//! Pretrain a language model, or a detector of replaced tokens with its generator, on a corpus.
+//! Pretrain a language model, or a replaced-token detector with its generator, on a corpus.
 
 use serde_json::{Value as Json, json};
 
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::head::LanguageBatch;
 use crate::rng::{Key, Stream};
 
-/// Train a model, which stays as it is, on `documents` of a corpus; evaluate on others.
+/// Train a copy of `model` on `documents` of a corpus and evaluate on `held_out`. The model itself does not change.
 pub fn pretrain<M: Pretrainable>(
     model: &M,
     documents: Documents,
@@ -51,13 +51,13 @@ struct PretrainingLearner<'a, M> {
     held_out: Option<Data<'a>>,
 }
 
-/// The batches of a step.
+/// The micro-batches of an optimiser step.
 struct Step {
     batches: Vec<Option<LanguageBatch>>,
-    /// Tokens that they ask for, and all.
+    /// Number of predicted tokens, and of all tokens, in the step.
     asked: usize,
     tokens: usize,
-    /// For what the model draws itself.
+    /// Key for the model's own random draws.
     drawing: Key,
 }
 
@@ -86,7 +86,7 @@ impl<M: Pretrainable> Learner for PretrainingLearner<'_, M> {
         })
     }
 
-    /// Not of sequences too short to ask anything of them.
+    /// False if all sequences are too short to have labels.
     fn asks(step: &Step) -> bool {
         step.asked > 0
     }

@@ -1,4 +1,4 @@
-//! What a run of pretraining reads: blocks of a corpus's documents, collated for an objective.
+//! The data of pretraining: blocks of a corpus's documents, collated for an objective.
 
 use std::ops::Range;
 
@@ -16,24 +16,24 @@ use crate::objective::{Collator, LanguageObjective, Sequence};
 use crate::rng::{Key, Stream};
 use crate::text::Role;
 
-/// A corpus and which of its documents.
+/// A corpus and the range of its documents to use.
 pub type Documents<'a> = (&'a Corpus, Range<usize>);
 
-/// Documents of a corpus, cut for a model.
+/// Documents of a corpus, cut into blocks for a model.
 pub struct Data<'a> {
-    /// What texts a run is given.
+    /// Identity of the data, for checkpoints.
     pub identity: Value,
     options: &'a PretrainingOptions,
     collator: Collator,
     blocks: Blocks,
-    /// Follows a block that ends a document.
+    /// End token that is appended to a block that ends a document.
     end: Option<u32>,
     remembering: Option<Remembering>,
-    /// Of all blocks.
+    /// Number of tokens of all blocks, special ones included.
     n_tokens: usize,
 }
 
-/// Which blocks go on with the one before, and how many of its tokens they remember.
+/// Which blocks continue the previous one, and how many of its tokens are kept as memory.
 struct Remembering {
     stretches: Stretches,
     keep: usize,
@@ -41,14 +41,14 @@ struct Remembering {
 
 impl<'a> Data<'a> {
     /// # Errors
-    /// As [`super::options::TrainingOptions::check`] has them; `Error::Data` if the corpus was made with another tokenizer,
-    /// `Error::Value` if the backbone cannot serve the objective, or for a length that it cannot take.
+    /// The errors of [`super::options::TrainingOptions::check`]; `Error::Data` if the corpus was made with another
+    /// tokenizer; `Error::Value` if the backbone does not support the objective or `max_length`.
     pub fn new((corpus, documents): Documents, backbone: &Backbone, options: &'a PretrainingOptions) -> Result<Self> {
         options.training.check()?;
         let collator = options.objective.collator(backbone)?;
         let identity = json!({"name": corpus.name(), "tokens": corpus.n_tokens(), "documents": documents});
         let vocab_size = backbone.config.vocab_size;
-        // The tokenizer may have added tokens beyond the model's, which no text has as a rule.
+        // The tokenizer may have added tokens beyond the model's vocabulary; texts rarely contain them.
         if corpus.vocab_size() > vocab_size {
             let is_beyond = |&stored: &u32| token(stored).0 as usize >= vocab_size;
             if let Some(document) = documents.clone().find(|&document| corpus.document(document).iter().any(is_beyond))
@@ -91,30 +91,30 @@ impl<'a> Data<'a> {
         Ok(Self { identity, options, collator, blocks, end, remembering, n_tokens })
     }
 
-    /// Whether an evaluation asks for any token: none is where all texts are too short for the objective.
+    /// True if an evaluation predicts any token; false if all texts are too short for the objective.
     pub fn asks_when_evaluated(&self) -> Result<bool> {
         let mut asks = (0..self.blocks.len()).map(|block| Ok(self.batch_to_evaluate(&[block])?.n_asked() > 0));
         asks.find(|asks| !matches!(asks, Ok(false))).unwrap_or(Ok(false))
     }
 
-    /// Tokens of a block with its special ones.
+    /// Number of tokens of a block, special ones included.
     fn len(&self, block: usize) -> usize {
         let ends = self.end.is_some() && self.blocks.ends_document(block);
         self.blocks.block_len(block) + self.collator.n_special() + usize::from(ends)
     }
 
-    /// The batches of an optimiser step, the `step`th from 0 on.
+    /// The micro-batches of optimiser step `step`, counted from 0.
     pub fn batches_of_step(&self, groups: &[Vec<usize>], step: usize) -> Result<Vec<LanguageBatch>> {
         let key = Key::new(self.options.training.seed, Stream::Masking).child(step as u64);
         groups.iter().map(|blocks| self.collate(blocks, key)).collect()
     }
 
-    /// A batch to evaluate on. What is hidden is the same each time, so that losses compare.
+    /// A batch for evaluation. The masking is the same each time, so that losses are comparable.
     pub fn batch_to_evaluate(&self, blocks: &[usize]) -> Result<LanguageBatch> {
         self.collate(blocks, Key::new(0, Stream::Masking))
     }
 
-    /// A batch of these blocks; what is drawn at random follows from the key and the block.
+    /// Collate these blocks into a batch; random draws follow from the key and the block.
     fn collate(&self, blocks: &[usize], key: Key) -> Result<LanguageBatch> {
         let sequence = |&block: &usize| {
             let mut tokens = Vec::with_capacity(self.len(block));
@@ -132,7 +132,7 @@ impl<'a> Data<'a> {
         Ok(LanguageBatch { remember, ..batch })
     }
 
-    /// Tokens that are remembered of a batch of these blocks.
+    /// Number of tokens carried as memory from a batch of these blocks to the next.
     pub fn remembered(&self, blocks: &[usize]) -> usize {
         let Some(Remembering { stretches, keep }) = &self.remembering else { return 0 };
         let goes_on = blocks.iter().filter(|&&block| stretches.goes_on(block));
@@ -140,7 +140,7 @@ impl<'a> Data<'a> {
         goes_on.map(|block| so_far(block).min(*keep)).sum()
     }
 
-    /// All blocks in batches of similar length.
+    /// All blocks, in batches of similar length.
     pub fn by_length(&self) -> Groups {
         let lengths: Vec<_> = (0..self.blocks.len()).map(|block| self.len(block)).collect();
         in_order_of_length(&lengths, self.options.training.batch_tokens)
@@ -148,7 +148,7 @@ impl<'a> Data<'a> {
 }
 
 impl Batches for Data<'_> {
-    /// Each step is made when it is asked for: a corpus may have very many.
+    /// Steps are made lazily: a corpus may have very many.
     fn steps(&self, epoch: usize) -> Box<dyn Iterator<Item = Groups> + Send + '_> {
         let special = self.collator.n_special() + usize::from(self.end.is_some());
         let TrainingOptions { seed, batch_tokens: budget, accumulation_steps, .. } = self.options.training;
@@ -172,8 +172,8 @@ impl Batches for Data<'_> {
     }
 }
 
-/// The batches that a run sees, so that another library can be trained on the same ones: of each optimiser step, what a
-/// sequence remembers of the step before aside, or in one list of an evaluation on these documents.
+/// The batches of a run, so that another library can be trained on the same ones: one list per optimiser step (without
+/// the memory carried between steps), or a single list with the batches of an evaluation on these documents.
 pub fn pretraining_batches(
     backbone: &Backbone,
     documents: Documents,

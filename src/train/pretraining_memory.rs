@@ -1,4 +1,4 @@
-//! What pretraining takes at its peak, foretold from shapes.
+//! Peak memory of pretraining, estimated from shapes.
 
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::Batches;
@@ -13,8 +13,7 @@ use crate::error::Result;
 use crate::objective::LanguageObjective;
 use crate::ops::vocabulary_loss;
 
-/// The peak of [`super::pretrain`] with the same arguments. What the model keeps from one question to the next is given up,
-/// as it is there.
+/// Peak memory of [`super::pretrain`] with the same arguments. Frees the model's cached networks, as pretraining does.
 pub fn estimate_pretraining<M: Pretrainable>(
     model: &M,
     documents: Documents,
@@ -27,7 +26,7 @@ pub fn estimate_pretraining<M: Pretrainable>(
     let training = &options.training;
     let plan = Plan::of_pretraining(model, options)?;
     let run = RunLength::of(&train, training, &mut || Ok(()))?;
-    // As many steps as a run counts; a larger corpus has hardly larger batches.
+    // Look at as many steps as [`RunLength`] counts; a larger corpus hardly has larger batches.
     let (mut tokens, mut remembered) = (0, 0);
     for blocks in train.steps(0).take(COUNTED).flatten() {
         (tokens, remembered) = (tokens.max(train.tokens(&blocks)), remembered.max(train.remembered(&blocks)));
@@ -39,11 +38,11 @@ pub fn estimate_pretraining<M: Pretrainable>(
     let work = Work { options, tokens, remembered, frozen };
     let (configs, precision) = (model.transformers(), training.precision);
     let widest = |of: &dyn Fn(&Config) -> usize| configs.iter().map(|config| of(config)).max().unwrap_or(0);
-    // What is remembered of the batch before, and of this one for the next.
+    // The memory from the previous batch and the memory for the next.
     let memory = 2 * VALUE * configs[0].num_hidden_layers * configs[0].hidden_size * remembered;
     let activations = memory + configs.iter().map(|config| work.activations(config)).sum::<usize>();
     let scratch = widest(&|config| scratch(config, precision, tokens));
-    // The loss comes before the topmost layer's backward, which takes its place.
+    // The loss is computed before the backward of the topmost layer, which reuses its memory.
     let top_layer = VALUE * configs[0].feed_forward.size * tokens;
     let loss = work.loss(configs[0]).saturating_sub(top_layer + scratch);
     let pass = |tokens| {
@@ -54,18 +53,18 @@ pub fn estimate_pretraining<M: Pretrainable>(
     Ok(MemoryEstimate { activations, scratch, loss, evaluation, ..MemoryEstimate::of_run(&plan, training, &run) })
 }
 
-/// The largest batch.
+/// The largest batch of a run.
 struct Work<'a> {
     options: &'a PretrainingOptions,
     tokens: usize,
-    /// Of the batch before.
+    /// Number of tokens carried over from the previous batch.
     remembered: usize,
-    /// Whether layers keep nothing.
+    /// True if the encoder is frozen, so that its layers keep nothing for a backward.
     frozen: bool,
 }
 
 impl Work<'_> {
-    /// Tokens that are asked for.
+    /// Number of predicted tokens.
     fn asked(&self) -> usize {
         let part = |rate: f64| (self.tokens as f64 * rate).ceil() as usize;
         match self.options.objective {
@@ -93,7 +92,8 @@ impl Work<'_> {
         training_bytes(config, precision, recompute, rows)
     }
 
-    /// What the head and the loss take at once: asked rows, once more, their gradient, and a block of logits, twice packed.
+    /// Bytes that the head and the loss need at once: the hidden states of the predicted tokens, a second copy, their
+    /// gradient, and a block of logits with two packed copies.
     fn loss(&self, config: &Config) -> usize {
         3 * VALUE * config.hidden_size * self.asked() + 3 * vocabulary_loss::BLOCK_BYTES
     }

@@ -1,19 +1,19 @@
-//! A strategy: which parameters of a pretrained model learn, and how fast beside each other.
+//! A strategy: which parameters of a pretrained model are trained, and their relative learning rates.
 
 use serde::Serialize;
 
 use crate::backbone::LowRank;
 use crate::error::{Error, Result};
 
-/// Which parameters learn.
+/// Which parameters are trained.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// All of them.
+    /// All parameters.
     FullFineTuning,
-    /// The head alone.
+    /// Only the head.
     LinearProbing,
-    /// The head, and what is added to maps of the backbone.
+    /// The head and low-rank matrices added to linear layers of the backbone (LoRA).
     LowRank(LowRank),
 }
 
@@ -21,7 +21,7 @@ pub enum Method {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Strategy {
     pub method: Method,
-    /// Factor of the learning rate from one layer to the one below.
+    /// Layer-wise learning-rate decay: the factor from one layer to the one below.
     pub layer_decay: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Fit a model to a task on texts or their words.
+//! Train a model for a task on texts or their words.
 
 use super::batches::{Batches, Groups, TextBatches};
 use super::identity::{MODEL, fingerprint_of, of_models};
@@ -16,16 +16,16 @@ use crate::error::{Error, Result};
 use crate::head::{Head, Start, Targets, TaskModel, TaskNetwork, Truth};
 use crate::text::Encodings;
 
-/// Texts, and what is true of them or of their words.
+/// Tokenised texts with their targets, for each text or each word.
 pub struct Dataset<'a> {
     pub encodings: &'a Encodings,
     pub truth: Truth,
-    /// Of each text; none: all count the same.
+    /// Weight of each text, `[n_texts]`; none: all weights are equal.
     pub sample_weight: Option<Vec<f32>>,
 }
 
 impl Dataset<'_> {
-    /// What the outputs are held against; a text's weight is that of all its words.
+    /// The targets with a weight for each item; every word has the weight of its text.
     fn targets(&self) -> Result<Targets> {
         let of_text = |weights: &Vec<f32>| {
             let n = self.encodings.len();
@@ -39,7 +39,7 @@ impl Dataset<'_> {
     }
 }
 
-/// Train a backbone for a task, which stays as it is, from `start` on.
+/// Train a copy of a backbone for a task, with the head initialised from `start`. The backbone itself does not change.
 pub fn fit<'a>(
     backbone: &Backbone,
     train_set: &Dataset<'a>,
@@ -89,7 +89,7 @@ pub fn fit<'a>(
 struct TaskLearner<'a> {
     backbone: &'a Backbone,
     options: &'a TaskOptions,
-    /// True if nothing below the head learns.
+    /// True if nothing below the head is trained.
     frozen: bool,
     batches: TextBatches<'a>,
     inputs: Inputs<'a>,
@@ -102,13 +102,13 @@ impl TaskLearner<'_> {
         &*self.options.task.head
     }
 
-    /// What is true of these items.
+    /// The targets of these items.
     fn of_items(&self, items: &[usize]) -> Targets {
         self.targets.select(items, self.head().n_outputs())
     }
 }
 
-/// Batches of texts, and what the sum of their losses is divided by.
+/// The micro-batches of an optimiser step, and the divisor of their summed loss.
 struct Step {
     groups: Groups,
     normalizer: f64,
@@ -150,7 +150,7 @@ impl<'a> Learner for TaskLearner<'a> {
         Ok(Step { groups: groups.clone(), normalizer })
     }
 
-    /// Not of texts that all have weight zero.
+    /// False if every text of the step has weight zero.
     fn asks(step: &Step) -> bool {
         step.normalizer > 0.0
     }
@@ -213,7 +213,7 @@ impl<'a> Learner for TaskLearner<'a> {
     }
 }
 
-/// What texts and labels a run is given.
+/// Identity of the texts, labels and weights of a data set, for checkpoints.
 fn of_texts(inputs: &Inputs, targets: &Targets) -> serde_json::Value {
     let (encodings, bits) = (inputs.encodings, |values: &[f32]| bytemuck::cast_slice::<f32, u32>(values).to_vec());
     let labels = targets.truth.bits();

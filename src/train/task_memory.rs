@@ -1,4 +1,4 @@
-//! What fitting a classifier takes at its peak, foretold from shapes.
+//! Peak memory of training a task, estimated from shapes.
 
 use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
 use super::batches::TextBatches;
@@ -9,8 +9,8 @@ use super::plan::Plan;
 use crate::backbone::{Backbone, Level};
 use crate::error::Result;
 
-/// The peak of [`super::fit`] on texts of these lengths in tokens. What the backbone keeps from one question to the next is
-/// given up, as it is there.
+/// Peak memory of [`super::fit`] on texts with these lengths in tokens. Frees the backbone's cached encoder, as `fit`
+/// does.
 pub fn estimate_fit(
     backbone: &Backbone,
     lengths: &[usize],
@@ -26,17 +26,17 @@ pub fn estimate_fit(
     let (config, precision, c) = (&backbone.config, training.precision, head.n_outputs());
     let tokens = largest_batch(lengths, training.batch_tokens);
     let eval_tokens = held_out.map_or(0, |held_out| largest_batch(held_out, training.batch_tokens));
-    // Of words there are tokens at most.
+    // There are at most as many words as tokens.
     let items = |lengths: &[usize]| if head.level() == Level::Words { lengths.iter().sum() } else { lengths.len() };
     let in_batch = (tokens * items(lengths)).div_ceil(lengths.iter().sum::<usize>().max(1));
     let forward = packed_weights(config, precision) + inference_bytes(config, precision, tokens.max(eval_tokens));
-    // Logits, their gradient and what they are held against.
+    // Logits, their gradient and the targets.
     let loss = 3 * VALUE * in_batch * c;
     let of_run = MemoryEstimate::of_run(&plan, training, &run);
     if plan.encoder_is_frozen(config) {
         let d = config.hidden_size * head.layers(config).pooling.len();
         let features = items(lengths) + held_out.map_or(0, items) + 6 * in_batch;
-        // The passes come before the head's training.
+        // The encoder's passes are over before the head is trained.
         return Ok(MemoryEstimate { activations: VALUE * d * features, loss, evaluation: forward, ..of_run });
     }
     let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
@@ -47,7 +47,7 @@ pub fn estimate_fit(
     Ok(MemoryEstimate { activations, scratch, loss, evaluation, ..of_run })
 }
 
-/// Tokens of the largest batch: the budget, less if there are fewer, more if one text is longer.
+/// Number of tokens in the largest batch: the budget, or less if all texts have fewer, or more if one text is longer.
 fn largest_batch(lengths: &[usize], budget: usize) -> usize {
     budget.min(lengths.iter().sum()).max(lengths.iter().copied().max().unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! The one training loop: steps, evaluations, checkpoints, and the weights it keeps.
+//! The training loop: steps, evaluations, checkpoints, and the choice of the weights to return.
 
 use std::time::Instant;
 
@@ -19,19 +19,20 @@ use crate::error::{Error, Result};
 use crate::report::{Evaluation, Facts, Record, Row, Summary};
 use crate::rng::{Key, Stream};
 
-/// What came of a run.
+/// Result of a run.
 pub struct Outcome<M> {
-    /// None if the run was stopped before anything good was learnt.
+    /// The trained model; none if the run was stopped before any good weights were kept.
     pub model: Option<M>,
     pub summary: Summary,
     pub facts: Facts,
-    /// True if a checkpoint held the whole run already, and nothing was left to train.
+    /// True if the checkpoint was of a finished run, so that nothing was left to train.
     pub was_finished: bool,
-    /// What stopped the run, if it did not end by itself.
+    /// The error that stopped the run, if it did not end by itself.
     pub stopped: Option<Error>,
 }
 
-/// Train those of all `params` that a plan names; the parameters to keep are made a model of by `finish`.
+/// Train the parameters among `params` that the plan marks as trainable; `finish` builds the model from the weights to
+/// return.
 pub(super) fn train<L: Learner, M>(
     learner: &mut L,
     params: &Parameters,
@@ -47,7 +48,7 @@ pub(super) fn train<L: Learner, M>(
     if let Some((found, remembered, best)) =
         checkpoints.as_ref().map(|all| all.read(&mut optimisation)).transpose()?.flatten()
     {
-        // The weights of a checkpoint are good: they are gone back to where the next steps go wrong.
+        // The weights of a checkpoint are good: fall back to them if the next steps go wrong.
         let now = if found.is_complete { None } else { Some((found.step, optimisation.snapshot()?)) };
         let best_step = found.best(L::BEST_BY_LOSS).map(|(record, _)| record.step);
         (progress, memory, kept) = (found, remembered, best_step.zip(best).or(now));
@@ -100,20 +101,20 @@ pub(super) fn train<L: Learner, M>(
 
 struct Trainer<'a, L: Learner> {
     learner: &'a L,
-    /// All, before training.
+    /// All parameters, before training.
     params: &'a Parameters,
     options: &'a TrainingOptions,
     network: L::Network,
     optimisation: Optimisation,
     progress: Progress,
-    /// What the next batch remembers of the one before.
+    /// Hidden states carried from the previous batch to the next.
     memory: Option<Memory>,
-    /// The weights to hand back, or to go back to where the next steps go wrong, and of which step they are; none where they
-    /// are the present ones.
+    /// A copy of the weights to return, or to fall back to if later steps go wrong, with their step; none if the
+    /// current weights are the ones.
     kept: Option<(usize, Snapshot)>,
     checkpoints: Option<Checkpoints>,
     started: Instant,
-    /// Seconds of training before this run went on, and those of this run that were no training.
+    /// Seconds of training before this run was resumed, and seconds of this run not spent on training.
     before_s: f64,
     paused_s: f64,
     stopped_early: bool,
@@ -159,7 +160,7 @@ impl<L: Learner> Trainer<'_, L> {
         }
     }
 
-    /// One optimiser step over the batches of a group.
+    /// Run one optimiser step over a group of micro-batches.
     fn step(&mut self, groups: &Groups) -> Result<Record> {
         let (learner, network, number, recompute) =
             (self.learner, &self.network, self.progress.step, self.options.recompute);
@@ -171,7 +172,7 @@ impl<L: Learner> Trainer<'_, L> {
             learner.losses(network, &mut step, i, mode, memory)
         };
         if !asks {
-            // The next batch may remember something of it.
+            // Run the passes all the same: the next batch may need their hidden states as memory.
             in_pool(|| (0..groups.len()).try_for_each(|i| losses(i).map(drop)))?;
             return Ok(Record { step: number + 1, ..self.progress.last.clone() });
         }
@@ -181,7 +182,7 @@ impl<L: Learner> Trainer<'_, L> {
         Ok(record)
     }
 
-    /// Count a step that is done.
+    /// Update the counters and the loss curve after a step.
     fn count(&mut self, mut record: Record, groups: &Groups, end_of_epoch: bool, last: bool) {
         let tokens: usize = groups.iter().map(|batch| self.learner.batches().tokens(batch)).sum();
         let progress = &mut self.progress;
@@ -202,11 +203,12 @@ impl<L: Learner> Trainer<'_, L> {
         progress.last = record;
     }
 
-    /// Evaluate, or without anything to evaluate on see that the weights are good; `groups` are the step before.
+    /// Evaluate, or without held-out data check that the weights are good; `groups` are the micro-batches of the last
+    /// step.
     fn evaluate(&mut self, groups: &Groups, last: bool, monitor: &mut dyn Monitor) -> Result<()> {
         let step = self.progress.step;
         self.optimisation.check_weights(step)?;
-        // Its passes keep nothing for a backward.
+        // A network without gradient slots: its passes keep nothing for a backward.
         let network = self.learner.network(&self.optimisation.current(self.params)?)?;
         let found = self.learner.evaluate(&network, monitor)?;
         let record = self.progress.mean_record();
@@ -232,7 +234,8 @@ impl<L: Learner> Trainer<'_, L> {
         self.progress.best(L::BEST_BY_LOSS).map(|(record, _)| record.step)
     }
 
-    /// Weights can be finite and yet too large for a forward pass: try one before they are kept without an evaluation.
+    /// Check the loss of a forward pass before weights are kept without an evaluation: they can be finite and yet too
+    /// large for one.
     fn check_loss(&self, network: &L::Network, groups: &Groups) -> Result<()> {
         let (learner, number) = (self.learner, self.progress.step - 1);
         let loss = in_pool(|| -> Result<f64> {
@@ -246,7 +249,8 @@ impl<L: Learner> Trainer<'_, L> {
         Err(not_finite("loss after the last update", loss, self.progress.step, 0, &groups[0]))
     }
 
-    /// Keep the present weights. Those kept before go first: two copies would be the peak of a run's memory.
+    /// Keep a copy of the current weights. The previous copy is freed first: two copies would be the peak of a run's
+    /// memory.
     fn keep(&mut self, last: bool) -> Result<()> {
         self.kept = None;
         if !last {
@@ -258,10 +262,10 @@ impl<L: Learner> Trainer<'_, L> {
     fn checkpoint(&mut self) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let began = Instant::now();
-        // The checkpoint before is good: weights that are not must not take its place.
+        // The previous checkpoint is good: bad weights must not replace it.
         self.optimisation.check_weights(self.progress.step)?;
         self.progress.updates = self.optimisation.optimiser.steps() as usize;
-        // Weights that are only gone back to where the next steps go wrong are not written.
+        // Weights kept only as a fallback are not written.
         let is_best = self.best_step() == Some(self.progress.step);
         let kept = self.kept.as_ref().filter(|(step, _)| !is_best && self.best_step() == Some(*step));
         let kept = kept.map(|(_, snapshot)| snapshot).filter(|_| self.options.keep == Keep::Best);
@@ -270,9 +274,9 @@ impl<L: Learner> Trainer<'_, L> {
         Ok(())
     }
 
-    /// The weights to keep: the best evaluated, or the last; if those may be bad, the ones kept before.
+    /// The weights to return: the best evaluated or the last; if those may be bad, the copy kept before.
     fn finish(self, stopped: Option<&Error>) -> Result<(Option<Parameters>, Summary)> {
-        // A checkpoint that could not be written says nothing of the weights.
+        // A checkpoint that could not be written does not mean that the weights are bad.
         let failed = stopped.is_some_and(|error| !matches!(error, Error::Stopped(_) | Error::Io { .. }));
         let doubtful = failed || self.optimisation.check_weights(self.progress.step).is_err();
         let best = self.progress.best(L::BEST_BY_LOSS);

@@ -35,9 +35,9 @@ impl BiasBuckets {
 /// it.
 #[derive(Debug, Clone, Copy)]
 pub struct VectorBuckets {
-    /// Rows of either direction: the table has twice as many.
+    /// Rows of each direction: the table has twice as many.
     pub span: usize,
-    /// Distances beyond half of the span share rows, ever longer stretches up to this one; none: each has a row of its own.
+    /// Distances beyond half of the span share rows in logarithmically longer ranges up to this one; None: one row each.
     pub farthest: Option<usize>,
 }
 

@@ -38,7 +38,7 @@ pub struct Config {
     pub language: HeadOptions,
     /// True if the family's sequence classifier uses its pooler.
     pub has_pooler: bool,
-    /// The sentence-transformers modules behind the transformer, if the files beside the model list any.
+    /// The sentence-transformers modules behind the transformer, if the files beside the model define any.
     pub sentence: Option<SentenceModules>,
     /// The whole of `config.json`, for saving.
     pub raw: Map<String, Value>,

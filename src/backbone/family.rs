@@ -63,8 +63,8 @@ pub struct Names {
     pub distance_query: &'static str,
     /// The vector that stands for tokens to predict; passes without such tokens do not use it.
     pub mask_embedding: &'static str,
-    /// Attention weights are stored with heads as a dimension: `[inputs, heads, head_size]`, and `[outputs, heads,
-    /// head_size]` for the output projection.
+    /// Attention weights are stored with heads as a dimension: `[inputs, heads, head_size]`, and
+    /// `[outputs, heads, head_size]` for the output projection.
     pub by_heads: bool,
     /// Weights of layers are stored as `[inputs, outputs]`.
     pub input_major: bool,

@@ -32,7 +32,7 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// The map `name.weight` of `[n_out, n_in]`, with `name.bias` if it has one.
+    /// A map with weight `name.weight [n_out, n_in]` and, if `bias`, `name.bias [n_out]`.
     pub(crate) fn new(name: &str, [n_out, n_in]: [usize; 2], bias: bool, init: Init) -> Self {
         Self {
             weight: format!("{name}.weight"),

@@ -17,7 +17,7 @@ pub struct LearnedPositions {
 /// The position information in attention scores.
 #[derive(Debug, Clone)]
 pub enum ScorePositions {
-    /// Nothing: positions are in the embeddings.
+    /// None: positions are in the embeddings.
     None,
     /// Queries and keys are rotated by their positions (Su et al. 2021); each layer uses one of these options.
     Rotary(Vec<RotaryOptions>),

@@ -108,7 +108,7 @@ impl Relating {
             let tokens = tokens[0] as usize..tokens[1] as usize;
             keys.extend((memory[0]..memory[1]).map(|row| n_rows as u32 + row));
             keys.extend_from_slice(&rows.tokens[tokens.clone()]);
-            // Memory counts as the first segment, as in transformers.
+            // Memory counts as segment 0, as in transformers.
             key_segments.resize(key_segments.len() + (memory[1] - memory[0]) as usize, 0);
             key_segments.extend_from_slice(&batch.segments[tokens]);
             key_starts.push(keys.len() as u32);
@@ -162,8 +162,8 @@ impl Relating {
     }
 }
 
-/// Sinusoids of distances, cached for the longest distance seen so far: `sin(distance * f_j)`, then `cos`, with `f_j =
-/// 10000^(-2 j / D)` (Vaswani et al. 2017, side by side as in Transformer-XL).
+/// Sinusoids of distances, cached for the longest distance seen so far: `sin(distance * f_j)`, then `cos`, with
+/// `f_j = 10000^(-2 j / D)` (Vaswani et al. 2017, side by side as in Transformer-XL).
 pub(super) struct Sinusoids {
     width: usize,
     /// Distances are clipped to this.
@@ -246,7 +246,7 @@ impl Relative {
         })
     }
 
-    /// Attention of all heads, from queries, keys and values: `[R, heads * head_size]`.
+    /// Attention of all heads, from queries, keys and values: `[rows, heads * head_size]`.
     pub fn attend(
         &self,
         [q, k, v]: [&Value; 3],

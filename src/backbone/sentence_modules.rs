@@ -230,7 +230,7 @@ fn check_transformer(files: &SideFiles) -> Result<()> {
         "transformer_task" => *value == json!("feature-extraction"),
         "module_output_name" => *value == json!("token_embeddings"),
         "unpad_inputs" => true,
-        // Text messages would go through the chat template.
+        // With a `message` mode, texts would go through the chat template.
         "modality_config" => {
             value.as_object().is_some_and(|modes| modes.contains_key("text") && !modes.contains_key("message"))
         }

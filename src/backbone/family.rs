@@ -7,17 +7,18 @@ use crate::ops::activation::Activation;
 #[derive(Debug)]
 pub struct Family {
     pub name: &'static str,
-    /// `model_type` in `config.json`, and what the names of transformers' classes begin with.
+    /// `model_type` in `config.json`, and the prefix of transformers' class names for it.
     pub model_types: &'static [(&'static str, &'static str)],
-    /// What the name of the class with a language-modelling head ends with.
+    /// Suffix of the name of transformers' class with a language-modelling head.
     pub language_class: &'static str,
-    /// The same of the class with a head that detects replaced tokens; the class without a head where there is none.
+    /// Suffix of the name of the class with a replaced-token-detection head; of the class without a head if there is
+    /// none.
     pub detector_class: &'static str,
     pub names: Names,
 }
 
 impl Family {
-    /// What the name of transformers' class with a head ends with that says something of texts, of words, or of tokens.
+    /// Suffix of the name of transformers' class with a head of this level.
     pub fn class_of_head(&self, level: Level) -> &'static str {
         match level {
             Level::Texts => "ForSequenceClassification",
@@ -30,7 +31,7 @@ impl Family {
 /// Names of parameters without `.weight` and `.bias`; empty for what a family does not have.
 #[derive(Debug)]
 pub struct Names {
-    /// Before all others in checkpoints of models with a head.
+    /// Prefix of all names in checkpoints of models with a head.
     pub prefix: &'static str,
     pub word_embeddings: &'static str,
     pub position_embeddings: &'static str,
@@ -169,7 +170,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// The name used in messages.
+    /// Default name of a head of this level.
     pub fn name(self) -> &'static str {
         match self {
             Self::Texts => "texts",

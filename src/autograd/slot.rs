@@ -30,7 +30,7 @@ impl Slot {
         Self { shape, target, buffer }
     }
 
-    /// False if nobody asks for this gradient: it should not be computed.
+    /// False if the gradient is not needed and should not be computed.
     pub fn wanted(&self) -> bool {
         !matches!(self.target, Target::Unwanted)
     }

@@ -38,13 +38,13 @@ pub struct Config {
     pub language: HeadOptions,
     /// True if the family's sequence classifier uses its pooler.
     pub has_pooler: bool,
-    /// The sentence-transformers modules behind the transformer, if the files beside the model define any.
+    /// The sentence-transformers modules after the transformer, if the files beside the model define any.
     pub sentence: Option<SentenceModules>,
     /// The whole of `config.json`, for saving.
     pub raw: Map<String, Value>,
 }
 
-/// How tokens become vectors.
+/// Options of the embeddings.
 #[derive(Debug, Clone)]
 pub struct EmbeddingOptions {
     /// Width of the embedding tables. If it differs from `hidden_size`, or `projected` is set, a linear projection

@@ -30,7 +30,7 @@ pub struct Backbone {
     pub tokenizer: Arc<Tokenizer>,
     pub side_files: Arc<SideFiles>,
     pub report: Arc<LoadReport>,
-    /// The directory, or what it was made from.
+    /// The directory it was read from, or a description of how it was made.
     pub source: String,
     pub(super) encoder: Cached<Transformer>,
 }

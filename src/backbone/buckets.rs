@@ -37,7 +37,7 @@ impl BiasBuckets {
 pub struct VectorBuckets {
     /// Rows of each direction: the table has twice as many.
     pub span: usize,
-    /// Distances beyond half of the span share rows in logarithmically longer ranges up to this one; None: one row each.
+    /// Distances beyond half of the span share rows in logarithmic ranges up to this one; None: one row each.
     pub farthest: Option<usize>,
 }
 

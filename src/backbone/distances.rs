@@ -153,8 +153,8 @@ impl DistanceMaps {
         Ok(Self { options: *options, key: load(key)?, query: load(query)?, dropout: config.embedding.dropout })
     }
 
-    /// Projects distance vectors `[R, D]` to position keys (multiplied with queries) and position queries (multiplied with
-    /// keys), `[R, H * d]` each. `query` and `key` are the layer's own projections, used if shared.
+    /// Projects distance vectors `[R, D]` to position keys (multiplied with queries) and position queries (multiplied
+    /// with keys), `[R, H * d]` each. `query` and `key` are the layer's own projections, used if shared.
     fn vectors(&self, vectors: &Value, [query, key]: [&Linear; 2], mode: Mode) -> Result<[Option<Value>; 2]> {
         let vectors = match mode.dropout("distances", self.dropout) {
             Some(p) => &dropout(vectors, p)?,

@@ -45,7 +45,7 @@ pub struct Disentangled {
     pub position_to_content: bool,
     /// The key and query projections are also used for the distance vectors; else each layer has separate ones.
     pub shared_maps: bool,
-    /// The table of distance vectors is layer-normalised before use.
+    /// The table of distance vectors is normalised before use.
     pub normed: bool,
 }
 

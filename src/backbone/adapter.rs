@@ -1,5 +1,5 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021): a map `W x + b` becomes `W x + b + alpha / r * B (A x)`, with `A [r, K]` and
-//! `B [N, r]`.
+//! Low-rank adapters (LoRA, Hu et al. 2021): a map `W x + b` becomes `W x + b + alpha / r * B (A x)`, with `A [r, K]`
+//! and `B [N, r]`.
 
 use std::sync::Arc;
 

@@ -34,8 +34,8 @@ impl Backbone {
         }
     }
 
-    /// Vectors of texts, row-major `[N, vector_size]` in input order; `normalize` divides each row by its length. `progress`
-    /// gets the number of tokens done and may stop the work.
+    /// Embeddings of texts, row-major `[N, vector_size]` in input order; `normalize` divides each row by its length.
+    /// `progress` gets the number of tokens done and may stop the work.
     pub fn embed(
         &self,
         encodings: &Encodings,
@@ -83,8 +83,8 @@ impl Backbone {
     }
 }
 
-/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`. Rows that
-/// are not finite are an error, which names the parameters at fault.
+/// Run `forward` over batches of texts of similar length and put its rows `[B, columns]` back in input order:
+/// `[N, columns]`. Rows that are not finite are an error, which names the parameters at fault.
 pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,

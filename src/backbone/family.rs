@@ -203,8 +203,8 @@ impl HeadOptions {
         Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
     }
 
-    /// The name of the last layer's bias where transformers has two parameters for it: `head`, the head's own, if weights
-    /// are tied, because the biases are then tied too; else `map`, the layer's.
+    /// The name of the last layer's bias where transformers has two parameters for it: `head`, the head's own, if
+    /// weights are tied, because the biases are then tied too; else `map`, the layer's.
     pub(super) fn bias_of(&self, head: &'static str, map: &'static str) -> &'static str {
         if self.tied { head } else { map }
     }

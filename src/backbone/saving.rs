@@ -12,7 +12,7 @@ use crate::files::Staged;
 use crate::text::{SideFiles, side_files_in};
 
 impl Backbone {
-    /// Write a Hugging Face directory that `transformers.AutoModel` reads, with weight files of at most `max_shard_bytes`.
+    /// Write a Hugging Face directory that `transformers.AutoModel` reads; weight files have at most `max_shard_bytes`.
     pub fn save_pretrained(&self, dir: &Path, max_shard_bytes: u64) -> Result<()> {
         self.params.check_without_adapters("saved")?;
         let mut staged = Staged::begin(dir)?;

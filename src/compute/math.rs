@@ -58,8 +58,8 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits(((n + 127) as u32) << 23)
 }
 
-/// The hyperbolic tangent, relative error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-7.9, 7.9] that
-/// Eigen 3.3 (`generic_fast_tanh_float`) and XLA use.
+/// The hyperbolic tangent, relative error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-7.9, 7.9]
+/// that Eigen 3.3 (`generic_fast_tanh_float`) and XLA use.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let x = x.clamp(-7.905_311, 7.905_311);
@@ -78,8 +78,8 @@ pub fn tanh(x: f32) -> f32 {
     x * p / q
 }
 
-/// The error function, absolute error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-4, 4] that Eigen 3.3
-/// (`generic_fast_erf_float`) and XLA use.
+/// The error function, absolute error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-4, 4] that Eigen
+/// 3.3 (`generic_fast_erf_float`) and XLA use.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);

@@ -183,7 +183,8 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     pub unsafe fn range(self, start: usize, len: usize) -> &'a mut [T] {
         let fits = start.checked_add(len).is_some_and(|end| end <= self.len);
         assert!(fits, "{len} values at {start} of {}", self.len);
-        // SAFETY: within the slice, which is borrowed for `'a`; the caller promises that nobody else touches these values.
+        // SAFETY: within the slice, which is borrowed for `'a`; the caller promises that nobody else touches these
+        // values.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(start), len) }
     }
 }

@@ -1,4 +1,4 @@
-//! Arrays from candle's tensors, and as such.
+//! Conversion of arrays from and to candle's tensors.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl TryFrom<&Tensor> for Array {
 impl TryFrom<Array> for Tensor {
     type Error = Error;
 
-    /// Without a copy where nobody shares the values, and they are the array's own.
+    /// Without a copy if the array owns all of its storage and shares it with nobody.
     fn try_from(array: Array) -> Result<Self> {
         let (n, shape) = (array.elem_count(), array.shape.clone());
         match array.storage {

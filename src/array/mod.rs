@@ -1,7 +1,7 @@
-//! Arrays: a shape, and where its values are. The only type that operations take and give.
+//! Arrays: a shape and a reference to values. All operations take and return this type.
 //!
-//! Values lie row-major, one after another. Those of most arrays never change, and an array may then be shared and a part of
-//! it taken without a copy; those of a parameter that learns are changed in place, by [`Array::overwrite`].
+//! Values are contiguous and row-major. Most arrays never change, so they can be shared and sliced without a copy; only
+//! the values of trainable parameters are changed in place, by [`Array::overwrite`].
 
 mod candle;
 mod safetensors;
@@ -25,29 +25,29 @@ pub use values::Values;
 pub struct Array {
     shape: Shape,
     storage: Storage,
-    /// The first value's place in the storage.
+    /// Index of the first value in the storage.
     start: usize,
 }
 
-/// Where values are.
+/// The storage of values.
 #[derive(Clone)]
 enum Storage {
     F32(Arc<Vec<f32>>),
     Bf16(Arc<Vec<bf16>>),
-    /// In the memory of a file, read-only.
+    /// In a mapped file, read-only.
     Mapped(MappedValues),
-    /// Of a parameter that learns.
+    /// Values of a trainable parameter.
     Overwritable(Arc<RwLock<Vec<f32>>>),
 }
 
 impl Array {
-    /// Of these values, row-major.
+    /// An array of these values, row-major.
     pub fn new(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Self> {
         let n = values.len();
         Self::checked(Storage::F32(Arc::new(values)), n, shape.into())
     }
 
-    /// Of the values of a buffer, row-major.
+    /// An array of the values of a buffer, row-major.
     pub(crate) fn from_buffer(buffer: Buffer, shape: impl Into<Shape>) -> Result<Self> {
         match buffer {
             Buffer::F32(values) => Self::new(values, shape),
@@ -58,7 +58,7 @@ impl Array {
         }
     }
 
-    /// Of values in the memory of a file, row-major.
+    /// An array of values in a mapped file, row-major.
     pub(crate) fn mapped(values: MappedValues, shape: impl Into<Shape>) -> Result<Self> {
         let n = values.len();
         Self::checked(Storage::Mapped(values), n, shape.into())
@@ -82,7 +82,7 @@ impl Array {
         self.shape.dims()
     }
 
-    /// Rows and columns; other than two dimensions are an error.
+    /// Rows and columns; an error unless there are two dimensions.
     pub fn dims2(&self) -> Result<(usize, usize)> {
         Ok(self.shape.dims2()?)
     }
@@ -104,7 +104,7 @@ impl Array {
         self.start..self.start + self.elem_count()
     }
 
-    /// The values, of an array of f32. They are not to be held while they are overwritten.
+    /// The values of an f32 array. Do not hold them while they are overwritten.
     pub fn values(&self) -> Result<Values<'_>> {
         let range = self.range();
         match &self.storage {
@@ -117,7 +117,7 @@ impl Array {
         }
     }
 
-    /// The values, of an array of f32, to be changed for this array alone: where others share them it gets its own first.
+    /// The values of an f32 array, to be changed for this array alone: if they are shared, they are copied first.
     pub fn values_mut(&mut self) -> Result<&mut [f32]> {
         let is_own = match &mut self.storage {
             Storage::F32(values) => Arc::get_mut(values).is_some(),
@@ -133,7 +133,7 @@ impl Array {
         }
     }
 
-    /// The values, of an array of f32; without a copy where nobody shares them, and they are the array's own.
+    /// The values of an f32 array; without a copy if the array owns all of its storage and shares it with nobody.
     pub fn into_vec(self) -> Result<Vec<f32>> {
         let n = self.elem_count();
         match self.storage {
@@ -144,7 +144,7 @@ impl Array {
         }
     }
 
-    /// The values in either type.
+    /// The values as f32 or bf16, as stored.
     pub(crate) fn operand(&self) -> Result<Operand<'_>> {
         match &self.storage {
             Storage::Bf16(values) => Ok(Operand::Bf16(&values[self.range()])),
@@ -152,7 +152,7 @@ impl Array {
         }
     }
 
-    /// A part: `n` of the first dimension's entries from `first` on. Shares the values.
+    /// A slice: `n` entries of the first dimension, starting at `first`. Shares the values.
     pub fn rows(&self, first: usize, n: usize) -> Result<Self> {
         let [rows, rest @ ..] = self.dims() else {
             return Err(Error::internal("rows of a scalar"));
@@ -164,7 +164,7 @@ impl Array {
         Ok(Self { shape: [&[n], rest].concat().into(), storage: self.storage.clone(), start })
     }
 
-    /// The first dimension's entries, each an array of the other dimensions. Share the values.
+    /// The entries of the first dimension, each an array of the other dimensions. They share the values.
     pub fn entries(&self) -> Result<Vec<Self>> {
         let entry = |i| {
             let rows = self.rows(i, 1)?;
@@ -173,7 +173,7 @@ impl Array {
         (0..self.dims().first().copied().unwrap_or(0)).map(entry).collect()
     }
 
-    /// Arrays of the same shape as the entries of one: what [`Array::entries`] takes apart.
+    /// Stack arrays of the same shape along a new first dimension; the inverse of [`Array::entries`].
     pub fn stack(entries: &[Self]) -> Result<Self> {
         let shape = entries.first().map_or(&[][..], Self::dims);
         let mut values = Vec::with_capacity(entries.iter().map(Self::elem_count).sum());
@@ -186,18 +186,19 @@ impl Array {
         Self::new(values, [&[entries.len()], shape].concat())
     }
 
-    /// A copy whose values do not change.
+    /// A copy whose values cannot be overwritten.
     pub fn copy(&self) -> Result<Self> {
         Self::new(self.values()?.to_vec(), self.shape.clone())
     }
 
-    /// A copy whose values may be overwritten.
+    /// A copy whose values can be overwritten.
     pub fn overwritable(&self) -> Result<Self> {
         let storage = Storage::Overwritable(Arc::new(RwLock::new(self.values()?.to_vec())));
         Ok(Self { shape: self.shape.clone(), storage, start: 0 })
     }
 
-    /// Change the values in place, for all who share them. An error where they may not change, see [`Array::overwritable`].
+    /// Change the values in place, for all clones that share them. An error unless the array is
+    /// [`Array::overwritable`].
     pub fn overwrite(&self, f: impl FnOnce(&mut [f32])) -> Result<()> {
         let Storage::Overwritable(values) = &self.storage else {
             return Err(Error::internal("the values of this array do not change"));
@@ -213,7 +214,7 @@ impl fmt::Debug for Array {
     }
 }
 
-/// The last dimension and the product of the others.
+/// The number of rows (product of all dimensions but the last) and of columns (the last dimension).
 pub(crate) fn rows_and_columns(op: &str, shape: &Shape) -> Result<(usize, usize)> {
     match shape.dims() {
         [] => Err(Error::internal(format!("{op}: got a scalar, expected at least one dimension"))),
@@ -228,7 +229,7 @@ mod tests {
     #[test]
     fn array_when_its_shape_does_not_fit_is_refused() {
         assert!(Array::new(vec![0.0; 5], (2, 3)).is_err());
-        // A product that wraps to 0.
+        // The product of the dimensions overflows to 0.
         assert!(Array::new(Vec::new(), (1 << 32, 1 << 32)).is_err());
     }
 

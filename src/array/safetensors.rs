@@ -1,4 +1,4 @@
-//! Arrays as safetensors reads and writes them.
+//! Conversion of arrays from and to safetensors.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32
     bytes.as_chunks().0.iter().map(|&bytes| value(bytes)).collect()
 }
 
-/// A tensor of a rarer type.
+/// Converts a tensor of another dtype through candle.
 fn converted(view: &TensorView<'_>) -> Result<Array> {
     let unreadable = |e: candle_core::Error| Error::Weights(without_backtrace(e).to_string());
     let tensor = view.load(&Device::Cpu).map_err(unreadable)?;
@@ -53,7 +53,7 @@ impl View for Array {
         self.dims()
     }
 
-    /// The values' own memory, but for those that may change.
+    /// The array's own memory, or a copy if the values can be overwritten.
     fn data(&self) -> Cow<'_, [u8]> {
         let range = self.range();
         match &self.storage {

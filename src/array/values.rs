@@ -1,4 +1,4 @@
-//! Values while they are read.
+//! Borrowed values of an array.
 
 use std::ops::{Deref, Range};
 use std::sync::RwLockReadGuard;
@@ -7,12 +7,12 @@ use half::bf16;
 
 use crate::compute::Elements;
 
-/// The values of an array of f32, row-major; read as a slice.
+/// The values of an f32 array, row-major; dereferences to a slice.
 pub struct Values<'a>(Source<'a>);
 
 enum Source<'a> {
     Slice(&'a [f32]),
-    /// They do not change meanwhile.
+    /// The lock keeps the values from changing while they are read.
     Locked(RwLockReadGuard<'a, Vec<f32>>, Range<usize>),
 }
 
@@ -43,7 +43,7 @@ impl<'a> From<&'a Values<'_>> for Elements<'a> {
     }
 }
 
-/// The values of an array in either type.
+/// The values of an array of f32 or bf16.
 pub(crate) enum Operand<'a> {
     F32(Values<'a>),
     Bf16(&'a [bf16]),

@@ -1,4 +1,4 @@
-//! The walk from a result back to the parameters.
+//! The backward pass, from a result to the parameters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use crate::array::Array;
 use crate::compute::add;
 use crate::error::{Error, Result, without_backtrace};
 
-/// Operations whose output has received a gradient, by their id. Ids grow from inputs to outputs, so the largest has
-/// received all of it.
+/// Operations whose output has received a gradient, by their id. Ids grow from inputs to outputs, so the gradient of
+/// the operation with the largest id is complete.
 #[derive(Default)]
 struct Pending(BTreeMap<u64, (Arc<Node>, Array)>);
 
 impl Value {
-    /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is freed
-    /// on the way, where nobody else holds it.
+    /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is
+    /// freed on the way, unless somebody else holds it.
     pub fn backward(self) -> Result<()> {
         match self.array().elem_count() {
             1 => {
@@ -27,7 +27,7 @@ impl Value {
         }
     }
 
-    /// As [`Value::backward`] from `gradient`, that of this value and of its shape, which may be any.
+    /// As [`Value::backward`], for a value of any shape whose gradient is `gradient`, of the same shape.
     pub(super) fn backward_from(self, gradient: Array) -> Result<()> {
         let mut pending = Pending::default();
         let mut slot = pending.slot(&self);
@@ -35,7 +35,8 @@ impl Value {
         pending.collect(&self, slot)?;
         drop(self);
         while let Some((_, (node, gradient))) = pending.0.pop_last() {
-            // The node's last reference, and with it the values it was computed from, goes at the end of this block.
+            // The node's last reference, and with it the values it was computed from, is dropped at the end of this
+            // block.
             let mut slots: Vec<Slot> = node.inputs.iter().map(|input| pending.slot(input)).collect();
             let arrays: Vec<&Array> = node.inputs.iter().map(Value::array).collect();
             node.op.backward(&arrays, gradient, &mut slots).map_err(|error| within(error, node.op.name()))?;
@@ -48,8 +49,8 @@ impl Value {
 }
 
 impl Pending {
-    /// A slot for the gradient of `value`, with what has arrived. An operation that takes one value twice gets two; the
-    /// second begins empty.
+    /// A slot for the gradient of `value`, with the contributions so far. An operation with the same value as two
+    /// inputs gets two slots; the second starts empty.
     fn slot(&mut self, value: &Value) -> Slot {
         let (target, buffer) = match value.origin() {
             Origin::Constant => (Target::Unwanted, None),
@@ -60,7 +61,7 @@ impl Pending {
         Slot::new(value.array().shape().clone(), target, buffer)
     }
 
-    /// Put back what is in the slot.
+    /// Store the gradient of the slot for the backward pass to continue.
     fn collect(&mut self, value: &Value, mut slot: Slot) -> Result<()> {
         let Some(gradient) = slot.take() else { return Ok(()) };
         match value.origin() {
@@ -78,7 +79,7 @@ impl Pending {
     }
 }
 
-/// Say in which operation it happened.
+/// Add the operation's name to the error.
 fn within(error: Error, op: &str) -> Error {
     match error {
         Error::Tensor(error) => Error::internal(format!("{op}, backward: {}", without_backtrace(error))),

@@ -1,4 +1,5 @@
-//! Computing a part again in the backward pass instead of keeping its activations (Chen et al. 2016).
+//! Activation checkpointing: recomputing a part in the backward pass instead of keeping its activations (Chen et al.
+//! 2016).
 
 use super::op::Op;
 use super::slot::{Leaf, Slot};
@@ -6,27 +7,27 @@ use super::value::Value;
 use crate::array::Array;
 use crate::error::Result;
 
-/// `f(inputs)`, of which only the inputs are kept; the backward pass runs `f` again.
+/// Computes `f(inputs)` and keeps only the inputs; the backward pass runs `f` again.
 ///
-/// `f` must give the same values each time: masks of dropout have to follow from fixed keys. Parameters that `f` holds
-/// receive their gradients as they would without this, to the last bit.
+/// `f` must give the same values each time, so dropout masks must come from fixed keys. Parameters that `f` holds
+/// receive bitwise the same gradients as without checkpointing.
 pub fn checkpoint<F>(inputs: &[&Value], f: F) -> Result<Value>
 where
     F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
 {
     let constants: Vec<Value> = inputs.iter().map(|input| Value::constant(input.array().clone())).collect();
     let output = f(&constants)?;
-    // The parameters that `f` holds may want a gradient even if no input does.
+    // The parameters that `f` holds may need a gradient even if no input does.
     let differentiable = Value::differentiable(inputs) || Value::differentiable(&[&output]);
     let array = output.array().clone();
-    // What this run kept for its backward goes here.
+    // Frees what this run kept for its backward pass.
     drop(output);
     Ok(if differentiable { Value::with_node(array, inputs, Checkpoint(f)) } else { Value::constant(array) })
 }
 
 struct Checkpoint<F>(F);
 
-// SAFETY: slots lend it nothing: gradients are given whole.
+// SAFETY: no values of slots are lent to it: gradients are given whole.
 unsafe impl<F> Op for Checkpoint<F>
 where
     F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
@@ -36,7 +37,8 @@ where
     }
 
     fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
-        // A leaf begins with what its slot holds, so that sums are taken in the order they would have without this.
+        // A leaf starts from the contributions in its slot, so that sums are taken in the same order as without
+        // checkpointing.
         let leaf = |slot: &mut Slot| slot.wanted().then(|| Leaf::new(slot.take()));
         let leaves: Vec<Option<Leaf>> = into.iter_mut().map(leaf).collect();
         let value = |(&array, leaf): (&&Array, &Option<Leaf>)| match leaf {

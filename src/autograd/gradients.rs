@@ -8,27 +8,27 @@ use crate::array::Array;
 use crate::compute::add;
 use crate::error::Result;
 
-/// One buffer for the gradients of all parameters, which lie in it one after another. Cloning shares it.
+/// One buffer that holds the gradients of all parameters, one after another. Clones share it.
 #[derive(Clone)]
 pub struct GradientBuffer(Arc<Mutex<Flat>>);
 
 struct Flat {
     values: Array,
     places: Vec<Place>,
-    /// Of each piece of each parameter, whether a contribution has arrived since [`GradientBuffer::clear`]; what lies there
-    /// before is of no meaning.
+    /// For each piece of each parameter, whether it was written since [`GradientBuffer::clear`]; until then its values
+    /// have no meaning.
     written: Vec<bool>,
 }
 
-/// Where one parameter's gradient lies.
+/// The position of one parameter's gradient in the buffer.
 struct Place {
     values: Range<usize>,
     pieces: Range<usize>,
-    /// Whether a contribution has arrived; that of an embedding of no ids writes no piece.
+    /// Whether a contribution has arrived; the gradient of an embedding of no ids arrives without any written piece.
     arrived: bool,
 }
 
-/// The place of one parameter's gradient.
+/// A handle to one parameter's gradient in the buffer.
 #[derive(Clone)]
 pub struct GradientSlot {
     gradients: GradientBuffer,
@@ -37,7 +37,7 @@ pub struct GradientSlot {
 }
 
 impl GradientBuffer {
-    /// For parameters of these sizes; nothing has arrived.
+    /// A buffer for parameters of these sizes, without contributions.
     pub fn new(sizes: &[usize]) -> Result<Self> {
         let (mut n_values, mut n_pieces) = (0, 0);
         let mut after = |&size: &usize| {
@@ -54,7 +54,7 @@ impl GradientBuffer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The place of each parameter, in the order of the sizes.
+    /// The slot of each parameter, in the order of the sizes.
     pub fn slots(&self) -> Vec<GradientSlot> {
         let flat = self.lock();
         let slot = |(parameter, place): (usize, &Place)| GradientSlot {
@@ -65,14 +65,14 @@ impl GradientBuffer {
         flat.places.iter().enumerate().map(slot).collect()
     }
 
-    /// Forget what has arrived: the next contribution to each parameter is its first.
+    /// Discard all contributions: the next one to each parameter counts as its first.
     pub fn clear(&self) {
         let mut flat = self.lock();
         flat.written.fill(false);
         flat.places.iter_mut().for_each(|place| place.arrived = false);
     }
 
-    /// `f` of each parameter's gradient; none where nothing has arrived.
+    /// Call `f` with each parameter's gradient; None for a parameter without contributions.
     pub fn read<R>(&self, f: impl FnOnce(&[Option<Gradient>]) -> R) -> Result<R> {
         let flat = self.lock();
         let values = flat.values.values()?;
@@ -85,12 +85,12 @@ impl GradientBuffer {
 }
 
 impl GradientSlot {
-    /// How many values the parameter has.
+    /// The number of values of the parameter.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True if it has none.
+    /// True if the parameter has no values.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -117,7 +117,7 @@ impl GradientSlot {
         Ok(())
     }
 
-    /// Contribute `values`.
+    /// Contribute `values`, which are added to earlier contributions.
     pub(super) fn add(&self, values: &[f32]) -> Result<()> {
         self.write(|sum, before| if before { add(sum, values) } else { sum.copy_from_slice(values) })
     }

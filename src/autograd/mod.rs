@@ -1,10 +1,10 @@
-//! Reverse-mode differentiation of what the kernels compute.
+//! Reverse-mode automatic differentiation of the kernels.
 //!
-//! A [`Value`] is an array that remembers the operation it came from, if a gradient must flow there; what follows from
-//! constants alone remembers nothing. [`Value::backward`] walks the operations from the last to the first and frees what
-//! each one kept as it passes. A gradient is never made of zeros and then added to: the first contribution to a [`Slot`]
-//! overwrites fresh memory, later ones are added in place. The gradients of parameters lie in one buffer, [`GradientBuffer`],
-//! where pieces that no contribution has met are not gone through.
+//! A [`Value`] is an array that remembers the operation it came from if a gradient must flow there; results of
+//! constants alone remember nothing. [`Value::backward`] walks the operations from last to first and frees what each
+//! one kept. Gradients are not initialised with zeros: the first contribution to a [`Slot`] overwrites fresh memory,
+//! later ones are added in place. The gradients of parameters are in one buffer, [`GradientBuffer`]; its pieces without
+//! contributions are skipped.
 
 mod backward;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! What an operation owes the backward pass.
+//! The trait of differentiable operations.
 
 use super::slot::Slot;
 use crate::array::Array;
@@ -8,15 +8,16 @@ use crate::error::Result;
 ///
 /// # Safety
 ///
-/// Where a [`Slot`] lends values that are not to be added to, `backward` writes every one of them before it reads any: they
-/// may never have been set. Through [`Slot::write_pieces`], every one of the pieces that it marks as written.
+/// If a [`Slot`] lends values that are not to be added to, `backward` must write all of them before it reads any,
+/// because they may be uninitialised. With [`Slot::write_pieces`] this holds for every piece that it marks as written.
 pub unsafe trait Op: Send + Sync + 'static {
-    /// For messages.
+    /// Name for error messages.
     fn name(&self) -> &'static str;
 
-    /// From `gradient`, that of the output and of its shape, to those of the inputs: one slot in `into` for each of `inputs`.
+    /// Computes the gradients of the inputs from `gradient`, that of the output and of its shape; `into` has one slot
+    /// for each of `inputs`.
     ///
-    /// The gradient is the operation's own, to be changed in place and handed on where that helps. A slot that is not
-    /// wanted should cost nothing.
+    /// The operation owns the gradient, and may change it in place and pass it on. A slot that is not wanted should
+    /// cost nothing.
     fn backward(&self, inputs: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()>;
 }

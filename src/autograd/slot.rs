@@ -1,4 +1,4 @@
-//! Where an operation puts the gradient of one of its inputs.
+//! Slots: the destination of the gradient of an operation's input.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,11 +10,11 @@ use crate::array::Array;
 use crate::compute::{add, uninit};
 use crate::error::{Error, Result};
 
-/// Where the gradient of one input goes.
+/// The destination of the gradient of one input.
 pub struct Slot {
     shape: Shape,
     target: Target,
-    /// What has arrived so far; a parameter's arrives in its own place, except through [`Slot::open`].
+    /// The sum of contributions so far. Those of a parameter go to its own buffer, except through [`Slot::open`].
     buffer: Option<Array>,
 }
 
@@ -25,18 +25,18 @@ pub(super) enum Target {
 }
 
 impl Slot {
-    /// For an input of this shape, with what other operations have contributed.
+    /// A slot for an input of this shape; `buffer` holds the contributions of other operations.
     pub(super) fn new(shape: Shape, target: Target, buffer: Option<Array>) -> Self {
         Self { shape, target, buffer }
     }
 
-    /// False if nobody asks for this gradient: it should not be computed.
+    /// False if the gradient is not needed and should not be computed.
     pub fn wanted(&self) -> bool {
         !matches!(self.target, Target::Unwanted)
     }
 
-    /// Contribute through `f(values, add)`: it adds to the values if `add`, else overwrites every one of them, unread.
-    /// Not called if the gradient is not wanted.
+    /// Contribute through `f(values, add)`: it adds to the values if `add`; otherwise it overwrites all of them without
+    /// reading them. Not called if the gradient is not wanted.
     pub fn write(&mut self, f: impl FnOnce(&mut [f32], bool)) -> Result<()> {
         if let Target::Parameter(slot) = &self.target {
             slot.write(f)?;
@@ -46,7 +46,7 @@ impl Slot {
         Ok(())
     }
 
-    /// As [`Slot::write`] through `f(values, written)`, for an operation that leaves most [`PIECE`]s out, see
+    /// As [`Slot::write`] through `f(values, written)`, for an operation that leaves out most [`PIECE`]s, see
     /// [`super::add_to_pieces`].
     pub fn write_pieces(&mut self, f: impl FnOnce(&mut [f32], &mut [bool])) -> Result<()> {
         if let Target::Parameter(slot) = &self.target {
@@ -59,8 +59,8 @@ impl Slot {
         Ok(())
     }
 
-    /// As [`Slot::write`], for an operation that writes to several slots at once; none if not wanted. A parameter's
-    /// contribution takes one pass more.
+    /// As [`Slot::write`], for an operation that writes to several slots at once; None if not wanted. For a parameter
+    /// this costs one more pass over its values.
     pub fn open(&mut self) -> Result<Option<(&mut [f32], bool)>> {
         if !self.wanted() {
             return Ok(None);
@@ -75,7 +75,7 @@ impl Slot {
         Ok(buffer.map(|values| (values, add)))
     }
 
-    /// Contribute a gradient of the input's shape: moved in if it is the first, else added.
+    /// Contribute a gradient of the input's shape: the first is moved in, later ones are added.
     pub fn give(&mut self, gradient: Array) -> Result<()> {
         if *gradient.shape() != self.shape {
             let (got, expected) = (gradient.shape(), &self.shape);
@@ -90,18 +90,18 @@ impl Slot {
         Ok(())
     }
 
-    /// Take out what has arrived.
+    /// Take out the contributions so far.
     pub(super) fn take(&mut self) -> Option<Array> {
         self.buffer.take()
     }
 }
 
-/// Collects the gradient of an input of a part that is computed again.
+/// Collects the gradient of an input of a checkpointed part, which is recomputed.
 #[derive(Clone)]
 pub(super) struct Leaf(Arc<Mutex<Option<Array>>>);
 
 impl Leaf {
-    /// With what other operations have contributed.
+    /// A leaf that starts from the contributions of other operations.
     pub fn new(buffer: Option<Array>) -> Self {
         Self(Arc::new(Mutex::new(buffer)))
     }
@@ -114,7 +114,7 @@ impl Leaf {
         self.buffer().take()
     }
 
-    /// Add to what is there.
+    /// Add to the contributions so far.
     pub fn put(&self, gradient: Array) -> Result<()> {
         let mut buffer = self.buffer();
         match &mut *buffer {

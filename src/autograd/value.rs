@@ -1,4 +1,4 @@
-//! Arrays that know where their gradient goes.
+//! Arrays with their place in the graph of operations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,27 +10,27 @@ use super::slot::Leaf;
 use crate::array::Array;
 use crate::error::{Error, Result};
 
-/// An array, and where the gradient with respect to it goes, if anywhere. Cloning shares both.
+/// An array, and where its gradient goes, if anywhere. Clones share both.
 #[derive(Clone)]
 pub struct Value {
     array: Array,
     origin: Origin,
 }
 
-/// Where a value came from is where its gradient goes.
+/// The origin of a value, to which its gradient flows.
 #[derive(Clone)]
 pub(super) enum Origin {
     /// No gradient flows here.
     Constant,
     Parameter(GradientSlot),
-    /// An input of a part that is computed again.
+    /// An input of a checkpointed part, which is recomputed.
     Leaf(Leaf),
     Computed(Arc<Node>),
 }
 
-/// One operation that was computed. It does not hold its output: that is freed with the last value that needs it.
+/// A computed operation. It does not hold its output, which is freed with the last value that needs it.
 pub(super) struct Node {
-    /// Larger than those of the operations its inputs came from.
+    /// Larger than the ids of the operations that produced its inputs.
     pub id: u64,
     pub op: Box<dyn Op>,
     pub inputs: Vec<Value>,
@@ -42,7 +42,7 @@ impl Value {
         Self { array, origin: Origin::Constant }
     }
 
-    /// A value whose gradient is collected in `slot`, which must be of its size.
+    /// A trainable value whose gradient is collected in `slot`, which must have its size.
     pub fn parameter(array: Array, slot: GradientSlot) -> Result<Self> {
         if slot.len() != array.elem_count() {
             let message = format!("a parameter of shape {:?} has a gradient of {} values", array.shape(), slot.len());
@@ -51,7 +51,7 @@ impl Value {
         Ok(Self { array, origin: Origin::Parameter(slot) })
     }
 
-    /// What `op` made of `inputs`. Where none of them wants a gradient, neither they nor the operation are kept.
+    /// The output of `op` on `inputs`. If no input needs a gradient, neither inputs nor operation are kept.
     pub fn computed(array: Array, inputs: &[&Self], op: impl Op) -> Self {
         if Self::differentiable(inputs) { Self::with_node(array, inputs, op) } else { Self::constant(array) }
     }
@@ -67,12 +67,12 @@ impl Value {
         Self { array, origin: Origin::Leaf(leaf) }
     }
 
-    /// True if a gradient must flow to any of `inputs`.
+    /// True if any of `inputs` needs a gradient.
     pub fn differentiable(inputs: &[&Self]) -> bool {
         inputs.iter().any(|input| !matches!(input.origin, Origin::Constant))
     }
 
-    /// The array alone.
+    /// The array, without its origin.
     pub fn array(&self) -> &Array {
         &self.array
     }
@@ -103,7 +103,7 @@ impl fmt::Debug for Value {
 }
 
 impl Drop for Node {
-    /// A long chain dropped without a backward pass must not recurse once for each operation.
+    /// Iterative, because a long chain dropped without a backward pass would otherwise recurse once per operation.
     fn drop(&mut self) {
         let mut rest = std::mem::take(&mut self.inputs);
         while let Some(value) = rest.pop() {

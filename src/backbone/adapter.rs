@@ -1,5 +1,5 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021): a map `W x + b` becomes `W x + b + alpha / r * B (A x)`, with `A [r, K]` and
-//! `B [N, r]`.
+//! Low-rank adapters (LoRA, Hu et al. 2021): a map `W x + b` becomes `W x + b + alpha / r * B (A x)`, with `A [r, K]`
+//! and `B [N, r]`.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// Those of the map of a weight, or of the outputs in `range` where the weight holds several maps.
+    /// The adapters of a weight; if the weight stacks several maps, only their outputs in `range`.
     pub fn load(params: &Parameters, weight: &str, range: &std::ops::Range<usize>) -> Result<Vec<Self>> {
         let names = params.adapters().iter().map(|adapter| (adapter, adapter.names_on(weight)));
         let there = names.filter(|(_, [a, _])| params.get(a).is_ok());

@@ -1,4 +1,4 @@
-//! Positions in the scores of attention: what a model keeps for them, and what all layers of a pass share.
+//! Positions in attention scores: the tables of a model, and the values that all layers of a pass share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,30 +17,30 @@ use crate::ops::attention::Rotary;
 use crate::ops::dropout::dropout;
 use crate::product::Format;
 
-/// Tables, made for the longest sequences met so far.
+/// Tables, cached for the longest sequences seen so far.
 pub(super) enum AttentionPositions {
     None,
     Rotary(Vec<RotaryTables>),
     TransformerXl {
         sinusoids: Sinusoids,
         causal: bool,
-        /// Of the sinusoids.
+        /// Dropout of the sinusoids.
         dropout: f64,
     },
     Distances(Box<DistanceTable>),
 }
 
-/// What all layers share of a pass.
+/// The position inputs that all layers of a pass share.
 #[derive(Clone)]
 pub(super) enum PassPositions {
     None,
-    /// Of each of the model's ways to rotate, for the longest sequence.
+    /// Tables of each rotary option of the model, for the longest sequence.
     Rotary(Vec<Arc<Rotary>>),
     TransformerXl(Arc<Relating>),
     Distances(DistancePass),
 }
 
-/// What a layer has for them.
+/// A layer's parameters for positions.
 pub(super) enum LayerPositions {
     None,
     TransformerXl(Box<Relative>),
@@ -68,7 +68,8 @@ impl AttentionPositions {
         })
     }
 
-    /// For a pass over `batch`. Memory and tokens to predict are errors where the model knows none.
+    /// The position inputs for a pass over `batch`. Memory or tokens to predict are errors unless the model has
+    /// relative attention.
     pub fn of_pass(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<PassPositions> {
         if let Self::TransformerXl { sinusoids, causal, dropout: p } = self {
             let dropped = |x: Value| mode.dropout("distances", *p).map_or(Ok(x.clone()), |p| dropout(&x, p));
@@ -89,7 +90,7 @@ impl AttentionPositions {
 }
 
 impl PassPositions {
-    /// The tables of a layer that rotates in this way; none if it does not rotate.
+    /// The tables of the rotary option `way`; None if the layer does not rotate.
     pub fn rotary(&self, way: Option<usize>) -> Result<Option<&Arc<Rotary>>> {
         match (self, way) {
             (_, None) => Ok(None),
@@ -98,7 +99,7 @@ impl PassPositions {
         }
     }
 
-    /// A value that all layers share and gradients flow to.
+    /// The value that all layers share and that gradients flow to, if any.
     pub fn shared(&self) -> Option<&Value> {
         match self {
             Self::Distances(pass) => pass.vectors.as_ref(),
@@ -106,7 +107,7 @@ impl PassPositions {
         }
     }
 
-    /// The same with this value shared.
+    /// A copy with this shared value.
     #[must_use]
     pub fn with_shared(&self, shared: Option<&Value>) -> Self {
         match self {
@@ -117,7 +118,7 @@ impl PassPositions {
 }
 
 impl LayerPositions {
-    /// The parameters of the layer whose names begin with `layer`.
+    /// The parameters of the layer with the prefix `layer`.
     pub fn specs(config: &Config, layer: &str, specs: &mut Vec<Spec>) {
         match &config.attention.positions {
             ScorePositions::TransformerXl { .. } => Relative::specs(config, layer, specs),
@@ -139,7 +140,7 @@ impl LayerPositions {
     }
 }
 
-/// Tables of one kind of rotary positions, made for the longest sequence met so far.
+/// Tables of one rotary option, cached for the longest sequence seen so far.
 pub(super) struct RotaryTables {
     options: RotaryOptions,
     made: Mutex<Option<(usize, Arc<Rotary>)>>,

@@ -1,4 +1,4 @@
-//! A layer of a transformer: attention and a feed-forward net, each with a residual sum, and a norm before it or behind.
+//! A transformer layer: attention and a feed-forward net, each with a residual sum, and a norm before or after it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,9 +21,9 @@ use crate::ops::dropout::dropout;
 use crate::ops::gated::gated;
 use crate::product::{Format, Precision};
 
-/// The maps and norms of a layer.
+/// Names and shapes of the linear layers and norms of a layer.
 struct Maps {
-    /// What the names of its parameters begin with.
+    /// Prefix of the layer's parameter names.
     layer: String,
     query: Map,
     key: Map,
@@ -39,7 +39,7 @@ struct Maps {
 }
 
 impl Maps {
-    /// Those of layer `i`.
+    /// The descriptions for layer `i`.
     fn of(config: &Config, i: usize) -> Self {
         let (names, attention, feed_forward) = (&config.family.names, &config.attention, &config.feed_forward);
         let group = i * config.layer_groups / config.num_hidden_layers.max(1);
@@ -123,7 +123,7 @@ impl Layer {
         })
     }
 
-    /// Hidden states `[T, D]` to the next ones.
+    /// Maps hidden states `[T, D]` to those of the next layer, `[T, D]`.
     pub fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
         let attention_dropout = mode.dropout("attention output", self.attention_dropout);
         let output_dropout = mode.dropout("output", self.feed_forward_dropout);
@@ -144,14 +144,14 @@ impl Layer {
     }
 }
 
-/// What attention must know of a batch.
+/// The sequences of a batch, as attention needs them.
 #[derive(Clone)]
 pub(super) struct Sequences {
     pub cu_seqlens: Arc<[u32]>,
     pub positions: PassPositions,
-    /// Keys and values of the tokens before, which those of these tokens join.
+    /// Cache of keys and values of the preceding tokens; those of the current tokens are appended.
     pub cache: Option<Arc<Mutex<Cache>>>,
-    /// Which layer takes them.
+    /// Index of the layer.
     pub layer: usize,
 }
 
@@ -167,7 +167,7 @@ struct Attention {
     key_heads: usize,
     options: LayerOptions,
     dropout: f64,
-    /// Of what attention makes.
+    /// Format of the attention output.
     operand: Format,
 }
 
@@ -179,7 +179,8 @@ impl Attention {
         options: LayerOptions,
         precision: Precision,
     ) -> Result<Self> {
-        // Queries, keys and values meet again in products of bf16 unless all is f32; what is normed before is kept in f32.
+        // Queries, keys and values enter further products in bf16 unless everything is f32; those that are normalised
+        // first stay in f32.
         let narrow = if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 };
         let linear = |map: &Map, result| Linear::load(params, map, None, Format { precision, result });
         let normed = if config.attention.normed { Storing::F32 } else { narrow };
@@ -200,7 +201,7 @@ impl Attention {
         })
     }
 
-    /// What the heads make of `x [T, D]`, before the map of the output: `[T, heads * head_size]`.
+    /// Attention of `x [T, D]` without the output projection: `[T, heads * head_size]`.
     fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
         let normed = |norm: &Option<Norm>, x: Value| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
         if let (LayerPositions::TransformerXl(relative), PassPositions::TransformerXl(relating)) =
@@ -274,7 +275,7 @@ impl FeedForward {
         })
     }
 
-    /// What the net holds before its last map, `[T, F]`.
+    /// Activations `[T, F]` before the last linear layer.
     fn inner(&self, x: &Value, mode: Mode) -> Result<Value> {
         let up = self.up.forward(x)?;
         let inner = match &self.gate {
@@ -288,7 +289,7 @@ impl FeedForward {
     }
 }
 
-/// The values as f32.
+/// A copy of the values as f32.
 fn wide(x: &Value) -> Result<Vec<f32>> {
     let x = x.array().operand()?;
     // SAFETY: all are copied.
@@ -297,7 +298,7 @@ fn wide(x: &Value) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// The format of what linear maps alone take: bf16 if products are.
+/// The format of values that only linear layers read: bf16 if products are in bf16, else f32.
 fn format(precision: Precision) -> Format {
     let result = if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 };
     Format { precision, result }

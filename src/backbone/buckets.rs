@@ -1,17 +1,17 @@
-//! Which row of a table a distance has, as families that learn rows for distances count them.
+//! Buckets of relative distances: the row of a learnt table for each distance.
 //!
-//! Both count in f32 and in the order of the reference implementations (transformers 5.24): the borders of buckets are where
-//! rounding puts them there.
+//! Both are computed in f32 and in the operation order of the reference implementations (transformers 5.24), because
+//! rounding decides the borders of buckets.
 
-/// Rows of biases (T5, Raffel et al. 2020): half for keys behind the query's, half for those ahead; of each half the first half
-/// one for each distance, the others ever longer stretches up to the farthest.
+/// Buckets of biases (T5, Raffel et al. 2020): half of them for keys before the query, half for those after it. The
+/// first half of each has one bucket per distance, the rest cover logarithmically longer ranges up to `farthest`.
 #[derive(Debug, Clone, Copy)]
 pub struct BiasBuckets {
     /// Rows of the table.
     pub rows: usize,
-    /// Rows that distances have.
+    /// Number of buckets.
     pub buckets: usize,
-    /// Distances from this on share the last row of their half.
+    /// Distances from this on share the last bucket of their half.
     pub farthest: usize,
 }
 
@@ -31,12 +31,13 @@ impl BiasBuckets {
     }
 }
 
-/// Rows of vectors (DeBERTa, He et al. 2021): the row of distance 0 stands in the middle, of keys before the query behind it.
+/// Buckets of vectors (DeBERTa, He et al. 2021): distance 0 has the middle row, keys before the query the rows after
+/// it.
 #[derive(Debug, Clone, Copy)]
 pub struct VectorBuckets {
-    /// Rows of either direction: the table has twice as many.
+    /// Rows of each direction: the table has twice as many.
     pub span: usize,
-    /// Distances beyond half of the span share rows, ever longer stretches up to this one; none: each has a row of its own.
+    /// Distances beyond half of the span share rows in logarithmic ranges up to this one; None: one row each.
     pub farthest: Option<usize>,
 }
 

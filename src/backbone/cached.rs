@@ -1,17 +1,17 @@
-//! What is made of a model's parameters to ask it, kept from one call to the next.
+//! Cache of the network built from a model's parameters for inference, kept between calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::product::Precision;
 
-/// The network last asked for, whose weights are packed once. Clones share it.
+/// The network used last, with weights packed once. Clones share it.
 pub(crate) struct Cached<T>(Arc<Mutex<Kept<T>>>);
 
 type Kept<T> = Option<(Precision, Arc<T>)>;
 
 impl<T> Cached<T> {
-    /// The network with products in `precision`: the one that is kept, or what `make` makes, which is kept in its place.
+    /// The network with products in `precision`: the cached one, or a new one from `make`, which replaces it.
     pub fn get(&self, precision: Precision, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
@@ -24,7 +24,7 @@ impl<T> Cached<T> {
         }
     }
 
-    /// Keep none: training needs the memory.
+    /// Drop the cached network, because training needs the memory.
     pub fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -1,4 +1,4 @@
-//! Which vectors the head of a classifier of texts takes.
+//! The input vectors of a text classifier's head.
 
 use serde_json::Value;
 
@@ -9,7 +9,8 @@ use super::pooling::Pooling;
 use crate::error::{Error, Result};
 
 impl Config {
-    /// Put the head on a pooling that was chosen for it, or on the directory's sentence vectors; or leave it to the class.
+    /// Put the text classifier's head on the pooling chosen for it, or on the directory's sentence vectors; else keep
+    /// transformers' head.
     pub(super) fn place_classifier(&mut self) -> Result<()> {
         if let Some(chosen) = self.raw.get(CLASSIFIER_POOLING).cloned() {
             let bad =
@@ -26,7 +27,7 @@ impl Config {
         Ok(())
     }
 
-    /// The same model, whose head of a classifier of texts takes the vectors of `pooling`, side by side.
+    /// A copy whose text classifier takes the vectors of `pooling`, side by side.
     pub(super) fn with_classifier_pooling(&self, pooling: Vec<Pooling>) -> Result<Self> {
         let mut config = self.clone();
         config.raw.insert(CLASSIFIER_POOLING.into(), pooling.iter().map(|pooling| pooling.name()).collect());
@@ -34,7 +35,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Put the head of a classifier of texts on sentence vectors: those of the directory's modules, or of another pooling.
+    /// Put the text classifier's head on sentence vectors: those of the directory's modules, or of another pooling.
     fn classify_on(&mut self, pooling: Vec<Pooling>) -> Result<()> {
         let mut input_size = self.hidden_size * pooling.len();
         if let Some(modules) = self.sentence.as_ref().filter(|modules| !modules.dense.is_empty()) {
@@ -59,15 +60,16 @@ impl Config {
         Ok(())
     }
 
-    /// True if there is the head of transformers' class, and not the one on sentence vectors that this configuration asks for.
+    /// True if `names` include transformers' task head, but not the head on sentence vectors that this configuration
+    /// expects.
     pub fn lacks_head<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
         let of_heads: Vec<&str> = names.filter(|name| self.is_of_task(name)).collect();
         let is_own = |name: &&str| name.strip_prefix(self.classifier.output).is_some_and(|rest| rest.starts_with('.'));
         self.classifier.is_on_sentence() && !of_heads.is_empty() && !of_heads.iter().any(is_own)
     }
 
-    /// The same model, whose head of a classifier of texts is that of transformers' class, as estimators of version 0.2 had it on
-    /// sentence encoders without affine maps.
+    /// A copy whose text classifier is transformers' class head, as estimators of version 0.2 had it on sentence
+    /// encoders without dense layers.
     pub fn with_classifier_of_class(&self) -> Result<Self> {
         let mut config = Self::parse(&Value::Object(self.raw.clone()).to_string())?;
         config.sentence.clone_from(&self.sentence);
@@ -75,7 +77,7 @@ impl Config {
         Ok(config)
     }
 
-    /// True if it names a class of transformers whose head classifies texts.
+    /// True if `architectures` names a class of transformers for text classification.
     fn names_classifier(&self) -> bool {
         let names = self.raw.get("architectures").and_then(Value::as_array);
         names.is_some_and(|names| {

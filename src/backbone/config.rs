@@ -1,4 +1,4 @@
-//! What a model is: the choices of a transformer, read from a `config.json` by the family that wrote it.
+//! The configuration of a model: the options of a transformer, read from a `config.json` by its family.
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ pub struct Config {
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub num_hidden_layers: usize,
-    /// Layers share the parameters of this many groups.
+    /// Number of groups of layers that share parameters (ALBERT); equal to `num_hidden_layers` where nothing is shared.
     pub layer_groups: usize,
     /// The longest input in tokens.
     pub max_length: usize,
@@ -26,7 +26,7 @@ pub struct Config {
     pub norm: NormOptions,
     pub attention: AttentionOptions,
     pub feed_forward: FeedForwardOptions,
-    /// What each layer sees, `[num_hidden_layers]`.
+    /// Attention options of each layer, `[num_hidden_layers]`.
     pub layers: Vec<LayerOptions>,
     pub capabilities: Capabilities,
     pub initializer: Initializer,
@@ -36,36 +36,38 @@ pub struct Config {
     pub words: HeadOptions,
     /// The head of transformers' language model.
     pub language: HeadOptions,
-    /// The classifier of the family takes its pooler.
+    /// True if the family's sequence classifier uses its pooler.
     pub has_pooler: bool,
-    /// What sentence-transformers makes of the hidden states, where the files beside the model say so.
+    /// The sentence-transformers modules after the transformer, if the files beside the model define any.
     pub sentence: Option<SentenceModules>,
     /// The whole of `config.json`, for saving.
     pub raw: Map<String, Value>,
 }
 
-/// How tokens become vectors.
+/// Options of the embeddings.
 #[derive(Debug, Clone)]
 pub struct EmbeddingOptions {
-    /// Of the tables; unlike `hidden_size`, or where `projected`, an affine map follows.
+    /// Width of the embedding tables. If it differs from `hidden_size`, or `projected` is set, a linear projection
+    /// follows.
     pub size: usize,
     pub projected: bool,
     pub positions: Option<LearnedPositions>,
-    /// Rows of the table of segments; 0 where there is none.
+    /// Rows of the table of segments; 0 if there is none.
     pub segments: usize,
     pub normed: bool,
     pub dropout: f64,
 }
 
-/// Norms and where they stand.
+/// Norms and their place in a layer.
 #[derive(Debug, Clone)]
 pub struct NormOptions {
     pub kind: Kind,
     pub eps: f64,
     pub bias: bool,
-    /// Before attention and feed-forward net, and once at the end; else after each, with the residual.
+    /// Pre-norm: a norm before attention, one before the feed-forward net, and one after the last layer. Else
+    /// post-norm: a norm after each residual sum.
     pub before: bool,
-    /// False if the first layer has none before its attention.
+    /// False if the first layer has no norm before its attention.
     pub first: bool,
 }
 
@@ -73,16 +75,16 @@ pub struct NormOptions {
 #[derive(Debug, Clone)]
 pub struct AttentionOptions {
     pub heads: usize,
-    /// Of keys and values, each for as many heads of queries.
+    /// Heads of keys and values (grouped-query attention); each serves `heads / key_heads` query heads.
     pub key_heads: usize,
     pub head_size: usize,
-    /// Of queries, keys and values.
+    /// Whether the projections of queries, keys and values have a bias.
     pub bias: bool,
     pub output_bias: bool,
-    /// Queries and keys are normed, each head by itself.
+    /// Whether queries and keys are normalised, each head separately.
     pub normed: bool,
     pub positions: ScorePositions,
-    /// Of probabilities.
+    /// Dropout of the attention probabilities.
     pub dropout: f64,
     pub output_dropout: f64,
 }
@@ -92,30 +94,30 @@ pub struct AttentionOptions {
 pub struct FeedForwardOptions {
     pub size: usize,
     pub activation: Activation,
-    /// The activated values are multiplied by those of another map.
+    /// Gated: the activated values are multiplied by those of a second linear layer.
     pub gated: bool,
     pub bias: bool,
-    /// Between its maps.
+    /// Dropout before the last linear layer.
     pub inner_dropout: f64,
     pub dropout: f64,
 }
 
-/// What one layer's attention sees.
+/// The attention options of one layer.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerOptions {
     pub span: Span,
-    /// Which of the ways of [`ScorePositions::Rotary`].
+    /// Index of the layer's options in [`ScorePositions::Rotary`]; None if it has no rotary positions.
     pub rotary: Option<usize>,
 }
 
-/// What a model can be trained on, and asked for.
+/// The training objectives, and so the kinds of prediction, that a model supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Hidden tokens from those around them.
+    /// Masked language modelling: hidden tokens are predicted from those around them.
     pub masked: bool,
-    /// Each token from those before it.
+    /// Causal language modelling: each token is predicted from those before it.
     pub causal: bool,
-    /// Each token from any others, in any order, in a stream of its own.
+    /// Permutation language modelling (XLNet): tokens are predicted from any others, in any order, by a query stream.
     pub permutation: bool,
 }
 
@@ -125,18 +127,18 @@ impl Capabilities {
     pub(super) const PERMUTATION: Self = Self { masked: false, causal: false, permutation: true };
 }
 
-/// How weights begin: normal.
+/// Initialisation of weights: normal with mean 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Initializer {
     pub std: f64,
-    /// Drawn again beyond this many standard deviations.
+    /// Values beyond this many standard deviations are drawn again.
     pub cutoff: Option<f64>,
-    /// Of the maps that end attention and feed-forward net.
+    /// Standard deviation of the linear layers that end attention and the feed-forward net.
     pub output_std: f64,
 }
 
 impl Initializer {
-    /// A weight's beginning, with this standard deviation.
+    /// The initialisation of a weight with this standard deviation.
     pub(super) fn init(&self, std: f64) -> Init {
         self.cutoff.map_or(Init::Normal(std), |cutoff| Init::TruncatedNormal(std, cutoff))
     }
@@ -150,17 +152,17 @@ fn is_in(name: &str, modules: &[&str]) -> bool {
     modules.iter().any(|module| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// Lists with one entry per layer are not made longer than this; a configuration that asks for more is refused.
+/// Most layers of a configuration, and so most entries of lists per layer; more is an error.
 pub(super) const MAX_LAYERS: usize = 1 << 8;
 
-/// The same of lists with entries for the values of a head.
+/// Most values of a head, and so most entries of lists per value of a head.
 pub(super) const MAX_HEAD_SIZE: usize = 1 << 16;
 
 /// 8 billion: 32 GB in f32.
 const MAX_PARAMETERS: usize = 8_000_000_000;
 
 impl Config {
-    /// See that sizes are within what is supported.
+    /// Check that all sizes are within the supported limits.
     pub(super) fn check(&self) -> Checked<()> {
         let (attention, embedding) = (&self.attention, &self.embedding);
         for (what, value, most) in [
@@ -180,7 +182,7 @@ impl Config {
                 return Err(format!("asks for {value} {what}; expected 1 to {most}"));
             }
         }
-        // Far above what this machine could hold, far below what a lying file may claim.
+        // The limit is far above what this machine could hold, and far below what a malformed file may claim.
         let of_attention = 2 * self.hidden_size * attention.head_size * (attention.heads + attention.key_heads);
         let maps = if self.feed_forward.gated { 3 } else { 2 };
         let per_layer = of_attention + maps * self.hidden_size * self.feed_forward.size;
@@ -200,7 +202,7 @@ impl Config {
         Ok(())
     }
 
-    /// The model type that transformers knows it by.
+    /// The `model_type` by which transformers knows the model.
     pub fn model_type(&self) -> &str {
         self.raw.get("model_type").and_then(Value::as_str).unwrap_or_default()
     }
@@ -211,7 +213,7 @@ impl Config {
         format!("{}{head}", known.map_or("", |(_, class)| class))
     }
 
-    /// The head that says something of texts, of words, or of tokens.
+    /// The head that predicts for texts, for words, or for tokens.
     pub fn head(&self, level: Level) -> &HeadOptions {
         match level {
             Level::Texts => &self.classifier,
@@ -226,28 +228,28 @@ impl Config {
         !pooler.is_empty() && name.strip_prefix(pooler).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// True of a parameter of the affine maps behind the pooling, which only sentence vectors go through.
+    /// True of a parameter of the dense layers after the pooling, which only sentence vectors use.
     pub(crate) fn is_of_sentence(&self, name: &str) -> bool {
         let mut dense = self.sentence.iter().flat_map(|modules| &modules.dense);
         dense.any(|dense| name.strip_prefix(&dense.name()).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    /// True of a parameter that passes without tokens to predict do not use.
+    /// True of a parameter that only passes with tokens to predict use (XLNet's mask embedding).
     pub(crate) fn is_of_predictions(&self, name: &str) -> bool {
         name == self.family.names.mask_embedding
     }
 
-    /// True of a tensor of the last map of a head that was trained for a task.
+    /// True of a tensor of the last layer of a head that was trained for a task.
     pub(super) fn is_of_task(&self, name: &str) -> bool {
         is_in(name, self.family.names.task_heads) || is_in(name, &[HeadOptions::ON_SENTENCE])
     }
 
-    /// True of any tensor of such a head.
+    /// True of any tensor of a head that was trained for a task.
     pub(super) fn is_of_head(&self, name: &str) -> bool {
         self.is_of_task(name) || is_in(name, self.family.names.before_heads)
     }
 
-    /// True of a tensor of a checkpoint that is not the backbone's: of a head, or a buffer.
+    /// True of a tensor of a checkpoint that does not belong to the backbone: part of a head, or a buffer.
     pub(crate) fn is_left_out(&self, name: &str) -> bool {
         self.is_pooler(name)
             || self.is_of_head(name)
@@ -255,17 +257,17 @@ impl Config {
             || self.family.names.buffers.iter().any(|end| name.ends_with(end))
     }
 
-    /// True if it matters to which segment a token belongs.
+    /// True if the hidden states depend on the segment of a token.
     pub fn takes_segments(&self) -> bool {
         self.embedding.segments > 1 || matches!(self.attention.positions, ScorePositions::TransformerXl { .. })
     }
 
-    /// True if it writes texts from left to right.
+    /// True if it can generate text from left to right.
     pub fn generates(&self) -> bool {
         self.capabilities.causal && self.attention.positions.fit_a_cache()
     }
 
-    /// True if a token sees those before it alone.
+    /// True if a token attends only to itself and those before it.
     pub fn is_causal(&self) -> bool {
         self.layers.iter().all(|layer| layer.span.after == 0)
     }

@@ -1,5 +1,5 @@
-//! Attention whose scores have terms by distance: the table that all layers share, the maps that a layer may have for it, and
-//! what a pass makes of both.
+//! Attention whose scores have terms by distance: the table that all layers share, the projections that a layer may
+//! have for it, and the values computed from them in a pass.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,24 +19,24 @@ use crate::ops::dropout::dropout;
 use crate::ops::embedding::embedding;
 use crate::product::Format;
 
-/// A row for each distance, which all layers share.
+/// A table with a row per distance bucket, shared by all layers.
 pub(super) struct DistanceTable {
     rows: DistanceRows,
     /// Biases `[R, H]` or vectors `[R, D]`.
     table: Value,
     norm: Option<Norm>,
-    /// For the longest sequence met so far.
+    /// Buckets of all distances, cached for the longest sequence seen so far.
     buckets: Mutex<Option<Buckets>>,
 }
 
-/// Which row a distance has, and so what the rows are.
+/// The kind of table: how distances map to rows, and what the rows hold.
 #[derive(Clone, Copy)]
 enum DistanceRows {
     Biases(BiasBuckets),
     Vectors(VectorBuckets),
 }
 
-/// What a pass needs of it.
+/// The distance terms of a pass, shared by all layers.
 #[derive(Clone)]
 pub(super) struct DistancePass {
     buckets: Buckets,
@@ -47,7 +47,7 @@ pub(super) struct DistancePass {
 }
 
 impl DistanceTable {
-    /// What the rows are, rows and columns of the table, and whether it is normed; none if scores have no terms by distance.
+    /// Kind and shape of the table, and whether it is normalised; None if scores have no terms by distance.
     fn shape(config: &Config) -> Option<(DistanceRows, [usize; 2], bool)> {
         match config.attention.positions {
             ScorePositions::Bias(buckets) => {
@@ -85,7 +85,7 @@ impl DistanceTable {
         })
     }
 
-    /// For sequences of up to `longest` tokens.
+    /// Buckets for sequences of up to `longest` tokens.
     fn buckets(&self, longest: usize) -> Buckets {
         let mut made = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
@@ -101,7 +101,7 @@ impl DistanceTable {
         }
     }
 
-    /// For a pass over `batch`. Of vectors, those alone that its longest sequence needs.
+    /// The distance terms for a pass over `batch`. Vectors are limited to those that its longest sequence needs.
     pub fn of_pass(&self, batch: &PackedBatch) -> Result<DistancePass> {
         let longest = batch.positions.iter().max().map_or(1, |&position| position as usize + 1);
         let buckets = self.buckets(longest);
@@ -115,17 +115,17 @@ impl DistanceTable {
     }
 }
 
-/// What a layer has to make of the vectors what queries and keys meet.
+/// The projections of a layer for distance vectors.
 pub(super) struct DistanceMaps {
     options: Disentangled,
-    /// None where those of keys and queries do it.
+    /// None if the layer's key and query projections serve instead.
     key: Option<Linear>,
     query: Option<Linear>,
     dropout: f64,
 }
 
 impl DistanceMaps {
-    /// Those of keys and of queries, each where it is used.
+    /// The separate projections for keys and for queries, each if it is used.
     fn maps(config: &Config, layer: &str, options: &Disentangled) -> [Option<Map>; 2] {
         let names = &config.family.names;
         let map = |name: &'static str, used: bool| {
@@ -153,7 +153,8 @@ impl DistanceMaps {
         Ok(Self { options: *options, key: load(key)?, query: load(query)?, dropout: config.embedding.dropout })
     }
 
-    /// What queries meet and what keys meet, `[R, H * d]` each, of `vectors [R, D]`, with the maps of queries and keys.
+    /// Projects distance vectors `[R, D]` to position keys (multiplied with queries) and position queries (multiplied
+    /// with keys), `[R, H * d]` each. `query` and `key` are the layer's own projections, used if shared.
     fn vectors(&self, vectors: &Value, [query, key]: [&Linear; 2], mode: Mode) -> Result<[Option<Value>; 2]> {
         let vectors = match mode.dropout("distances", self.dropout) {
             Some(p) => &dropout(vectors, p)?,
@@ -167,7 +168,7 @@ impl DistanceMaps {
     }
 }
 
-/// Queries, keys and values, and the maps that made the first two.
+/// Queries, keys and values, and the projections of the first two.
 pub(super) struct Attended<'a> {
     pub q: &'a Value,
     pub k: &'a Value,
@@ -176,13 +177,13 @@ pub(super) struct Attended<'a> {
 }
 
 impl DistancePass {
-    /// The same with these vectors.
+    /// A copy with these vectors.
     #[must_use]
     pub fn with_vectors(&self, vectors: Option<Value>) -> Self {
         Self { vectors, ..self.clone() }
     }
 
-    /// What `heads` make of queries, keys and values.
+    /// Attention of `heads` heads, from queries, keys and values.
     pub fn attend(
         &self,
         attended: &Attended,

@@ -1,4 +1,4 @@
-//! From texts to vectors: hidden states of a frozen encoder, pooled.
+//! Embeds texts: pooled hidden states of a frozen encoder.
 
 use super::finite::check_finite;
 use super::mode::Mode;
@@ -14,17 +14,18 @@ use crate::ops::columns::side_by_side;
 use crate::product::Precision;
 use crate::text::Encodings;
 
-/// Which vectors of a text, side by side.
+/// The vectors that represent a text, side by side.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Vectors {
     /// Hidden states of layers, each pooled in each of these ways. Layer 0 is the embedding output.
     Layers { layers: Vec<usize>, pooling: Vec<Pooling> },
-    /// What the model directory makes of the last hidden states, but for their norm.
+    /// Sentence vectors: last hidden states through the modules of the model directory, without the final
+    /// normalisation.
     Sentence,
 }
 
 impl Backbone {
-    /// The number of values of a text's vectors.
+    /// The number of values of a text's vector.
     pub fn vector_size(&self, vectors: &Vectors) -> usize {
         let d = self.config.hidden_size;
         match vectors {
@@ -33,8 +34,8 @@ impl Backbone {
         }
     }
 
-    /// Vectors of texts, row-major `[N, vector_size]` in input order; `normalize` divides each row by its length. `progress`
-    /// gets the number of tokens done and may stop the work.
+    /// Embeddings of texts, row-major `[N, vector_size]` in input order; `normalize` divides each row by its length.
+    /// `progress` gets the number of tokens done and may stop the work.
     pub fn embed(
         &self,
         encodings: &Encodings,
@@ -69,7 +70,7 @@ impl Backbone {
             })?;
             let joined = side_by_side(&pooled.into_iter().flatten().collect::<Vec<_>>())?;
             let Some(maps) = &maps else { return Ok(joined) };
-            // The maps may make finite numbers of it.
+            // Checked before, because the dense layers (e.g. tanh) may turn infinite values into finite ones.
             check_finite(&joined.array().values()?, || self.params.clone())?;
             maps.forward(&joined)
         };
@@ -82,8 +83,8 @@ impl Backbone {
     }
 }
 
-/// Run `forward` over batches of similar length and put its rows `[B, columns]` back in input order: `[N, columns]`. Rows that
-/// are not finite are an error, which names the parameters at fault.
+/// Run `forward` over batches of texts of similar length and put its rows `[B, columns]` back in input order:
+/// `[N, columns]`. Rows that are not finite are an error, which names the parameters at fault.
 pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::text::Extension;
 
 impl Backbone {
-    /// The same model with the new tokens: each row the mean of those that stood in its place, `vocab_size` as needed.
+    /// A copy with the new tokens: each new row is the mean of its pieces' rows; `vocab_size` grows as needed.
     pub fn extended(&self, extension: Extension) -> Result<Self> {
         let old_size = self.config.vocab_size;
         let needed = extension.rows.iter().map(|(id, _)| *id as usize + 1).max().unwrap_or(0);
@@ -18,7 +18,7 @@ impl Backbone {
         let old = old.values()?;
         let mut new = old.to_vec();
         new.resize(size * width, 0.0);
-        // Tokens that the tokenizer had and the model did not begin as the mean of all.
+        // Tokens that only the tokenizer knew start as the mean of all rows.
         for id in (old_size..size).filter(|&id| extension.rows.iter().all(|(new, _)| *new as usize != id)) {
             let row = &mut new[id * width..][..width];
             old.chunks_exact(width.max(1)).for_each(|old| {

@@ -1,4 +1,4 @@
-//! What distinguishes a family: its names of parameters, and how its `config.json` is read.
+//! Definition of a model family: its parameter names, and how its `config.json` is read.
 
 use super::pooling::Pooling;
 use crate::ops::activation::Activation;
@@ -7,17 +7,18 @@ use crate::ops::activation::Activation;
 #[derive(Debug)]
 pub struct Family {
     pub name: &'static str,
-    /// `model_type` in `config.json`, and what the names of transformers' classes begin with.
+    /// `model_type` in `config.json`, and the prefix of transformers' class names for it.
     pub model_types: &'static [(&'static str, &'static str)],
-    /// What the name of the class with a language-modelling head ends with.
+    /// Suffix of the name of transformers' class with a language-modelling head.
     pub language_class: &'static str,
-    /// The same of the class with a head that detects replaced tokens; the class without a head where there is none.
+    /// Suffix of the name of the class with a replaced-token-detection head; of the class without a head if there is
+    /// none.
     pub detector_class: &'static str,
     pub names: Names,
 }
 
 impl Family {
-    /// What the name of transformers' class with a head ends with that says something of texts, of words, or of tokens.
+    /// Suffix of the name of transformers' class with a head of this level.
     pub fn class_of_head(&self, level: Level) -> &'static str {
         match level {
             Level::Texts => "ForSequenceClassification",
@@ -30,14 +31,14 @@ impl Family {
 /// Names of parameters without `.weight` and `.bias`; empty for what a family does not have.
 #[derive(Debug)]
 pub struct Names {
-    /// Before all others in checkpoints of models with a head.
+    /// Prefix of all names in checkpoints of models with a head.
     pub prefix: &'static str,
     pub word_embeddings: &'static str,
     pub position_embeddings: &'static str,
     pub segment_embeddings: &'static str,
     pub embedding_norm: &'static str,
     pub embedding_projection: &'static str,
-    /// Of a layer, before the names that follow; `{}` is its number, or that of its group.
+    /// Prefix of a layer's parameters; `{}` is the number of the layer, or of its group.
     pub layer: &'static str,
     pub query: Part,
     pub key: Part,
@@ -51,34 +52,34 @@ pub struct Names {
     pub down: &'static str,
     pub feed_forward_norm: &'static str,
     pub final_norm: &'static str,
-    /// A dense layer over the first token's last hidden state, which transformers counts to the backbone.
+    /// A dense layer on the first token's last hidden state, which transformers treats as part of the backbone.
     pub pooler: &'static str,
-    /// Of a layer, before the names of what attention with relative positions has; none of its parameters ends with `.weight`.
+    /// Prefix, within a layer, of the parameters of relative attention; none of them ends with `.weight`.
     pub relative: &'static str,
-    /// The table of distances that all layers share, and the norm of its rows.
+    /// The table of relative distances that all layers share, and the norm of its rows.
     pub distance_table: &'static str,
     pub distance_norm: &'static str,
-    /// Of a layer, the maps of its rows to what queries meet and to what keys meet.
+    /// Within a layer, the linear layers that turn the rows of the distance table into keys and into queries.
     pub distance_key: &'static str,
     pub distance_query: &'static str,
-    /// A vector that stands for tokens to predict, which passes without any do not use.
+    /// The vector that stands for tokens to predict; passes without such tokens do not use it.
     pub mask_embedding: &'static str,
-    /// Weights of attention are stored with heads as a dimension: `[inputs, heads, head_size]` and, of the output,
-    /// `[outputs, heads, head_size]`.
+    /// Attention weights are stored with heads as a dimension: `[inputs, heads, head_size]`, and
+    /// `[outputs, heads, head_size]` for the output projection.
     pub by_heads: bool,
-    /// Weights of layers are stored `[inputs, outputs]`.
+    /// Weights of layers are stored as `[inputs, outputs]`.
     pub input_major: bool,
-    /// Modules of transformers' heads for tasks: their last maps, and what stands before these.
+    /// Modules of transformers' task heads: their last layers, and the modules before these.
     pub task_heads: &'static [&'static str],
     pub before_heads: &'static [&'static str],
-    /// Modules of pretraining that its checkpoints may have beside the backbone, and of heads that are no task's alone.
+    /// Other modules that checkpoints may have beside the backbone: pretraining heads, and heads of no single task.
     pub pretraining_heads: &'static [&'static str],
-    /// Buffers that checkpoints may hold, by the end of their names.
+    /// Suffixes of the names of buffers that checkpoints may hold.
     pub buffers: &'static [&'static str],
 }
 
 impl Names {
-    /// No name at all, to begin from.
+    /// All names empty, as a base for struct updates.
     pub(super) const NONE: Self = Self {
         prefix: "",
         word_embeddings: "",
@@ -115,7 +116,7 @@ impl Names {
     };
 }
 
-/// A map that is a parameter by itself, or one of several that lie in a parameter one after another.
+/// A linear layer that is a parameter by itself (`of` is 1), or number `index` of `of` layers stacked in one parameter.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
     pub name: &'static str,
@@ -133,29 +134,30 @@ impl Part {
     }
 }
 
-/// A head of one or two layers: `output(dropout(norm(activation(dense(dropout(x))))))`, each but the last perhaps absent.
+/// A head of one or two layers: `output(dropout(norm(activation(dense(dropout(x))))))`, where all but the last are
+/// optional.
 #[derive(Debug, Clone)]
 pub struct HeadOptions {
-    /// Which vectors of a text the head of a classifier takes, side by side.
+    /// Poolings of a text whose vectors, side by side, are the input of a sequence classifier's head.
     pub pooling: Vec<Pooling>,
-    /// Values of each input; None if they are those of a hidden state.
+    /// Width of the input; None if it is that of a hidden state.
     pub input_size: Option<usize>,
     pub dense: Option<Dense>,
     /// Layer norm with the backbone's settings.
     pub norm: &'static str,
-    /// The name of the last map.
+    /// Name of the last layer.
     pub output: &'static str,
-    /// The name of its bias, in full; empty if there is none.
+    /// Full name of the last layer's bias; empty if there is none.
     pub output_bias: &'static str,
-    /// The weight of the last map is that of the word embeddings.
+    /// The last layer shares its weight with the word embeddings.
     pub tied: bool,
     pub first_dropout: f64,
     pub last_dropout: f64,
-    /// Of the last map's weight, at the beginning.
+    /// Standard deviation of the last layer's initial weight.
     pub std: f64,
 }
 
-/// What a head says something of.
+/// The unit that a head predicts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
     /// Texts, or pairs of texts.
@@ -168,7 +170,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// What a head is called after it.
+    /// Default name of a head of this level.
     pub fn name(self) -> &'static str {
         match self {
             Self::Texts => "texts",
@@ -188,26 +190,26 @@ pub struct Dense {
 }
 
 impl HeadOptions {
-    /// The last map of a head on sentence vectors.
+    /// Name of the last layer of a head on sentence vectors.
     pub(super) const ON_SENTENCE: &'static str = "sentence_classifier";
 
-    /// True if it takes sentence vectors, not hidden states.
+    /// True if its input is sentence vectors, not hidden states.
     pub(crate) fn is_on_sentence(&self) -> bool {
         self.output == Self::ON_SENTENCE
     }
 
-    /// The head of words of most families: dropout, and a last map named `classifier`.
+    /// The token-classification head of most families: dropout, and a last layer named `classifier`.
     pub(super) fn of_words(dropout: f64, std: f64) -> Self {
         Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
     }
 
-    /// The name of the last map's bias where transformers has two parameters for it: that of the head if they are tied as the
-    /// weights are, else the map's own.
+    /// The name of the last layer's bias where transformers has two parameters for it: `head`, the head's own, if
+    /// weights are tied, because the biases are then tied too; else `map`, the layer's.
     pub(super) fn bias_of(&self, head: &'static str, map: &'static str) -> &'static str {
         if self.tied { head } else { map }
     }
 
-    /// A last map alone, with a bias if it is named.
+    /// A last layer alone, with a bias if `output_bias` is not empty.
     pub(super) fn linear(pooling: Pooling, output: &'static str, output_bias: &'static str, std: f64) -> Self {
         Self {
             pooling: vec![pooling],

@@ -1,4 +1,4 @@
-//! The fields of a `config.json`, each asked for by name; what nobody asks for is refused.
+//! The fields of a `config.json`, read by name; fields that were never read are errors.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use crate::ops::activation::Activation;
 
-/// A value, or what is wrong with the configuration.
+/// A value, or a message on what is wrong with the configuration.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// The field of a `config.json` of ours that names the poolings which were chosen for the head of a classifier of texts.
+/// The field of our own `config.json` that names the poolings chosen for a text classifier's head.
 pub(super) const CLASSIFIER_POOLING: &str = "sentence_classifier_pooling";
 
-/// Fields that change nothing here: what a checkpoint came from, special tokens (the tokenizer has them), outputs, generation,
-/// training of transformers' own.
+/// Fields without effect here: origin of a checkpoint, special tokens (the tokenizer has them), outputs, generation,
+/// transformers' own training.
 const WITHOUT_EFFECT: &[&str] = &[
     "_attn_implementation_autoset",
     "_commit_hash",
@@ -89,7 +89,7 @@ const WITHOUT_EFFECT: &[&str] = &[
     "use_cache",
 ];
 
-/// The fields, and which were asked for. A null counts as not being there.
+/// The fields, and which were read. A null counts as absent.
 pub(super) struct Fields<'a> {
     raw: &'a Map<String, Value>,
     asked: RefCell<BTreeSet<&'static str>>,
@@ -105,12 +105,12 @@ impl<'a> Fields<'a> {
         self.raw.get(name).filter(|value| !value.is_null())
     }
 
-    /// True of a null that somebody wrote.
+    /// True if the field is present and null.
     pub fn is_null(&self, name: &str) -> bool {
         self.raw.get(name).is_some_and(Value::is_null)
     }
 
-    /// The value as a type that `read` makes of it, `kind` in words.
+    /// Reads a field with `read`; `kind` describes the expected type in the error.
     fn read<T>(&self, name: &'static str, kind: &str, read: impl Fn(&'a Value) -> Option<T>) -> Checked<Option<T>> {
         match self.value(name) {
             None => Ok(None),
@@ -118,12 +118,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A number of things that there may be.
+    /// An optional whole number.
     pub fn optional_count(&self, name: &'static str) -> Checked<Option<usize>> {
         self.read(name, "a whole number", |value| Some(value.as_u64()? as usize))
     }
 
-    /// A number of things.
+    /// A required whole number.
     pub fn count(&self, name: &'static str) -> Checked<usize> {
         self.optional_count(name)?.ok_or_else(|| format!("has no {name}"))
     }
@@ -136,7 +136,7 @@ impl<'a> Fields<'a> {
         Ok(self.read(name, "a number", Value::as_f64)?.unwrap_or(default))
     }
 
-    /// A probability of dropping.
+    /// A dropout probability.
     pub fn dropout(&self, name: &'static str, default: f64) -> Checked<f64> {
         let p = self.number_or(name, default)?;
         if (0.0..1.0).contains(&p) { Ok(p) } else { Err(format!("{name} is {p}; expected 0 or more and less than 1")) }
@@ -161,7 +161,7 @@ impl<'a> Fields<'a> {
         serde_json::from_value(value.clone()).map_err(|e| format!("{name}: {e}"))
     }
 
-    /// A field that may say nothing but this.
+    /// Check that a field, if present, has this value.
     pub fn only(&self, name: &'static str, expected: impl Into<Value>) -> Checked<()> {
         let expected = expected.into();
         match self.value(name) {
@@ -170,12 +170,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Fields of this family that change nothing here.
+    /// Mark fields of this family as read that have no effect here.
     pub fn without_effect(&self, names: &[&'static str]) {
         self.asked.borrow_mut().extend(names);
     }
 
-    /// Refuse what nobody asked for.
+    /// Refuse fields that were never read.
     pub fn finish(&self) -> Checked<()> {
         let asked = self.asked.borrow();
         let unknown = |name: &&String| !asked.contains(name.as_str()) && !WITHOUT_EFFECT.contains(&name.as_str());

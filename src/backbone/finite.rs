@@ -1,15 +1,15 @@
-//! Numbers computed from weights: what to say where they are not finite.
+//! Checks for NaN and infinite values in results, and error messages that name the weights at fault.
 
 use super::parameters::Parameters;
 use super::spec::Spec;
 use crate::compute::all_finite;
 use crate::error::{Error, Result};
 
-/// Names in one message.
+/// Most names in a message.
 const SHOWN: usize = 8;
 
 impl Parameters {
-    /// Those that hold NaN or infinite values: names.
+    /// Names of the parameters that hold NaN or infinite values.
     pub fn not_finite(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for (name, array) in self.iter() {
@@ -21,11 +21,11 @@ impl Parameters {
         Ok(names)
     }
 
-    /// See that those of `specs` are finite. Behind the encoder a tanh, a softmax or a logarithm may make finite numbers of
-    /// infinite ones, so that only the parameters tell.
+    /// Check that the parameters in `specs` are finite. A tanh, softmax or logarithm after the encoder may turn
+    /// infinite values into finite ones, so that only the parameters reveal them.
     ///
     /// # Errors
-    /// `Error::Weights` that names those at fault.
+    /// `Error::Weights` that names those that are not finite.
     pub(crate) fn check_finite(&self, specs: &[Spec]) -> Result<()> {
         let names = self.filter(|name| specs.iter().any(|spec| spec.name == name)).not_finite()?;
         if names.is_empty() {
@@ -35,10 +35,10 @@ impl Parameters {
     }
 }
 
-/// See that `computed`, which was computed from the parameters that `params` gives, is finite.
+/// Check that `computed` is finite; `params` gives the parameters it was computed from.
 ///
 /// # Errors
-/// `Error::Weights` that names the tensors at fault, if there are any.
+/// `Error::Weights` that names the tensors that are not finite, if there are any.
 pub fn check_finite(computed: &[f32], params: impl FnOnce() -> Parameters) -> Result<()> {
     if all_finite(computed) {
         return Ok(());
@@ -46,7 +46,7 @@ pub fn check_finite(computed: &[f32], params: impl FnOnce() -> Parameters) -> Re
     Err(damaged("what was computed is not finite", &params().not_finite()?))
 }
 
-/// The error for what went wrong with weights of which the tensors `names` are not finite; perhaps none.
+/// The error for the failure `what`, where the tensors `names` are not finite; `names` may be empty.
 pub(crate) fn damaged(what: &str, names: &[String]) -> Error {
     Error::Weights(match names.len() {
         0 => format!(
@@ -60,7 +60,7 @@ pub(crate) fn damaged(what: &str, names: &[String]) -> Error {
     })
 }
 
-/// Names for a message, the first few of many.
+/// The first few names for a message, with the number of others.
 pub(super) fn shorten(names: &[String]) -> String {
     let shown = names[..names.len().min(SHOWN)].join(", ");
     match names.len().saturating_sub(SHOWN) {

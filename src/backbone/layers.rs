@@ -1,4 +1,4 @@
-//! Layers: an operation with its parameters, described once for making and for finding them.
+//! Layers: an operation with its parameters. One description serves both to create the parameters and to look them up.
 
 use super::adapter::Adapter;
 use super::config::Config;
@@ -15,24 +15,24 @@ use crate::ops::norm::{self, norm, residual_norm};
 use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
-/// An affine map of a model: what its parameters are called, and their shape.
+/// Description of an affine map: names and shape of its parameters.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {
     weight: String,
-    /// None where the map has no bias.
+    /// None if the map has no bias.
     bias: Option<String>,
-    /// Outputs and inputs of this map.
+    /// Numbers of outputs and inputs.
     shape: [usize; 2],
-    /// The dimensions that the weight is stored with, where they are not those of its layout.
+    /// The shape in which the weight is stored, if it is not a matrix.
     stored: Option<[usize; 3]>,
-    /// Which of how many maps in one parameter.
+    /// Index of this map, and the number of maps, in a parameter that stacks several.
     part: (usize, usize),
     input_major: bool,
     init: Init,
 }
 
 impl Map {
-    /// The map `name.weight` of `[n_out, n_in]`, with `name.bias` if it has one.
+    /// A map with weight `name.weight [n_out, n_in]` and, if `bias`, `name.bias [n_out]`.
     pub(crate) fn new(name: &str, [n_out, n_in]: [usize; 2], bias: bool, init: Init) -> Self {
         Self {
             weight: format!("{name}.weight"),
@@ -45,25 +45,25 @@ impl Map {
         }
     }
 
-    /// To heads, a weight `name [n_in, heads, head_size]`.
+    /// A map to heads, with the weight `name [n_in, heads, head_size]`.
     pub(super) fn to_heads(name: String, n_in: usize, [heads, size]: [usize; 2], init: Init) -> Self {
         let map = Self::named(name, "", [heads * size, n_in], init);
         Self { stored: Some([n_in, heads, size]), input_major: true, ..map }
     }
 
-    /// From heads, a weight `name [n_out, heads, head_size]`.
+    /// A map from heads, with the weight `name [n_out, heads, head_size]`.
     pub(super) fn of_heads(name: String, n_out: usize, [heads, size]: [usize; 2], init: Init) -> Self {
         let map = Self::named(name, "", [n_out, heads * size], init);
         Self { stored: Some([n_out, heads, size]), ..map }
     }
 
-    /// With parameters of these names, the bias none if its is empty.
+    /// A map with explicit parameter names; no bias if `bias` is empty.
     pub(crate) fn named(weight: String, bias: &str, shape: [usize; 2], init: Init) -> Self {
         let bias = (!bias.is_empty()).then(|| bias.to_string());
         Self { weight, bias, shape, stored: None, part: (0, 1), input_major: false, init }
     }
 
-    /// In a layer: `layer.part.name`.
+    /// A map within a layer; its parameters are named `layer.part.weight` and `layer.part.bias`.
     pub(super) fn of_layer(
         layer: &str,
         part: Part,
@@ -76,7 +76,7 @@ impl Map {
         Self { part: (part.index, part.of), input_major, ..map }
     }
 
-    /// Its parameters; of several maps in one, the first has them all.
+    /// Adds the specs of its parameters; if several maps share a parameter, the first adds it for all.
     pub(crate) fn specs(&self, specs: &mut Vec<Spec>) {
         let ([n_out, n_in], (index, of)) = (self.shape, self.part);
         if index > 0 {
@@ -91,13 +91,13 @@ impl Map {
     }
 }
 
-/// `f(x W^T + b)` with its parameters, and what adapters add to the map.
+/// `f(x W^T + b)` with its parameters, plus the adapters of the map.
 pub(crate) struct Linear {
     map: Affine,
     adapters: Vec<Adapter>,
     activation: Option<Activation>,
     format: Format,
-    /// The map while neither it nor what it meets learns.
+    /// The packed weights, for passes in which neither the map nor its inputs need gradients.
     frozen: Frozen,
 }
 
@@ -124,7 +124,7 @@ impl Linear {
         self.then(x, self.activation.into())
     }
 
-    /// The map by itself, for an operation that goes on with its outputs. It is one of a head, which has no adapters.
+    /// The affine map alone, for operations fused with it. Only heads use this; they have no adapters.
     pub(crate) fn affine(&self) -> &Affine {
         &self.map
     }
@@ -138,7 +138,7 @@ impl Linear {
         if self.adapters.is_empty() {
             return self.base(x, then);
         }
-        // What follows the map follows the sum.
+        // Activation, dropout and residual apply after the adapters' terms are added.
         let mut y = self.base(x, Then::Nothing)?;
         for adapter in &self.adapters {
             y = adapter.add_to(&y, x, self.format)?;
@@ -153,7 +153,7 @@ impl Linear {
         }
     }
 
-    /// Without adapters.
+    /// Without the adapters.
     fn base(&self, x: &Value, then: Then) -> Result<Value> {
         let residual = if let Then::Add(residual, _) = then { Some(residual) } else { None };
         if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
@@ -163,7 +163,7 @@ impl Linear {
     }
 }
 
-/// A norm of a model: what its parameters are called, and how many values they have.
+/// Description of a norm: its name and number of values.
 pub(crate) struct NormMap {
     name: String,
     size: usize,
@@ -171,7 +171,7 @@ pub(crate) struct NormMap {
 }
 
 impl NormMap {
-    /// A norm of `size` values, as the configuration has them.
+    /// A norm of `size` values, with a bias if the configuration says so.
     pub(crate) fn new(name: impl Into<String>, size: usize, config: &Config) -> Self {
         Self { name: name.into(), size, bias: config.norm.bias }
     }

@@ -1,28 +1,29 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021) as data: on which maps, of what rank, and the parameters that they add. Names are
-//! those that PEFT (0.21) gives the parameters of a module in memory.
+//! Low-rank adapters (LoRA, Hu et al. 2021) as data: target modules, rank, and parameters. Names are those that PEFT
+//! (0.21) gives the parameters of a module in memory.
 
 use serde::Serialize;
 
 use super::spec::{Init, Owner, Spec};
 use crate::error::{Error, Result};
 
-/// Adapters of one name on some maps of a backbone.
+/// A set of adapters, under one name, for some linear layers of a backbone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LowRank {
-    /// Of all of them together, as in the names of the parameters.
+    /// The adapter name that appears in the parameter names.
     pub name: String,
     /// `r`
     pub rank: usize,
     pub alpha: f64,
-    /// What the names of the adapted maps are or end with: `query`, or `attention.self.query`.
+    /// Names or name endings of the adapted modules: `query`, or `attention.self.query`.
     pub targets: Vec<String>,
 }
 
 impl LowRank {
-    /// The parameters that are added to a backbone of these: `A` random, `B` zero, so that at first nothing changes.
+    /// The parameters to add to a backbone with these specs: `A` random, `B` zero, so that outputs are unchanged at
+    /// first.
     ///
     /// # Errors
-    /// `Error::Value` if the rank is 0, or a target is no map of this backbone.
+    /// `Error::Value` if the rank is 0, or a target is no linear layer of this backbone.
     pub fn specs(&self, backbone: &[Spec]) -> Result<Vec<Spec>> {
         if self.targets.is_empty() {
             return Err(Error::Value(format!("adapter {:?} has no targets", self.name)));
@@ -48,7 +49,7 @@ impl LowRank {
         Ok(specs.map(|spec| spec.of(&owner)).collect())
     }
 
-    /// The names of what is added to the map of a weight.
+    /// The names of the adapter's `A` and `B` for a weight.
     pub(super) fn names_on(&self, weight: &str) -> [String; 2] {
         self.names(module(weight))
     }
@@ -58,7 +59,7 @@ impl LowRank {
     }
 }
 
-/// The module that a weight is of.
+/// The module that a weight belongs to.
 fn module(weight: &str) -> &str {
     weight.strip_suffix(".weight").unwrap_or(weight)
 }

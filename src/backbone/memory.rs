@@ -1,4 +1,5 @@
-//! Memory of the segments before (Transformer-XL, Dai et al. 2019): hidden states that tokens see and gradients do not reach.
+//! Memory of previous segments (Transformer-XL, Dai et al. 2019): hidden states that tokens attend to, without
+//! gradients.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,27 +9,29 @@ use crate::autograd::Value;
 use crate::error::{Error, Result};
 use crate::ops::embedding::stacked_rows;
 
-/// Hidden states of the segments before.
+/// Hidden states of previous segments.
 #[derive(Clone)]
 pub struct Memory {
-    /// What each layer takes, from the embedding output on: `[M, D]`.
+    /// The memory of each layer's input, starting with the embedding output: `[M, D]` each.
     pub hidden: Vec<Array>,
-    /// Where the memory of each sequence begins, and the end, `[B + 1]`.
+    /// Offsets of the sequences' memories, with the end, `[B + 1]`.
     pub cu_seqlens: Arc<[u32]>,
 }
 
-/// What of a pass is remembered for the next one.
+/// The part of a pass to remember for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remember {
-    /// The sequences of the pass that the next one goes on with, in its order: which, and which of its tokens.
+    /// For each sequence of the next pass, in its order: the sequence of this pass that it continues, and the range of
+    /// its tokens.
     pub sequences: Vec<(usize, Range<u32>)>,
-    /// States of each at most, the last ones.
+    /// Most states to keep per sequence; the last ones are kept.
     pub keep: usize,
 }
 
 impl Memory {
-    /// What `remember` asks for of a pass with the memory `before`, of which `hidden` are the rows' states from the embedding
-    /// output to the last, `[R, D]`, and the tokens of sequence `i` begin in row `starts[i]`.
+    /// The memory after a pass: `before` is the memory it had, `hidden` the rows' states `[R, D]` from the embedding
+    /// output to the last layer, and `starts[i]` the row of the first token of sequence `i`. `remember` selects what is
+    /// kept.
     pub fn after(before: Option<&Self>, hidden: &[Array], starts: &[u32], remember: &Remember) -> Result<Self> {
         let none = Self { hidden: Vec::new(), cu_seqlens: vec![0; starts.len() + 1].into() };
         let before = before.unwrap_or(&none);
@@ -55,7 +58,7 @@ impl Memory {
         Ok(Self { hidden: (0..layers).map(state).collect::<Result<_>>()?, cu_seqlens: ends.into() })
     }
 
-    /// That of `n` sequences, those behind its own without any.
+    /// The same memory extended to `n` sequences; the added ones have none.
     #[must_use]
     pub fn among(self, n: usize) -> Self {
         let end = self.cu_seqlens.last().copied().unwrap_or(0);
@@ -65,7 +68,8 @@ impl Memory {
     }
 }
 
-/// That `starts` are those of `n - 1` sequences with `total` rows, and the end.
+/// Check that `starts` holds `n` offsets: those of `n - 1` sequences in ascending order from 0, and the end, `total`
+/// rows.
 pub(super) fn check_starts(what: &str, starts: &[u32], n: usize, total: usize) -> Result<()> {
     let covers = starts.first() == Some(&0) && starts.last().is_some_and(|&end| end as usize == total);
     if starts.len() == n && starts.is_sorted() && covers {

@@ -1,4 +1,5 @@
-//! Paths that are no model's, or of more than a model: what lies there, and what to give.
+//! Error messages for paths that hold no model, or a model with a PEFT adapter: what is there, and what to pass
+//! instead.
 
 use std::path::Path;
 
@@ -6,13 +7,13 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What peft writes of an adapter: what it is, and its weights.
+/// Files that peft writes for an adapter: its configuration, and its weights.
 pub(super) const ADAPTER_FILES: [&str; 3] = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"];
 
-/// Characters of what stands in a file instead of what should.
+/// Most characters of a file's unexpected content in an error message.
 const SHOWN: usize = 40;
 
-/// Of a path that is no directory with a `config.json`.
+/// The error for a path that is no directory with a `config.json`.
 pub(super) fn not_a_model(path: &Path) -> Error {
     if path.is_file() {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -31,15 +32,15 @@ pub(super) fn not_a_model(path: &Path) -> Error {
     Error::NotFound { path: path.join("config.json"), hint }
 }
 
-/// Of a directory without weights, which are in one of the files `names`.
+/// The error for a directory without weights, which are expected in one of the files `names`.
 pub(super) fn no_weights(dir: &Path, names: &[&str]) -> Error {
     let expected = || format!("; a model directory holds one of {}, or one GGUF file", names.join(", "));
     let hint = adapter_hint(dir).unwrap_or_else(expected);
     Error::NotFound { path: dir.join(names.first().unwrap_or(&"")), hint }
 }
 
-/// See that no adapter lies beside the weights in `dir`: transformers with peft applies it. Where it lies, peft 0.21 applies it
-/// twice, so that it must go to a folder of its own to be merged.
+/// Refuse a directory with an adapter beside the weights, which transformers with peft would apply. If it stays there,
+/// peft 0.21 applies it twice, so to be merged it must be moved to its own folder.
 pub(super) fn refuse_adapter(dir: &Path) -> Result<()> {
     match adapter(dir) {
         None => Ok(()),
@@ -53,7 +54,7 @@ pub(super) fn refuse_adapter(dir: &Path) -> Result<()> {
     }
 }
 
-/// What a directory with a PEFT adapter alone says of its base.
+/// A hint for a directory that holds only a PEFT adapter: its base model.
 fn adapter_hint(dir: &Path) -> Option<String> {
     let adapter = adapter(dir)?;
     Some(format!(
@@ -62,7 +63,7 @@ fn adapter_hint(dir: &Path) -> Option<String> {
     ))
 }
 
-/// What the adapter of a directory is, if there is one.
+/// A description of the adapter in a directory, if there is one.
 fn adapter(dir: &Path) -> Option<String> {
     let file = ADAPTER_FILES[0];
     let path = dir.join(file);

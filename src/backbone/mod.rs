@@ -1,4 +1,4 @@
-//! Pretrained transformers: configuration, families, parameters, weights in and out, forward pass.
+//! Pretrained transformers: configuration, families, parameters, loading and saving of weights, forward pass.
 
 mod adapter;
 mod attention_positions;

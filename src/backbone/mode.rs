@@ -1,9 +1,9 @@
-//! Whether a forward pass trains, where its dropout masks come from, and whether activations are kept.
+//! Mode of a forward pass: training or inference, the source of dropout masks, and whether activations are kept.
 
 use crate::ops::dropout::Dropout;
 use crate::rng::Key;
 
-/// The mode of one forward pass, or of one part of it. It counts nothing: a part that runs again draws the same masks.
+/// The mode of a forward pass, or of a part of it. It has no counter, so a part that runs again draws the same masks.
 #[derive(Debug, Clone, Copy)]
 pub struct Mode {
     key: Option<Key>,
@@ -16,18 +16,18 @@ impl Mode {
         Self { key: None, recompute: false }
     }
 
-    /// Dropout on; `key` is this pass's own.
+    /// Dropout on; `key` must be unique to this pass.
     pub fn training(key: Key) -> Self {
         Self { key: Some(key), recompute: false }
     }
 
-    /// Layers keep their inputs alone and compute the rest again in the backward pass.
+    /// Activation checkpointing: layers keep only their inputs and are recomputed in the backward pass.
     #[must_use]
     pub fn recomputing(self, recompute: bool) -> Self {
         Self { recompute, ..self }
     }
 
-    /// True if layers should keep their inputs alone.
+    /// True if layers should keep only their inputs.
     pub fn recomputes(&self) -> bool {
         self.recompute
     }
@@ -44,7 +44,7 @@ impl Mode {
         Self { key: self.key.map(|key| key.named(name)), ..self }
     }
 
-    /// The dropout at a place of this pass or layer, if it drops at all; each place has a name of its own.
+    /// The dropout at the named place of this pass or layer, or None if it is off; each place needs a unique name.
     pub fn dropout(&self, place: &str, p: f64) -> Option<Dropout> {
         self.key.filter(|_| p > 0.0).map(|key| Dropout::new(p, key.named(place)))
     }

@@ -1,4 +1,4 @@
-//! What whoever opens a model should be told, though it can be used.
+//! Warnings for users who open a model that can be used, but has a problem.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::finite::shorten;
 use super::pretrained::Backbone;
 
 impl Backbone {
-    /// Sentences, each a warning: weights that are not finite, a head that is left out, tokens without a row.
+    /// The warnings, as sentences: weights that are not finite, a head that is left out, tokens without an embedding.
     pub fn notes(&self) -> Vec<String> {
         let own = [self.not_finite_note(), self.head_note(), self.tokens_note()];
         own.into_iter().flatten().chain(self.tokenizer.notes()).map(|note| format!("{}: {note}", self.source)).collect()
@@ -24,14 +24,15 @@ impl Backbone {
         })
     }
 
-    /// Heads of pretraining, and buffers, are what every checkpoint has beside a backbone: nobody asks for them.
+    /// A note on a task head that was left out. Pretraining heads and buffers are not mentioned: every checkpoint has
+    /// them.
     fn head_note(&self) -> Option<String> {
         let ignored = &self.report.ignored;
         if !ignored.iter().any(|name| self.config.is_of_task(name)) {
             return None;
         }
         let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
-        // Spans of answers have no classes, whatever the configuration says.
+        // Question-answering heads have no classes, whatever the configuration says.
         let has_classes = head.iter().any(|name| !name.starts_with("qa_outputs."));
         let labels = self.config.raw.get("id2label").filter(|_| has_classes).and_then(Value::as_object);
         let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();

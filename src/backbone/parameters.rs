@@ -11,11 +11,11 @@ use crate::compute::available_memory;
 use crate::error::{Error, Result};
 use crate::rng::Key;
 
-/// Arrays of f32 by name, each with its owner; those that are trained have a place for their gradient. Cloning shares them.
+/// Arrays of f32 by name, each with its owner; trainable ones have a slot for their gradient. Clones share the arrays.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     all: BTreeMap<String, Parameter>,
-    /// What is added to maps; their values are among all.
+    /// Low-rank adapters of linear layers; their parameters are in `all`.
     adapters: Vec<Arc<LowRank>>,
 }
 
@@ -31,7 +31,7 @@ impl Parameters {
         self.value(name).map(Value::array)
     }
 
-    /// The parameter `name` as operations take it.
+    /// The parameter `name` as an input of operations.
     pub fn value(&self, name: &str) -> Result<&Value> {
         self.found(name).map(|parameter| &parameter.value)
     }
@@ -40,29 +40,29 @@ impl Parameters {
         self.all.get(name).ok_or_else(|| Error::Weights(format!("the model has no parameter {name:?}")))
     }
 
-    /// Add a parameter, or put another in its place.
+    /// Add a parameter, or replace it.
     pub fn insert(&mut self, name: impl Into<String>, owner: &Owner, array: Array) {
         self.all.insert(name.into(), Parameter { owner: owner.clone(), value: Value::constant(array) });
     }
 
-    /// Give a parameter other values.
+    /// Replace the values of a parameter.
     pub fn replace(&mut self, name: &str, array: Array) -> Result<()> {
         self.replace_value(name, Value::constant(array))
     }
 
-    /// Give a parameter values that are trained: the gradient is collected in `slot`.
+    /// Replace the values of a parameter by trainable ones: the gradient is collected in `slot`.
     pub fn train(&mut self, name: &str, array: Array, slot: GradientSlot) -> Result<()> {
         self.replace_value(name, Value::parameter(array, slot)?)
     }
 
-    /// Give a parameter a value that operations take, which may be another's, too.
+    /// Replace the value of a parameter, possibly by one that another parameter shares.
     pub(crate) fn replace_value(&mut self, name: &str, value: Value) -> Result<()> {
         let owner = self.found(name)?.owner.clone();
         self.all.insert(name.into(), Parameter { owner, value });
         Ok(())
     }
 
-    /// A new parameter for each of `specs`; values follow from `key` and the names.
+    /// New parameters for `specs`; values depend only on `key` and the names.
     pub fn initialised(specs: &[Spec], key: Key) -> Result<Self> {
         let mut params = Self::default();
         for spec in specs {
@@ -71,7 +71,7 @@ impl Parameters {
         Ok(params)
     }
 
-    /// Add what an adapter has.
+    /// Add an adapter with newly initialised parameters.
     pub fn adapt(&mut self, adapter: &Arc<LowRank>, specs: &[Spec], key: Key) -> Result<()> {
         if let Some(spec) = specs.iter().find(|spec| self.all.contains_key(&spec.name)) {
             return Err(Error::Value(format!("adapter {:?} is there already: {}", adapter.name, spec.name)));
@@ -81,13 +81,13 @@ impl Parameters {
         Ok(())
     }
 
-    /// The adapters that are added to maps.
+    /// The low-rank adapters of linear layers.
     pub fn adapters(&self) -> &[Arc<LowRank>] {
         &self.adapters
     }
 
     /// # Errors
-    /// `Error::Value` if there are adapters, of which `what` is not possible yet.
+    /// `Error::Value` if there are adapters: the model cannot be `what` with them yet.
     pub fn check_without_adapters(&self, what: &str) -> Result<()> {
         match self.adapters.first() {
             None => Ok(()),
@@ -105,7 +105,7 @@ impl Parameters {
         self.iter().map(|(_, array)| array.elem_count()).sum()
     }
 
-    /// The parameters whose name passes.
+    /// The parameters whose names satisfy `keep`.
     #[must_use]
     pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Self {
         self.kept(|name, _| keep(name))
@@ -117,7 +117,7 @@ impl Parameters {
         self.kept(|_, owner| owner == by)
     }
 
-    /// These, and those whose names begin with `scope` without it, too.
+    /// These parameters, plus those whose names begin with `scope` again under the name without it.
     #[must_use]
     pub fn within(&self, scope: &str) -> Self {
         let stripped = self.all.iter().filter_map(|(name, one)| Some((name.strip_prefix(scope)?.into(), one.clone())));
@@ -125,7 +125,7 @@ impl Parameters {
         Self { all, adapters: self.adapters.clone() }
     }
 
-    /// Those of the backbone, with what is added to it, and those of heads.
+    /// The backbone's parameters with adapters, and those of heads.
     pub fn split_heads(&self) -> (Self, Self) {
         let of_head = |owner: &Owner| matches!(owner, Owner::Head(_));
         (self.kept(|_, owner| !of_head(owner)), self.kept(|_, owner| of_head(owner)))
@@ -137,7 +137,7 @@ impl Parameters {
         Self { all, adapters: self.adapters.clone() }
     }
 
-    /// These and others.
+    /// The union of these parameters and `others`.
     #[must_use]
     pub fn with(&self, others: &Self) -> Self {
         let all = self.all.iter().chain(&others.all);
@@ -146,7 +146,7 @@ impl Parameters {
         Self { all: all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect(), adapters }
     }
 
-    /// The same parameters under other names, another's.
+    /// The same parameters, renamed by `name` and given to `owner`.
     #[must_use]
     pub fn handed_to(&self, owner: &Owner, name: impl Fn(&str) -> String) -> Self {
         let given = |parameter: &Parameter| Parameter { owner: owner.clone(), value: parameter.value.clone() };
@@ -155,10 +155,10 @@ impl Parameters {
     }
 }
 
-/// See that the machine has the memory for parameters that are to be made; where it does not tell, do nothing.
+/// Check that the machine has enough memory for new parameters; if it does not report its memory, do nothing.
 ///
 /// # Errors
-/// `Error::Device` if it has less.
+/// `Error::Device` if it has less than needed.
 pub fn check_memory<'a>(specs: impl Iterator<Item = &'a Spec>) -> Result<()> {
     let n = specs.map(Spec::n_values).fold(0, usize::saturating_add);
     let needed = n.saturating_mul(size_of::<f32>());

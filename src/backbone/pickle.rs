@@ -1,27 +1,27 @@
-//! The pickle inside a PyTorch checkpoint, as far as `torch.save` of a state dict goes (pickle protocol 2).
+//! Reads the pickle inside a PyTorch checkpoint, limited to state dicts written by `torch.save` (pickle protocol 2).
 //!
-//! Nothing is executed: the only names that mean anything are those of torch's tensors and storages and of `OrderedDict`, and
-//! any other is an error. Memory stays below a small multiple of the pickle: what is pushed is bounded, what is read again
-//! from the memo is shared, and containers hold tensors only.
+//! Nothing is executed: the only known names are torch's tensors and storages and `OrderedDict`; any other is an error.
+//! Memory stays below a small multiple of the pickle's size: the stack is bounded, objects read from the memo are
+//! shared, and containers hold only tensors.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::pickle_object::{Dict, Name, Object, Parsed, View, call, storage};
 
-/// Objects on the stack at a time: Python writes dicts in pieces of 2,000.
+/// Most objects on the stack at a time; Python writes dicts in pieces of 2,000.
 const MAX_STACK: usize = 1 << 14;
-/// Tuples in tuples: a tensor's arguments have a storage or a shape inside.
+/// Deepest nesting of tuples; a tensor's arguments contain a storage or a shape.
 const MAX_DEPTH: usize = 4;
 
-/// Names and tensors of the state dict in `pickle`.
+/// Names and tensors of the state dict `pickle`.
 pub(super) fn state_dict(pickle: &[u8]) -> Parsed<Vec<(String, View)>> {
     let mut machine = Machine { bytes: pickle, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
     loop {
         match machine.step() {
             Ok(false) => {}
             Ok(true) => break,
-            // What comes behind the names of a training state may be anything.
+            // Whatever follows the names of a training state may be unreadable.
             Err(e) => return Err(machine.training_state().unwrap_or(e)),
         }
     }
@@ -37,13 +37,13 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Object>,
-    /// Where on the stack each marked run begins.
+    /// Stack index of each mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Object>,
 }
 
 impl<'a> Machine<'a> {
-    /// One instruction; true at the end.
+    /// Execute one instruction; true at the end.
     fn step(&mut self) -> Parsed<bool> {
         let [code] = self.take()?;
         match code {
@@ -82,7 +82,7 @@ impl<'a> Machine<'a> {
                 let items = self.stack.split_off(start);
                 self.set_items(items)?;
             }
-            // BUILD gives an OrderedDict its attributes, which nobody needs
+            // BUILD sets attributes of an OrderedDict, which are not needed
             b'b' => drop(self.pop()?),
             // Constants
             b'N' => self.push(Object::None)?,
@@ -104,7 +104,7 @@ impl<'a> Machine<'a> {
                 let digits = self.slice(length.into())?;
                 let mut value = [0; 8];
                 value.get_mut(..digits.len()).ok_or("has an integer above 64 bits")?.copy_from_slice(digits);
-                // A negative number would be none of a tensor's sizes: it is refused as too large.
+                // A negative number cannot be one of a tensor's sizes; it is refused as too large.
                 self.push(Object::Int(i64::from_le_bytes(value)))?;
             }
             b'X' => {
@@ -130,7 +130,7 @@ impl<'a> Machine<'a> {
                 let key = u32::from_le_bytes(self.take()?);
                 self.recall(key)?;
             }
-            // Names, and what they are called with
+            // Names (GLOBAL), and calls of them
             b'c' => {
                 let name = Name::of(self.line()?, self.line()?)?;
                 self.push(Object::Name(name))?;
@@ -210,7 +210,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// What to say where reading has ended within a dict of more than tensors: its entries so far are on the stack.
+    /// The error message if reading failed inside a dict that holds more than tensors; its entries so far are on the
+    /// stack.
     fn training_state(&self) -> Option<String> {
         let Some(Object::Dict(outer)) = self.stack.first() else { return None };
         let mut dict = Dict::default();
@@ -223,7 +224,7 @@ impl<'a> Machine<'a> {
         for pair in self.stack.get(1..end)?.chunks(2) {
             match pair {
                 [key @ Object::Text(_), value] => dict.add(key, value),
-                // The one that was being read: it says something only behind others.
+                // The key whose value was being read; it is reported only after other keys.
                 [key @ Object::Text(_)] if !dict.others.is_empty() => dict.add(key, &Object::None),
                 _ => break,
             }
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn pickle_when_it_is_made_to_harm_is_refused() -> Result<(), Box<dyn std::error::Error>> {
         let begin = &b"\x80\x02"[..];
-        // Each round remembers a tuple of two of the last: 2^20 objects if they were copied, and ever deeper.
+        // Each round stores a tuple of two copies of the last one: 2^20 objects if they were copied, and ever deeper.
         let doubling = [begin, b")q\x00", &b"h\x00h\x00\x86q\x00".repeat(20)].concat();
         for (pickle, expected) in [
             ([begin, b"cos\nsystem\n(X\x04\0\0\0trueK\x01tR."].concat(), "names os.system"),
@@ -264,7 +265,7 @@ mod tests {
             ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0bNu."].concat(), "holds \"a\", \"b\", which are not tensors"),
             ([begin, b"}(K\x01K\x02u."].concat(), "holds an entry without a name"),
             ([begin, b"}q\0X\x01\0\0\0ah\0s."].concat(), "holds \"a\", which is not a tensor"),
-            // A training state: what cannot be read stands behind its names, in a list or in another dict.
+            // A training state: the unreadable part follows its names, in a list or in another dict.
             ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0bG12345678"].concat(), "holds \"a\", \"b\", which"),
             ([begin, b"}(X\x01\0\0\0aK\x01X\x01\0\0\0b}(X\x01\0\0\0c]"].concat(), "holds \"a\", \"b\", which"),
             ([begin, b"}(K\x01u."].concat(), "a key without a value"),

@@ -1,20 +1,20 @@
-//! What a pickled state dict is made of: names that mean something, storages, tensors, tuples and dicts.
+//! Objects of a pickled state dict: known names, storages, tensors, tuples and dicts.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use candle_core::DType;
 
-/// Keys of entries that are no tensors, for the message.
+/// Most keys of entries other than tensors in a message.
 const MAX_KEYS: usize = 6;
 const MAX_DIMENSIONS: usize = 8;
 
 /// A tensor of a state dict: a view of a storage.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct View {
-    /// The name of the storage's file.
+    /// Name of the storage's file.
     pub storage: Rc<str>,
-    /// None for integers and truth values: buffers, which no parameter is.
+    /// None for integers and booleans: buffers, which are never parameters.
     pub dtype: Option<DType>,
     pub offset: usize,
     pub shape: Vec<usize>,
@@ -31,7 +31,7 @@ pub(super) enum Object {
     Text(Rc<str>),
     Name(Name),
     Tuple(Rc<[Object]>, usize),
-    /// Of entries that are no tensors a few keys are kept: `_metadata` and the like.
+    /// Entries other than tensors, such as `_metadata`, are dropped; only a few of their keys are kept.
     Dict(Rc<RefCell<Dict>>),
     Storage(Rc<str>, Option<DType>),
     Tensor(Rc<View>),
@@ -40,15 +40,15 @@ pub(super) enum Object {
 #[derive(Default)]
 pub(super) struct Dict {
     pub tensors: Vec<(Rc<str>, Rc<View>)>,
-    /// Keys of what is no tensor, the first few of them.
+    /// The first few keys of entries that are not tensors.
     pub others: Vec<Rc<str>>,
-    /// True if an entry's key is no text.
+    /// True if the key of an entry is not a string.
     has_nameless: bool,
-    /// The key of the first dict of tensors among these.
+    /// The key of the first entry that is itself a dict of tensors.
     pub inner: Option<Rc<str>>,
 }
 
-/// The names that a state dict needs.
+/// The names that occur in a state dict.
 #[derive(Clone, Copy)]
 pub(super) enum Name {
     OrderedDict,
@@ -63,7 +63,7 @@ impl Dict {
             (Object::Text(name), Object::Tensor(view)) => self.tensors.push((name.clone(), view.clone())),
             (Object::Text(name), value) => {
                 if let Object::Dict(inner) = value
-                    // A dict may hold itself.
+                    // A dict may contain itself.
                     && inner.try_borrow().is_ok_and(|inner| !inner.tensors.is_empty())
                 {
                     self.inner.get_or_insert_with(|| name.clone());
@@ -80,7 +80,7 @@ impl Dict {
         self.others.is_empty() && !self.has_nameless
     }
 
-    /// What to say of a file that holds more than tensors.
+    /// The error message for a file that holds more than tensors.
     pub(super) fn refused(&self) -> String {
         let keys: Vec<String> = self.others.iter().map(|name| format!("{:?}", shortened(name))).collect();
         let what = match keys.len() {

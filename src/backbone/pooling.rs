@@ -1,4 +1,4 @@
-//! How the vectors of a text's tokens become one.
+//! Pooling: a text's token vectors to one vector.
 
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
@@ -7,7 +7,7 @@ use crate::ops::columns::side_by_side;
 use crate::ops::embedding::embedding;
 use crate::ops::segment_pool::{Reduction, segment_pool};
 
-/// Over the tokens of a text, special ones included.
+/// Pooling over the tokens of a text, special tokens included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// The first token.
@@ -20,12 +20,12 @@ pub enum Pooling {
     WeightedMean,
     /// The last token.
     Last,
-    /// Not one: the first token of each word.
+    /// Not a reduction: the first token of each word.
     Words,
 }
 
-/// Ways to pool by their names here and in sentence-transformers 6 (`pooling_mode`), in the order in which its older versions
-/// join several.
+/// Poolings with their names here and in sentence-transformers 6 (`pooling_mode`), in the order in which its older
+/// versions concatenate several.
 const NAMES: [(Pooling, &str, &str); 6] = [
     (Pooling::Cls, "cls", "cls"),
     (Pooling::Max, "max", "max"),
@@ -35,7 +35,7 @@ const NAMES: [(Pooling, &str, &str); 6] = [
     (Pooling::Last, "last", "lasttoken"),
 ];
 
-/// The field of an older `1_Pooling/config.json` that asks for each, in the order of [`NAMES`].
+/// The flag of an older `1_Pooling/config.json` for each, in the order of [`NAMES`].
 const FLAGS: [&str; 6] = [
     "pooling_mode_cls_token",
     "pooling_mode_max_tokens",
@@ -46,7 +46,7 @@ const FLAGS: [&str; 6] = [
 ];
 
 impl Pooling {
-    /// By its name.
+    /// The pooling with this name.
     pub fn parse(name: &str) -> Result<Self> {
         let found = NAMES.iter().find(|(_, own, _)| *own == name);
         found.map(|(pooling, ..)| *pooling).ok_or_else(|| {
@@ -55,12 +55,12 @@ impl Pooling {
         })
     }
 
-    /// Its name.
+    /// The pooling's name.
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|(pooling, ..)| *pooling == self).map_or("words", |(_, name, _)| name)
     }
 
-    /// Hidden states `[T, D]` to `[B, D]`, or a row for each word.
+    /// Pools hidden states `[T, D]` to `[B, D]`, or to a row for each word.
     pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
         let reduced = |reduction| segment_pool(hidden, batch.cu_seqlens.clone(), reduction);
         match self {
@@ -80,8 +80,8 @@ impl Pooling {
         side_by_side(&pooled)
     }
 
-    /// What the configuration of sentence-transformers' `Pooling` asks for: `pooling_mode` (6.x), else flags. Several are put side
-    /// by side. `hidden_size` is that of the model, if the two are known to belong together.
+    /// Reads the configuration of sentence-transformers' `Pooling`: `pooling_mode` (6.x), else flags. Several are
+    /// concatenated. `hidden_size` is the model's, if the two are known to belong together.
     pub(super) fn read(
         config: &serde_json::Value,
         hidden_size: Option<usize>,
@@ -120,7 +120,8 @@ impl Pooling {
         Ok(if asked.is_empty() { vec![Self::Mean] } else { asked })
     }
 
-    /// The configuration that sentence-transformers 5 and 6 read: flags, whose order is fixed; names where it is another.
+    /// The configuration that sentence-transformers 5 and 6 read: flags, which imply a fixed order; names if the order
+    /// differs.
     pub(super) fn write(poolings: &[Self], hidden_size: usize) -> serde_json::Value {
         let asked = |flag: &Self| poolings.contains(flag);
         let in_order: Vec<Self> = NAMES.iter().map(|(pooling, ..)| *pooling).filter(asked).collect();

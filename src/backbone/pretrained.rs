@@ -1,4 +1,4 @@
-//! A backbone as users hold it: configuration, parameters, tokenizer, and where they came from.
+//! The pretrained backbone of the public API: configuration, parameters, tokenizer, and their source.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,26 +25,26 @@ use crate::text::{Encodings, GENERATION_CONFIG, Limit, Role, SideFiles, Tokenize
 #[derive(Clone)]
 pub struct Backbone {
     pub config: Arc<Config>,
-    /// Encoder, pooler and maps of sentence vectors, named as in a checkpoint without head.
+    /// Encoder, pooler and dense layers of sentence vectors, named as in a checkpoint without a head.
     pub params: Parameters,
     pub tokenizer: Arc<Tokenizer>,
     pub side_files: Arc<SideFiles>,
     pub report: Arc<LoadReport>,
-    /// The directory, or what it was made from.
+    /// The directory it was read from, or a description of how it was made.
     pub source: String,
     pub(super) encoder: Cached<Transformer>,
 }
 
 impl Backbone {
-    /// Encoder, what stands for tokens to predict, the pooler if the classifier of the family takes it, and the affine maps of
-    /// sentence vectors.
+    /// The parameters of the encoder, the mask embedding (XLNet), the pooler if the family's classifier uses it, and
+    /// the dense layers of sentence vectors.
     pub fn specs(config: &Config) -> Vec<Spec> {
         let mut specs = Self::specs_of_transformer(config);
         specs.extend(sentence_specs(config));
         specs
     }
 
-    /// Those that lie in the files of the transformer.
+    /// The parameters stored in the transformer's own weight files.
     pub(crate) fn specs_of_transformer(config: &Config) -> Vec<Spec> {
         let mut specs = Transformer::specs(config);
         let (d, pooler) = (config.hidden_size, config.family.names.pooler);
@@ -58,12 +58,13 @@ impl Backbone {
         specs
     }
 
-    /// Read a Hugging Face directory or a GGUF file. A pooler the checkpoint lacks begins anew; heads are left out; both are reported.
+    /// Read a Hugging Face directory or a GGUF file. A missing pooler is newly initialised, heads are left out; both
+    /// are reported.
     pub fn from_pretrained(dir: &Path) -> Result<Self> {
         Ok(Self::from_pretrained_with(dir, |_| Ok(Vec::new()))?.0)
     }
 
-    /// As [`Backbone::from_pretrained`], with parameters of a head, which must all be there.
+    /// As [`Backbone::from_pretrained`], with the parameters of a head, which must all be present.
     pub(crate) fn from_pretrained_with(
         dir: &Path,
         head: impl FnOnce(&Config) -> Result<Vec<Spec>>,
@@ -89,7 +90,7 @@ impl Backbone {
         Ok((backbone, head))
     }
 
-    /// Read the affine maps of sentence vectors, each of which has files of its own.
+    /// Read the dense layers of sentence vectors, each from its own weight files.
     pub(crate) fn load_dense(
         config: &Config,
         dir: &Path,
@@ -124,7 +125,7 @@ impl Backbone {
         Ok(())
     }
 
-    /// What a GGUF file holds, as a model directory would.
+    /// Configuration, side files and weights of a GGUF file, as a model directory has them.
     fn read_gguf(path: &Path) -> Result<(Config, SideFiles, Checkpoint)> {
         let gguf = Gguf::open(path)?;
         let model_type = gguf.config().get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -157,7 +158,7 @@ impl Backbone {
         let text = String::from_utf8(text).map_err(|e| Error::Value(format!("{}: not UTF-8: {e}", path.display())))?;
         let mut files = SideFiles::read(dir)?;
         if is_of_version_1(dir) {
-            // It did not know of modules: a list of them is an older model's, which it left there.
+            // Version 1 did not know modules: a `modules.json` there is left over from an older model.
             let model_type = Config::parse(&text)?.model_type().to_string();
             files = files.without_modules().of_version_1(Some(&model_type))?;
         }
@@ -198,7 +199,8 @@ impl Backbone {
         }
     }
 
-    /// Put the parts together and check that the tokenizer's ids fit the embedding, added tokens aside.
+    /// Assemble the parts and check that the tokenizer's ids are within the embedding table, except those of added
+    /// tokens.
     pub fn assemble(
         config: Config,
         params: Parameters,
@@ -208,7 +210,7 @@ impl Backbone {
     ) -> Result<Self> {
         let model_type = config.raw.get("model_type").and_then(serde_json::Value::as_str);
         let tokenizer = Tokenizer::from_files(&side_files, model_type)?;
-        // Added tokens that no text uses are common: texts that do are refused one by one.
+        // Added tokens that no text uses are common, so only texts that contain them are errors.
         if tokenizer.vocab_size() > config.vocab_size
             && tokenizer.beyond(config.vocab_size).iter().any(|(_, token)| !tokenizer.is_added(token))
         {
@@ -229,8 +231,8 @@ impl Backbone {
         })
     }
 
-    /// The same model, whose byte-level tokenizer puts a space before a text that begins with none, as before every other
-    /// word; tokenizers of other kinds stay.
+    /// A copy whose byte-level tokenizer puts a space before a text that does not begin with one, as before every other
+    /// word; other kinds of tokenizers are unchanged.
     pub fn with_prefix_space(&self) -> Result<Self> {
         let Some(files) = self.side_files.with_prefix_space(&self.tokenizer)? else { return Ok(self.clone()) };
         let model_type = self.config.raw.get("model_type").and_then(serde_json::Value::as_str);
@@ -238,18 +240,18 @@ impl Backbone {
         Ok(Self { tokenizer, side_files: Arc::new(files), ..self.clone() })
     }
 
-    /// The same model, on which the head of a classifier of texts takes the vectors of `pooling`, side by side, instead of those
-    /// that its directory asks for.
+    /// A copy whose text classifier takes the vectors of `pooling`, side by side, instead of those that the directory
+    /// specifies.
     pub fn with_classifier_pooling(&self, pooling: Vec<Pooling>) -> Result<Self> {
         Ok(Self { config: Arc::new(self.config.with_classifier_pooling(pooling)?), ..self.clone() })
     }
 
-    /// The longest input in tokens: what positions exist for, or less if the files beside the model say so.
+    /// The longest input in tokens: the number of positions, or less if the files beside the model say so.
     pub fn max_length(&self) -> usize {
         self.limit().tokens
     }
 
-    /// The longest input, and what sets it.
+    /// The longest input in tokens, and the setting that limits it.
     pub fn limit(&self) -> Limit {
         let positions = Limit { tokens: self.config.max_length, source: "the positions that config.json has" };
         self.tokenizer.max_length().filter(|limit| limit.tokens <= positions.tokens).unwrap_or(positions)
@@ -265,7 +267,7 @@ impl Backbone {
         Ok(windows)
     }
 
-    /// See that the embedding has a row for each id; `name` is what to call a text.
+    /// Check that the embedding has a row for each id; `name` describes a text for the error message.
     pub(crate) fn check_ids(&self, encodings: &Encodings, name: impl Fn(usize) -> String) -> Result<()> {
         let rows = self.config.vocab_size;
         for text in 0..encodings.len() {
@@ -280,7 +282,7 @@ impl Backbone {
         Ok(())
     }
 
-    /// The id of the token with a role, which has a row in the embedding.
+    /// The id of the token with this role; an error if the embedding has no row for it.
     pub(crate) fn token(&self, role: Role) -> Result<Option<u32>> {
         let id = self.tokenizer.with_role(role, &self.side_files, &self.config.raw)?;
         match id.filter(|&id| id as usize >= self.config.vocab_size) {
@@ -326,7 +328,7 @@ impl Backbone {
         Ok(encodings)
     }
 
-    /// The poolings that its directory asks for, side by side; else the mean, or the last token of a decoder.
+    /// The poolings that the directory specifies, side by side; else the mean, or the last token for a decoder.
     pub fn default_pooling(&self) -> Vec<Pooling> {
         match &self.config.sentence {
             Some(modules) => modules.pooling.clone(),
@@ -335,34 +337,34 @@ impl Backbone {
         }
     }
 
-    /// The prompt that its directory puts before every text of which it makes a sentence vector.
+    /// The prompt that the directory puts before every text to embed.
     pub fn prompt(&self) -> Result<Option<String>> {
         SentenceModules::prompt(&self.side_files)
     }
 
-    /// The encoder, which learns nothing, with products in `precision`.
+    /// The frozen encoder, with products in `precision`; cached between calls.
     pub fn encoder(&self, precision: Precision) -> Result<Arc<Transformer>> {
         self.encoder.get(precision, || Transformer::load(&self.params, &self.config, precision))
     }
 
-    /// Give up the encoder that is kept from one call to the next.
+    /// Drop the cached encoder.
     pub(crate) fn forget_encoder(&self) {
         self.encoder.forget();
     }
 
-    /// The same model with other parameters.
+    /// A copy with other parameters.
     #[must_use]
     pub fn with_params(&self, params: Parameters, report: LoadReport) -> Self {
         Self { params, report: Arc::new(report), encoder: Cached::default(), ..self.clone() }
     }
 }
 
-/// True if an estimator of format version 1 was saved in a directory.
+/// True if the directory was saved by an estimator of format version 1.
 fn is_of_version_1(dir: &Path) -> bool {
     let metadata = std::fs::read(dir.join(METADATA)).ok();
     let json = metadata.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     json.is_some_and(|json| json["format_version"] == 1)
 }
 
-/// What `save` of an estimator writes beside the Hugging Face files.
+/// The file that an estimator's `save` writes beside the Hugging Face files.
 pub(crate) const METADATA: &str = "warmstart.json";

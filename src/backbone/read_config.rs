@@ -1,4 +1,4 @@
-//! A configuration from the text of a `config.json`: the family that wrote it reads it.
+//! Reads the text of a `config.json` through its model family.
 
 use serde_json::{Map, Value};
 
@@ -30,11 +30,11 @@ impl Config {
         Ok(Self { has_pooler, raw, ..config })
     }
 
-    /// Parse the text of a `config.json`, and what the files beside it say of sentence vectors.
+    /// Parse the text of a `config.json`, and the sentence-transformers files beside it.
     ///
-    /// The head of a classifier of texts stands on the vectors that the directory makes of them, affine maps included; on those
-    /// of a pooling that was chosen for it; or, where `config.json` names a class of transformers with a head, it is that
-    /// class's. The first two have a name of their own, since transformers has no class that takes such vectors.
+    /// A text classifier's head takes the directory's sentence vectors, dense layers included; or the vectors of a
+    /// pooling chosen for it; or, if `config.json` names a class of transformers with a head, it is that head. The
+    /// first two have their own name, because transformers has no class with such inputs.
     pub fn of_directory(text: &str, files: &SideFiles) -> Result<Self> {
         let mut config = Self::parse(text)?;
         config.sentence = SentenceModules::read(files, config.hidden_size)?;

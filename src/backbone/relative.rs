@@ -1,8 +1,8 @@
-//! Relative attention as XLNet has it: the parameters of a layer, and what all layers share of a batch: which rows are queries
-//! and which are keys, and the sinusoids of their distances.
+//! Relative attention of XLNet: the parameters of a layer, and what all layers share for a batch: the rows that are
+//! queries, the rows that are keys, and the sinusoids of their distances.
 //!
-//! Tokens to predict are rows beside those of the tokens, behind them in each sequence: the query stream of two-stream
-//! attention (Yang et al. 2019, section 2.3). Nothing in a layer but the mask tells them apart.
+//! Tokens to predict are extra rows after the tokens of each sequence: the query stream of two-stream attention (Yang
+//! et al. 2019, section 2.3). Within a layer only the mask distinguishes them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,46 +21,47 @@ use crate::ops::embedding::stacked_rows;
 use crate::ops::relative_attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
 use crate::product::Format;
 
-/// What a pass may be given beside its batch.
+/// Optional inputs of a pass beside its batch.
 #[derive(Clone, Default)]
 pub struct Context {
     pub memory: Option<Memory>,
     pub prediction: Option<Prediction>,
-    /// Keys and values of the tokens before, for generation.
+    /// Keys and values of the preceding tokens, for generation.
     pub cache: Option<Arc<Mutex<Cache>>>,
 }
 
-/// Tokens to predict, and what is hidden from whom.
+/// Tokens to predict, and the attention mask between tokens.
 #[derive(Clone)]
 pub struct Prediction {
     /// Positions of the tokens to predict, each within its sequence, `[P]`.
     pub positions: Arc<[u32]>,
-    /// Where those of each sequence begin, and the end, `[B + 1]`.
+    /// Offsets of the sequences' predictions, with the end, `[B + 1]`.
     pub cu_seqlens: Arc<[u32]>,
-    /// `[n, n]` for a sequence of `n` tokens, one after the other: true where that of the row does not see that of the column.
-    /// A token sees itself in any case; whoever predicts it does not, where the mask says so.
+    /// Attention masks of the sequences, `[n, n]` for `n` tokens, concatenated: true where the row's token may not
+    /// attend to the column's. A token always attends to itself; a prediction does not attend to its own token if the
+    /// mask hides it.
     pub hidden: Arc<[bool]>,
 }
 
-/// Where tokens and predictions lie among the rows of a pass with a context.
+/// The rows of tokens and predictions in a pass with a context.
 pub struct Rows {
-    /// Of each token, `[T]`.
+    /// Row of each token, `[T]`.
     pub tokens: Arc<[u32]>,
-    /// Of each prediction, `[P]`.
+    /// Row of each prediction, `[P]`.
     pub predictions: Arc<[u32]>,
 }
 
 impl Rows {
-    /// Where the tokens of each sequence begin, `[B]`.
+    /// Row of each sequence's first token, `[B]`.
     pub fn first_tokens(&self, batch: &PackedBatch) -> Vec<u32> {
-        // Behind the last tokens, where an empty sequence may be, there are the rows of predictions.
+        // The last rows may be predictions; an empty sequence at the end begins after them.
         let end = (self.tokens.len() + self.predictions.len()) as u32;
         batch.first_tokens().iter().map(|&token| self.tokens.get(token as usize).copied().unwrap_or(end)).collect()
     }
 }
 
 impl Context {
-    /// The rows of a pass over `batch`: in each sequence its tokens, then its predictions.
+    /// The rows of a pass over `batch`: for each sequence its tokens, then its predictions.
     pub fn rows(&self, batch: &PackedBatch) -> Result<Rows> {
         let n = batch.cu_seqlens.len();
         let mut rows = (Vec::with_capacity(batch.n_tokens()), Vec::new());
@@ -75,15 +76,16 @@ impl Context {
     }
 }
 
-/// What relative attention must know of a pass.
+/// The inputs of relative attention that all layers of a pass share.
 pub(super) struct Relating {
     relations: Arc<Relations>,
     farthest: usize,
-    /// Of each distance, `[R, D]`.
+    /// Sinusoids of each distance, `[R, D]`.
     sinusoids: Value,
-    /// Which rows keys and values are made of, among those of the pass and then of memory; none: all of the pass in order.
+    /// Rows of which keys and values are computed, indexing the pass's rows followed by memory; None if they are all
+    /// rows of the pass in order.
     keys: Option<Arc<[u32]>>,
-    /// Of each layer.
+    /// Memory of each layer, `[M, D]`.
     memory: Vec<Value>,
 }
 
@@ -106,7 +108,7 @@ impl Relating {
             let tokens = tokens[0] as usize..tokens[1] as usize;
             keys.extend((memory[0]..memory[1]).map(|row| n_rows as u32 + row));
             keys.extend_from_slice(&rows.tokens[tokens.clone()]);
-            // Memory counts as of the first segment, as in transformers.
+            // Memory counts as segment 0, as in transformers.
             key_segments.resize(key_segments.len() + (memory[1] - memory[0]) as usize, 0);
             key_segments.extend_from_slice(&batch.segments[tokens]);
             key_starts.push(keys.len() as u32);
@@ -152,7 +154,7 @@ impl Relating {
         })
     }
 
-    /// What keys and values of layer `i` are made of: `x`, of which predictions are no part, and memory.
+    /// The inputs of keys and values in layer `i`: memory and the token rows of `x`, without the predictions.
     pub fn key_rows(&self, x: &Value, i: usize) -> Result<Value> {
         let Some(rows) = &self.keys else { return Ok(x.clone()) };
         let tables: Vec<&Value> = std::iter::once(x).chain(self.memory.get(i)).collect();
@@ -160,13 +162,13 @@ impl Relating {
     }
 }
 
-/// Sinusoids of distances, made for the longest ones met so far: `sin(distance * f_j)`, then `cos`, with
+/// Sinusoids of distances, cached for the longest distance seen so far: `sin(distance * f_j)`, then `cos`, with
 /// `f_j = 10000^(-2 j / D)` (Vaswani et al. 2017, side by side as in Transformer-XL).
 pub(super) struct Sinusoids {
     width: usize,
-    /// Distances beyond this count as this.
+    /// Distances are clipped to this.
     longest: Option<usize>,
-    /// Of the distances from this on downwards, to as many ahead.
+    /// The largest distance, and the rows from it down to its negative.
     table: Mutex<Option<(usize, Array)>>,
 }
 
@@ -175,7 +177,7 @@ impl Sinusoids {
         Self { width, longest, table: Mutex::default() }
     }
 
-    /// Those of the distances `farthest` down to `-ahead`: `[farthest + ahead + 1, width]`.
+    /// Sinusoids of the distances `farthest` down to `-ahead`: `[farthest + ahead + 1, width]`.
     fn of(&self, farthest: usize, ahead: usize) -> Result<Array> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let (made, rows) = match table.take() {
@@ -203,7 +205,7 @@ impl Sinusoids {
     }
 }
 
-/// What a layer has for it beside queries, keys, values and output.
+/// The parameters of relative attention in a layer beside the projections of queries, keys, values and output.
 pub(super) struct Relative {
     distances: Linear,
     word_bias: Value,
@@ -222,7 +224,7 @@ impl Relative {
         Map::to_heads(name, config.hidden_size, [options.heads, options.head_size], init)
     }
 
-    /// The parameters of the layer whose names begin with `layer`.
+    /// The parameters of the layer with the prefix `layer`.
     pub fn specs(config: &Config, layer: &str, specs: &mut Vec<Spec>) {
         Self::distances(config, layer).specs(specs);
         let (heads, size) = (config.attention.heads, config.attention.head_size);
@@ -244,7 +246,7 @@ impl Relative {
         })
     }
 
-    /// What the heads make of queries, keys and values.
+    /// Attention of all heads, from queries, keys and values: `[rows, heads * head_size]`.
     pub fn attend(
         &self,
         [q, k, v]: [&Value; 3],

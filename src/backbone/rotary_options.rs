@@ -1,5 +1,5 @@
-//! How positions rotate queries and keys: `rope_parameters` of a `config.json` (transformers 5), or `rope_theta` and
-//! `rope_scaling` (transformers 4), to frequencies.
+//! Rotary position options: reads `rope_parameters` of a `config.json` (transformers 5), or `rope_theta` and
+//! `rope_scaling` (transformers 4), into frequencies.
 
 use std::f64::consts::PI;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::fields::{Checked, Fields};
 
-/// Frequencies in radians for each position, one for each pair of values of a head, and the factor of cosines and sines.
+/// Frequencies in radians per position, one for each pair of values of a head, and the factor on cosines and sines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryOptions {
     pub frequencies: Vec<f64>,
@@ -15,17 +15,17 @@ pub struct RotaryOptions {
 }
 
 impl RotaryOptions {
-    /// Of heads of `head_size` values, with the base `theta` and no scaling.
+    /// The options for heads of `head_size` values, with the base `theta` and no scaling.
     pub(super) fn plain(head_size: usize, theta: f64) -> Self {
         let frequency = |i: usize| theta.powf(-2.0 * i as f64 / head_size as f64);
         Self { frequencies: (0..head_size / 2).map(frequency).collect(), scale: 1.0 }
     }
 
-    /// As the top level of a configuration says.
+    /// Reads the fields at the top level of a configuration.
     pub(super) fn read(fields: &Fields, head_size: usize, theta: f64, max_positions: usize) -> Checked<Self> {
         let theta = fields.positive("rope_theta", theta)?;
         let new = fields.value("rope_parameters");
-        // Where both are, transformers 5 takes the old one too.
+        // If both are present, `rope_scaling` wins, as in transformers 5.
         match fields.value("rope_scaling").or(new) {
             None => Ok(Self::plain(head_size, theta)),
             Some(Value::Object(parameters)) => Self::of(parameters, head_size, theta, max_positions),
@@ -33,7 +33,7 @@ impl RotaryOptions {
         }
     }
 
-    /// As `parameters` say; `theta` where they do not.
+    /// Reads an object of parameters; `theta` is the default of `rope_theta`.
     pub(super) fn of(
         parameters: &Map<String, Value>,
         head_size: usize,
@@ -68,7 +68,7 @@ impl RotaryOptions {
         }
     }
 
-    /// Low frequencies divided by a factor, high ones kept, those between interpolated (Llama 3.1).
+    /// Llama 3.1: low frequencies divided by a factor, high ones kept, those between interpolated.
     fn llama3(plain: Self, fields: &Fields, max_positions: usize) -> Checked<Self> {
         let factor = factor(fields)?;
         let (low, high) = (fields.positive("low_freq_factor", 1.0)?, fields.positive("high_freq_factor", 4.0)?);

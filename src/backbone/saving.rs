@@ -1,4 +1,4 @@
-//! A backbone as a Hugging Face directory, written whole or not at all.
+//! Saves a backbone as a Hugging Face directory, atomically.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::files::Staged;
 use crate::text::{SideFiles, side_files_in};
 
 impl Backbone {
-    /// Write a Hugging Face directory that `transformers.AutoModel` reads, with weight files of at most `max_shard_bytes`.
+    /// Write a Hugging Face directory that `transformers.AutoModel` reads; weight files have at most `max_shard_bytes`.
     pub fn save_pretrained(&self, dir: &Path, max_shard_bytes: u64) -> Result<()> {
         self.params.check_without_adapters("saved")?;
         let mut staged = Staged::begin(dir)?;
@@ -30,10 +30,10 @@ impl Backbone {
     }
 }
 
-/// Files of an earlier save in `dir` that would change what is read, or that nothing would read, if they stayed.
+/// Files of an earlier save in `dir` that would change what is read, or would never be read, if they stayed.
 pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
     let fixed = [&WEIGHT_FILES[..], &ADAPTER_FILES, &[METADATA]].concat();
-    // A list of modules that cannot be read is replaced like any other file.
+    // A `modules.json` that cannot be read is replaced like any other file.
     let modules = SideFiles::read(dir).and_then(|files| files.modules()).unwrap_or_default().unwrap_or_default();
     let of_modules = modules
         .iter()
@@ -43,7 +43,7 @@ pub(crate) fn replaced_files(dir: &Path) -> Result<Vec<String>> {
     Ok(fixed.into_iter().map(String::from).chain(found).collect())
 }
 
-/// `config.json`, the side files, and the affine maps of sentence vectors, which have folders of their own.
+/// Stage `config.json`, the side files, and the dense layers of sentence vectors, which have their own folders.
 pub(crate) fn stage_common(
     staged: &mut Staged,
     backbone: &Backbone,

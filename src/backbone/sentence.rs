@@ -1,4 +1,4 @@
-//! From pooled vectors to those of a sentence encoder: the affine maps behind its pooling, and the norm at the end.
+//! From pooled vectors to sentence vectors: the dense layers after the pooling, and the final normalisation.
 
 use super::config::Config;
 use super::layers::{Linear, Map};
@@ -12,7 +12,7 @@ use crate::product::Precision;
 /// The least length that a vector is divided by, as in `torch.nn.functional.normalize` of torch 2.15.
 const LEAST_LENGTH: f32 = 1e-12;
 
-/// The affine maps of a backbone's modules, in order; none where it has no such modules.
+/// The dense layers of the sentence-transformers modules, in order; empty if there are none.
 pub(crate) struct SentenceMaps(Vec<Linear>);
 
 fn dense(config: &Config) -> impl Iterator<Item = &Dense> {
@@ -23,7 +23,7 @@ fn map(config: &Config, dense: &Dense) -> Map {
     Map::new(&dense.name(), [dense.outputs, dense.inputs], dense.bias, Init::Normal(config.initializer.std))
 }
 
-/// The parameters of the affine maps behind the pooling.
+/// The parameters of the dense layers after the pooling.
 pub(crate) fn sentence_specs(config: &Config) -> Vec<Spec> {
     let mut specs = Vec::new();
     for dense in dense(config) {
@@ -33,14 +33,15 @@ pub(crate) fn sentence_specs(config: &Config) -> Vec<Spec> {
 }
 
 impl SentenceMaps {
-    /// From parameters; those that are trained receive gradients. Products are of f32: a row is a text, so that they are small.
+    /// Build from parameters; trainable ones receive gradients. Products are in f32; with one row per text they are
+    /// small.
     pub(crate) fn load(params: &Parameters, config: &Config) -> Result<Self> {
         params.check_finite(&sentence_specs(config))?;
         let load = |dense: &Dense| Linear::load(params, &map(config, dense), dense.activation, Precision::F32);
         Ok(Self(dense(config).map(load).collect::<Result<_>>()?))
     }
 
-    /// Pooled vectors `[B, k D]` to `[B, D']`.
+    /// Maps pooled vectors `[B, k D]` to `[B, D']`.
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
         self.0.iter().try_fold(x.clone(), |x, dense| dense.forward(&x))
     }

@@ -1,8 +1,8 @@
-//! What a sentence-transformers directory makes of hidden states: `modules.json` and what it names.
+//! The modules of a sentence-transformers directory: `modules.json` and the files it names.
 //!
 //! A model is a list of modules: `Transformer`, `Pooling`, any number of `Dense` (`activation(W x + b)`), and perhaps
-//! `Normalize` (length 1). Read as sentence-transformers 6.2 does, which also reads what its versions from 2 on wrote; written so
-//! that 5 and 6 read them.
+//! `Normalize` (to length 1). Reading follows sentence-transformers 6.2, which also reads files of version 2 on;
+//! written files can be read by 5 and 6.
 
 use serde_json::{Map, Value, json};
 
@@ -12,9 +12,9 @@ use crate::ops::activation::Activation;
 use crate::text::{MODULES, Module, SENTENCE_CONFIG, SENTENCE_TRANSFORMERS, SideFiles};
 
 const POOLING: &str = "1_Pooling";
-/// What the types of modules begin with in files that 5.x and 6.x read.
+/// Prefix of module types in files that 5.x and 6.x read.
 const TYPES: &str = "sentence_transformers.models.";
-/// Activations by the class that a `Dense` names.
+/// Activations by the class name in a `Dense` configuration.
 const ACTIVATIONS: [(&str, Option<Activation>); 5] = [
     ("torch.nn.modules.linear.Identity", None),
     ("torch.nn.modules.activation.Tanh", Some(Activation::Tanh)),
@@ -23,23 +23,23 @@ const ACTIVATIONS: [(&str, Option<Activation>); 5] = [
     ("torch.nn.modules.activation.SiLU", Some(Activation::Silu)),
 ];
 
-/// The modules behind a transformer.
+/// The modules after a transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SentenceModules {
-    /// Side by side.
+    /// Poolings, concatenated.
     pub pooling: Vec<Pooling>,
-    /// One after another.
+    /// Dense layers, applied one after another.
     pub dense: Vec<Dense>,
-    /// Vectors end with length 1.
+    /// Whether vectors are normalised to length 1 at the end.
     pub normalize: bool,
-    /// True if `modules.json` names them; else they are a pooling alone.
+    /// True if `modules.json` lists them; else there is only a pooling.
     listed: bool,
 }
 
-/// An affine map with an activation.
+/// A linear layer with an activation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dense {
-    /// The folder that its weights lie in, and what its parameters' names begin with.
+    /// The folder of its weights, and the prefix of its parameter names.
     pub folder: String,
     pub inputs: usize,
     pub outputs: usize,
@@ -48,15 +48,15 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// The name of its map, without `.weight` and `.bias`.
+    /// Name of its linear layer, without `.weight` and `.bias`.
     pub fn name(&self) -> String {
         format!("{}.linear", self.folder)
     }
 }
 
 impl SentenceModules {
-    /// What `modules.json` says of vectors made of `hidden_size` values; without it a pooling alone, if there is one. Settings
-    /// that would change the vectors and are not known are errors that name them.
+    /// Reads `modules.json` for a transformer of `hidden_size`; without it only a pooling, if there is one. Unknown
+    /// settings that would change the vectors are errors that name them.
     pub fn read(files: &SideFiles, hidden_size: usize) -> Result<Option<Self>> {
         let Some(modules) = files.modules()? else {
             let Some(config) = files.json(&config_of(POOLING))? else { return Ok(None) };
@@ -101,17 +101,17 @@ impl SentenceModules {
         Ok(Some(found))
     }
 
-    /// The prompt that stands before every text.
+    /// The default prompt, put before every text.
     pub fn prompt(files: &SideFiles) -> Result<Option<String>> {
         if files.modules()?.is_none() { Ok(None) } else { default_prompt(files) }
     }
 
-    /// The number of values of a vector, made of `hidden_size`.
+    /// Width of the sentence vectors, given `hidden_size`.
     pub fn width(&self, hidden_size: usize) -> usize {
         self.dense.last().map_or(hidden_size * self.pooling.len(), |dense| dense.outputs)
     }
 
-    /// Put the files that say this into `files`, in the place of what said it before, the transformer in the directory itself.
+    /// Replace the module files in `files` by those of these modules, with the transformer in the directory itself.
     pub fn write(&self, files: &mut SideFiles, hidden_size: usize) -> Result<()> {
         if !self.listed {
             return Ok(());
@@ -142,7 +142,7 @@ impl SentenceModules {
                 put(config_of(path), config)?;
             }
         }
-        // The fields that 5.x knows; the others have their usual values.
+        // Only the fields that 5.x knows; the others keep their defaults.
         put(SENTENCE_CONFIG.to_string(), &json!({"max_seq_length": length, "do_lower_case": lower_case}))
     }
 }
@@ -188,7 +188,7 @@ fn config_of(folder: &str) -> String {
     format!("{folder}/config.json")
 }
 
-/// What modules take and give by other names than the usual ones is not known.
+/// Refuse modules whose inputs or outputs have other than the default names.
 fn check_names(config: &Value, path: &str) -> Result<()> {
     for key in ["module_input_name", "module_output_name"] {
         if let Some(value) = config.get(key).filter(|value| !value.is_null() && **value != json!("sentence_embedding"))
@@ -208,7 +208,7 @@ fn read_pooling(config: &Value, path: &str, hidden_size: Option<usize>, prompted
     Pooling::read(config, hidden_size).map_err(bad)
 }
 
-/// The prompt that `config_sentence_transformers.json` puts before every text, if it does.
+/// The default prompt of `config_sentence_transformers.json`, if it has one.
 fn default_prompt(files: &SideFiles) -> Result<Option<String>> {
     const FILE: &str = SENTENCE_TRANSFORMERS;
     let Some(config) = files.json(FILE)? else { return Ok(None) };
@@ -219,7 +219,7 @@ fn default_prompt(files: &SideFiles) -> Result<Option<String>> {
     Ok(Some(prompt.to_string()).filter(|prompt| !prompt.is_empty()))
 }
 
-/// Settings of the transformer that change what it gives: the usual ones, or refused by name.
+/// Check settings that change the transformer's outputs: any but the defaults are errors that name them.
 fn check_transformer(files: &SideFiles) -> Result<()> {
     let Some(config) = files.json(SENTENCE_CONFIG)? else { return Ok(()) };
     let empty = Map::new();
@@ -230,7 +230,7 @@ fn check_transformer(files: &SideFiles) -> Result<()> {
         "transformer_task" => *value == json!("feature-extraction"),
         "module_output_name" => *value == json!("token_embeddings"),
         "unpad_inputs" => true,
-        // Texts would go through the chat template.
+        // With a `message` mode, texts would go through the chat template.
         "modality_config" => {
             value.as_object().is_some_and(|modes| modes.contains_key("text") && !modes.contains_key("message"))
         }

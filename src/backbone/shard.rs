@@ -1,4 +1,4 @@
-//! One safetensors file: names and shapes from its header, values in place.
+//! A safetensors file: names and shapes from its header, values read from the mapped file.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub(super) struct Shard {
     file: MappedFile,
     header: Metadata,
-    /// Where the values begin.
+    /// Offset of the values in bytes.
     start: usize,
 }
 
@@ -33,13 +33,13 @@ impl Shard {
         self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone()))
     }
 
-    /// True if a tensor is here, and takes no memory of its own.
+    /// True if the file has this tensor and its values can be used without a copy.
     pub fn is_mapped(&self, name: &str) -> bool {
         self.header.info(name).is_some_and(|info| info.dtype == Dtype::F32)
     }
 
-    /// A tensor as f32, in the file's own memory where it is stored so, and whether it is; none if it is not here. Integers are
-    /// an error.
+    /// A tensor as f32, and whether it is stored as f32, in which case it is used in place where possible; None if the
+    /// file lacks it. Integers are an error.
     pub fn get(&self, name: &str) -> Option<Result<(Array, bool)>> {
         let info = self.header.info(name)?;
         let (start, end) = (self.start + info.data_offsets.0, self.start + info.data_offsets.1);
@@ -56,7 +56,7 @@ impl Shard {
     }
 }
 
-/// What to do about a file that is none.
+/// A hint for a file that is not safetensors.
 fn hint(file: &[u8]) -> &'static str {
     if file.starts_with(b"version https://git-lfs") {
         return "; it is a pointer of Git LFS, not the weights themselves: fetch them with git lfs pull";

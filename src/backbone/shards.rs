@@ -1,4 +1,5 @@
-//! Weights out: one safetensors file, or above a size several with their index, named and split as huggingface_hub does it.
+//! Writes weights: one safetensors file, or above a size limit several with an index, named and split as
+//! huggingface_hub does.
 
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use crate::files::Staged;
 const SINGLE: &str = WEIGHT_FILES[0];
 const INDEX: &str = WEIGHT_FILES[1];
 
-/// Stage `tensors` as `model.safetensors`, or if they are more than `max_bytes` as shards of at most that, in the order
-/// given; a tensor that is larger has a shard of its own.
+/// Stage `tensors` as `model.safetensors` or, if they exceed `max_bytes`, as shards of at most that size in the given
+/// order; a larger tensor gets its own shard.
 pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, max_bytes: u64) -> Result<()> {
     let bytes = |(_, array): &(String, Array)| array.data_len() as u64;
     let total: u64 = tensors.iter().map(bytes).sum();
@@ -34,7 +35,7 @@ pub(crate) fn stage_weights(staged: &mut Staged, tensors: Vec<(String, Array)>, 
     staged.write(INDEX, &text)
 }
 
-/// Cut `items` where the sum of sizes would exceed `max`.
+/// Split `items`, in order, into groups whose sizes sum to at most `max`.
 fn split<T>(items: Vec<T>, size: impl Fn(&T) -> u64, max: u64) -> Vec<Vec<T>> {
     let mut parts: Vec<Vec<T>> = Vec::new();
     let mut filled = 0;
@@ -54,14 +55,14 @@ fn split<T>(items: Vec<T>, size: impl Fn(&T) -> u64, max: u64) -> Vec<Vec<T>> {
     parts
 }
 
-/// The shards that lie in `dir`, of whatever save.
+/// The shards in `dir`, from any save.
 pub(crate) fn shards_in(dir: &Path) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(dir).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let names = entries.map_err(|e| Error::io(dir, e))?.into_iter().filter_map(|e| e.file_name().into_string().ok());
     Ok(names.filter(|name| is_shard(name)).collect())
 }
 
-/// True of `model-00001-of-00002.safetensors`, and of the same as `pytorch_model` and `.bin`.
+/// True of names like `model-00001-of-00002.safetensors`, and the same with `pytorch_model` and `.bin`.
 fn is_shard(name: &str) -> bool {
     let numbers = name
         .strip_prefix("model-")

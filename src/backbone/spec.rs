@@ -1,4 +1,4 @@
-//! What a parameter is: name, shape, how it begins, and whose it is.
+//! Specification of a parameter: name, shape, initialisation and owner.
 
 use std::sync::Arc;
 
@@ -6,26 +6,27 @@ use crate::array::Array;
 use crate::error::Result;
 use crate::rng::Key;
 
-/// How a parameter that no checkpoint holds begins.
+/// Initialisation of a parameter that no checkpoint holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
-    /// The same, drawn again where it is beyond a number of standard deviations.
+    /// Normal with mean 0 and this standard deviation; values beyond the given number of standard deviations are drawn
+    /// again.
     TruncatedNormal(f64, f64),
-    /// Uniform between this and its negative.
+    /// Uniform between this bound and its negative.
     Uniform(f64),
     Zeros,
     Ones,
 }
 
-/// Whose a parameter is.
+/// The part of a model that a parameter belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     Backbone,
-    /// The head of a task of this name.
+    /// The head of the task with this name.
     Head(Arc<str>),
-    /// What a strategy adds, under this name.
+    /// A training strategy's adapter with this name.
     Adapter(Arc<str>),
 }
 
@@ -36,36 +37,36 @@ impl Owner {
     }
 }
 
-/// A parameter a model has.
+/// A parameter of a model.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub name: String,
     pub shape: Vec<usize>,
     pub init: Init,
     pub owner: Owner,
-    /// Outputs and inputs, of the weight of an affine map; of several maps in one all outputs.
+    /// Outputs and inputs, if it is the weight of an affine map; the outputs of all maps if it stacks several.
     pub map: Option<[usize; 2]>,
 }
 
 impl Spec {
-    /// Values it has, or `usize::MAX` if they are more than can be counted.
+    /// Number of values, or `usize::MAX` on overflow.
     pub(super) fn n_values(&self) -> usize {
         self.shape.iter().try_fold(1, |n: usize, size| n.checked_mul(*size)).unwrap_or(usize::MAX)
     }
 
-    /// A parameter of the backbone of this name, shape and beginning.
+    /// A backbone parameter of this name, shape and initialisation.
     pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
         Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone, map: None }
     }
 
-    /// The same parameter, another's.
+    /// The same parameter with another owner.
     #[must_use]
     pub fn of(self, owner: &Owner) -> Self {
         Self { owner: owner.clone(), ..self }
     }
 }
 
-/// A new parameter; its values follow from `key` and its name.
+/// A new parameter; its values depend only on `key` and its name.
 pub fn initialise(spec: &Spec, key: Key) -> Result<Array> {
     let n = spec.shape.iter().product();
     let values = match spec.init {

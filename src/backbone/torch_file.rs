@@ -1,4 +1,4 @@
-//! A checkpoint of PyTorch (`pytorch_model.bin`): a zip archive with a pickle of the state dict and a file for each storage.
+//! A PyTorch checkpoint (`pytorch_model.bin`): a zip archive with a pickle of the state dict and one file per storage.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
@@ -15,13 +15,13 @@ use crate::array::Array;
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
-/// Bytes of the largest pickle: a hundred thousand tensors take a third of it.
+/// Size in bytes of the largest accepted pickle; a hundred thousand tensors take a third of it.
 const MAX_PICKLE: usize = 64 << 20;
-/// Tensors may share a storage, tied ones and layers saved under two names; all together they are at most so many times the
-/// file.
+/// Tensors may share a storage (tied weights, layers saved under two names); their total size is at most this multiple
+/// of the file size.
 const MAX_SHARING: usize = 4;
 
-/// A checkpoint, mapped: values are read from the file when they are asked for.
+/// A mapped checkpoint; values are read from the file on demand.
 pub(super) struct TorchFile {
     map: MappedFile,
     tensors: BTreeMap<String, (View, Range<usize>)>,
@@ -40,7 +40,7 @@ impl TorchFile {
         self.tensors.iter().map(|(name, (view, _))| (name.as_str(), view.shape.as_slice()))
     }
 
-    /// A tensor as f32, and whether it is stored so; none if it is not there. Integers are an error.
+    /// A tensor as f32, and whether it is stored as f32; None if the file lacks it. Integers are an error.
     pub fn get(&self, name: &str) -> Option<std::result::Result<(Array, bool), String>> {
         let (view, range) = self.tensors.get(name)?;
         let Some(dtype) = view.dtype else { return Some(Err("got integers, expected floating point".into())) };
@@ -77,7 +77,7 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
         };
         if let Some(dtype) = view.dtype {
             let width = dtype.size_in_bytes();
-            // An expanded tensor has more values than its storage; all tensors together are bounded below.
+            // An expanded tensor has more values than its storage; the total of all tensors is bounded below.
             let bytes = view.values().and_then(|n| n.checked_mul(width));
             let reach = view.reach().and_then(|n| n.checked_mul(width)).filter(|&n| n <= storage.len());
             let (Some(bytes), Some(_)) = (bytes, reach) else {
@@ -103,7 +103,7 @@ fn read(map: &[u8]) -> std::result::Result<BTreeMap<String, (View, Range<usize>)
     Ok(tensors)
 }
 
-/// Where the files of a zip archive lie, none of them compressed.
+/// Byte ranges of the files of a zip archive; compressed files are an error.
 fn stored_files(map: &[u8]) -> std::result::Result<HashMap<String, Range<usize>>, String> {
     let hint = "files that torch before 1.6 wrote must be saved anew with a later one";
     let failed = |e: zip::result::ZipError| format!("{e}; {hint}");
@@ -124,12 +124,12 @@ fn stored_files(map: &[u8]) -> std::result::Result<HashMap<String, Range<usize>>
 }
 
 impl View {
-    /// The number of its values.
+    /// The number of values of the view; None on overflow.
     fn values(&self) -> Option<usize> {
         self.shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size))
     }
 
-    /// The number of values its storage must at least have.
+    /// The number of values that its storage must have at least; None on overflow.
     fn reach(&self) -> Option<usize> {
         if self.shape.contains(&0) {
             return Some(0);
@@ -148,7 +148,7 @@ impl View {
     }
 }
 
-/// The values of a view whose reach was checked.
+/// Copies the values of a view whose `reach` was checked.
 fn gather<const N: usize>(view: &View, bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     let (storage, _) = bytes.as_chunks::<N>();
     let count = view.values().unwrap_or(0);

@@ -1,7 +1,8 @@
-//! A transformer on packed sequences, as the configuration of its family asks for; parameter names of transformers (5.x).
+//! A transformer on packed sequences, built from the configuration of its family; parameters are named as in
+//! transformers 5.x.
 //!
-//! Embeddings are the sum of word, position and segment, perhaps normed and mapped to the width of the layers; layers follow,
-//! and where norms stand before each part, a last norm.
+//! Embeddings are the sum of word, position and segment vectors, optionally normalised and projected to the width of
+//! the layers. Layers follow and, in pre-norm models, a final norm.
 
 use std::sync::{Arc, PoisonError};
 
@@ -30,7 +31,7 @@ pub struct Transformer {
 }
 
 impl Transformer {
-    /// The parameters of every pass: without pooler, heads, and what stands for tokens to predict.
+    /// The parameters that every pass uses: without pooler, heads and mask embedding.
     pub fn specs(config: &Config) -> Vec<Spec> {
         let mut specs = Vec::new();
         Embeddings::specs(config, &mut specs);
@@ -44,9 +45,9 @@ impl Transformer {
         specs
     }
 
-    /// From parameters; those that are trained receive gradients. Products are computed in `precision`.
+    /// Build from parameters; trainable ones receive gradients. Products are computed in `precision`.
     pub fn load(params: &Parameters, config: &Config, precision: Precision) -> Result<Self> {
-        // Layers of a group are one layer: what it packs, it packs once.
+        // Layers that share parameters are one object, so that weights are packed once.
         let groups = first_of_groups(config);
         let groups =
             groups.map(|i| Layer::load(params, config, i, precision).map(Arc::new)).collect::<Result<Vec<_>>>()?;
@@ -59,7 +60,8 @@ impl Transformer {
         })
     }
 
-    /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output, and all of them include the last norm.
+    /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output. After all layers, the final norm is
+    /// applied.
     pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Value> {
         self.forward_through(batch, n_layers, mode, &mut |_, _| Ok(()))
     }
@@ -75,9 +77,9 @@ impl Transformer {
         self.forward_within(batch, &Context::default(), n_layers, mode, on_layer)
     }
 
-    /// As [`Transformer::forward_through`], with memory and tokens to predict, which attention with relative positions alone
-    /// can take, or with a cache, which it cannot: the batch's tokens follow those that are in it, and join them. Hidden states
-    /// have the rows that [`Context::rows`] says.
+    /// As [`Transformer::forward_through`], with a context. Memory and tokens to predict need relative attention
+    /// (XLNet); a cache is for the other models: the batch's tokens follow the cached ones, and their keys and values
+    /// are appended. The rows of the hidden states are those of [`Context::rows`].
     pub fn forward_within(
         &self,
         batch: &PackedBatch,
@@ -128,7 +130,8 @@ fn final_norm(config: &Config) -> Option<NormMap> {
     config.norm.before.then(|| NormMap::new(config.family.names.final_norm, config.hidden_size, config))
 }
 
-/// How far up a parameter lies: 0 embeddings, i + 1 layer i, n + 1 what comes after. Of layers that share it, the topmost.
+/// Depth of a parameter: 0 for embeddings, i + 1 for layer i, n + 1 for everything above. For shared parameters, the
+/// topmost layer.
 pub(crate) fn depth(name: &str, config: &Config) -> usize {
     let names = &config.family.names;
     let embeddings = [
@@ -151,7 +154,7 @@ pub(crate) fn depth(name: &str, config: &Config) -> usize {
 }
 
 impl LearnedPositions {
-    /// The row of each token of a batch.
+    /// The row of the position table for each token of a batch, `[T]`.
     fn rows_of(&self, batch: &PackedBatch) -> Arc<[u32]> {
         let first = self.first as u32;
         if first == 0 {

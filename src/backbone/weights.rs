@@ -1,6 +1,6 @@
-//! Weights in and out: safetensors (single, sharded), PyTorch's `.bin` and GGUF, strictly.
+//! Reads and writes weights: safetensors (single, sharded), PyTorch's `.bin` and GGUF, with strict checks.
 //!
-//! None of them executes anything.
+//! Reading never executes code.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,25 +22,25 @@ use crate::rng::Key;
 pub const WEIGHT_FILES: [&str; 4] =
     ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// What happened to each tensor.
+/// Report of what happened to each tensor.
 #[derive(Debug, Clone, Default)]
 pub struct LoadReport {
     /// Tensors read.
     pub loaded: usize,
-    /// Parameters the checkpoint lacks, and that were planned to begin anew.
+    /// Parameters that the checkpoint lacks and that were newly initialised, as planned.
     pub missing: Vec<String>,
-    /// Tensors of the checkpoint that were planned to be left out: heads and buffers.
+    /// Tensors of the checkpoint that were left out as planned: heads and buffers.
     pub ignored: Vec<String>,
     /// Tensors stored in another type and converted to f32.
     pub converted: Vec<String>,
     /// Parameters that hold NaN or infinite values.
     pub not_finite: Vec<String>,
-    /// What a wrapper had put before the name of every tensor, as `module.`; it was taken off.
+    /// Prefix that a wrapper had put before every tensor name, such as `module.`; it was removed.
     pub prefix: String,
 }
 
 impl LoadReport {
-    /// Of the same checkpoint's model after training: each parameter has a value of its own.
+    /// The report for the model after training, when no parameter counts as missing or not finite any more.
     pub(crate) fn trained(&self) -> Self {
         Self { missing: Vec::new(), not_finite: Vec::new(), ..self.clone() }
     }
@@ -55,7 +55,7 @@ enum Source {
 /// A model directory's weights: names and shapes first, values on demand.
 pub struct Checkpoint {
     source: Source,
-    /// Shape and stored name of each tensor.
+    /// Stored name and shape of each tensor.
     stored: Vec<(String, Vec<usize>)>,
     files: String,
 }
@@ -88,8 +88,9 @@ impl Checkpoint {
         Self { files: gguf.path().display().to_string(), source: Source::Gguf(gguf), stored }
     }
 
-    /// Read the parameters `specs`, which must all be there in their shape, save those for which `may_be_missing`: they
-    /// begin anew. Every other tensor of the checkpoint must pass `may_be_ignored`. Anything else is an error that lists all.
+    /// Read the parameters `specs`, which must all be present in their shape, except those for which `may_be_missing`:
+    /// they are newly initialised. Every other tensor of the checkpoint must pass `may_be_ignored`. Anything else is an
+    /// error that lists all of them.
     pub fn load(
         &self,
         names: &Names,
@@ -165,9 +166,9 @@ impl Checkpoint {
         Ok((params, report))
     }
 
-    /// What stands before the name of every tensor where the model was wrapped when it was saved: `module.` of
-    /// `DataParallel`, `_orig_mod.` of `torch.compile`, both, or what another library calls the model. Empty where nothing
-    /// does; the second is how many names have it.
+    /// The prefix of every tensor name if the model was saved in a wrapper: `module.` (`DataParallel`), `_orig_mod.`
+    /// (`torch.compile`), both, or another library's name for the model; empty if there is none. Also returns how many
+    /// names have it.
     fn wrapper(&self, names: &Names) -> (&str, usize) {
         let word = format!("{}.weight", names.word_embeddings);
         let mut found = self.stored.iter().filter_map(|(name, _)| name.strip_suffix(&word));
@@ -179,7 +180,8 @@ impl Checkpoint {
         (wrapper, self.stored.iter().filter(|(name, _)| name.starts_with(wrapper)).count())
     }
 
-    /// Shape and stored name by the name in a checkpoint without head, norms without their oldest spelling.
+    /// Shape and stored name by canonical name: without wrapper and head prefix, norms as `weight` and `bias` instead
+    /// of `gamma` and `beta`.
     fn canonical(&self, names: &Names, wrapper: &str) -> Result<BTreeMap<String, (Vec<usize>, String)>> {
         let mut entries = BTreeMap::new();
         for (name, shape) in &self.stored {
@@ -215,8 +217,8 @@ impl Checkpoint {
     }
 }
 
-/// The other name of the bias of a last map that is not tied: transformers 4 has one parameter with both names and writes this
-/// one, transformers 5 has a second parameter that it never uses.
+/// The second name of the bias of a head's last layer that is not tied: transformers 4 has one parameter with both
+/// names and writes this one; transformers 5 has a second parameter that it never uses.
 pub(crate) fn second_bias(name: &str) -> Option<String> {
     Some(format!("{}.bias", name.strip_suffix(".decoder.bias")?))
 }
@@ -230,7 +232,7 @@ fn shorten(problems: &[String]) -> String {
     }
 }
 
-/// The files an index names; they must lie in the same directory.
+/// The files that an index lists; they must be in the same directory.
 fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     let bad = |what: &str| Error::Weights(format!("{}: {what}", index.display()));
     let bytes = std::fs::read(index).map_err(|e| Error::io(index, e))?;
@@ -254,10 +256,10 @@ fn shards(dir: &Path, index: &Path) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// The metadata that other libraries expect of weights.
+/// The metadata that other libraries expect in weight files.
 pub(super) const OF_WEIGHTS: (&str, &str) = ("format", "pt");
 
-/// Write tensors as safetensors with a name and its value for metadata.
+/// Write tensors as safetensors with one metadata entry, a name and its value.
 pub(crate) fn write_safetensors(
     tensors: Vec<(String, Array)>,
     (name, value): (&str, impl Into<String>),

@@ -1,13 +1,15 @@
-//! How much memory this process can still have.
+//! The memory still available to this process.
 
 use std::path::Path;
 
-/// In bytes: the machine's, or less by a control group; none where the system does not tell.
+/// In bytes: the machine's available memory, or less if a control group limits it; None if the system does not report
+/// it.
 pub fn available_memory() -> Option<usize> {
     among(Path::new("/proc/meminfo"), Path::new("/sys/fs/cgroup"))
 }
 
-/// `groups` is where a process in a container sees its own group: version 2, and version 1 in `memory`.
+/// As [`available_memory`], from the file `meminfo`; `groups` is where a process in a container sees its own control
+/// group: version 2, and version 1 in `memory`.
 fn among(meminfo: &Path, groups: &Path) -> Option<usize> {
     let v1 = groups.join("memory");
     let found = [
@@ -24,7 +26,7 @@ fn of_machine(meminfo: &Path) -> Option<usize> {
     Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
 }
 
-/// None where the limit is the word `max`.
+/// The bytes between a control group's usage and its limit; None if the limit is the word `max`.
 fn rest(limit: &Path, used: &Path) -> Option<usize> {
     let [limit, used] = [limit, used].map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
     Some(usize::try_from(limit?.saturating_sub(used?)).unwrap_or(usize::MAX))

@@ -1,4 +1,4 @@
-//! Values kept as bfloat16: half the memory, and all that a product in bf16 sees of them.
+//! Values stored as bfloat16: half the memory, and all the precision that a bf16 product uses.
 
 use half::bf16;
 
@@ -6,7 +6,7 @@ use super::parallel::SharedSlice;
 use super::simd::vectorised;
 use super::uninit::uninit;
 
-/// The type in which values are kept.
+/// The dtype in which values are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Storing {
     #[default]
@@ -14,7 +14,7 @@ pub enum Storing {
     Bf16,
 }
 
-/// Values in either type.
+/// A slice of values, f32 or bf16.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Elements<'a> {
     F32(&'a [f32]),
@@ -29,7 +29,7 @@ impl Elements<'_> {
         }
     }
 
-    /// Those in a range.
+    /// The values in a range.
     pub fn range(self, range: std::ops::Range<usize>) -> Self {
         match self {
             Self::F32(values) => Self::F32(&values[range]),
@@ -46,7 +46,7 @@ impl Elements<'_> {
         }
     }
 
-    /// Widened to f32, into as many values.
+    /// Copy the values to `out`, widened to f32.
     pub fn copy_to(self, out: &mut [f32]) {
         match self {
             Self::F32(values) => out.copy_from_slice(values),
@@ -54,7 +54,7 @@ impl Elements<'_> {
         }
     }
 
-    /// `f(start, values)` for consecutive pieces, widened to f32.
+    /// Call `f(start, values)` for consecutive pieces, widened to f32.
     #[inline(always)]
     pub fn for_pieces(self, mut f: impl FnMut(usize, &[f32])) {
         const PIECE: usize = 256;
@@ -84,14 +84,14 @@ impl<'a> From<&'a Vec<f32>> for Elements<'a> {
     }
 }
 
-/// Values of their own, in either type.
+/// Owned values, f32 or bf16.
 pub(crate) enum Buffer {
     F32(Vec<f32>),
     Bf16(Vec<bf16>),
 }
 
 impl Buffer {
-    /// Of `len` values, none of which is set.
+    /// A buffer of `len` uninitialised values.
     ///
     /// # Safety
     ///
@@ -121,7 +121,7 @@ impl Buffer {
     }
 }
 
-/// A [`Buffer`] that tasks share.
+/// A [`Buffer`] shared between tasks.
 #[derive(Clone, Copy)]
 pub(crate) enum SharedBuffer<'a> {
     F32(SharedSlice<'a>),
@@ -163,7 +163,7 @@ vectorised! {
     }
 }
 
-/// The bits of the bf16 nearest to `x`; a NaN stays one.
+/// The bits of the bf16 nearest to `x`; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn bf16_bits(x: f32) -> u32 {
     let bits = x.to_bits();

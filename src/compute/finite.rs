@@ -1,4 +1,4 @@
-//! Numbers that are NaN or infinite.
+//! Check for NaN and infinite values.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::math;
 use super::parallel::{CHUNK, in_pool};
 use super::simd::vectorised;
 
-/// True if every value is finite. One pass, of many values in parallel.
+/// True if every value is finite. One pass, in parallel if there are many values.
 pub fn all_finite(values: &[f32]) -> bool {
     if values.len() <= CHUNK {
         return is_finite(values);
@@ -15,7 +15,7 @@ pub fn all_finite(values: &[f32]) -> bool {
 }
 
 vectorised! {
-    /// Zero times a number is zero, unless that is NaN or infinite.
+    /// Zero times a value is zero, unless that is NaN or infinite.
     fn is_finite(values: &[f32]) -> bool {
         math::sum(values, |x| x * 0.0) == 0.0
     }

@@ -1,15 +1,15 @@
 //! Elementary functions without branches, so that loops over them vectorise, and reductions in a fixed order.
 //!
-//! Stated errors are the largest found by the tests below over the range that matters.
+//! The stated errors are the largest that the tests below find over the relevant range.
 
 /// `e^x` for f32, relative error below 2e-7; 0 below -87.3, infinity above 88.7.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     let (p, n) = exp_parts(x.clamp(LOWEST, HIGHEST));
-    // Two half powers, since 2^128 has no representation of its own.
+    // Two factors of about 2^(n/2), since 2^128 cannot be represented.
     let half = n >> 1;
     let result = p * power_of_two(half) * power_of_two(n - half);
-    // A NaN must stay one: clamp lets it pass, the comparisons below are false for it.
+    // NaN must stay NaN: clamp passes it on, and the comparisons below are false for it.
     if x < LOWEST {
         0.0
     } else if x > HIGHEST {
@@ -19,14 +19,14 @@ pub fn exp(x: f32) -> f32 {
     }
 }
 
-/// As [`exp`], with the same bits, of what is at most 1, as exponents of a softmax are.
+/// As [`exp`], with the same bits, for arguments of at most 1, such as the exponents of a softmax.
 #[inline(always)]
 pub fn exp_small(x: f32) -> f32 {
     let (p, n) = exp_parts(if x < LOWEST { LOWEST } else { x });
     if x < LOWEST { 0.0 } else { p * power_of_two(n) }
 }
 
-/// Of [`exp`].
+/// Limits of [`exp`].
 const LOWEST: f32 = -87.3;
 const HIGHEST: f32 = 88.7;
 
@@ -58,8 +58,8 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits(((n + 127) as u32) << 23)
 }
 
-/// The hyperbolic tangent, relative error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-7.9, 7.9] that
-/// Eigen 3.3 (`generic_fast_tanh_float`) and XLA use.
+/// The hyperbolic tangent, relative error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-7.9, 7.9]
+/// that Eigen 3.3 (`generic_fast_tanh_float`) and XLA use.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let x = x.clamp(-7.905_311, 7.905_311);
@@ -78,8 +78,8 @@ pub fn tanh(x: f32) -> f32 {
     x * p / q
 }
 
-/// The error function, absolute error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-4, 4] that Eigen 3.3
-/// (`generic_fast_erf_float`) and XLA use.
+/// The error function, absolute error below 5e-7: the rational approximation `x P(x^2) / Q(x^2)` on [-4, 4] that Eigen
+/// 3.3 (`generic_fast_erf_float`) and XLA use.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
@@ -121,7 +121,7 @@ pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     rest + lanes.iter().sum::<f32>()
 }
 
-/// Replace every value by `f(value)`; the sum of them.
+/// Replace every value by `f(value)` and return their sum.
 #[inline(always)]
 pub fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
@@ -140,7 +140,7 @@ pub fn map_sum(values: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
     rest + lanes.iter().sum::<f32>()
 }
 
-/// The largest `f(value)`, negative infinity for none; NaN is passed over.
+/// The largest `f(value)`; negative infinity if there are no values; NaN is skipped.
 #[inline(always)]
 pub fn max(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

@@ -1,4 +1,4 @@
-//! How the processor is used: threads, vector instructions, memory.
+//! Use of the processor: threads, vector instructions, memory.
 
 mod available;
 mod bf16;

@@ -1,4 +1,4 @@
-//! Threads: where work is split, and the few sums that many operations share.
+//! Threads: how work is split, and sums that many operations share.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::simd::vectorised;
 /// Elements handled by one task of an element-wise pass: 64 KiB of f32, a few times that with its operands in L2.
 pub const CHUNK: usize = 16 * 1024;
 
-/// More threads than this are taken for a mistake: each that is asked for is started.
+/// Most threads accepted; more are taken for a mistake, since all requested threads are started.
 pub const MOST_THREADS: usize = 1024;
 
 struct Pool {
@@ -24,7 +24,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { process: 0, requested: None, thread
 
 fn pool() -> Arc<ThreadPool> {
     let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    // Threads do not survive a fork: a child process needs a pool of its own.
+    // Threads do not survive a fork: a child process needs its own pool.
     if state.process != std::process::id() {
         std::mem::forget(state.threads.take());
         state.process = std::process::id();
@@ -33,8 +33,8 @@ fn pool() -> Arc<ThreadPool> {
     state.threads.get_or_insert_with(|| Arc::new(build(requested))).clone()
 }
 
-/// 0 is rayon's default: RAYON_NUM_THREADS, else the processors this process may use. OMP_NUM_THREADS, with which process
-/// pools share out the processors, counts where RAYON_NUM_THREADS is not set.
+/// 0 is rayon's default: RAYON_NUM_THREADS, else the processors this process may use. OMP_NUM_THREADS, with which
+/// process pools divide the processors, is used if RAYON_NUM_THREADS is not set.
 #[allow(clippy::expect_used)]
 fn build(threads: Option<usize>) -> ThreadPool {
     let from_environment = || match std::env::var_os("RAYON_NUM_THREADS") {
@@ -47,12 +47,12 @@ fn build(threads: Option<usize>) -> ThreadPool {
     build(threads).or_else(|_| build(1)).expect("the system refuses to start a thread")
 }
 
-/// Run `f` where its parallel iterators use this package's threads.
+/// Run `f` so that its parallel iterators use this package's thread pool.
 pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     pool().install(f)
 }
 
-/// How many threads the kernels use.
+/// The number of threads that the kernels use.
 pub fn num_threads() -> usize {
     pool().current_num_threads()
 }
@@ -89,7 +89,7 @@ vectorised! {
     }
 }
 
-/// Store a contribution: `out = value`, or `out += value` where there was one before.
+/// Store a contribution: `out += value` if `add`, else `out = value`.
 #[inline(always)]
 pub(crate) fn put(out: &mut f32, value: f32, add: bool) {
     *out = if add { *out + value } else { value };
@@ -109,7 +109,7 @@ pub(crate) fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
     sum_partials(partial, columns)
 }
 
-/// Add partial sums in their order.
+/// Sum of partial sums, added in order.
 pub(crate) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
     let mut parts = partial.into_iter();
     let mut sum = parts.next().unwrap_or_else(|| vec![0f32; columns]);
@@ -136,7 +136,7 @@ pub(crate) fn add_assign(sum: &mut [f32], values: &[f32]) {
     sum.iter_mut().zip(values).for_each(|(s, v)| *s += v);
 }
 
-/// Memory that tasks share, each writing to parts that no other task touches.
+/// A mutable slice shared between tasks, each of which writes to parts that no other task touches.
 #[derive(Clone, Copy)]
 pub(crate) struct SharedSlice<'a, T = f32> {
     values: *mut T,
@@ -144,8 +144,9 @@ pub(crate) struct SharedSlice<'a, T = f32> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the memory is borrowed for `'a`, and of what it holds one task alone touches a value at a time, which those promise who
-// write: `copy_from`, `range`, or through the address that `at` gives. A value may go to another thread, as `T` is `Send`.
+// SAFETY: the memory is borrowed for `'a`, and each value is touched by one task at a time, as the writers promise:
+// those who call `copy_from` or `range`, or use the address from `at`. A value may go to another thread, as `T` is
+// `Send`.
 unsafe impl<T: Send> Send for SharedSlice<'_, T> {}
 unsafe impl<T: Send> Sync for SharedSlice<'_, T> {}
 
@@ -174,7 +175,7 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
         unsafe { self.range(start, values.len()) }.copy_from_slice(values);
     }
 
-    /// `len` values from `start` on.
+    /// The `len` values from `start` on, mutably.
     ///
     /// # Safety
     ///
@@ -182,7 +183,8 @@ impl<'a, T: Copy> SharedSlice<'a, T> {
     pub unsafe fn range(self, start: usize, len: usize) -> &'a mut [T] {
         let fits = start.checked_add(len).is_some_and(|end| end <= self.len);
         assert!(fits, "{len} values at {start} of {}", self.len);
-        // SAFETY: within the slice, which is borrowed for `'a`; the caller promises that nobody else touches these values.
+        // SAFETY: within the slice, which is borrowed for `'a`; the caller promises that nobody else touches these
+        // values.
         unsafe { std::slice::from_raw_parts_mut(self.values.add(start), len) }
     }
 }

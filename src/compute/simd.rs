@@ -1,14 +1,13 @@
-//! Functions compiled several times, for the vector instructions of different processors; the widest that this one has is
-//! chosen at run time.
+//! Functions compiled once per instruction set; the widest one that this processor supports is chosen at run time.
 
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
 
-/// What the processor can do.
+/// Instruction sets, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What every processor of the architecture has.
+    /// Instructions that every processor of the architecture has.
     Baseline,
     /// 256-bit vectors and fused multiply-add.
     #[cfg(target_arch = "x86_64")]
@@ -21,11 +20,11 @@ pub(crate) enum Level {
     Avx512Bf16,
 }
 
-/// The variable that holds the name of a level not to go beyond.
+/// Environment variable with the name of the highest level to use.
 pub(crate) const VARIABLE: &str = "WARMSTART_INSTRUCTIONS";
 
-/// The level in use: the processor's own, or a lower one that [`VARIABLE`] asks for. A name it does not know counts for
-/// nothing here; [`check_environment`] refuses it.
+/// The level in use: the processor's own, or a lower one set by [`VARIABLE`]. An unknown name is ignored here;
+/// [`check_environment`] refuses it.
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| detect().min(asked().and_then(|name| Level::named(&name)).unwrap_or(Level::HIGHEST)))
@@ -86,7 +85,7 @@ fn detect() -> Level {
 
 /// Define a function whose body is compiled once for each [`Level`].
 ///
-/// The body stands in each of the compiled functions, so that its closures have their instructions too; what it calls must
+/// The body is part of each compiled function, so that its closures use the same instructions; functions it calls must
 /// be `#[inline(always)]`.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {

@@ -1,8 +1,8 @@
-//! Memory that is not cleared first.
+//! Uninitialised memory.
 
-/// A vector of `len` values, none of which is set.
+/// A vector of `len` uninitialised values.
 ///
-/// Clearing first would touch every page once more than needed: fresh pages are the largest cost beside the products.
+/// Clearing first would touch every page once more: fresh pages are the largest cost beside the matrix products.
 ///
 /// # Safety
 ///

@@ -1,4 +1,4 @@
-//! ALBERT (Lan et al. 2019): BERT with narrow embeddings, whose layers share parameters in groups.
+//! ALBERT (Lan et al. 2019): BERT with narrow embeddings, and layers that share parameters in groups.
 
 use super::bert;
 use crate::backbone::config::Config;

@@ -1,4 +1,4 @@
-//! BERT (Devlin et al. 2018), as `transformers.BertModel` (5.x); and what its descendants share with it.
+//! BERT (Devlin et al. 2018), as `transformers.BertModel` (5.x), and the parts that its descendants share with it.
 
 use serde_json::Map;
 
@@ -22,7 +22,7 @@ pub(in crate::backbone) const BERT: Family = Family {
     names: Names { prefix: "bert.", pooler: "pooler.dense", ..NAMES },
 };
 
-/// Names of embeddings and layers.
+/// Parameter names of embeddings and layers.
 pub(super) const NAMES: Names = Names {
     word_embeddings: "embeddings.word_embeddings",
     position_embeddings: "embeddings.position_embeddings",
@@ -81,7 +81,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     Ok(config)
 }
 
-/// An encoder of post-norm layers with learned positions, its fields named as BERT's; heads of a last map alone.
+/// An encoder of post-norm layers with learned positions and BERT's configuration fields; heads are a single layer.
 pub(super) fn encoder(
     fields: &Fields,
     family: &'static Family,
@@ -150,7 +150,7 @@ pub(super) fn encoder(
     })
 }
 
-/// What each of `heads` has of `width` values.
+/// The width of each head; an error if `heads` does not divide `width`.
 pub(super) fn head_size(width: usize, heads: usize) -> Checked<usize> {
     if heads == 0 || !width.is_multiple_of(heads) {
         return Err(format!("hidden size {width} is not a multiple of the number of attention heads, {heads}"));

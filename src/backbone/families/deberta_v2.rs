@@ -1,5 +1,5 @@
-//! DeBERTa v2 and v3 (He et al. 2020, 2021), as `transformers.DebertaV2Model` (5.x): BERT whose scores have terms by distance,
-//! made of vectors that all layers share.
+//! DeBERTa v2 and v3 (He et al. 2020, 2021), as `transformers.DebertaV2Model` (5.x): BERT with disentangled attention,
+//! whose scores have terms by distance, from vectors that all layers share.
 
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             dense: dense("lm_predictions.lm_head.dense"),
             norm: "lm_predictions.lm_head.LayerNorm",
             output_bias: "lm_predictions.lm_head.bias",
-            // Its map is that of the word embeddings, whatever tie_word_embeddings says.
+            // Its weight is that of the word embeddings, whatever tie_word_embeddings says.
             tied: true,
             ..config.language
         }
@@ -111,7 +111,7 @@ fn disentangled(fields: &Fields, max_positions: usize) -> Checked<Disentangled> 
     let relative = if relative < 1 { max_positions } else { relative as usize };
     let buckets = if buckets > 0 {
         let half = buckets as usize / 2;
-        // Distances beyond the half are counted by their logarithm to the base of the farthest.
+        // Distances beyond half of the buckets are bucketed by their logarithm, up to the farthest.
         if buckets < 4 || relative <= half + 1 && max_positions > half + 1 {
             return Err(format!(
                 "position_buckets is {buckets}, for {relative} relative positions of {max_positions}; expected 4 or more, and \

@@ -1,4 +1,4 @@
-//! DistilBERT (Sanh et al. 2019): BERT without segments, fields and parameters under names of their own.
+//! DistilBERT (Sanh et al. 2019): BERT without segments; its fields and parameters have other names.
 
 use serde_json::Map;
 
@@ -38,7 +38,7 @@ pub(in crate::backbone) const DISTILBERT: Family = Family {
     },
 };
 
-/// Written into the model, not into its configuration.
+/// Fixed in the model's code, not in its configuration.
 const EPS: f64 = 1e-12;
 
 pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {

@@ -102,10 +102,10 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         },
         layers: vec![LayerOptions { span: Span::CAUSAL, rotary: None }; layers.min(MAX_LAYERS)],
         capabilities: Capabilities::CAUSAL,
-        // Radford et al. 2019, section 2.3: less by the square root of the number of residual sums.
+        // Radford et al. 2019, section 2.3: divided by the square root of the number of residual sums.
         initializer: Initializer { output_std: std / (2.0 * layers as f64).sqrt(), ..Initializer::normal(std) },
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
-        // What transformers takes where the configuration names neither dropout of a classifier nor of hidden states.
+        // Transformers' default if the configuration sets neither classifier dropout nor hidden dropout.
         words: HeadOptions::of_words(0.1, std),
         language: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", true)?,

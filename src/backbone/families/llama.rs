@@ -1,5 +1,5 @@
-//! Llama (Touvron et al. 2023), and in its layout Mistral, Qwen2 and Qwen3: pre-norm with root mean squares, rotary positions,
-//! gated feed-forward nets, heads of keys shared by heads of queries. As in transformers 5.x.
+//! Llama (Touvron et al. 2023), and with the same layout Mistral, Qwen2 and Qwen3: pre-norm RMSNorm, rotary positions,
+//! gated feed-forward nets, grouped-query attention. As in transformers 5.x.
 
 use serde_json::{Map, Value};
 
@@ -61,7 +61,7 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
         (None, _) => bert::head_size(hidden_size, heads)?,
     };
     let max_length = fields.count("max_position_embeddings")?;
-    // Llama puts biases on all maps of the attention or none, Qwen2 on queries, keys and values, Mistral nowhere.
+    // Llama has biases on all attention projections or none, Qwen2 on queries, keys and values, Mistral on none.
     let biases = matches!(model_type, "llama" | "qwen3") && fields.flag_or("attention_bias", false)?;
     let mlp_bias = model_type == "llama" && fields.flag_or("mlp_bias", false)?;
     let std = fields.number_or("initializer_range", 0.02)?;
@@ -118,7 +118,7 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
         capabilities: Capabilities::CAUSAL,
         initializer: Initializer::normal(std),
         classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
-        // As transformers' `GenericForTokenClassification` has it.
+        // As in transformers' `GenericForTokenClassification`.
         words: HeadOptions { last_dropout: 0.1, ..HeadOptions::linear(Pooling::Words, "score", "score.bias", std) },
         language: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", false)?,
@@ -130,16 +130,16 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
     })
 }
 
-/// What each layer sees: all before it, or a window of that.
+/// The attention span of each layer: all preceding tokens, or a sliding window of them.
 fn spans(fields: &Fields, model_type: &str, layers: usize) -> Checked<Vec<Span>> {
     let window = |size: usize| match size {
         0 => Err("sliding_window is 0; expected at least 1".to_string()),
-        // A token counts to its own window.
+        // The window includes the token itself.
         size => Ok(Span { before: size - 1, ..Span::CAUSAL }),
     };
     match model_type {
         "mistral" => {
-            // No window must be said: null.
+            // Without a window the field must be an explicit null.
             let none = fields.is_null("sliding_window");
             let size = fields.count_or("sliding_window", 4096)?;
             Ok(vec![if none { Span::CAUSAL } else { window(size)? }; layers])
@@ -158,7 +158,7 @@ fn spans(fields: &Fields, model_type: &str, layers: usize) -> Checked<Vec<Span>>
     }
 }
 
-/// Which layers have a window, of the field `layer_types`.
+/// Whether each layer has a sliding window, from the field `layer_types`.
 pub(super) fn sliding_layers(types: &Value, layers: usize) -> Checked<Vec<bool>> {
     let kind = |value: &Value| match value.as_str() {
         Some("full_attention") => Ok(false),

@@ -1,4 +1,4 @@
-//! The families of models: options and names, one file each.
+//! The model families: options and parameter names, one file each.
 
 mod albert;
 mod bert;
@@ -16,10 +16,10 @@ use super::config::Config;
 use super::family::Family;
 use super::fields::{Checked, Fields};
 
-/// How the `config.json` of a model type is read.
+/// Reads the `config.json` of a model type.
 pub(super) type Configure = fn(&Fields, &str) -> Checked<Config>;
 
-/// All that can be read.
+/// All supported families.
 pub(super) const ALL: &[(&Family, Configure)] = &[
     (&bert::BERT, bert::configure),
     (&roberta::ROBERTA, roberta::configure),

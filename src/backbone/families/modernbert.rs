@@ -1,5 +1,5 @@
-//! ModernBERT (Warner et al. 2024): pre-norm, rotary positions, gated feed-forward nets, most layers with a window. As in
-//! transformers 5.x.
+//! ModernBERT (Warner et al. 2024): pre-norm, rotary positions, gated feed-forward nets, a sliding window in most
+//! layers. As in transformers 5.x.
 
 use serde_json::{Map, Value};
 
@@ -144,7 +144,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     })
 }
 
-/// Layers that see all, and between them layers that see half of `local_attention` to each side.
+/// Layers with full attention, and between them layers with a window of half of `local_attention` on each side.
 fn layer_options(fields: &Fields, layers: usize) -> Checked<Vec<LayerOptions>> {
     let reach = fields.count_or("local_attention", 128)? / 2;
     let every = fields.count_or("global_attn_every_n_layers", 3)?.max(1);
@@ -156,7 +156,7 @@ fn layer_options(fields: &Fields, layers: usize) -> Checked<Vec<LayerOptions>> {
     Ok(sliding.into_iter().map(|s| LayerOptions { span: span(s), rotary: Some(usize::from(s)) }).collect())
 }
 
-/// Of layers that see all, and of those with a window.
+/// Rotary options of layers with full attention, and of those with a sliding window.
 fn rotary(fields: &Fields, head_size: usize, max_length: usize) -> Checked<Vec<RotaryOptions>> {
     fields.only("rope_scaling", Value::Null)?;
     let thetas = [fields.positive("global_rope_theta", 160_000.0)?, fields.positive("local_rope_theta", 10_000.0)?];

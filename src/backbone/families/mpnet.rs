@@ -1,5 +1,5 @@
-//! MPNet (Song et al. 2020), as `transformers.MPNetModel` (5.x): BERT with RoBERTa's positions and head, without segments, and
-//! with a bias of each head for distances, which all layers share.
+//! MPNet (Song et al. 2020), as `transformers.MPNetModel` (5.x): BERT with RoBERTa's positions and head, without
+//! segments, and with a bias per distance bucket and head that all layers share.
 
 use super::{bert, roberta};
 use crate::backbone::buckets::BiasBuckets;
@@ -29,9 +29,9 @@ pub(in crate::backbone) const MPNET: Family = Family {
     },
 };
 
-/// The padding id that transformers counts positions from, whatever `pad_token_id` says.
+/// The padding id from which transformers counts positions, whatever `pad_token_id` says.
 const PADDING: u32 = 1;
-/// The numbers that transformers gives no field of the configuration.
+/// Bucket numbers that transformers fixes in its code, without a configuration field.
 const BUCKETS: usize = 32;
 const FARTHEST: usize = 128;
 

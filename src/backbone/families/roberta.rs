@@ -1,5 +1,5 @@
-//! RoBERTa (Liu et al. 2019), and in its layout XLM-R (Conneau et al. 2019) and CamemBERT (Martin et al. 2019): BERT with
-//! positions that count from behind the padding id and pass padding tokens by, and heads of two layers.
+//! RoBERTa (Liu et al. 2019), and with the same layout XLM-R (Conneau et al. 2019) and CamemBERT (Martin et al. 2019):
+//! BERT with positions that start after the padding id and skip padding tokens, and heads of two layers.
 
 use super::bert;
 use crate::backbone::config::Config;
@@ -31,8 +31,8 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     Ok(config)
 }
 
-/// The heads of classification and of the language model as RoBERTa and those after it name them: a layer of the hidden
-/// size, then the output; `dropout` goes before each layer of the classifier.
+/// The sequence-classification and language-modelling heads with RoBERTa's names: a dense layer of the hidden size,
+/// then the output layer; `dropout` goes before each layer of the classifier.
 pub(super) fn two_layer_heads(config: &mut Config, dropout: f64) {
     let size = config.hidden_size;
     let dense = |name, activation| Some(Dense { name, size, activation, bias: true });

@@ -42,7 +42,7 @@ pub(in crate::backbone) const XLNET: Family = Family {
     },
 };
 
-/// Distances have no end: texts may be as long as memory bears.
+/// Distances are unbounded, so only memory limits the length of texts.
 const MAX_LENGTH: usize = 1 << 24;
 
 pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
@@ -66,7 +66,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         other => return Err(format!("attn_type is {other:?}; expected \"bi\" or \"uni\"")),
     };
     let longest = fields.number_or("clamp_len", -1.0)?;
-    // What a pass is given besides texts is said where it is made.
+    // Memory and other options of a pass are set by its caller, not by the configuration.
     fields.without_effect(&["end_n_top", "mem_len", "reuse_len", "start_n_top", "use_mems_eval", "use_mems_train"]);
     Ok(Config {
         family: &XLNET,

@@ -1,4 +1,4 @@
-//! Where large blocks come from: segments, one thread at a time.
+//! The arena of large blocks: a list of segments, used by one thread at a time.
 
 use std::cell::UnsafeCell;
 use std::sync::Once;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::mapped::Files;
 use super::segment::Segment;
 
-/// Bytes from which on a block comes from the arena.
+/// Blocks of at least this many bytes come from the arena.
 pub(super) const LARGE: usize = 256 << 10;
 
-/// Segments, and the files whose pages go where theirs do.
+/// Segments, and the mapped files whose pages are released together with them.
 pub(super) struct Arena {
     pub segments: Vec<Segment>,
     pub files: Files,
@@ -29,7 +29,7 @@ impl Arena {
         address
     }
 
-    /// False if the block is not from here.
+    /// Give a block back; false if it is not from the arena.
     pub fn put(&mut self, address: usize, size: usize) -> bool {
         let Some(segment) = self.segments.iter_mut().find(|segment| segment.holds(address)) else { return false };
         segment.put(address, size);
@@ -42,7 +42,7 @@ impl Arena {
     }
 }
 
-/// The arena, and which thread has it in hand: 0 is none.
+/// The arena, and the number of the thread that uses it: 0 is none.
 pub(super) struct Shared {
     owner: AtomicUsize,
     arena: UnsafeCell<Arena>,
@@ -54,7 +54,7 @@ unsafe impl Sync for Shared {}
 pub(super) static SHARED: Shared = Shared { owner: AtomicUsize::new(0), arena: UnsafeCell::new(Arena::EMPTY) };
 
 impl Shared {
-    /// `f` of the arena; none where this thread has it in hand already, as the arena's own lists grow.
+    /// Call `f` with the arena; None if this thread is already using it, which happens when the arena's own lists grow.
     pub fn with<R>(&self, f: impl FnOnce(&mut Arena) -> R) -> Option<R> {
         prepare_for_forks();
         if self.owner.load(Ordering::Relaxed) == this_thread() {
@@ -62,7 +62,7 @@ impl Shared {
         }
         self.take();
         let _in_hand = InHand(self);
-        // SAFETY: this thread alone took it, until it gives it back.
+        // SAFETY: only this thread uses the arena until it gives it back.
         Some(f(unsafe { &mut *self.arena.get() }))
     }
 
@@ -77,7 +77,7 @@ impl Shared {
     }
 }
 
-/// Gives the arena back, whatever happens.
+/// Guard that gives the arena back when dropped.
 struct InHand<'a>(&'a Shared);
 
 impl Drop for InHand<'_> {
@@ -86,13 +86,13 @@ impl Drop for InHand<'_> {
     }
 }
 
-/// A number of this thread, not 0. Takes no memory, so that the allocator may ask for it.
+/// A nonzero number of this thread. Allocates nothing, because the allocator calls it.
 fn this_thread() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
     HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
-/// A process is forked while no other thread has the arena in hand: in the child that thread would never give it back.
+/// Ensure that no other thread uses the arena during a fork: in the child that thread would never give it back.
 #[cfg(unix)]
 fn prepare_for_forks() {
     extern "C" fn take() {
@@ -102,7 +102,7 @@ fn prepare_for_forks() {
         SHARED.give_back();
     }
     static ONCE: Once = Once::new();
-    // SAFETY: the handlers touch an atomic and a variable of the thread.
+    // SAFETY: the handlers touch only an atomic and a thread-local variable.
     ONCE.call_once(|| unsafe {
         libc::pthread_atfork(Some(take), Some(give_back), Some(give_back));
     });
@@ -111,7 +111,7 @@ fn prepare_for_forks() {
 #[cfg(not(unix))]
 fn prepare_for_forks() {}
 
-/// Hand what is free back to the system, and the pages of mapped files, which are read again where they are needed.
+/// Return free memory to the system, and the pages of mapped files, which are read again when needed.
 pub fn release() {
     let _ = SHARED.with(Arena::release);
 }

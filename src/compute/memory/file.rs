@@ -1,4 +1,4 @@
-//! Files as memory.
+//! Memory-mapped files.
 
 use std::fs::File;
 use std::ops::Deref;
@@ -10,30 +10,30 @@ use memmap2::Mmap;
 use super::arena::{LARGE, SHARED};
 use crate::error::{Error, Result};
 
-/// A file mapped into memory, read-only; read as its bytes.
+/// A file mapped into memory, read-only; dereferences to its bytes.
 pub struct MappedFile(Arc<Mmap>);
 
-/// Values in the memory of a file: there as long as somebody holds them, read-only.
+/// Read-only values in a mapped file, which stays mapped while they exist.
 #[derive(Clone)]
 pub(crate) struct MappedValues {
     file: Arc<Mmap>,
-    /// In bytes.
+    /// Offset in bytes.
     start: usize,
     len: usize,
 }
 
 impl MappedFile {
-    /// Map a file of weights, tokens or training state, of which it is assumed that nobody changes it in place while it is
-    /// used.
+    /// Map a file of weights, tokens or training state. Assumes that nobody changes it in place while it is used.
     ///
-    /// No file can be locked against that everywhere, and copying what is used would take the memory that mapping spares; so
-    /// this is the one place that promises it, for all files that this package opens, and the page for users says so. What is
-    /// written here is renamed into place when it is whole (`files.rs`): a new file under the name leaves the old one mapped.
-    /// Where it happens nevertheless, a file cut short ends the process (SIGBUS), and changed bytes are other values: numbers of
-    /// which any bits are valid, and sizes that are checked again where they are used as bounds of slices.
+    /// No portable lock prevents such changes, and copying would take the memory that mapping saves. This is the one
+    /// place that makes the assumption, for all files that this package opens, and the user documentation states it.
+    /// Files that this package writes are renamed into place when complete (`files.rs`): a new file of the same name
+    /// leaves the old one mapped. If a file changes nevertheless, truncation ends the process (SIGBUS), and changed
+    /// bytes are other values: numbers, of which any bits are valid, and sizes, which are checked again where they are
+    /// used as bounds of slices.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: an assumption about files that are opened by name, see above.
+        // SAFETY: assumed for files that are opened by name, see above.
         unsafe { Self::map(&file) }.map_err(|e| Error::io(path, e))
     }
 
@@ -41,14 +41,14 @@ impl MappedFile {
     ///
     /// # Safety
     ///
-    /// Nobody changes the file in place or cuts it short, in this process or another, while this or values of it are there.
+    /// Nobody may change or truncate the file, in this process or another, while this or its values exist.
     unsafe fn map(file: &File) -> std::io::Result<Self> {
-        // SAFETY: the caller promises that the bytes stay what they are.
+        // SAFETY: the caller promises that the bytes do not change.
         Ok(Self(Arc::new(unsafe { Mmap::map(file) }?)))
     }
 
-    /// The `len` values from byte `offset` on in the file's own memory; none beyond its end, where they are so few that a copy
-    /// is smaller than the pages, or where the memory cannot be read as f32.
+    /// The `len` f32 values from byte `offset` on, without a copy; None if they reach beyond the end of the file, are
+    /// so few that a copy is smaller than the pages, or cannot be read as f32 in place.
     pub(crate) fn values(&self, offset: usize, len: usize) -> Option<MappedValues> {
         let bytes = self.get(offset..offset.checked_add(len.checked_mul(size_of::<f32>())?)?)?;
         if cfg!(target_endian = "big") || bytes.len() < LARGE || bytemuck::try_cast_slice::<u8, f32>(bytes).is_err() {
@@ -71,7 +71,7 @@ impl Deref for MappedValues {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // Checked where it was made.
+        // Bounds and alignment were checked on construction.
         bytemuck::cast_slice(&self.file[self.start..self.start + self.len * size_of::<f32>()])
     }
 }

@@ -1,10 +1,10 @@
-//! Which files are memory, so that their pages can be given up.
+//! List of mapped files, so that their pages can be released.
 
 use std::sync::{Arc, Weak};
 
 use memmap2::Mmap;
 
-/// The files in whose memory values are.
+/// The mapped files whose memory holds values.
 pub(super) struct Files(Vec<Weak<Mmap>>);
 
 impl Files {
@@ -16,12 +16,12 @@ impl Files {
         }
     }
 
-    /// The kernel may use the pages for something else; they are read again when they are touched.
+    /// Let the kernel reuse the pages; they are read again when touched.
     pub fn release(&mut self) {
         self.0.retain(|file| {
             let Some(file) = file.upgrade() else { return false };
             #[cfg(target_os = "linux")]
-            // SAFETY: the mapping is shared and read-only: there is nothing to lose. The kernel may not listen.
+            // SAFETY: the mapping is shared and read-only, so nothing is lost. The kernel may ignore the advice.
             let _ = unsafe { file.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
             drop(file);
             true

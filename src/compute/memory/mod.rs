@@ -1,11 +1,12 @@
 //! The allocator: mimalloc, and an arena for large blocks.
 //!
-//! A training step frees and asks again for blocks of megabytes. Handed back to the system, each comes as fresh pages that
-//! the kernel clears first: a tenth of a step in bf16, more on a virtual machine. So they come from segments that stay until
-//! [`release`], at the end of a call. A freed range joins its neighbours, and the next block goes where it fits first, so
-//! that blocks of other sizes use the same pages and the touched part of a segment stays small.
+//! A training step frees and allocates blocks of megabytes again and again. If they went back to the system, each would
+//! come as fresh pages that the kernel clears first: a tenth of a step in bf16, more on a virtual machine. So they come
+//! from segments that are kept until [`release`], at the end of a call. A freed range joins its neighbours and the next
+//! block goes to the first range it fits in, so that blocks of other sizes reuse the same pages and little of a segment
+//! is touched.
 //!
-//! The weights of a model may lie in the memory of a mapped file, without being copied.
+//! The weights of a model may stay in a mapped file, without being copied.
 
 mod arena;
 mod file;
@@ -26,12 +27,12 @@ pub(crate) use file::MappedValues;
 /// The global allocator.
 pub struct Allocator;
 
-/// What a block from the arena takes; none if a block of this layout comes from elsewhere.
+/// The size of a block in the arena; None if a block of this layout comes from elsewhere.
 fn size_in_arena(layout: Layout) -> Option<usize> {
     (layout.size() >= LARGE && layout.align() <= PAGE).then(|| layout.size().checked_next_multiple_of(PAGE)).flatten()
 }
 
-// SAFETY: blocks of the arena are disjoint, and as large and aligned as asked; all others are mimalloc's.
+// SAFETY: blocks of the arena are disjoint, and as large and aligned as requested; all others are mimalloc's.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let address = size_in_arena(layout).and_then(|size| SHARED.with(|arena| arena.take(size)).flatten());
@@ -43,7 +44,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // Large blocks come fresh from the system, and zero already; those of the arena would have to be cleared.
+        // Large blocks come fresh from the system, already zero; those of the arena would have to be cleared.
         // SAFETY: the caller promises a layout that is not of size zero.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
@@ -52,28 +53,28 @@ unsafe impl GlobalAlloc for Allocator {
         let size = size_in_arena(layout);
         let put = |size| SHARED.with(|arena| arena.put(pointer as usize, size)).unwrap_or(false);
         if !size.is_some_and(put) {
-            // SAFETY: it is not from the arena, so it is mimalloc's, with this layout. What is freed with the arena in hand is
-            // what grew there, and came from mimalloc for the same reason.
+            // SAFETY: the block is not from the arena, so it is mimalloc's, with this layout. Blocks freed while this
+            // thread uses the arena are those of its own lists, which came from mimalloc for the same reason.
             unsafe { MiMalloc.dealloc(pointer, layout) }
         }
     }
 }
 
-// Miri calls no C, and mimalloc is.
+// Miri cannot call C, in which mimalloc is written.
 #[cfg(all(test, not(miri)))]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    /// Bytes from this allocator: all else in the tests is of the system's, which sanitizers know.
+    /// Bytes from this allocator; all else in the tests uses the system's allocator, which sanitizers support.
     struct Block(*mut u8, Layout);
 
     impl Block {
-        /// All of them `byte`; those that are 0 are asked for so.
+        /// A block with all bytes equal to `byte`; zeros are requested by `alloc_zeroed`.
         fn new(size: usize, byte: u8) -> Self {
             let layout = Layout::array::<u8>(size.max(1)).unwrap_or_else(|e| unreachable!("{e}"));
-            // SAFETY: not of size zero; what is not cleared already is as large as asked.
+            // SAFETY: the size is not zero; a block that is not cleared already has the requested size.
             unsafe {
                 let block = if byte == 0 { Allocator.alloc_zeroed(layout) } else { Allocator.alloc(layout) };
                 assert!(!block.is_null());
@@ -85,14 +86,14 @@ mod tests {
         }
 
         fn holds(&self, byte: u8) -> bool {
-            // SAFETY: all of it was written.
+            // SAFETY: all bytes were written.
             unsafe { std::slice::from_raw_parts(self.0, self.1.size()) }.iter().all(|&x| x == byte)
         }
     }
 
     impl Drop for Block {
         fn drop(&mut self) {
-            // SAFETY: it came with this layout.
+            // SAFETY: it was allocated with this layout.
             unsafe { Allocator.dealloc(self.0, self.1) }
         }
     }
@@ -113,10 +114,10 @@ mod tests {
     fn memory_when_it_is_asked_for_with_the_arena_in_hand_comes_from_elsewhere() {
         let layout = Layout::new::<[u8; 2 * LARGE]>();
         let inside = SHARED.with(|_| {
-            // SAFETY: not of size zero; given back with its layout.
+            // SAFETY: the size is not zero; the block is freed with its layout.
             let block = unsafe { Allocator.alloc(layout) };
             let again = SHARED.with(|_| ()).is_some();
-            // SAFETY: it came from here, with this layout.
+            // SAFETY: it was allocated here, with this layout.
             unsafe { Allocator.dealloc(block, layout) };
             (block as usize, again)
         });
@@ -138,7 +139,7 @@ mod tests {
                 });
             }
             let failed = (0..200).filter(|_| {
-                // SAFETY: the child allocates and exits, nothing else.
+                // SAFETY: the child only allocates and exits.
                 match unsafe { libc::fork() } {
                     0 => unsafe {
                         libc::alarm(10);
@@ -147,7 +148,7 @@ mod tests {
                     },
                     child => {
                         let mut status = -1;
-                        // SAFETY: a child of this process.
+                        // SAFETY: it is a child of this process.
                         unsafe { libc::waitpid(child, &raw mut status, 0) };
                         status != 0
                     }

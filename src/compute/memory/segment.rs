@@ -1,21 +1,21 @@
-//! A stretch of memory from the system, cut into blocks.
+//! A segment: a range of memory from the system, divided into blocks.
 
 use std::alloc::{GlobalAlloc, Layout};
 
 use mimalloc::MiMalloc;
 
-/// Blocks of segments are a multiple of this: of the largest pages in use, so that no page belongs to two of them.
+/// Block sizes are a multiple of this, the largest page size in use, so that no two blocks share a page.
 pub(super) const PAGE: usize = 64 << 10;
-/// Bytes of a segment, unless a block needs more. Pages that are not touched cost nothing.
+/// Size of a segment in bytes, unless a block needs more. Untouched pages cost nothing.
 pub(super) const SEGMENT: usize = 256 << 20;
-/// Segments begin and end where the kernel's huge pages do.
+/// Segments are aligned to the kernel's huge pages.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// A stretch of memory, cut into blocks.
+/// A range of memory, divided into blocks.
 pub(super) struct Segment {
     base: usize,
     len: usize,
-    /// Start and length of what is free, in order; neighbours are joined.
+    /// Start and length of the free ranges, in order; adjacent ranges are joined.
     free: Vec<(usize, usize)>,
 }
 
@@ -24,10 +24,10 @@ impl Segment {
         Layout::from_size_align(len, HUGE_PAGE).ok()
     }
 
-    /// A fresh one in which a block of `size` fits.
+    /// A new segment that can hold a block of `size` bytes.
     pub fn new(size: usize) -> Option<Self> {
         let len = size.max(SEGMENT).checked_next_multiple_of(HUGE_PAGE)?;
-        // SAFETY: not of size zero.
+        // SAFETY: the size is not zero.
         let base = unsafe { MiMalloc.alloc(Self::layout(len)?) } as usize;
         if base == 0 {
             return None;
@@ -36,12 +36,12 @@ impl Segment {
         Some(Self { base, len, free: vec![(base, len)] })
     }
 
-    /// True if the address is one of its own.
+    /// True if the address is inside the segment.
     pub fn holds(&self, address: usize) -> bool {
         (self.base..self.base + self.len).contains(&address)
     }
 
-    /// A block where it fits first.
+    /// Take a block from the first free range that is large enough (first fit).
     pub fn take(&mut self, size: usize) -> Option<usize> {
         let i = self.free.iter().position(|&(_, len)| len >= size)?;
         let (start, len) = self.free[i];
@@ -53,7 +53,7 @@ impl Segment {
         Some(start)
     }
 
-    /// A block comes back.
+    /// Give a block back.
     pub fn put(&mut self, start: usize, size: usize) {
         let i = self.free.partition_point(|&(other, _)| other < start);
         self.free.insert(i, (start, size));
@@ -64,12 +64,12 @@ impl Segment {
         }
     }
 
-    /// Hand the free pages back to the system; true if that was all of it.
+    /// Return the free pages to the system; true if the whole segment was free, and is gone.
     pub fn release(&self) -> bool {
         if self.free == [(self.base, self.len)]
             && let Some(layout) = Self::layout(self.len)
         {
-            // mimalloc may keep the range.
+            // mimalloc may keep the range for itself.
             advise(self.base, self.len, Advice::DontNeed);
             // SAFETY: it came with this layout, and no block of it is in use.
             unsafe { MiMalloc.dealloc(self.base as *mut u8, layout) };
@@ -88,14 +88,14 @@ enum Advice {
     DontNeed,
 }
 
-/// Tell the kernel about a range of pages; it may not listen.
+/// Advise the kernel about a range of pages; it may ignore this.
 #[cfg(target_os = "linux")]
 fn advise(start: usize, len: usize, advice: Advice) {
     let advice = match advice {
         Advice::HugePages => libc::MADV_HUGEPAGE,
         Advice::DontNeed => libc::MADV_DONTNEED,
     };
-    // SAFETY: whole pages of a segment; what lies in them is free.
+    // SAFETY: the range is whole pages of a segment, and free.
     unsafe { libc::madvise(start as *mut libc::c_void, len, advice) };
 }
 

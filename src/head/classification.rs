@@ -70,6 +70,9 @@ impl Head for Classification {
         if self.n_outputs == 0 {
             return Err(Error::Value("n_outputs=0: expected at least 1".into()));
         }
+        if self.multi_label && self.level != Level::Texts {
+            return Err(Error::Value("multi_label: a word has one tag; texts alone have any number of labels".into()));
+        }
         if !(0.0..1.0).contains(&self.label_smoothing) {
             let smoothing = self.label_smoothing;
             return Err(Error::Value(format!("label_smoothing={smoothing}: expected 0 or more, less than 1")));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::regression::activation;
 use super::targets::TargetKind;
 use super::task::Task;
 use super::task_model::TaskModel;
@@ -182,6 +183,12 @@ impl Labels {
         }
         if names.len() < 2 && !matches!(found, TargetKind::Indicators | TargetKind::Numbers) {
             return Err(bad(format!("names {} labels; a classifier has two or more", names.len())));
+        }
+        if let Some(function) = activation(raw).filter(|_| found == TargetKind::Numbers) {
+            note = Some(format!(
+                "config.json names {function}, which sentence-transformers applies to the outputs: they are given without it, \
+                 as transformers does"
+            ));
         }
         Ok(Self { names, are_numbers, kind: found, note })
     }

@@ -100,6 +100,13 @@ impl Task {
             .collect()
     }
 
+    /// Names of the weight and, if there is one, the bias of the output layer.
+    pub fn output_layer(&self, config: &Config) -> (String, Option<String>) {
+        let options = self.head.layers(config);
+        let bias = Some(options.output_bias).filter(|name| !name.is_empty());
+        (self.scoped(&format!("{}.weight", options.output)), bias.map(|name| self.scoped(name)))
+    }
+
     /// Full name of a parameter of the head.
     pub fn scoped(&self, name: &str) -> String {
         format!("{}{name}", self.scope)

@@ -64,16 +64,11 @@ impl TaskModel {
         }
         let mut params = backbone.params.with(&Parameters::initialised(&head, Key::new(seed, Stream::Init))?);
         let Start::LastMap(last) = start else { return Ok(params) };
-        let options = task.head.layers(&backbone.config);
-        for (name, values) in
-            [(format!("{}.weight", options.output), &last.weight), (options.output_bias.to_string(), &last.bias)]
-        {
-            if name.is_empty() {
-                if values.iter().any(|value| *value != 0.0) {
-                    return Err(Error::Value("this head has no bias; its last map was given one".into()));
-                }
-                continue;
-            }
+        let (weight, bias) = task.output_layer(&backbone.config);
+        if bias.is_none() && last.bias.iter().any(|value| *value != 0.0) {
+            return Err(Error::Value("this head has no bias; its last map was given one".into()));
+        }
+        for (name, values) in [(weight, &last.weight)].into_iter().chain(bias.map(|name| (name, &last.bias))) {
             let shape = params.get(&name)?.shape().clone();
             if shape.elem_count() != values.len() || values.iter().any(|value| !value.is_finite()) {
                 return Err(Error::Value(format!(
@@ -89,13 +84,13 @@ impl TaskModel {
 
     /// Name of a newly initialised head parameter below the output layer; none if all of those are pretrained.
     pub fn untrained_below(backbone: &Backbone, task: &Task) -> Option<String> {
-        let options = task.head.layers(&backbone.config);
-        let last = [format!("{}.weight", options.output), options.output_bias.to_string()];
-        let in_head = task.head.specs(&backbone.config);
-        let in_head = |spec: &Spec| in_head.iter().any(|other| other.name == spec.name);
+        let (weight, bias) = task.output_layer(&backbone.config);
+        let is_last = |name: &String| *name == weight || bias.as_ref() == Some(name);
+        let in_head: Vec<String> = task.head.specs(&backbone.config).into_iter().map(|spec| spec.name).collect();
+        let in_head = |name: &String| in_head.iter().any(|other| other == name || task.scoped(other) == *name);
         let found = Self::specs(backbone, task)
             .into_iter()
-            .find(|spec| in_head(spec) && Self::begins_anew(spec, backbone) && !last.contains(&spec.name));
+            .find(|spec| in_head(&spec.name) && Self::begins_anew(spec, backbone) && !is_last(&spec.name));
         found.map(|spec| spec.name)
     }
 
@@ -115,7 +110,7 @@ impl TaskModel {
         }
         let params = Self::initial(backbone, task, Start::New, 0)?;
         let network = TaskNetwork::new(backbone.encoder(precision)?, &params, config, task)?;
-        let columns = params.get(&format!("{}.weight", task.head.layers(config).output))?.dims2()?.1;
+        let columns = params.get(&task.output_layer(config).0)?.dims2()?.1;
         let forward = |batch: &PackedBatch| {
             let pooled = network.pooled(batch, Mode::inference())?;
             check_finite(&pooled.array().values()?, || params.clone())?;
@@ -130,21 +125,21 @@ impl TaskModel {
     /// # Errors
     /// `Error::Value` for a nonzero shift of a head without a bias.
     pub fn with_outputs_scaled(&self, scale: &[f32], shift: &[f32]) -> Result<Self> {
-        let (options, c) = (self.options(), self.n_outputs());
+        let c = self.n_outputs();
         if scale.len() != c || shift.len() != c {
             return Err(Error::internal(format!("{} scales and {} shifts for {c} outputs", scale.len(), shift.len())));
         }
         let mut head = self.head.clone();
-        let name = format!("{}.weight", options.output);
+        let (name, bias_name) = self.task.output_layer(&self.backbone.config);
         let weight = head.get(&name)?.clone();
         let columns = weight.dims2()?.1;
         let scaled = weight.values()?.iter().enumerate().map(|(i, w)| w * scale[i / columns]).collect();
         head.replace(&name, Array::new(scaled, (c, columns))?)?;
-        if !options.output_bias.is_empty() {
-            let bias = head.get(options.output_bias)?.clone();
+        if let Some(name) = bias_name {
+            let bias = head.get(&name)?.clone();
             let values = bias.values()?;
             let moved = values.iter().zip(scale).zip(shift).map(|((b, scale), shift)| b * scale + shift).collect();
-            head.replace(options.output_bias, Array::new(moved, c)?)?;
+            head.replace(&name, Array::new(moved, c)?)?;
         } else if shift.iter().any(|shift| *shift != 0.0) {
             return Err(Error::Value("this head has no bias: its outputs cannot be moved".into()));
         }

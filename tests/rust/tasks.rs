@@ -7,7 +7,7 @@ use warmstart::backbone::{Backbone, Level, Mode, Owner, Parameters};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Result;
 use warmstart::head::{
-    Classification, Head, Regression, Start, TargetKind, Targets, Task, TaskModel, TaskNetwork, Truth,
+    Classification, Head, LinearMap, Regression, Start, TargetKind, Targets, Task, TaskModel, TaskNetwork, Truth,
 };
 use warmstart::ops::regression_loss::Penalty;
 use warmstart::optim::{Gradients, Trainable};
@@ -128,5 +128,25 @@ fn outputs_that_are_scaled_are_those_of_the_last_map() -> Checked {
     for (i, (scale, shift)) in [(2.0, 1.0), (-0.5, 100.0)].into_iter().enumerate() {
         assert!((scaled[i] - (scale * plain[i] + shift)).abs() < 1e-4, "{scaled:?} {plain:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_model_of_one_of_several_tasks_begins_predicts_and_is_scaled_as_a_model_of_one() -> Checked {
+    let backbone = backbone()?;
+    let outputs = |task: Task| -> Result<(Vec<f32>, Vec<f32>)> {
+        let last = LinearMap { weight: (0..40).map(|i| (i % 7) as f32 / 9.0).collect(), bias: vec![0.25, -1.0] };
+        let params = TaskModel::initial(&backbone, &task, Start::LastMap(&last), 3)?;
+        assert_eq!(TaskModel::untrained_below(&backbone, &task), None);
+        let encodings = Encodings::from_ids(&[(vec![2, 20, 3], vec![0; 3])]);
+        let features = TaskModel::features(&backbone, &task, &encodings, 100, Precision::F32, &mut |_| Ok(()))?.0;
+        let model = TaskModel::new(&backbone, &params, task).with_outputs_scaled(&[2.0, 3.0], &[1.0, 0.0])?;
+        Ok((model.outputs(&encodings, 100, Precision::F32, &mut |_| Ok(()))?, features))
+    };
+    let head = || Regression::new(vec![Penalty::Squared; 2]);
+    let (only, one) = (outputs(Task::only(head()))?, outputs(Task::one_of_several("grade", head()))?);
+    assert_eq!(only, one);
+    let expected: f32 = only.1.iter().enumerate().map(|(i, x)| x * (i % 7) as f32 / 9.0).sum::<f32>() + 0.25;
+    assert!((only.0[0] - (2.0 * expected + 1.0)).abs() < 1e-4, "{:?} {expected}", only.0);
     Ok(())
 }

@@ -11,8 +11,8 @@
 //! numbers cannot be seeded. `audit` detects all of these and returns an error that names the input or parameter with a
 //! missing or wrong gradient. Dropout is passed in as an input made from our masks.
 //!
-//! Batches are packed everywhere else. Only `padding` pads: it stacks sequences of similar length, `[T, D]` to `[b, L,
-//! D]`, for functions that need a batch dimension. Recurrent layers need no padding, see `time_steps`.
+//! Batches are packed everywhere else. Only `padding` pads: it stacks sequences of similar length, `[T, D]` to
+//! `[b, L, D]`, for functions that need a batch dimension. Recurrent layers need no padding, see `time_steps`.
 
 mod audit;
 mod convolution;

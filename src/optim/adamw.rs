@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019) in one parallel pass over each parameter, as `torch.optim.AdamW` (2.x) computes it:
+//! AdamW (Loshchilov and Hutter 2019) in one parallel pass over each parameter, as `torch.optim.AdamW` (2.x):
 //! `p -= lr * wd * p`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
 

@@ -29,7 +29,7 @@ impl Gradients {
         self.0.clear();
     }
 
-    /// Calls `f` with each parameter's gradient, None where none arrived.
+    /// Calls `f` with the gradients of all parameters, None where none has arrived.
     pub fn read<R>(&self, f: impl FnOnce(&[Option<autograd::Gradient>]) -> R) -> Result<R> {
         self.0.read(f)
     }

@@ -98,7 +98,7 @@ pub(super) unsafe fn block(
     }
     LEFT.set(memory);
     for i in row..row + height {
-        // SAFETY: a row of this task, which lies within `C` or what is lent.
+        // SAFETY: a row of this task, which lies within `C` or the thread's own memory.
         finish(i, left, unsafe { std::slice::from_raw_parts_mut(out.at(i, left), right - left) });
     }
     if !lent.is_empty() {
@@ -143,7 +143,7 @@ vectorised! {
     /// Writes or adds whole rows of a tile.
     fn store_whole(tile: &[[f32; COLUMNS]], place: Place, add: bool) {
         for (i, row) in tile.iter().enumerate() {
-            // SAFETY: when the place was made it was promised that as many whole rows lie there, which nobody else touches.
+            // SAFETY: `Place::new` required that this many whole rows lie there and that no other thread accesses them.
             let to = unsafe { &mut *place.to.add(i * place.stride).cast::<[f32; COLUMNS]>() };
             if add {
                 to.iter_mut().zip(row).for_each(|(t, r)| *t += r);

@@ -1,8 +1,8 @@
 //! Packing: operands copied into the order in which the innermost loop reads them.
 //!
 //! In a product `C [m, n] = A [m, k] B [k, n]`, `A` has `m` lines (its rows) and `B` has `n` lines (its columns), each
-//! of depth `k`. Groups of `ROWS` lines of `A` or `COLUMNS` lines of `B` are packed into panels `[units of depth,
-//! lines]`; missing lines are zeros.
+//! of depth `k`. Groups of `ROWS` lines of `A` or `COLUMNS` lines of `B` are packed into panels
+//! `[units of depth, lines]`; missing lines are zeros.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! Activation functions, usually fused into [`super::linear`].
 //!
-//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
-//! (Hendrycks and Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`. Shapes: `x, y` of any one
-//! shape, f32 or bf16. Backward: `dx = dy f'(x)`.
+//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` (Hendrycks and
+//! Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`. Shapes: `x, y` of any one shape,
+//! f32 or bf16. Backward: `dx = dy f'(x)`.
 
 pub(super) mod cpu;
 mod function;

@@ -3,9 +3,9 @@
 //! For each sequence and head: `P = softmax(Q K^T / sqrt(d))`, `O = dropout(P) V`, where a query sees the keys of its
 //! span, and rotary embedding may be applied to `Q` and `K`. A task is one key head of one sequence, with the query
 //! heads that share it; it holds the scores of one block of queries at a time, over the keys that the block sees. The
-//! op keeps the log-sum-exp of each row and recomputes `P` in the backward pass (FlashAttention, Dao et al. 2022): `dV
-//! = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`, `dK = dS^T Q /
-//! sqrt(d)`. The backward pass also rotates `Q` and `K` again, and rotates `dQ` and `dK` back.
+//! op keeps the log-sum-exp of each row and recomputes `P` in the backward pass (FlashAttention, Dao et al. 2022):
+//! `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`,
+//! `dK = dS^T Q / sqrt(d)`. The backward pass also rotates `Q` and `K` again, and rotates `dQ` and `dK` back.
 
 mod cpu;
 pub(super) mod head;

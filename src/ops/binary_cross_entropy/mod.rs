@@ -1,8 +1,8 @@
 //! Sigmoid cross entropy over independent outputs, as `torch.nn.functional.binary_cross_entropy_with_logits` (2.x).
 //!
 //! For logits `z [B, C]`, targets `t` in [0, 1] and `w`, the weight of the output times the weight of the row: the sum
-//! of `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, divided by `normalizer` (torch: `B * C`). Backward: `dz = w
-//! (sigmoid(z) - t) / normalizer`.
+//! of `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, divided by `normalizer` (torch: `B * C`). Backward:
+//! `dz = w (sigmoid(z) - t) / normalizer`.
 
 mod cpu;
 mod target;

@@ -16,8 +16,8 @@ pub struct Buckets {
 pub(super) struct Rows {
     pub first: usize,
     pub count: usize,
-    /// Row minus `first`, for distances from `n - 1` down to `-(n - 1)`: those of the query at `i` begin at `n - 1 -
-    /// i`.
+    /// Row minus `first`, for distances from `n - 1` down to `-(n - 1)`: those of the query at `i` begin at
+    /// `n - 1 - i`.
     columns: Vec<u32>,
     len: usize,
 }

@@ -2,9 +2,9 @@
 //! (He et al. 2021), and the relative position biases of T5 (Raffel et al. 2020), which MPNet (Song et al. 2020) also
 //! has.
 //!
-//! For each sequence and head, with `r_ij` the table row (bucket) of the distance `i - j` from query to key: `S_ij =
-//! scale * (q_i . k_j + q_i . position_keys[r_ij] + k_j . position_queries[r_ij]) + bias[r_ij]`, where each of the last
-//! three terms is optional; `P = softmax(S)`, `O = dropout(P) V`.
+//! For each sequence and head, with `r_ij` the table row (bucket) of the distance `i - j` from query to key:
+//! `S_ij = scale * (q_i . k_j + q_i . position_keys[r_ij] + k_j . position_queries[r_ij]) + bias[r_ij]`, where each of
+//! the last three terms is optional; `P = softmax(S)`, `O = dropout(P) V`.
 //!
 //! Each query and key is multiplied once with all table rows its sequence uses, and scores look these products up by
 //! distance. Backward, with `dS` as in [`super::attention`], the gradient of each product is the sum over the scores

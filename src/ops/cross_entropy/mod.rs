@@ -1,10 +1,11 @@
 //! Softmax cross entropy with class weights, row weights, label smoothing and ignored rows, as defined by
 //! `torch.nn.functional.cross_entropy` (2.x).
 //!
-//! For logits `z [B, C]`, labels `y`, class weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is `-(1 -
-//! e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have. The result is the sum
-//! over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 -
-//! e) w_y [c = y] - e w_c / C) / normalizer`, where `m` is the sum of the two subtracted weights over all `c`.
+//! For logits `z [B, C]`, labels `y`, class weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
+//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have. The result is the
+//! sum over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward:
+//! `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, where `m` is the sum of the two subtracted
+//! weights over all `c`.
 
 mod cpu;
 mod target;

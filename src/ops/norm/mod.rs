@@ -1,11 +1,11 @@
 //! Layer norm (Ba, Kiros, Hinton 2016; variance without Bessel's correction as in `torch.nn.LayerNorm`) and RMS norm
-//! (Zhang and Sennrich 2019; `torch.nn.RMSNorm`) over the last dimension, fused with dropout and the residual sum: `s =
-//! dropout(x) + residual`, `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b`. RMS norm uses 0 as the mean.
+//! (Zhang and Sennrich 2019; `torch.nn.RMSNorm`) over the last dimension, fused with dropout and the residual sum:
+//! `s = dropout(x) + residual`, `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b`. RMS norm uses 0 as the mean.
 //!
 //! Shapes: `x, residual, y [.., D]`, `w, b [D]`; the bias is optional. Without a residual the last dimension of `x` may
 //! be a multiple of `D`, and each part is normalised separately. The op saves mean and 1/std of each row and recomputes
-//! `s` in the backward pass: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`, `dw =
-//! sum dy n`, `db = sum dy`. The term `mean(g)` is absent in RMS norm.
+//! `s` in the backward pass: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`,
+//! `dw = sum dy n`, `db = sum dy`. The term `mean(g)` is absent in RMS norm.
 
 mod cpu;
 mod kind;

@@ -2,9 +2,9 @@
 //! relative positions of Transformer-XL (Dai et al. 2019).
 //!
 //! For each sequence and head, with `f_ij` the distance from query `i` back to key `j`, and `s_ij` 1 if they are in
-//! different segments, otherwise 0: `S_ij = ((q_i + r_w) . k_j + (q_i + r_r) . r[f_ij] + (q_i + r_s) . seg_embed[s_ij])
-//! / sqrt(d)`, `P = softmax(S)` over the keys that a query sees, `O = dropout(P) V`. The output of a query that sees no
-//! key is zero.
+//! different segments, otherwise 0:
+//! `S_ij = ((q_i + r_w) . k_j + (q_i + r_r) . r[f_ij] + (q_i + r_s) . seg_embed[s_ij]) / sqrt(d)`, `P = softmax(S)`
+//! over the keys that a query sees, `O = dropout(P) V`. The output of a query that sees no key is zero.
 //!
 //! Scores by distance are one product of a block's queries with the rows of `r` that it needs; each query reads its own
 //! contiguous range of it, because distances fall from key to key (relative shift). Softmax is invariant to a constant

@@ -1,9 +1,9 @@
 //! Pools each packed sequence into one vector: a weighted sum of its rows, or their maximum.
 //!
 //! Shapes: `x [T, D]`, `cu_seqlens [B + 1]`, `y [B, D]`; a sequence without tokens gives zeros. With `n` rows, row `i`,
-//! counted from 1, has the weight `1 / n` in the mean, `1 / sqrt(n)` in the mean by square root of the length and `i /
-//! (1 + ... + n)` in the weighted mean (`Pooling` of sentence-transformers 6.2). Backward: a sum gives each row `dy`
-//! times its weight; the maximum gives `dy` to the first row that attains it.
+//! counted from 1, has the weight `1 / n` in the mean, `1 / sqrt(n)` in the mean by square root of the length and
+//! `i / (1 + ... + n)` in the weighted mean (`Pooling` of sentence-transformers 6.2). Backward: a sum gives each row
+//! `dy` times its weight; the maximum gives `dy` to the first row that attains it.
 
 mod cpu;
 mod reduction;

@@ -1,5 +1,5 @@
-//! Language model cross entropy without materialising the logits: `loss = sum over rows with a label y of (log sum_v
-//! exp(z_v) - z_y) / normalizer`, with `z = h W^T + b`.
+//! Language model cross entropy without materialising the logits:
+//! `loss = sum over rows with a label y of (log sum_v exp(z_v) - z_y) / normalizer`, with `z = h W^T + b`.
 //!
 //! Shapes: hidden states `h [N, D]`, `W [V, D]`, `b [V]`, logits `z [N, V]`. Rows without a label are skipped. Logits
 //! are computed in blocks of 1024 rows and 2048 vocabulary entries, 8 MiB, one block after another, each in parallel.

@@ -1,4 +1,4 @@
-//! Tokens to packed batches: which texts go together, and how they lie in memory.
+//! Batching: which texts form a batch, and the packed tensors of a batch.
 
 mod packed;
 mod sampler;

@@ -1,28 +1,28 @@
-//! Sequences one after another, without padding.
+//! Packed batches: the sequences are concatenated, without padding.
 
 use std::sync::Arc;
 
 use crate::text::Encodings;
 
-/// `B` sequences of `T` tokens in all.
+/// A batch of `B` sequences with `T` tokens in total.
 #[derive(Debug, Clone)]
 pub struct PackedBatch {
-    /// Which texts these are, `[B]`.
+    /// Indices of the texts in the dataset, `[B]`.
     pub examples: Vec<usize>,
     /// Token ids, `[T]`.
     pub ids: Arc<[u32]>,
     /// Position of each token in its own sequence, `[T]`.
     pub positions: Arc<[u32]>,
-    /// Segment of each token, `[T]`.
+    /// Segment id (token type) of each token, `[T]`.
     pub segments: Arc<[u32]>,
-    /// Where each sequence begins, and the end, `[B + 1]`.
+    /// Cumulative sequence lengths: start of each sequence, then the total `T`, `[B + 1]`.
     pub cu_seqlens: Arc<[u32]>,
-    /// The row of the first token of each word, where words are known.
+    /// Row of the first token of each word; empty if word boundaries are unknown.
     pub words: Arc<[u32]>,
 }
 
 impl PackedBatch {
-    /// Pack the texts `examples` in this order.
+    /// Pack the texts `examples`, in this order, into one batch.
     pub fn collate(encodings: &Encodings, examples: Vec<usize>) -> Self {
         let total = examples.iter().map(|&i| encodings.ids(i).len()).sum();
         let (mut ids, mut positions, mut segments) =
@@ -46,22 +46,22 @@ impl PackedBatch {
         }
     }
 
-    /// Tokens in the batch, `T`.
+    /// Number of tokens in the batch, `T`.
     pub fn n_tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// Tokens of the longest sequence.
+    /// Length of the longest sequence, in tokens.
     pub fn longest(&self) -> usize {
         self.cu_seqlens.windows(2).map(|w| (w[1] - w[0]) as usize).max().unwrap_or(0)
     }
 
-    /// The row of each sequence's last token, `[B]`; sequences are not empty.
+    /// Row of each sequence's last token, `[B]`. Sequences must not be empty.
     pub fn last_tokens(&self) -> Arc<[u32]> {
         self.cu_seqlens[1..].iter().map(|end| end.saturating_sub(1)).collect()
     }
 
-    /// The row of each sequence's first token, `[B]`.
+    /// Row of each sequence's first token, `[B]`.
     pub fn first_tokens(&self) -> Arc<[u32]> {
         self.cu_seqlens[..self.cu_seqlens.len() - 1].into()
     }

@@ -1,15 +1,15 @@
-//! Which texts make a batch: as many as a budget of tokens holds, texts of similar length together.
+//! Batch samplers: texts of similar length are grouped into batches that fit a budget of tokens.
 
 use crate::rng::Key;
 
-/// Batches whose texts are drawn and sorted together when shuffling: enough for similar lengths to meet, few enough for an
-/// epoch to stay random.
+/// Number of batches whose texts are shuffled and sorted by length together: large enough to group similar lengths,
+/// small enough to keep an epoch random.
 const WINDOW_BATCHES: usize = 8;
 
-/// Batches for one epoch of training: every text once, in a random order that follows from `key`.
+/// Batches of one training epoch: every text once, in a random order determined by `key`.
 ///
-/// Texts are shuffled and taken in windows of a few batches; within a window they are sorted by length and cut into batches
-/// of at most `budget` tokens (a longer text is a batch of its own); batches are shuffled.
+/// Texts are shuffled and taken in windows of a few batches. Each window is sorted by length and cut into batches of at
+/// most `budget` tokens (a longer text is a batch of its own). Then the batches are shuffled.
 pub fn shuffled(lengths: &[usize], budget: usize, key: Key) -> Vec<Vec<usize>> {
     let order = key.child(0).permutation(lengths.len());
     let mut batches = Vec::new();
@@ -27,7 +27,7 @@ pub fn shuffled(lengths: &[usize], budget: usize, key: Key) -> Vec<Vec<usize>> {
     order.into_iter().map(|i| std::mem::take(&mut batches[i])).collect()
 }
 
-/// Batches for inference: sorted by length, longest first, so that the peak of memory comes at once.
+/// Batches for inference, sorted by length, longest first, so that peak memory is reached in the first batch.
 pub fn in_order_of_length(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&text| std::cmp::Reverse(lengths[text]));

@@ -1,9 +1,9 @@
-//! What candle does not say of a function: that it draws random numbers, that a gradient stops on its way or is wrong.
+//! Checks of candle functions for faults that candle does not report: random outputs, and missing or wrong gradients.
 //!
-//! Gradients are held against central differences of the same function in f64, for `sum(w y)` with fixed random weights `w`,
-//! along one random direction of all inputs at once. That an input gets some gradient is not enough to see: in
-//! `x + softmax_last_dim(x)` only one of the two ways is cut. Values are shifted by a hundredth of their size first, since many
-//! functions have a corner where parameters begin: at 0.
+//! Gradients are compared with central differences of the same function in f64, for the loss `sum(w y)` with fixed
+//! random weights `w`, along one random direction of all inputs at once. Checking that an input gets some gradient is
+//! not enough: in `x + softmax_last_dim(x)` only one of the two paths is cut. Inputs are shifted by a hundredth of
+//! their size first, because many functions have a kink at 0, where parameters often start.
 
 use candle_core::{DType, Tensor, Var};
 
@@ -11,17 +11,17 @@ use super::tensors::{Leaf, Tensors};
 use crate::error::{Error, Result, without_backtrace};
 use crate::rng::{Key, Stream};
 
-/// How much of a gradient may be missing, relative to its size.
+/// Largest accepted error of a gradient, relative to its size.
 const TOLERANCE: f64 = 0.01;
-/// Step of the differences, relative to the inputs.
+/// Step size of the central differences, relative to the inputs.
 const STEP: f64 = 1e-6;
 
-/// A failure inside a function.
+/// Error for a function that failed.
 pub(super) fn failed(function: &str, error: candle_core::Error) -> Error {
     Error::internal(format!("{function}: {}", without_backtrace(error)))
 }
 
-/// An input that got no gradient.
+/// Error for an input that got no gradient.
 pub(super) fn stopped(function: &str, input: &str) -> Error {
     Error::internal(format!(
         "{function}: no gradient reaches {input:?}: it is not used, or only through operations without a backward (fused \
@@ -29,7 +29,7 @@ pub(super) fn stopped(function: &str, input: &str) -> Error {
     ))
 }
 
-/// Refuse two outputs for the same inputs.
+/// Return an error if two runs on the same inputs gave different outputs.
 pub(super) fn check_repeatable(function: &str, first: &Tensor, second: &Tensor) -> Result<()> {
     let (first, second) = (first.flatten_all()?.to_vec1::<f32>()?, second.flatten_all()?.to_vec1::<f32>()?);
     match first.iter().zip(&second).position(|(a, b)| a.to_bits() != b.to_bits()) {
@@ -43,7 +43,7 @@ pub(super) fn check_repeatable(function: &str, first: &Tensor, second: &Tensor) 
     }
 }
 
-/// Refuse an output that candle would not go back from to every input that wants a gradient.
+/// Return an error if candle's graph does not connect the output to every input that wants a gradient.
 pub(super) fn check_reached(function: &str, output: &Tensor, leaves: &[Leaf]) -> Result<()> {
     let reached: Vec<_> = output.sorted_nodes().into_iter().map(Tensor::id).collect();
     match leaves.iter().find(|leaf| leaf.wanted && !reached.contains(&leaf.tensor.id())) {
@@ -52,7 +52,7 @@ pub(super) fn check_reached(function: &str, output: &Tensor, leaves: &[Leaf]) ->
     }
 }
 
-/// Refuse gradients that are not those of the function. Where the output is not finite, nothing can be said.
+/// Return an error if candle's gradients differ from central differences. Passes if the loss is not finite.
 pub(super) fn check_gradients(
     name: &str,
     function: &dyn Fn(&Tensors) -> candle_core::Result<Tensor>,
@@ -70,7 +70,7 @@ pub(super) fn check_gradients(
     let values: Vec<Tensor> = points.iter().map(|point| point.value.clone()).collect();
     let value = loss(&values).map_err(|error| failed(name, error))?;
     let mut gradients = value.backward()?;
-    // Of each input, what the loss changes by along its direction, and the size of that.
+    // For each input: the sum of gradient * direction (the slope of the loss), and the sum of its squared terms.
     let mut slopes = vec![[0.0; 2]; leaves.len()];
     for (slope, (leaf, point)) in slopes.iter_mut().zip(leaves.iter().zip(&points)).filter(|(_, (leaf, _))| leaf.wanted)
     {
@@ -80,7 +80,8 @@ pub(super) fn check_gradients(
         *slope = [sum(terms.clone())?, sum(terms.sqr()?)?];
     }
     let value = value.to_scalar::<f64>()?;
-    // The measured slope along the directions of some inputs, and what candle's gradients say of it.
+    // Compares slopes along the directions of the `moved` inputs. Returns candle's and the measured slope if they
+    // differ.
     let slope = |moved: &dyn Fn(usize) -> bool| -> Result<Option<[f64; 2]>> {
         let at = |step: f64| -> candle_core::Result<f64> {
             let shifted = |(i, point): (usize, &Point)| {
@@ -112,7 +113,7 @@ pub(super) fn check_gradients(
     )))
 }
 
-/// Where an input is differentiated, and along which direction, both in f64.
+/// The point at which an input is differentiated, and the direction, both in f64.
 struct Point {
     value: Tensor,
     direction: Tensor,
@@ -130,7 +131,7 @@ fn point(leaf: &Leaf) -> Result<Point> {
     Ok(Point { value: Var::from_tensor(&shifted)?.into_inner(), direction })
 }
 
-/// Standard normal values that follow from the name.
+/// Standard normal values, seeded by the name.
 fn random(name: &str, shape: &[usize]) -> Result<Tensor> {
     let values = Key::new(0, Stream::Init).named(name).normal(shape.iter().product(), 1.0);
     Ok(Tensor::from_vec(values, shape, &candle_core::Device::Cpu)?.to_dtype(DType::F64)?)

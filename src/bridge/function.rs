@@ -1,4 +1,4 @@
-//! A function of candle tensors as an operation of our autograd.
+//! Wraps a function of candle tensors as an operation of our autograd.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,20 +14,20 @@ type Function = dyn Fn(&Tensors) -> candle_core::Result<Tensor> + Send + Sync;
 
 /// A differentiable function of candle tensors.
 ///
-/// It gives the same output for the same inputs, computes in the type of its inputs ([`Tensors::dtype`]), and every input that
-/// wants a gradient counts in its output. Its graph is not deep: candle goes through graphs by recursion, and one of tens of
-/// thousands of operations in a row overflows the stack.
+/// It must be deterministic, compute in the dtype of its inputs ([`Tensors::dtype`]), and its output must depend on
+/// every input that wants a gradient. Its graph must not be deep: candle traverses graphs by recursion, and a chain of
+/// tens of thousands of operations overflows the stack.
 pub struct CandleFunction {
     name: String,
     function: Box<Function>,
-    /// Calls.
+    /// Number of calls.
     runs: AtomicU64,
-    /// Calls that wanted gradients, and had rows.
+    /// Number of calls that wanted gradients and had at least one row.
     differentiated: AtomicU64,
 }
 
 impl CandleFunction {
-    /// `function`, called `name` in messages.
+    /// Wraps `function`; `name` appears in error messages.
     pub fn new(
         name: impl Into<String>,
         function: impl Fn(&Tensors) -> candle_core::Result<Tensor> + Send + Sync + 'static,
@@ -36,17 +36,18 @@ impl CandleFunction {
         Self { name: name.into(), function: Box::new(function), runs, differentiated }
     }
 
-    /// For messages.
+    /// Name used in error messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The output for these inputs. Gradients flow to `values`, which are hidden states and parameters of f32 or bf16; none flow to
-    /// `constants`, which are ids, masks, factors of dropout. Calls 1, 2, 4, 8 and so on compare two runs, and of those that want
-    /// gradients hold them against differences: what goes wrong may depend on shapes.
+    /// Applies the function. Gradients flow to `values` (hidden states and parameters, f32 or bf16) but not to
+    /// `constants` (ids, masks, dropout factors). Calls 1, 2, 4, 8 and so on are checked: two runs are compared, and
+    /// gradients, if wanted, are compared with central differences. The checks repeat because faults may depend on
+    /// shapes.
     ///
     /// # Errors
-    /// `Error::Tensor` if the function fails, if it draws random numbers, or if a gradient stops on the way.
+    /// `Error::Tensor` if the function fails, draws random numbers, or stops a gradient.
     pub fn apply(&self, values: &[(&str, &Value)], constants: &[(&str, Tensor)]) -> Result<Value> {
         let leaves = values.iter().map(|(name, value)| Leaf::new(name, value)).collect::<Result<Vec<_>>>()?;
         let named = leaves.iter().map(|leaf| (&*leaf.name, leaf.tensor.clone()));
@@ -72,19 +73,19 @@ impl CandleFunction {
     }
 }
 
-/// Count a call: true for the first, second, fourth, eighth and so on.
+/// Counts a call and returns true for the first, second, fourth, eighth and so on.
 fn counts(calls: &AtomicU64) -> bool {
     (calls.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two()
 }
 
-/// What candle recorded from the leaves to the output.
+/// The graph candle recorded from the leaves to the output.
 struct Graph {
     name: String,
     output: Tensor,
     leaves: Vec<Leaf>,
 }
 
-// SAFETY: slots lend it nothing: gradients are given whole.
+// SAFETY: the op borrows nothing from slots; gradients are handed over as whole arrays.
 unsafe impl Op for Graph {
     fn name(&self) -> &'static str {
         "candle function"
@@ -92,11 +93,11 @@ unsafe impl Op for Graph {
 
     fn backward(&self, _: &[&Array], gradient: Array, into: &mut [Slot]) -> Result<()> {
         if gradient.elem_count() == 0 {
-            // Without rows nothing depends on anything; candle's operations differ in what they make of that.
+            // Without rows all gradients are zero; candle's operations handle empty tensors inconsistently.
             let zeros = |leaf: &Leaf| Array::new(vec![0.0; leaf.tensor.elem_count()], leaf.tensor.shape());
             return self.leaves.iter().zip(into).try_for_each(|(leaf, slot)| slot.give(zeros(leaf)?));
         }
-        // candle differentiates scalars: that of `output . gradient` has the gradients asked for.
+        // candle differentiates scalars only: the gradient of `sum(output * gradient)` is the vector-Jacobian product.
         let scalar = (&self.output * Tensor::try_from(gradient)?)?.sum_all()?;
         let mut gradients = scalar.backward().map_err(|error| failed(&self.name, error))?;
         for (leaf, slot) in self.leaves.iter().zip(into).filter(|(_, slot)| slot.wanted()) {

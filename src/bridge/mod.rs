@@ -1,17 +1,18 @@
-//! Functions of candle tensors inside our autograd, on the CPU: what candle-nn has (linear, convolution, embedding, LSTM, GRU)
-//! as layers of a head, with our parameters.
+//! Runs functions of candle tensors inside our autograd, on the CPU, so that candle-nn's layers (linear, convolution,
+//! embedding, LSTM, GRU) can be used in a head with our parameters.
 //!
-//! A [`CandleFunction`] runs once in the forward pass. The graph that candle records is kept until the backward pass, which
-//! candle then does, and is freed with it: a head is small beside its backbone, so computing it twice would cost more than the
-//! memory does. Where that is not so, [`crate::autograd::checkpoint`] around the call keeps the inputs alone.
+//! A [`CandleFunction`] runs once in the forward pass. The graph that candle records is kept until candle runs the
+//! backward pass, and is then freed: a head is small compared with its backbone, so recomputing it would cost more than
+//! the memory it saves. For a large head, wrap the call in [`crate::autograd::checkpoint`], which keeps only the
+//! inputs.
 //!
-//! candle stops gradients without a word at operations that have no backward (the fused `LayerNorm`, `RmsNorm`,
-//! `ops::softmax_last_dim` and `rotary_emb` of candle-nn), those of its `conv1d` are wrong, and its random numbers cannot be
-//! seeded. All of this is refused, see `audit`: an input or a parameter that gets no gradient, or a wrong one, is named. Dropout
-//! comes in as an input, from our masks.
+//! candle silently stops gradients at operations without a backward (the fused `LayerNorm`, `RmsNorm`,
+//! `ops::softmax_last_dim` and `rotary_emb` of candle-nn), its `conv1d` computes wrong gradients, and its random
+//! numbers cannot be seeded. `audit` detects all of these and returns an error that names the input or parameter with a
+//! missing or wrong gradient. Dropout is passed in as an input made from our masks.
 //!
-//! Batches are packed everywhere else. This is the only place that pads: `padding` lays sequences of similar length beside
-//! each other, `[T, D]` to `[b, L, D]`, for functions that want a batch. Recurrent layers need no padding, see `time_steps`.
+//! Batches are packed everywhere else. Only `padding` pads: it stacks sequences of similar length, `[T, D]` to
+//! `[b, L, D]`, for functions that need a batch dimension. Recurrent layers need no padding, see `time_steps`.
 
 mod audit;
 mod convolution;

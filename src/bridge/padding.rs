@@ -1,7 +1,8 @@
-//! Packed sequences beside each other, padded, and back.
+//! Converts packed sequences to padded batches and back.
 //!
-//! Sequences of similar length are padded together, so that a token is padded by at most a quarter of its sequence, or by
-//! [`SHORT`] rows. A function must treat sequences alone: then neither padding nor company counts in what it gives.
+//! Sequences of similar length are padded together, so that each is padded by at most a quarter of its length, or by
+//! [`SHORT`] rows. A function must treat sequences independently, so that neither padding nor the other sequences
+//! change its output.
 
 use std::ops::Range;
 
@@ -14,34 +15,34 @@ use crate::compute::add_rows;
 use crate::error::{Error, Result};
 use crate::ops::embedding::stacked_rows;
 
-/// Rows that any sequence may be padded by.
+/// Number of padding rows that is accepted for any sequence.
 const SHORT: usize = 4;
 
-/// What a function of padded sequences gives.
+/// Output of a function of padded sequences: one row per token or one per sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Per {
-    /// `[b, L, D]`, a row for each token; those of padding are dropped.
+    /// `[b, L, D]`, a row for each token; rows of padding tokens are dropped.
     Token,
     /// `[b, D]`, a row for each sequence.
     Sequence,
 }
 
-/// Sequences that are padded to the longest of them.
+/// A group of sequences padded to the longest of them.
 struct Bucket {
-    /// Which ones, `[b]`.
+    /// Indices of the sequences, `[b]`.
     sequences: Vec<usize>,
-    /// Their rows in the packed batch.
+    /// Range of rows of each sequence in the packed batch.
     rows: Vec<Range<usize>>,
-    /// Rows after padding, `L`; at least 1.
+    /// Padded length in rows, `L`, at least 1.
     length: usize,
 }
 
-/// `function` of packed sequences, padded: `[T, D]` or `[B, D]`.
+/// Applies `function` to packed sequences by padding them. Returns `[T, D]` or `[B, D]`.
 ///
-/// For each bucket of `b` sequences of up to `L` tokens the function gets each of `packed`, `[T, D]`, as `[b, L, D]` with zeros
-/// after the end, `mask [b, L]` which is 1 at tokens and 0 at padding, and `parameters` as they are. What it gives for a sequence must
-/// follow from that sequence alone, zeros after its end included. A batch without sequences is run as one without tokens, so
-/// that parameters get their gradient, zeros.
+/// For each bucket of `b` sequences of up to `L` tokens the function gets each of `packed`, `[T, D]`, as `[b, L, D]`
+/// with zeros after the end, `mask [b, L]`, which is 1 at tokens and 0 at padding, and `parameters` unchanged. The
+/// output for a sequence may depend only on that sequence and the zeros after its end. A batch without sequences is run
+/// as one sequence without tokens, so that parameters get zero gradients.
 pub fn apply_padded(
     function: &CandleFunction,
     packed: &[(&str, &Value)],
@@ -78,7 +79,7 @@ pub fn apply_padded(
     stacked_rows(&outputs.iter().collect::<Vec<_>>(), rows.into())
 }
 
-/// Every sequence in one bucket, with others of similar length.
+/// Groups all sequences into buckets of similar length.
 fn buckets(cu_seqlens: &[u32]) -> Vec<Bucket> {
     let rows = |i: usize| cu_seqlens[i] as usize..cu_seqlens[i + 1] as usize;
     let mut order: Vec<usize> = (0..cu_seqlens.len().saturating_sub(1)).collect();
@@ -102,7 +103,7 @@ fn buckets(cu_seqlens: &[u32]) -> Vec<Bucket> {
     buckets
 }
 
-/// Where the row of each token `[T]`, or of each sequence `[B]`, lies in the outputs of the buckets one after another.
+/// Index of each token's row `[T]`, or each sequence's row `[B]`, in the concatenated outputs of the buckets.
 fn places(buckets: &[Bucket], cu_seqlens: &[u32], per: Per) -> Vec<u32> {
     let n = match per {
         Per::Token => cu_seqlens.last().map_or(0, |&n| n as usize),
@@ -124,14 +125,14 @@ fn places(buckets: &[Bucket], cu_seqlens: &[u32], per: Per) -> Vec<u32> {
 }
 
 impl Bucket {
-    /// 1 at tokens, 0 at padding, `[b, L]`.
+    /// Padding mask `[b, L]`: 1 at tokens, 0 at padding.
     fn mask(&self) -> Result<Tensor> {
         let row = |rows: &Range<usize>| (0..self.length).map(|t| if t < rows.len() { 1f32 } else { 0.0 }).collect();
         let values: Vec<f32> = self.rows.iter().flat_map(|rows| -> Vec<f32> { row(rows) }).collect();
         Ok(Tensor::from_vec(values, (self.rows.len(), self.length), &Device::Cpu)?)
     }
 
-    /// `x [T, D]` to `[b, L, D]`, zeros after the end of a sequence.
+    /// Pads `x [T, D]` to `[b, L, D]` with zeros after the end of each sequence.
     fn pad(&self, x: &Value) -> Result<Value> {
         let (_, d) = x.array().dims2()?;
         let (source, mut y) = (x.array().values()?, vec![0f32; self.rows.len() * self.length * d]);
@@ -143,13 +144,13 @@ impl Bucket {
     }
 }
 
-/// `dx[row] = dy[b, t]` for each token.
+/// Backward of padding: `dx[row] = dy[b, t]` for each token.
 struct Pad {
     rows: Vec<Range<usize>>,
     length: usize,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Pad {
     fn name(&self) -> &'static str {
         "pad"

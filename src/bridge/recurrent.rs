@@ -1,9 +1,9 @@
-//! LSTM and GRU over packed sequences, of several layers and both directions, with parameters in torch's layout.
+//! Multi-layer, optionally bidirectional LSTM and GRU over packed sequences, with parameters in torch's layout.
 //!
-//! Shapes: `x [T, D]` to `[T, H]`, or `[T, 2H]` in both directions. The arithmetic of a step is candle-nn's. Steps go in chunks, each
-//! an operation of its own: candle goes through its graphs by recursion, which thousands of steps would overflow, and the
-//! backward of a slice fills the whole tensor it was cut from. candle-nn's own `Direction::Backward` names parameters only; here
-//! each sequence is read from its own end.
+//! Shapes: `x [T, D]` to `[T, H]`, or `[T, 2H]` if bidirectional. candle-nn computes each time step. Time steps run in
+//! chunks, each an operation of its own: candle traverses graphs by recursion, which thousands of steps would overflow,
+//! and the backward of a slice fills the whole tensor it was cut from. candle-nn's own `Direction::Backward` only
+//! renames parameters; here each sequence is really read from its end.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::embedding::{embedding, stacked_rows};
 use crate::rng::Key;
 
-/// Time steps that one function of candle takes.
+/// Time steps per candle function call.
 const CHUNK_STEPS: usize = 16;
 
-/// What a recurrent layer computes at a step.
+/// Type of recurrent cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
     Lstm,
@@ -34,7 +34,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    /// Blocks of `H` rows in a weight.
+    /// Number of gates: blocks of `H` rows in a weight.
     fn gates(self) -> usize {
         match self {
             Self::Lstm => 4,
@@ -42,7 +42,7 @@ impl Cell {
         }
     }
 
-    /// What a step hands to the next: the output first.
+    /// Names of the states passed from one step to the next; the first is the output.
     fn states(self) -> &'static [&'static str] {
         match self {
             Self::Lstm => &["h", "c"],
@@ -51,7 +51,7 @@ impl Cell {
     }
 }
 
-/// Dropout between layers, as torch has it: not after the last.
+/// Dropout between layers as in torch: not after the last layer.
 #[derive(Debug, Clone, Copy)]
 pub struct RecurrentDropout {
     pub p: f64,
@@ -63,7 +63,7 @@ pub struct Recurrent {
     cell: Cell,
     input_size: usize,
     hidden_size: usize,
-    /// Of each layer, one or both directions.
+    /// For each layer, one or two directions.
     layers: Vec<Vec<Direction>>,
 }
 
@@ -76,8 +76,8 @@ struct Direction {
 }
 
 impl Recurrent {
-    /// `layers` layers of `hidden_size` units in each direction on inputs of `input_size`; parameters are called `name.weight_ih_l0`
-    /// and so on, as torch calls them.
+    /// Creates `layers` layers of `hidden_size` units in each direction for inputs of `input_size`. Parameters have
+    /// torch's names, `name.weight_ih_l0` and so on.
     pub fn new(
         name: &str,
         cell: Cell,
@@ -101,12 +101,12 @@ impl Recurrent {
         Ok(Self { cell, input_size, hidden_size, layers: (0..layers).map(layer).collect() })
     }
 
-    /// Columns of the output.
+    /// Number of columns of the output, `H` or `2H`.
     pub fn output_size(&self) -> usize {
         self.layers[0].len() * self.hidden_size
     }
 
-    /// The parameters; they begin as torch's do, uniform within `1 / sqrt(H)`.
+    /// Specs of the parameters; initialised as in torch, uniformly within `1 / sqrt(H)`.
     pub fn specs(&self) -> Vec<Spec> {
         let (n, init) = (self.cell.gates() * self.hidden_size, Init::Uniform(1.0 / (self.hidden_size as f64).sqrt()));
         let specs = |direction: &Direction| {
@@ -117,7 +117,7 @@ impl Recurrent {
         self.layers.iter().flatten().flat_map(specs).collect()
     }
 
-    /// The output at every token: `x [T, D]` to `[T, H]`, or `[T, 2H]` with the forward direction first.
+    /// Output at every token: `x [T, D]` to `[T, H]`, or `[T, 2H]` with the forward direction first.
     pub fn forward(
         &self,
         x: &Value,
@@ -128,8 +128,8 @@ impl Recurrent {
         side_by_side(&self.directions(x, cu_seqlens, parameters, dropout)?)
     }
 
-    /// The output of each direction where it ends: `x [T, D]` to `[B, H]`, or `[B, 2H]` of the last token in the forward and the
-    /// first in the backward direction. Zeros for a sequence without tokens.
+    /// Final output of each direction: `x [T, D]` to `[B, H]`, or `[B, 2H]` with the last token's output of the forward
+    /// and the first token's output of the backward direction. Zeros for a sequence without tokens.
     pub fn last(
         &self,
         x: &Value,
@@ -152,7 +152,7 @@ impl Recurrent {
         side_by_side(&directions.iter().zip(&self.layers[0]).map(ends).collect::<Result<Vec<_>>>()?)
     }
 
-    /// The outputs `[T, H]` of the directions of the last layer.
+    /// Outputs `[T, H]` of each direction of the last layer.
     fn directions(
         &self,
         x: &Value,
@@ -190,7 +190,7 @@ impl Direction {
         let function = {
             let (name, suffix) = (name.to_string(), suffix.clone());
             CandleFunction::new(format!("{name}{suffix}"), move |tensors| {
-                // candle-nn asks for those of layer 0.
+                // candle-nn looks parameters up by the names of layer 0.
                 let (name, suffix) = (name.clone(), suffix.clone());
                 let rename = move |asked: &str| format!("{name}.{}{suffix}", asked.trim_end_matches("_l0"));
                 let parameters = tensors.var_builder().rename_f(rename);
@@ -212,7 +212,7 @@ impl Direction {
         Self { reversed, parameters, input_size: sizes[0], function }
     }
 
-    /// `x [T, D]` to `[T, H]`.
+    /// Runs one direction of one layer: `x [T, D]` to `[T, H]`.
     fn forward(
         &self,
         cell: Cell,
@@ -223,7 +223,7 @@ impl Direction {
     ) -> Result<Value> {
         let mut order = TimeSteps::new(cu_seqlens, self.reversed);
         if order.sizes.is_empty() {
-            // A step on zeros, of which nothing is taken: parameters get their gradient, zeros.
+            // Without tokens run one step on zeros and discard its output, so that parameters get zero gradients.
             (order.rows, order.sizes) = (vec![0], vec![1]);
         }
         let zeros = |rows: usize, columns: usize| {
@@ -232,7 +232,7 @@ impl Direction {
         let padding = zeros(1, self.input_size)?;
         let mut states =
             cell.states().iter().map(|_| zeros(order.sizes[0], hidden_size)).collect::<Result<Vec<_>>>()?;
-        // Rows of `places` count the outputs alone, those of the chunks' outputs also the states behind them.
+        // `places` counts output rows only; in the chunks' outputs further states follow, which `shifts` skips.
         let (mut outputs, mut shifts, mut first, mut shift) = (Vec::new(), Vec::new(), 0, 0);
         for sizes in order.sizes.chunks(CHUNK_STEPS) {
             let n: usize = sizes.iter().sum();
@@ -263,8 +263,8 @@ impl Direction {
     }
 }
 
-/// Take `step(x, states)` over the rows of `x`, of which step `t` has `steps[t]`: the outputs one after another, then what else
-/// the last step hands on.
+/// Runs `step(x, states)` over the rows of `x`, where step `t` has `steps[t]` rows. Returns the outputs of all steps
+/// concatenated, followed by the other states of the last step (`c` of an LSTM).
 fn steps(
     cell: Cell,
     tensors: &Tensors,

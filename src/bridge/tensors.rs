@@ -1,4 +1,4 @@
-//! What a function of candle tensors is given.
+//! Inputs of a function of candle tensors.
 
 use std::collections::HashMap;
 
@@ -8,16 +8,16 @@ use candle_nn::VarBuilder;
 use crate::autograd::Value;
 use crate::error::Error;
 
-/// A value of our autograd as candle has it.
+/// A value of our autograd as a candle tensor.
 pub(super) struct Leaf {
     pub name: String,
-    /// In f32; a variable of candle's if it wants a gradient.
+    /// An f32 tensor; a candle variable if it wants a gradient.
     pub tensor: Tensor,
     pub wanted: bool,
 }
 
 impl Leaf {
-    /// A copy: what a parameter holds changes in place when it learns.
+    /// Copies the value, because the optimiser updates parameters in place.
     pub fn new(name: &str, value: &Value) -> std::result::Result<Self, Error> {
         let tensor = Tensor::try_from(value.array().clone())?.to_dtype(DType::F32)?;
         let wanted = Value::differentiable(&[value]);
@@ -26,14 +26,14 @@ impl Leaf {
     }
 }
 
-/// Tensors by name: hidden states, parameters, masks. All of one float type, except those of integers.
+/// Tensors by name: hidden states, parameters, masks. All floating-point tensors have the same dtype.
 pub struct Tensors {
     by_name: HashMap<String, Tensor>,
     dtype: DType,
 }
 
 impl Tensors {
-    /// These tensors, those of floats cast to `dtype`.
+    /// Collects these tensors; floating-point ones are cast to `dtype`.
     pub(super) fn new<'a>(tensors: impl Iterator<Item = (&'a str, Tensor)>, dtype: DType) -> Result<Self> {
         let mut by_name = HashMap::new();
         for (name, tensor) in tensors {
@@ -45,7 +45,7 @@ impl Tensors {
         Ok(Self { by_name, dtype })
     }
 
-    /// The tensor of this name.
+    /// Tensor with this name.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         self.by_name.get(name).ok_or_else(|| {
             let mut names: Vec<&String> = self.by_name.keys().collect();
@@ -54,12 +54,13 @@ impl Tensors {
         })
     }
 
-    /// The type of the floats. It is F64 while gradients are checked, so constants that a function makes must be of this type.
+    /// Dtype of the floating-point tensors. It is F64 while gradients are checked, so constants created by a function
+    /// must have this dtype.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// The tensors for candle-nn's constructors, which find parameters by name.
+    /// A `VarBuilder` over the tensors for candle-nn's constructors, which look parameters up by name.
     pub fn var_builder(&self) -> VarBuilder<'static> {
         VarBuilder::from_tensors(self.by_name.clone(), self.dtype, &Device::Cpu)
     }

@@ -1,15 +1,16 @@
-//! Packed sequences by time: step `t` has a row of each sequence of more than `t` tokens, the longest sequence first.
+//! Orders packed sequences by time step: step `t` has one row for each sequence of more than `t` tokens, longest
+//! sequence first.
 //!
-//! A recurrent layer then takes all sequences one step on at a time, with fewer of them the further it gets: its state loses rows
-//! at the end, and nothing is padded or masked. For the backward direction each sequence is gone through from its own end.
+//! A recurrent layer then advances all sequences by one token per step. As shorter sequences end, the state loses rows
+//! at the end, so nothing is padded or masked. The backward direction reads each sequence from its end.
 
-/// The order of rows.
+/// Row order by time step.
 pub(super) struct TimeSteps {
-    /// Rows of the packed batch in the order of steps, `[T]`.
+    /// Rows of the packed batch, ordered by time step, `[T]`.
     pub rows: Vec<u32>,
-    /// How many of them each step has; never more than the step before.
+    /// Number of rows of each time step, never increasing.
     pub sizes: Vec<usize>,
-    /// Where each row of the packed batch lies in that order, `[T]`.
+    /// Inverse of `rows`: index in that order of each row of the packed batch, `[T]`.
     pub places: Vec<u32>,
 }
 

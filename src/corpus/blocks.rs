@@ -1,11 +1,11 @@
-//! What is trained on at a time: documents cut into pieces, or one stream of all documents cut into equal blocks.
+//! Training blocks: documents cut into pieces, or one stream of all documents cut into blocks of equal length.
 
 use std::ops::Range;
 
 use super::file::Corpus;
 use crate::error::{Error, Result};
 
-/// Blocks of some documents of a corpus, numbered in the order of the corpus.
+/// Blocks of a range of documents of a corpus, numbered in corpus order.
 #[derive(Clone)]
 pub struct Blocks {
     corpus: Corpus,
@@ -14,15 +14,15 @@ pub struct Blocks {
 
 #[derive(Clone)]
 enum Cut {
-    /// Where each block begins in the tokens, and the end.
+    /// Token offset of the start of each block, then the end of the last.
     Documents(Vec<u64>),
-    /// Blocks of `length` from the stream of these documents with `separator` between them.
+    /// Blocks of `length` tokens from the concatenated documents, with `separator` between them.
     Stream { documents: Range<usize>, length: usize, separator: u32, count: usize },
 }
 
 impl Blocks {
-    /// Each of the documents cut into blocks of at most `longest` tokens (what a sequence holds without its special
-    /// tokens), the last of a document as long as is left. No token is lost, no block has tokens of two documents.
+    /// Cuts each document into blocks of at most `longest` tokens (the sequence length without special tokens); the
+    /// last block of a document may be shorter. No token is lost, and no block mixes two documents.
     pub fn documents(corpus: &Corpus, documents: Range<usize>, longest: usize) -> Result<Self> {
         let starts = within(corpus, &documents)?;
         if longest == 0 {
@@ -36,8 +36,8 @@ impl Blocks {
         Ok(Self { corpus: corpus.clone(), cut: Cut::Documents(cuts) })
     }
 
-    /// The documents one after another with the id `separator` between them, cut into blocks of exactly `length` tokens; what
-    /// is left at the end, less than a block, is not used.
+    /// Concatenates the documents with the id `separator` between them and cuts them into blocks of exactly `length`
+    /// tokens. Remaining tokens, less than a block, are dropped.
     pub fn stream(corpus: &Corpus, documents: Range<usize>, length: usize, separator: u32) -> Result<Self> {
         let starts = within(corpus, &documents)?;
         let tokens = starts.last().zip(starts.first()).map_or(0, |(end, start)| (end - start) as usize);
@@ -51,7 +51,7 @@ impl Blocks {
         Ok(Self { corpus: corpus.clone(), cut: Cut::Stream { documents, length, separator, count } })
     }
 
-    /// How many blocks.
+    /// Number of blocks.
     pub fn len(&self) -> usize {
         match &self.cut {
             Cut::Documents(cuts) => cuts.len().saturating_sub(1),
@@ -59,7 +59,7 @@ impl Blocks {
         }
     }
 
-    /// Tokens of a block; 0 beyond the last.
+    /// Number of tokens of a block; 0 for an index out of range.
     pub fn block_len(&self, block: usize) -> usize {
         match &self.cut {
             Cut::Documents(cuts) => match cuts.get(block..).unwrap_or_default() {
@@ -76,7 +76,7 @@ impl Blocks {
         }
     }
 
-    /// True if the last token of a block is that of a document.
+    /// True if the last token of the block is the last token of a document.
     pub fn ends_document(&self, block: usize) -> bool {
         match &self.cut {
             Cut::Documents(cuts) => {
@@ -86,7 +86,7 @@ impl Blocks {
         }
     }
 
-    /// Tokens of all blocks.
+    /// Number of tokens of all blocks.
     pub fn n_tokens(&self) -> usize {
         match &self.cut {
             Cut::Documents(cuts) => cuts.last().zip(cuts.first()).map_or(0, |(end, start)| (end - start) as usize),
@@ -94,8 +94,8 @@ impl Blocks {
         }
     }
 
-    /// Append the tokens of a block as they are stored (see [`token`](super::token)). A first token that continues a word does
-    /// so in the block before. Nothing beyond the last block.
+    /// Appends the tokens of a block in stored form (see [`token`](super::token)). If the first token has the flag of a
+    /// continued word, that word began in the previous block. Appends nothing for an index out of range.
     pub fn read(&self, block: usize, tokens: &mut Vec<u32>) {
         match &self.cut {
             Cut::Documents(cuts) => {
@@ -110,11 +110,11 @@ impl Blocks {
         }
     }
 
-    /// `length` tokens from place `at` of the stream on.
+    /// Reads `length` tokens of the stream, starting at token `at`.
     fn read_stream(&self, documents: &Range<usize>, at: usize, length: usize, separator: u32, tokens: &mut Vec<u32>) {
         let starts = self.corpus.starts().get(documents.start..=documents.end).unwrap_or_default();
         let origin = starts.first().copied().unwrap_or(0);
-        // Document `i` begins after as many separators.
+        // Document `i` comes after `i` separators.
         let begin = |i: usize| (starts[i] - origin) as usize + i;
         let (mut low, mut high) = (0, documents.len());
         while high - low > 1 {
@@ -142,7 +142,7 @@ impl Blocks {
     }
 }
 
-/// The starts of these documents, and the end of the last.
+/// Token offsets of the starts of these documents, then the end of the last.
 fn within<'a>(corpus: &'a Corpus, documents: &Range<usize>) -> Result<&'a [u64]> {
     corpus
         .starts()

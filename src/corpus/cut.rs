@@ -1,23 +1,24 @@
-//! Long texts in pieces that are tokenised alone, with the tokens of the whole.
+//! Cuts long texts into pieces that are tokenised separately but give the tokens of the whole text.
 
 use crate::error::Result;
 use crate::text::Tokenizer;
 
-/// Longest piece in bytes: tokenising takes a hundred times a piece's size in memory, on each thread.
+/// Longest piece in bytes: tokenising needs about a hundred times a piece's size in memory on each thread.
 pub(super) const PIECE: usize = 64 << 10;
 
-/// How texts are cut for a tokenizer.
+/// Decides where to cut texts for a given tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cutter {
-    /// Whether the space before a word stays with it; else the tokenizer puts one before every text.
+    /// Whether the space at a cut stays with the second piece. If not, it is dropped, because the tokenizer prepends a
+    /// space to every text.
     keeps_space: bool,
 }
 
-/// Where a text may be cut: the end of the first piece, and the start of the next.
+/// A cut: end of the first piece and start of the second, in bytes.
 pub(super) type Cut = (usize, usize);
 
 impl Cutter {
-    /// Whatever gives the tokens of a text in one piece, tried out.
+    /// Tries both ways on a short text and takes the one that gives the same tokens as the uncut text.
     pub fn of(tokenizer: &Tokenizer) -> Result<Self> {
         let ids = |text: &str| -> Result<Vec<u32>> {
             Ok(tokenizer.encode_words(text, None)?.into_iter().map(|(id, _)| id).collect())
@@ -27,8 +28,8 @@ impl Cutter {
         Ok(Self { keeps_space: joined(" sat")? || !joined("sat")? })
     }
 
-    /// Where to cut a text that is longer than a piece: between two words with one space, as late as may be; else where
-    /// there is whitespace; else within a word.
+    /// Where to cut a text longer than a piece: at the last single space between two words, otherwise at the last
+    /// whitespace, otherwise within a word.
     pub fn cut(self, text: &str) -> Cut {
         let head = &text[..boundary_below(text, PIECE)];
         let after = |i: usize, c: char| text[i + c.len_utf8()..].chars().next();
@@ -44,7 +45,7 @@ impl Cutter {
     }
 }
 
-/// The last boundary of characters at or before byte `i`.
+/// The last character boundary at or before byte `i`.
 pub(super) fn boundary_below(text: &str, i: usize) -> usize {
     (0..=i.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }

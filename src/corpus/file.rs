@@ -1,8 +1,8 @@
-//! The file of a corpus: a header, tokens, starts of documents.
+//! File format of a tokenised corpus: header, tokens, document offsets.
 //!
-//! Numbers in the machine's own order, so that the file is read where it lies; the magic number reads otherwise where the
-//! order is another one. Header: magic `u64`, version `u32`, vocabulary size `u32`, tokens `u64` (`T`), documents `u64`
-//! (`N`). Then `T` tokens `u32`, padded to 8 bytes, then `N + 1` starts `u64`.
+//! Numbers have the machine's byte order, so that the file can be memory-mapped; the magic number detects a file of the
+//! other byte order. Header: magic `u64`, version `u32`, vocabulary size `u32`, number of tokens `u64` (`T`), number of
+//! documents `u64` (`N`). Then `T` tokens `u32`, padded to 8 bytes, then `N + 1` offsets `u64`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -11,19 +11,19 @@ use std::sync::Arc;
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
-/// Set in a token that continues the word which the token before it belongs to.
+/// Flag bit of a token that continues the word of the previous token.
 pub const CONTINUES: u32 = 1 << 31;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"wscorpus");
-/// Of the file's layout, and of what the tokens of a text are.
+/// Version of the file layout and of how a text is tokenised.
 const VERSION: u32 = 1;
 
-/// The id of a stored token, and whether it continues a word.
+/// Splits a stored token into its id and whether it continues a word.
 pub fn token(stored: u32) -> (u32, bool) {
     (stored & !CONTINUES, stored & CONTINUES != 0)
 }
 
-/// What the file begins with.
+/// Header of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub vocab_size: u32,
@@ -56,7 +56,7 @@ impl Header {
         Ok(Self { vocab_size, n_tokens, n_documents })
     }
 
-    /// Where the tokens and the starts lie; none where no file is that long.
+    /// Byte ranges of the tokens and of the document offsets; None if they overflow `usize`.
     fn ranges(self) -> Option<(Range<usize>, Range<usize>)> {
         let tokens = usize::try_from(self.n_tokens).ok()?.checked_mul(4)?.checked_add(Self::BYTES)?;
         let starts = tokens.checked_next_multiple_of(8)?;
@@ -65,7 +65,8 @@ impl Header {
     }
 }
 
-/// `T` tokens of `N` documents in a mapped file. Immutable, cheap to clone. Documents have at least one token.
+/// A memory-mapped corpus of `T` tokens in `N` documents. Immutable, cheap to clone. Every document has at least one
+/// token.
 #[derive(Clone)]
 pub struct Corpus {
     name: Arc<str>,
@@ -76,8 +77,8 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Map a file that a [`CorpusWriter`](super::CorpusWriter) made. Its starts are checked; of its tokens only those that
-    /// are used are read.
+    /// Maps a file written by [`CorpusWriter`](super::CorpusWriter). The document offsets are checked; tokens are read
+    /// only when used.
     pub fn open(path: &Path) -> Result<Self> {
         let map = Arc::new(MappedFile::open(path)?);
         let at = |message: &str| Error::Data(format!("{}: {message}", path.display()));
@@ -100,50 +101,50 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// What its file is called, which in a cache says what its content is.
+    /// File name. In a cache it identifies the content.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The size of the vocabulary that its ids are of.
+    /// Vocabulary size of the tokenizer that made the ids.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// The number of documents, `N`.
+    /// Number of documents, `N`.
     pub fn n_documents(&self) -> usize {
         self.starts().len().saturating_sub(1)
     }
 
-    /// Tokens in all documents, `T`.
+    /// Number of tokens in all documents, `T`.
     pub fn n_tokens(&self) -> usize {
         self.tokens().len()
     }
 
-    /// All tokens as they are stored, document after document, `[T]`; see [`token`].
+    /// All tokens in stored form, documents concatenated, `[T]`; see [`token`].
     pub fn tokens(&self) -> &[u32] {
-        // The map begins with a page, and so both parts are aligned.
+        // The mapping starts at a page boundary, so both sections are aligned.
         bytemuck::try_cast_slice(self.map.get(self.tokens.clone()).unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Where each document begins, and the end, `[N + 1]`.
+    /// Token offset of the start of each document, then the end of the last, `[N + 1]`.
     pub(super) fn starts(&self) -> &[u64] {
         bytemuck::try_cast_slice(self.map.get(self.starts.clone()).unwrap_or_default()).unwrap_or_default()
     }
 
-    /// The tokens of a document as they are stored; none beyond the last.
+    /// Tokens of a document in stored form; empty for an index out of range.
     pub fn document(&self, document: usize) -> &[u32] {
         let range =
             self.starts().get(document..).and_then(|starts| Some(*starts.first()? as usize..*starts.get(1)? as usize));
         range.and_then(|range| self.tokens().get(range)).unwrap_or_default()
     }
 
-    /// Documents to train on, and the last ones, kept to evaluate on: as many as hold at most `fraction` of the tokens, at
-    /// least one on each side.
+    /// Splits the documents into a training and an evaluation range. The last documents are held out: as many as have
+    /// at most `fraction` of the tokens, with at least one document on each side.
     ///
-    /// The last ones, not some chosen at random: what stands together in a file is alike (paragraphs of one article,
-    /// versions of one page), and dealt out to both sides it would flatter the evaluation. It leaves both sides in one
-    /// stretch, each document whole. Where a corpus is sorted, shuffle its documents or give texts of their own.
+    /// The split is not random, because neighbouring documents are similar (paragraphs of one article, versions of one
+    /// page), and having them on both sides would make the evaluation too optimistic. Both sides are contiguous and no
+    /// document is cut. If a corpus is sorted, shuffle its documents first or pass separate evaluation texts.
     pub fn split(&self, fraction: f64) -> Result<(Range<usize>, Range<usize>)> {
         let n = self.n_documents();
         if !(fraction > 0.0 && fraction < 1.0) {

@@ -1,4 +1,4 @@
-//! Texts of any size as tokens in one mapped file, and what is trained on of it: blocks, their order, batches of blocks.
+//! Text corpora of any size, tokenised into one memory-mapped file, and their training blocks, block order and batches.
 
 mod blocks;
 mod cut;

@@ -1,27 +1,28 @@
-//! The order of blocks in an epoch, and batches of them.
+//! Shuffled order of blocks in an epoch, and batches of them.
 
 use super::blocks::Blocks;
 use crate::rng::{Key, Stream};
 
-/// Blocks that are shuffled together: with 128 tokens each 32 MB, which the system keeps at hand while they are read.
+/// Number of blocks shuffled together: 32 MB with 128 tokens each, which the page cache holds while they are read.
 const WINDOW: usize = 1 << 16;
 
-/// An order of `n` blocks: windows of neighbouring blocks are shuffled, then the blocks of each. Reading stays within one
-/// window at a time, so a corpus may be larger than memory. A pure function of seed and epoch: a run is resumed at any place.
+/// A shuffled order of `n` blocks: windows of neighbouring blocks are shuffled, then the blocks within each window.
+/// Reading stays within one window at a time, so a corpus may be larger than memory. The order depends only on seed and
+/// epoch, so a run can resume anywhere.
 #[derive(Debug, Clone)]
 pub struct Order {
     key: Key,
     n: usize,
     window: usize,
     windows: Vec<usize>,
-    /// The place among them of the last window of the corpus, which alone may be shorter.
+    /// Position, after shuffling, of the last window of the corpus, the only one that may be shorter.
     shorter: usize,
-    /// The window last asked for: its place among the shuffled ones, and the order within.
+    /// The most recently used window: its position after shuffling, and the order of its blocks.
     current: Option<(usize, Vec<usize>)>,
 }
 
 impl Order {
-    /// That of an epoch.
+    /// The order of the given epoch.
     pub fn new(n: usize, seed: u64, epoch: u64) -> Self {
         Self::with_window(n, seed, epoch, WINDOW)
     }
@@ -33,7 +34,7 @@ impl Order {
         Self { key: key.child(1), n, window, windows, shorter, current: None }
     }
 
-    /// The block at a place; none beyond the last.
+    /// The block at position `place`; None out of range.
     pub fn at(&mut self, place: usize) -> Option<usize> {
         if place >= self.n {
             return None;
@@ -51,7 +52,7 @@ impl Order {
     }
 }
 
-/// Batches of an epoch: as many blocks, in their order, as a budget of tokens holds, at least one.
+/// Iterator over the batches of an epoch. A batch takes the next blocks that fit the token budget, at least one.
 pub struct Batches<'a> {
     blocks: &'a Blocks,
     order: Order,
@@ -61,7 +62,7 @@ pub struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    /// Each block gets `specials` tokens more.
+    /// Batches within `budget` tokens; each block counts `specials` additional special tokens.
     pub fn new(blocks: &'a Blocks, seed: u64, epoch: u64, budget: usize, specials: usize) -> Self {
         Self { blocks, order: Order::new(blocks.len(), seed, epoch), position: 0, budget, specials }
     }
@@ -104,7 +105,7 @@ mod tests {
             prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
             let changes = order.windows(2).filter(|w| w[0] / window != w[1] / window).count();
             prop_assert_eq!(changes + 1, n.div_ceil(window).max(1));
-            // The same at any place, asked for in any order.
+            // The order must not depend on the sequence of the calls.
             let mut again = Order::with_window(n, seed, epoch, window);
             for place in (0..n).rev().step_by(7) {
                 prop_assert_eq!(again.at(place), Some(order[place]));
@@ -117,7 +118,7 @@ mod tests {
         let of = |seed, epoch| places(&mut Order::with_window(1000, seed, epoch, 100));
         assert_ne!(of(1, 0), of(1, 1));
         assert_ne!(of(1, 0), of(2, 0));
-        // Blocks move to any place: with windows in place they would stay within 100 of where they were.
+        // Blocks must move far: with unshuffled windows they would stay within 100 of their position.
         assert!(of(1, 0).iter().enumerate().any(|(i, &block)| block.abs_diff(i) > 500));
     }
 }

@@ -1,4 +1,4 @@
-//! Text files as documents: plain text, and JSON lines.
+//! Reads documents from plain text and JSON lines files.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -9,44 +9,45 @@ use serde_json::Value;
 use super::writer::CorpusWriter;
 use crate::error::{Error, Result};
 
-/// Longest part of a line of plain text that is held at once, in bytes.
+/// Longest part of a plain-text line held in memory at once, in bytes.
 const LINE: usize = 1 << 20;
 
-/// Longest JSON line that is read, in bytes: a document that is held whole, twice.
+/// Longest JSON line that is read, in bytes; its document is held in memory twice.
 const JSON_LINE: usize = 1 << 28;
 
-/// What a line that cannot be read does.
+/// What to do with an unreadable line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
-    /// It ends the reading.
+    /// Stop reading with an error.
     Stop,
-    /// It is left out and counted. Of a plain line longer than a megabyte, that megabyte of it.
+    /// Skip and count it. Plain-text lines are read in parts of 1 MiB; only the unreadable part is skipped.
     Skip,
 }
 
-/// Lines that were left out.
+/// Summary of the skipped lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Skipped {
-    /// How many.
+    /// Number of skipped lines.
     pub count: usize,
-    /// The first of them: file, line, reason.
+    /// The first skipped line: file, line number, reason.
     pub first: Option<String>,
 }
 
-/// A file of documents, UTF-8.
+/// A UTF-8 file of documents.
 #[derive(Debug, Clone)]
 pub struct TextFile {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// For JSON lines, an object a line, the field that holds the text; None for plain text, where blank lines separate
-    /// documents (as BERT's `create_pretraining_data.py` has it).
+    /// Field that holds the text in a JSON lines file (one object per line). None for plain text, where blank lines
+    /// separate documents (as in BERT's `create_pretraining_data.py`).
     pub field: Option<String>,
-    /// What a line that cannot be read does.
+    /// What to do with an unreadable line.
     pub on_error: OnError,
 }
 
 impl TextFile {
-    /// Add the documents of the file. `progress` gets the number of bytes read, and may stop the reading.
+    /// Adds the documents of the file to `writer`. `progress` is called with the number of bytes read; an error from it
+    /// stops the reading.
     pub fn add_to(&self, writer: &mut CorpusWriter, mut progress: impl FnMut(u64) -> Result<()>) -> Result<Skipped> {
         let mut lines = Lines::open(&self.path, if self.field.is_some() { JSON_LINE } else { LINE })?;
         let mut skipped = Skipped::default();
@@ -87,7 +88,7 @@ impl TextFile {
     }
 }
 
-/// Why a line was not added.
+/// Ok, or the reason why a line was not added.
 type Added = std::result::Result<(), String>;
 
 fn add_json(line: &Lines, field: &str, writer: &mut CorpusWriter) -> Result<Added> {
@@ -142,20 +143,20 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// The lines of a file, long ones in parts.
+/// Reads a file line by line; long lines come in parts.
 struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     longest: usize,
-    /// The line, or the part of it, without its end.
+    /// The current line, or part of a line, without the line ending.
     bytes: Vec<u8>,
-    /// Of a long line, the first bytes of a character that the next part goes on with.
+    /// In a long line, the first bytes of a character that continues in the next part.
     rest: Vec<u8>,
-    /// Of the line, from 1.
+    /// Line number, from 1.
     number: usize,
     is_start: bool,
     is_end: bool,
-    /// Bytes of the file read so far.
+    /// Number of bytes of the file read so far.
     read: u64,
 }
 
@@ -176,7 +177,7 @@ impl Lines {
         })
     }
 
-    /// Read the next line, or the next part of it; false at the end.
+    /// Reads the next line or part of a line; false at the end of the file.
     fn next(&mut self) -> Result<bool> {
         self.is_start = self.is_end;
         self.number += usize::from(self.is_start);
@@ -210,7 +211,7 @@ impl Lines {
     }
 }
 
-/// The length without the bytes of a character that is cut at the end.
+/// Length without the bytes of an incomplete character at the end.
 fn whole(bytes: &[u8]) -> usize {
     let is_cut = |start: &usize| {
         std::str::from_utf8(&bytes[*start..]).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())

@@ -1,20 +1,21 @@
-//! Batches in which documents go on: what is trained on by a model that remembers the block before.
+//! Batches in which documents continue from batch to batch, for models with memory of the previous block.
 
 use super::blocks::Blocks;
 use super::order::Order;
 
-/// Blocks of the longest stretch. One in so many begins without memory; a single document still fills batches.
+/// Longest stretch in blocks. One block in this many starts without memory; short stretches let even a single document
+/// fill batches.
 const LONGEST: usize = 8;
 
-/// Stretches of neighbouring blocks of a document, few enough blocks each that there are always others to shuffle them with.
+/// Stretches of neighbouring blocks of one document, short enough that there are always others to shuffle them with.
 #[derive(Clone)]
 pub struct Stretches {
-    /// The first block of each, and the end.
+    /// First block of each stretch, then the total number of blocks.
     starts: Vec<usize>,
 }
 
 impl Stretches {
-    /// Of all blocks.
+    /// Groups all blocks into stretches.
     pub fn new(blocks: &Blocks) -> Self {
         let mut starts = vec![0];
         for block in 1..=blocks.len() {
@@ -26,20 +27,20 @@ impl Stretches {
         Self { starts }
     }
 
-    /// True if the block after this one is of the same stretch.
+    /// True if the next block belongs to the same stretch.
     pub fn goes_on(&self, block: usize) -> bool {
         self.starts.binary_search(&(block + 1)).is_err()
     }
 
-    /// The first block of the stretch that a block is in.
+    /// First block of the stretch that contains `block`.
     pub fn start(&self, block: usize) -> usize {
         let after = self.starts.partition_point(|&start| start <= block);
         self.starts[after.saturating_sub(1)]
     }
 
-    /// The batches of an epoch: stretches are shuffled, and each batch has the next block of every stretch that goes on from
-    /// the batch before, in the same order, and then the first blocks of further stretches, as many as a budget of tokens
-    /// holds; at least one block. Each block gets `specials` tokens more.
+    /// Batches of an epoch. Stretches are shuffled. Each batch takes the next block of every stretch that continues
+    /// from the previous batch, in the same order, then the first blocks of further stretches as the token budget
+    /// allows; at least one block. Each block counts `specials` additional special tokens.
     pub fn batches<'a>(
         &'a self,
         blocks: &'a Blocks,
@@ -52,7 +53,7 @@ impl Stretches {
         let mut further = (0..).map_while(move |place| order.at(place)).map(|stretch| self.starts[stretch]).peekable();
         let mut batch: Vec<usize> = Vec::new();
         std::iter::from_fn(move || {
-            // What goes on is no longer than the block before it, so it fits.
+            // A continuing block is no longer than the block before it, so it fits.
             batch = batch.iter().filter(|&&block| self.goes_on(block)).map(|block| block + 1).collect();
             let len = |block: usize| blocks.block_len(block) + specials;
             let mut tokens: usize = batch.iter().map(|&block| len(block)).sum();

@@ -1,4 +1,4 @@
-//! A corpus on its way to its file.
+//! Tokenises texts and writes a corpus file.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -14,19 +14,20 @@ use crate::error::{Error, Result};
 use crate::files::Staged;
 use crate::text::Tokenizer;
 
-/// Bytes of text that are tokenised together: pieces enough for every thread.
+/// Bytes of text tokenised together: enough pieces for every thread.
 const CHUNK: usize = 4 << 20;
 
-/// A part of a document that is tokenised alone.
+/// A part of a document that is tokenised separately.
 struct Piece {
     text: String,
-    /// The character before it in its document.
+    /// The character before it in its document, None at the start.
     before: Option<char>,
     ends_document: bool,
 }
 
-/// Tokenises texts in parallel, without special tokens, and writes them down as they come: memory is bounded by what is
-/// handed over at once, never by the length of a document. Dropped before [`CorpusWriter::finish`], it leaves nothing.
+/// Tokenises texts in parallel, without special tokens, and writes the tokens to disk as they come. Memory is bounded
+/// by what is passed in one call, never by the length of a document. If dropped before [`CorpusWriter::finish`], it
+/// leaves no file.
 pub struct CorpusWriter {
     tokenizer: Arc<Tokenizer>,
     vocab_size: u32,
@@ -34,20 +35,20 @@ pub struct CorpusWriter {
     directory: PathBuf,
     staged: Staged,
     tokens: Output,
-    /// Ends of documents, kept in a file beside the tokens until it is known how many of those there are.
+    /// Ends of documents, kept in a second file until the number of tokens before them in the corpus file is known.
     ends: Output,
     n_tokens: u64,
     n_documents: u64,
-    /// Of the document that is being written, what is in no piece yet, and the character before it.
+    /// Text of the current document that is not yet in a piece, and in `before` the character before it.
     open: String,
     before: Option<char>,
     pieces: Vec<Piece>,
     in_pieces: usize,
-    /// Tokens before the document that is being tokenised.
+    /// Number of tokens before the document that is being tokenised.
     document_start: u64,
 }
 
-/// A file and its path, for the message where the disk is full.
+/// A file and its path, which error messages name (for example if the disk is full).
 struct Output(BufWriter<File>, PathBuf);
 
 impl Output {
@@ -61,7 +62,7 @@ impl Output {
         self.0.write_all(bytes).map_err(|e| Error::io(&self.1, e))
     }
 
-    /// Everything written, and the file at `position`.
+    /// Flushes all writes and moves to `position`.
     fn seek(&mut self, position: u64) -> Result<()> {
         self.0.seek(SeekFrom::Start(position)).map(drop).map_err(|e| Error::io(&self.1, e))
     }
@@ -70,7 +71,7 @@ impl Output {
 const TOKENS: &str = "tokens";
 
 impl CorpusWriter {
-    /// Begin a corpus that will lie in `directory`, which is made if it is not there.
+    /// Starts a corpus file in `directory`, which is created if missing.
     pub fn create(directory: &Path, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         let vocab_size = u32::try_from(tokenizer.vocab_size()).ok().filter(|&n| n <= CONTINUES);
         let vocab_size =
@@ -98,7 +99,7 @@ impl CorpusWriter {
         })
     }
 
-    /// Add texts, each a document. One without tokens is none.
+    /// Adds texts, each one document. Texts without tokens are dropped.
     pub fn add(&mut self, texts: &[String]) -> Result<()> {
         for text in texts {
             self.add_piece(text)?;
@@ -107,7 +108,7 @@ impl CorpusWriter {
         Ok(())
     }
 
-    /// Add the next part of a document, cut wherever it may be; [`CorpusWriter::end_document`] ends it.
+    /// Adds the next part of a document, which may be cut anywhere; [`CorpusWriter::end_document`] ends the document.
     pub fn add_piece(&mut self, text: &str) -> Result<()> {
         let mut rest = text;
         while !rest.is_empty() {
@@ -119,19 +120,19 @@ impl CorpusWriter {
         Ok(())
     }
 
-    /// What is added from now on belongs to another document.
+    /// Ends the current document.
     pub fn end_document(&mut self) -> Result<()> {
         let text = std::mem::take(&mut self.open);
         let before = self.before.take();
         self.push(Piece { text, before, ends_document: true })
     }
 
-    /// True while a document is begun and not ended.
+    /// True if a document was started and not ended.
     pub(super) fn is_in_document(&self) -> bool {
         !self.open.is_empty() || self.before.is_some()
     }
 
-    /// Move what is more than a piece out of the open text.
+    /// Moves text beyond one piece from `open` to the pieces.
     fn cut(&mut self) -> Result<()> {
         let open = std::mem::take(&mut self.open);
         let mut rest = open.as_str();
@@ -146,13 +147,13 @@ impl CorpusWriter {
     }
 
     fn push(&mut self, piece: Piece) -> Result<()> {
-        // Small documents cost more than their text.
+        // Small pieces cost more memory than their text.
         self.in_pieces += piece.text.len() + size_of::<Piece>();
         self.pieces.push(piece);
         if self.in_pieces >= CHUNK { self.flush() } else { Ok(()) }
     }
 
-    /// Tokenise the pieces and write their tokens.
+    /// Tokenises the pieces and writes their tokens.
     fn flush(&mut self) -> Result<()> {
         let pieces = std::mem::take(&mut self.pieces);
         self.in_pieces = 0;
@@ -168,7 +169,7 @@ impl CorpusWriter {
         };
         let encoded: Result<Vec<Vec<u32>>> = in_pool(|| pieces.par_iter().map(encode).collect());
         for (piece, mut tokens) in pieces.iter().zip(encoded?) {
-            // Leading whitespace may be all that a document's first piece had.
+            // The first piece of a document may have been only whitespace, without tokens.
             if self.n_tokens == self.document_start
                 && let Some(first) = tokens.first_mut()
             {
@@ -185,7 +186,8 @@ impl CorpusWriter {
         Ok(())
     }
 
-    /// Write the file under its name in the directory, whole or not at all, and open it. No token at all is an error.
+    /// Writes the file under `name` in the directory, atomically, and opens it. Returns an error if there are no
+    /// tokens.
     pub fn finish(mut self, name: &str) -> Result<Corpus> {
         if self.is_in_document() {
             self.end_document()?;

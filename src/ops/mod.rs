@@ -1,12 +1,13 @@
 //! Differentiable fused operations.
 //!
-//! A folder holds one operation. Its `mod.rs` says once what every device shares: the formula, checks of shapes, what the
-//! forward pass keeps, and the hand-written backward as an [`Op`](crate::autograd::Op), which unpacks inputs and slots. Its
-//! `cpu.rs` is the body: slices in, slices out, and nothing of values and gradients. Types that both need have a file of
-//! their own.
+//! Each folder holds one operation. Its `mod.rs` has everything that devices share: the formula, shape checks, what the
+//! forward pass saves, and the hand-written backward as an [`Op`](crate::autograd::Op), which unpacks inputs and
+//! gradient slots. Its `cpu.rs` is the CPU kernel, which takes and returns slices and knows nothing of values and
+//! gradients. Types that both need have files of their own.
 //!
-//! Values lie row-major, in f32, or in bf16 where an operation says so; gradients are f32. Work is split into pieces whose size does not
-//! depend on the number of threads and whose partial sums are added in a fixed order, so results do not depend on it either.
+//! Arrays are row-major, in f32, or in bf16 where an operation says so; gradients are f32. Work is split into pieces
+//! whose size does not depend on the number of threads, and partial sums are added in a fixed order, so results do not
+//! depend on the number of threads either.
 
 pub mod activation;
 pub mod affine;

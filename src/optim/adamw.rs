@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019) in one parallel pass over each parameter, as `torch.optim.AdamW` (2.x) computes it:
+//! AdamW (Loshchilov and Hutter 2019) in one parallel pass over each parameter, as `torch.optim.AdamW` (2.x):
 //! `p -= lr * wd * p`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)`.
 
@@ -12,25 +12,25 @@ use crate::compute::CHUNK;
 use crate::compute::simd::vectorised;
 use crate::error::{Error, Result};
 
-/// The optimiser with its state.
+/// AdamW with its state.
 pub struct AdamW {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
     steps: i32,
-    /// First and second moments, the parameters one after another.
+    /// First moments of all parameters, concatenated; `v` holds the second moments.
     m: Array,
     v: Array,
-    /// Of each parameter, for each [`PIECE`] of it: whether a gradient has ever arrived. Most words of a vocabulary are in
-    /// none of a few hundred texts, and for them a step is the decay alone.
+    /// For each [`PIECE`] of each parameter: whether a gradient has ever arrived. Most tokens of a vocabulary do not
+    /// occur in a few hundred texts, and a step only applies weight decay to their embeddings.
     moved: Vec<bool>,
 }
 
-/// The gradient of a piece that nothing has arrived for.
+/// Gradient of a piece that received none.
 const ZEROS: [f32; PIECE] = [0.0; PIECE];
 
 impl AdamW {
-    /// For these parameters, moments zero.
+    /// An optimiser for these parameters with zero moments.
     pub fn new(trainable: &[Trainable], beta1: f64, beta2: f64, epsilon: f64) -> Result<Self> {
         let n = trainable.iter().map(|p| p.array.elem_count()).sum();
         let pieces = trainable.iter().map(|p| p.array.elem_count().div_ceil(PIECE)).sum();
@@ -38,17 +38,17 @@ impl AdamW {
         Ok(Self { beta1, beta2, epsilon, steps: 0, m: zeros()?, v: zeros()?, moved: vec![false; pieces] })
     }
 
-    /// How many steps were taken.
+    /// Number of steps taken.
     pub fn steps(&self) -> i32 {
         self.steps
     }
 
-    /// First and second moments, `[n]` each, the parameters one after another.
+    /// First and second moments of all parameters, concatenated, `[n]` each.
     pub fn moments(&self) -> [&Array; 2] {
         [&self.m, &self.v]
     }
 
-    /// Go on from moments after `steps` steps.
+    /// Restores the moments after `steps` steps.
     pub fn restore(&mut self, [m, v]: [Array; 2], steps: usize) -> Result<()> {
         for (found, own) in [(&m, &self.m), (&v, &self.v)] {
             if found.dims() != own.dims() {
@@ -62,7 +62,7 @@ impl AdamW {
         Ok(())
     }
 
-    /// One step with gradients scaled by `gradient_scale` and learning rates by `rate_factor`.
+    /// Takes one step with gradients multiplied by `gradient_scale` and learning rates by `rate_factor`.
     pub fn step(
         &mut self,
         trainable: &[Trainable],
@@ -83,7 +83,7 @@ impl AdamW {
                 let rate = parameter.learning_rate * rate_factor;
                 let factors = Factors {
                     beta: [self.beta1 as f32, self.beta2 as f32],
-                    // 1 - 0.999 taken in f32 would be off by 1e-5.
+                    // Computed in f64: `1 - 0.999` in f32 would be off by 1e-5.
                     one_minus_beta: [(1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32],
                     gradient: gradient_scale as f32,
                     keep: (1.0 - rate * parameter.weight_decay) as f32,
@@ -113,7 +113,7 @@ impl AdamW {
     }
 }
 
-/// What one step multiplies by.
+/// Constant factors of one step.
 struct Factors {
     beta: [f32; 2],
     one_minus_beta: [f32; 2],

@@ -1,4 +1,4 @@
-//! The gradients of one optimiser step, summed over its batches in one buffer: measured, checked.
+//! Gradients of one optimiser step, accumulated over micro-batches in one buffer, with their norm and checks.
 
 use rayon::prelude::*;
 
@@ -9,32 +9,33 @@ use crate::compute::all_finite;
 use crate::compute::simd::vectorised;
 use crate::error::Result;
 
-/// One buffer with the gradient of each trainable parameter, in their order.
+/// One buffer with the gradient of each trainable parameter, in parameter order.
 pub struct Gradients(autograd::GradientBuffer);
 
 impl Gradients {
-    /// For these parameters; nothing has arrived.
+    /// An empty buffer for these parameters.
     pub fn new(trainable: &[Trainable]) -> Result<Self> {
         let sizes: Vec<_> = trainable.iter().map(|p| p.array.elem_count()).collect();
         autograd::GradientBuffer::new(&sizes).map(Self)
     }
 
-    /// Where the gradient of each parameter goes, in their order.
+    /// Slot that accumulates the gradient of each parameter, in parameter order.
     pub fn slots(&self) -> Vec<autograd::GradientSlot> {
         self.0.slots()
     }
 
-    /// Begin another step.
+    /// Clears all gradients for the next step.
     pub fn clear(&self) {
         self.0.clear();
     }
 
-    /// `f` of each parameter's gradient; none where nothing has arrived.
+    /// Calls `f` with the gradients of all parameters, None where none has arrived.
     pub fn read<R>(&self, f: impl FnOnce(&[Option<autograd::Gradient>]) -> R) -> Result<R> {
         self.0.read(f)
     }
 
-    /// The Euclidean norm over all parameters, in f64, in pieces of fixed size: the same whatever the number of threads.
+    /// Global L2 norm over all parameters, summed in f64 over pieces of fixed size, so that it does not depend on the
+    /// number of threads.
     pub fn norm(&self) -> Result<f64> {
         self.read(|gradients| {
             let of_chunk = |chunk: autograd::Gradient| chunk.pieces().flatten().map(sum_of_squares).sum::<f64>();
@@ -44,7 +45,7 @@ impl Gradients {
         })
     }
 
-    /// Parameters that received no gradient, or one that is not finite, and which of the two.
+    /// Messages for parameters whose gradient is missing or not finite.
     pub fn audit(&self, trainable: &[Trainable]) -> Result<Vec<String>> {
         let problem = |gradient: Option<autograd::Gradient>| match gradient {
             None => Some("no gradient"),

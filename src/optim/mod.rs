@@ -1,4 +1,4 @@
-//! From gradients to new parameter values.
+//! Optimiser: updates parameters from their gradients.
 
 mod adamw;
 mod gradients;

@@ -1,4 +1,4 @@
-//! The settings of AdamW and of how its rate changes.
+//! Settings of AdamW and of the learning rate schedule.
 
 use serde::Serialize;
 
@@ -8,23 +8,23 @@ use crate::error::{Error, Result};
 /// The fields of `warmstart.AdamW`, and the learning rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OptimizerOptions {
-    /// The peak, of the head and the topmost layer.
+    /// Peak learning rate of the head and the topmost layer.
     pub learning_rate: f64,
-    /// Not applied to biases and norms.
+    /// Weight decay; not applied to biases and norms.
     pub weight_decay: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
     pub schedule: ScheduleKind,
-    /// Part of all steps during which the learning rate rises.
+    /// Fraction of all steps used for warm-up.
     pub warmup_ratio: f64,
-    /// Gradients are scaled down to this norm; none: never.
+    /// Gradients are clipped to this global norm; None disables clipping.
     pub max_grad_norm: Option<f64>,
 }
 
 impl OptimizerOptions {
     /// # Errors
-    /// `Error::Value` for a number out of its range.
+    /// `Error::Value` for a number out of range.
     pub fn check(&self) -> Result<()> {
         let within = |name: &str, value: f64, ok: bool, range: &str| {
             if ok { Ok(()) } else { Err(Error::Value(format!("{name}={value}: expected {range}"))) }

@@ -1,19 +1,20 @@
-//! How the learning rate changes over a run: a factor of the peak, as `transformers.get_scheduler` (5.x) computes it.
+//! Learning rate schedules: the factor of the peak rate at each step, as `transformers.get_scheduler` (5.x) computes
+//! it.
 
 use serde::Serialize;
 
-/// The shape after the warm-up.
+/// Shape of the schedule after warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
-    /// Down to 0 in a straight line.
+    /// Linear decay to 0.
     Linear,
-    /// Down to 0 along half a cosine.
+    /// Half-cosine decay to 0.
     Cosine,
     Constant,
 }
 
-/// A schedule over a known number of optimiser steps.
+/// A schedule over a fixed number of optimiser steps.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     pub kind: ScheduleKind,
@@ -22,7 +23,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The factor of the learning rate at `step`, counted from 0. The warm-up begins at 0.
+    /// Factor of the learning rate at `step`, counted from 0. Warm-up starts at 0.
     pub fn factor(&self, step: usize) -> f64 {
         if step < self.warmup_steps {
             return step as f64 / self.warmup_steps as f64;

@@ -1,13 +1,13 @@
-//! What the optimiser changes.
+//! Parameters that the optimiser updates.
 
 use crate::array::Array;
 
-/// A parameter that is trained, with its own learning rate and decay.
+/// A trainable parameter with its own learning rate and weight decay.
 pub struct Trainable {
     pub name: String,
-    /// Its values may be overwritten: the optimiser does.
+    /// Values; the optimiser may overwrite them in place.
     pub array: Array,
-    /// The peak; a schedule gives the factor of each step.
+    /// Peak learning rate; the schedule multiplies it at each step.
     pub learning_rate: f64,
     pub weight_decay: f64,
 }

@@ -1,4 +1,4 @@
-//! One task of a product: a block of `C`, from its rows of `A` and its columns of `B`.
+//! One task of a matrix product: a block of `C` from rows of `A` and columns of `B`.
 
 use std::cell::RefCell;
 
@@ -10,19 +10,19 @@ use super::right::Part;
 use super::tile::{self, Tile};
 use crate::compute::simd::vectorised;
 
-/// Rows of `C` in one task. With `DEPTH`, the block of `A` takes a twentieth of a second-level cache.
+/// Rows of `C` per task. With `DEPTH`, the packed block of `A` takes a twentieth of a second-level cache.
 pub(crate) const TASK_ROWS: usize = 4 * ROWS;
-/// Columns of `B` that stay in the second-level cache while the rows of a task pass by.
+/// Columns of `B` that stay in the second-level cache while the task goes through its rows.
 const GROUP: usize = 8 * COLUMNS;
 
 thread_local! {
-    /// Memory of a packed block of `A`.
+    /// Thread-local memory for a packed block of `A`.
     static LEFT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
-    /// Memory of the rows of a task where `C` is not kept.
+    /// Thread-local memory for the rows of a task, if `C` is not stored.
     static LENT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Refuse operands that do not fit each other or the output.
+/// Panics if the operands do not fit each other or the output.
 pub(super) fn check(rows: &Lines, b: &Part, out: &Output) {
     let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
     assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
@@ -35,12 +35,12 @@ pub(super) fn check(rows: &Lines, b: &Part, out: &Output) {
     assert!(m == 1 || out.values.is_null() || n <= out.stride, "rows of the output overlap");
 }
 
-/// The columns `left .. right` of the rows of a task that begins at `row`. `shared` are all rows, packed; none if this task is
-/// to pack its own.
+/// Computes the columns `left .. right` of the rows of a task that begins at `row`. `shared` is all of `A`, packed; if
+/// None, the task packs its own rows.
 ///
 /// # Safety
 ///
-/// The operands fit the output, see [`check`]; these rows and columns of it nobody else touches.
+/// The operands fit the output, see [`check`], and no other thread accesses these rows and columns of it.
 pub(super) unsafe fn block(
     rows: &Lines,
     shared: Option<&Panels>,
@@ -70,14 +70,14 @@ pub(super) unsafe fn block(
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
     let unit = b.unit();
     let in_place = if rows.can_stay(unit) { height / ROWS * ROWS } else { 0 };
-    // Depth 0 is a sum without terms.
+    // With depth 0 the result is an empty sum, zero.
     let mut begun = false;
     for units in b.ranges() {
         let depth = units.start * unit.depth() - b.depth.start;
         let lines = rows.block(row, height, depth, units.len() * unit.depth());
         let count = if shared.is_some() { 0 } else { height - in_place };
         let packed = Panels::pack_here(lines.block(in_place, count, 0, lines.depth), ROWS, unit, memory);
-        // A panel of `A` stays in the first cache, a few of `B` in the second.
+        // A panel of `A` stays in the first-level cache, several panels of `B` in the second-level cache.
         for group in (left..right).step_by(GROUP) {
             for i in (0..height).step_by(ROWS) {
                 let panel = match shared {
@@ -98,7 +98,7 @@ pub(super) unsafe fn block(
     }
     LEFT.set(memory);
     for i in row..row + height {
-        // SAFETY: a row of this task, which lies within `C` or what is lent.
+        // SAFETY: a row of this task, which lies within `C` or the thread's own memory.
         finish(i, left, unsafe { std::slice::from_raw_parts_mut(out.at(i, left), right - left) });
     }
     if !lent.is_empty() {
@@ -106,11 +106,11 @@ pub(super) unsafe fn block(
     }
 }
 
-/// Write or add a tile's first `height` rows and `width` columns.
+/// Writes or adds the first `height` rows and `width` columns of a tile.
 ///
 /// # Safety
 ///
-/// `to` points at that many rows and columns, which nobody else touches.
+/// `to` points at that many rows and columns, which no other thread accesses.
 unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, (height, width): (usize, usize), add: bool) {
     if width == COLUMNS {
         // SAFETY: the caller promises that so many whole rows lie there, which nobody else touches.
@@ -124,7 +124,7 @@ unsafe fn store(tile: &Tile, to: *mut f32, stride: usize, (height, width): (usiz
     }
 }
 
-/// Where whole rows of a tile go.
+/// Destination of whole rows of a tile.
 struct Place {
     to: *mut f32,
     stride: usize,
@@ -133,17 +133,17 @@ struct Place {
 impl Place {
     /// # Safety
     ///
-    /// As many whole rows as will be stored lie there, and nobody else touches them.
+    /// As many whole rows as will be stored lie there, and no other thread accesses them.
     unsafe fn new(to: *mut f32, stride: usize) -> Self {
         Self { to, stride }
     }
 }
 
 vectorised! {
-    /// Write or add whole rows of a tile.
+    /// Writes or adds whole rows of a tile.
     fn store_whole(tile: &[[f32; COLUMNS]], place: Place, add: bool) {
         for (i, row) in tile.iter().enumerate() {
-            // SAFETY: when the place was made it was promised that as many whole rows lie there, which nobody else touches.
+            // SAFETY: `Place::new` required that this many whole rows lie there and that no other thread accesses them.
             let to = unsafe { &mut *place.to.add(i * place.stride).cast::<[f32; COLUMNS]>() };
             if add {
                 to.iter_mut().zip(row).for_each(|(t, r)| *t += r);

@@ -1,7 +1,9 @@
-//! Products with int8 operands, for weights that do not change: `C = A W^T` with each row of `A` and of `W` scaled to
-//! [-127, 127] by its own largest value and rounded to nearest. Sums are exact where the processor has VNNI, else f32.
+//! Products with int8 operands, for frozen weights: `C = A W^T`, where each row of `A` and of `W` is scaled to [-127,
+//! 127] by its own largest absolute value and rounded to nearest. Sums are exact if the processor has VNNI, otherwise
+//! f32.
 //!
-//! VNNI multiplies unsigned by signed: rows of `A` are shifted by 128, and what the shift adds is subtracted again.
+//! VNNI multiplies unsigned by signed integers, so rows of `A` are shifted by 128, and the contribution of the shift is
+//! subtracted again.
 
 use rayon::prelude::*;
 
@@ -15,21 +17,21 @@ use crate::compute::simd::vectorised;
 
 const LARGEST: f32 = 127.0;
 const SHIFT: f32 = 128.0;
-/// Added, it leaves the nearest integer in the low bits.
+/// Adding this to an f32 leaves the nearest integer in its low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// A weight `W [n, k]`, rounded and packed once.
+/// A weight `W [n, k]`, quantised and packed once.
 pub struct Int8Weight {
     packed: Packed,
-    /// Of each row of `W`.
+    /// Scale of each row of `W`.
     scales: Vec<f32>,
-    /// What the shift of `A` adds to each column of the product, before scaling.
+    /// Contribution of the shift of `A` to each column of the product, before scaling.
     surplus: Vec<f32>,
     depth: usize,
 }
 
 impl Int8Weight {
-    /// Round and pack row-major `weight [n, k]`.
+    /// Quantises and packs a row-major `weight [n, k]`.
     pub(crate) fn new(weight: &[f32], n: usize, k: usize) -> Self {
         let unit = Unit::int8();
         let (rows, scales) = quantise(weight, k, unit, 0.0);
@@ -42,7 +44,8 @@ impl Int8Weight {
         Self { packed, scales, surplus, depth: k }
     }
 
-    /// `C = A W^T` for row-major `a [m, k]`; `finish` as in [`product`]. Where k is 0, nothing tells m: nothing is written.
+    /// Computes `C = A W^T` for row-major `a [m, k]`, with `finish` as in [`product`]. If k is 0, m is unknown and
+    /// nothing is written.
     pub(crate) fn product(&self, a: &[f32], out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
         let unit = self.packed.0.unit;
         let m = a.len() / self.depth.max(1);
@@ -56,18 +59,19 @@ impl Int8Weight {
     }
 }
 
-/// Units of one row.
+/// Number of units per row.
 fn row_units(k: usize, unit: Unit) -> usize {
     if unit == Unit::I8Quad { k.div_ceil(4) } else { k }
 }
 
-/// Each row of `values [_, k]` divided by its scale, rounded and, where they become bytes, shifted: units, and scales.
+/// Divides each row of `values [_, k]` by its scale, rounds it and, for byte units, shifts it. Returns units and
+/// scales.
 fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<f32>) {
     let (k, units) = (k.max(1), row_units(k, unit).max(1));
     let mut rows = vec![0f32; values.len() / k * units];
     let scales = rows.par_chunks_exact_mut(units).zip(values.par_chunks_exact(k)).map(|(out, row)| {
         let scale = largest(row) / LARGEST;
-        // Values so small that the inverse overflows become zero.
+        // Rows so small that the inverse overflows become zero.
         let inverse = Some(1.0 / scale).filter(|inverse| inverse.is_finite()).unwrap_or(0.0);
         if unit == Unit::I8Quad {
             to_bytes(row, inverse, shift, out);
@@ -81,16 +85,16 @@ fn quantise(values: &[f32], k: usize, unit: Unit, shift: f32) -> (Vec<f32>, Vec<
 }
 
 vectorised! {
-    /// The largest absolute value; NaN if a value is not finite.
+    /// Largest absolute value; NaN if any value is not finite.
     fn largest(row: &[f32]) -> f32 {
         math::max(row, f32::abs) + math::sum(row, |x| x * 0.0)
     }
 }
 
 vectorised! {
-    /// Four bytes in each unit; those behind the row's end are left zero, as are those of the other operand.
+    /// Packs four bytes into each unit. Bytes after the row's end stay zero in both operands.
     fn to_bytes(row: &[f32], inverse: f32, shift: f32, out: &mut [f32]) {
-        // SAFETY: an f32 is four bytes, of which any are valid.
+        // SAFETY: an f32 is four bytes, and any bytes are valid.
         let out = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast::<u8>(), out.len() * 4) };
         for (o, x) in out.iter_mut().zip(row) {
             *o = x.mul_add(inverse, ROUND + shift).to_bits() as u8;

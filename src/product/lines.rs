@@ -1,14 +1,15 @@
-//! Operands as they lie in memory, before they are packed.
+//! Operands as they lie in memory, before packing.
 
 use half::bf16;
 
 use super::number::Unit;
 use crate::compute::Elements;
 
-/// Bytes after which the sets of a first-level cache repeat.
+/// First-level cache way in bytes: addresses this far apart map to the same set.
 const CACHE_WAY: usize = 4096;
 
-/// Lines in memory: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one stride is 1.
+/// A strided matrix of lines: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one
+/// of the strides is 1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lines<'a> {
     pub values: Elements<'a>,
@@ -29,13 +30,13 @@ impl<'a> Lines<'a> {
         Self { values: values.into(), count, depth, line_stride: 1, depth_stride: count }
     }
 
-    /// The columns of these rows, or the rows of these columns.
+    /// Swaps lines and depth: the columns of these rows, or the rows of these columns.
     pub fn transposed(self) -> Self {
         let Self { values, count, depth, line_stride, depth_stride } = self;
         Self { values, count: depth, depth: count, line_stride: depth_stride, depth_stride: line_stride }
     }
 
-    /// The lines `first .. first + count` in a range of depth that begins at `depth` and has `len` values at most.
+    /// The lines `first .. first + count` in a range of depth that begins at `depth` and has at most `len` values.
     pub(super) fn block(&self, first: usize, count: usize, depth: usize, len: usize) -> Self {
         let offset = (first * self.line_stride + depth * self.depth_stride).min(self.values.len());
         Self {
@@ -46,19 +47,19 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Values of f32 of which those of a depth lie beside each other: the innermost loop can read them where they are.
+    /// True for f32 whose values of one depth are contiguous: the innermost loop can read them in place.
     pub(super) fn lie_beside_each_other(&self) -> bool {
         self.line_stride == 1 && matches!(self.values, Elements::F32(_))
     }
 
-    /// Values of each depth begin in the same set of a first-level cache.
+    /// True if the values of all depths begin in the same set of a first-level cache.
     pub(super) fn depths_share_a_set(&self) -> bool {
         (self.depth_stride * size_of::<f32>()).is_multiple_of(CACHE_WAY)
     }
 
-    /// True if the innermost loop can read these rows of `A` where they are, as units: f32 beside each other, or rows of f32 or
-    /// of whole pairs of bf16 of which no more than four begin in the same set of a first-level cache, whose sets repeat after
-    /// [`CACHE_WAY`].
+    /// True if the innermost loop can read these rows of `A` in place, as units: contiguous f32, or rows of f32 or of
+    /// whole pairs of bf16 of which no more than four begin in the same set of a first-level cache, whose sets repeat
+    /// after [`CACHE_WAY`].
     pub(super) fn can_stay(&self, unit: Unit) -> bool {
         let are_apart = |distance: usize| {
             self.depth_stride == 1 && 4 * CACHE_WAY.min(1 << distance.trailing_zeros().min(31)) <= CACHE_WAY
@@ -74,7 +75,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The last value lies within the slice; the place of none of them wraps.
+    /// True if the last value lies within the slice and no index overflows.
     pub(super) fn is_within(&self) -> bool {
         let last = || {
             let line = (self.count - 1).checked_mul(self.line_stride)?;

@@ -1,12 +1,12 @@
-//! The matrix product all operations share: `C [m, n] = A [m, k] B [k, n]`.
+//! Matrix multiplication for all operations: `C [m, n] = A [m, k] B [k, n]`.
 //!
-//! `B` is packed into panels, `A` too, a block at a time, by the task that needs it, or whole where several need the same block
-//! (`pack.rs`); both are rounded on the way (`number.rs`). What has the number format of the product already and lies in order
-//! is read where it is: `B` in f32 (`right.rs`), rows of `A` in f32 or bf16. Only `W^T`, what is rounded and rows that would
-//! push each other out of the cache have to be packed. Tiles of `C` are summed in registers (`tile.rs`); a task (`tasks.rs`)
-//! does so for a block of them (`block.rs`), and the rows of `C` are finished by the caller while they are in the cache. The
-//! scheme is that of Goto and van de Geijn (2008). Every value of `C` is summed in the same order whatever the number of
-//! threads.
+//! `B` is packed into panels. `A` is packed too: a block at a time by the task that needs it, or as a whole if several
+//! tasks need the same block (`pack.rs`). Both are rounded while packing (`number.rs`). Operands that already have the
+//! product's number format and a suitable layout are read in place: `B` in f32 (`right.rs`), rows of `A` in f32 or
+//! bf16. Only `W^T`, operands to be rounded, and rows that would evict each other from the cache have to be packed.
+//! Tiles of `C` are summed in registers (`tile.rs`); a task (`tasks.rs`) computes a block of tiles (`block.rs`), and
+//! the caller finishes the rows of `C` while they are in the cache. The scheme is that of Goto and van de Geijn (2008).
+//! Every value of `C` is summed in the same order for any number of threads.
 
 mod block;
 mod int8;

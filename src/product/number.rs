@@ -1,4 +1,4 @@
-//! What the operands of a product are rounded to, and how they lie in a 32-bit unit.
+//! Number formats that operands are rounded to, and their layout in a 32-bit unit.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::compute::Storing;
 use crate::compute::simd::{Level, level};
 use crate::error::{Error, Result};
 
-/// The precision of a product's operands; sums are f32 always.
+/// Precision of a product's operands; sums are always f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Precision {
@@ -14,12 +14,12 @@ pub enum Precision {
     F32,
     /// bfloat16: the upper half of an f32, rounded to nearest even.
     Bf16,
-    /// Products with weights that do not change in int8, others in bf16. Nothing can be trained in it.
+    /// int8 for products with frozen weights, bf16 for others. For inference only.
     Int8,
 }
 
 impl Precision {
-    /// By its name: f32, bf16, int8, or auto, which is bf16 where the processor multiplies bf16, else f32.
+    /// Parses f32, bf16, int8, or auto, which is bf16 if the processor multiplies bf16, otherwise f32.
     pub fn parse(name: &str) -> Result<Self> {
         match name {
             "auto" if Unit::of(Self::Bf16).depth() > 1 => Ok(Self::Bf16),
@@ -31,7 +31,7 @@ impl Precision {
     }
 }
 
-/// How an operation computes its products, and the type in which it keeps its result and what its backward needs.
+/// Precision of an operation's products, and the dtype of its result and of what it saves for the backward pass.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     pub precision: Precision,
@@ -39,14 +39,14 @@ pub struct Format {
 }
 
 impl From<Precision> for Format {
-    /// With results in f32.
+    /// Results in f32.
     fn from(precision: Precision) -> Self {
         Self { precision, result: Storing::F32 }
     }
 }
 
 impl Precision {
-    /// Bytes of a value in a packed operand.
+    /// Bytes per value in a packed operand.
     pub fn bytes(self) -> usize {
         4 / Unit::of(self).depth()
     }
@@ -60,21 +60,22 @@ impl TryFrom<String> for Precision {
     }
 }
 
-/// The content of one 32-bit unit of a packed operand.
+/// Content of one 32-bit unit of a packed operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     /// One f32.
     F32,
-    /// One f32 that holds a bf16: for processors that cannot multiply bf16.
+    /// One bf16 stored as f32, for processors that cannot multiply bf16.
     Bf16AsF32,
-    /// Two bf16, consecutive in depth.
+    /// Two bf16 values, consecutive in depth.
     Bf16Pair,
-    /// Four int8, consecutive in depth; those of `A` shifted by 128, without sign. They come as the bits of an f32.
+    /// Four int8 values, consecutive in depth, given as the bits of an f32; those of `A` are shifted by 128 and
+    /// unsigned.
     I8Quad,
 }
 
 impl Unit {
-    /// The unit in which this processor computes with `precision`.
+    /// The unit that this processor uses for `precision`.
     pub fn of(precision: Precision) -> Self {
         match precision {
             Precision::F32 => Self::F32,
@@ -84,7 +85,7 @@ impl Unit {
         }
     }
 
-    /// The unit in which this processor computes with int8.
+    /// The unit that this processor uses for int8.
     pub fn int8() -> Self {
         match level() {
             #[cfg(target_arch = "x86_64")]
@@ -93,7 +94,7 @@ impl Unit {
         }
     }
 
-    /// Values that a unit is packed from.
+    /// Number of values packed into a unit.
     pub fn depth(self) -> usize {
         match self {
             Self::F32 | Self::Bf16AsF32 | Self::I8Quad => 1,

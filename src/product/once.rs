@@ -1,8 +1,8 @@
-//! A product whose right operand is used once: each task packs a few panels, multiplies, and forgets them.
+//! Products whose right operand is used only once: each task packs a few panels, multiplies, and discards them.
 //!
-//! The values are those of [`super::product`] with the operand packed beforehand, bit by bit. What is packed stays in the
-//! second-level cache, so that nothing is written to memory but `C`: for a few rows it costs little more than reading the
-//! operand, and no fresh page.
+//! The results are bitwise equal to those of [`super::product`] with the operand packed beforehand. Packed panels stay
+//! in the second-level cache and only `C` is written to memory, so a product of few rows costs little more than reading
+//! the operand, and touches no new pages.
 
 use std::cell::RefCell;
 
@@ -17,17 +17,17 @@ use super::panel::COLUMNS;
 use super::right::Packed;
 use super::tasks::SMALL;
 
-/// Rows up to which a product is one of few: beyond it what is multiplied outweighs what is packed.
+/// Largest number of rows that counts as few; with more rows, multiplying outweighs packing.
 pub(crate) const FEW: usize = TASK_ROWS;
-/// Bytes of what a task packs: half of a second-level cache.
+/// Bytes that a task packs: half of a second-level cache.
 const PIECE: usize = 512 << 10;
 
 thread_local! {
-    /// Memory of the packed panels.
+    /// Thread-local memory for the packed panels.
     static RIGHT: RefCell<Vec<Vector>> = const { RefCell::new(Vec::new()) };
 }
 
-/// `C = A B`, `A` given as its rows and `B` as its columns; `finish` as in [`super::product`].
+/// Computes `C = A B`, with `A` given as its rows and `B` as its columns; `finish` as in [`super::product`].
 pub(crate) fn product_once(
     rows: Lines,
     columns: Lines,
@@ -46,7 +46,7 @@ pub(crate) fn product_once(
         check(&rows, &packed.whole(), &out);
         let finish = |row, column, y: &mut [f32]| finish(row, first + column, y);
         for row in (0..rows.count).step_by(TASK_ROWS) {
-            // SAFETY: they were checked, and each task has columns of its own.
+            // SAFETY: the operands were checked, and each task has its own columns.
             unsafe { block(&rows, None, &packed.whole(), &out, row, (0, count), &finish) };
         }
         RIGHT.set(packed.0.memory);
@@ -59,7 +59,7 @@ pub(crate) fn product_once(
     }
 }
 
-/// Columns of a task: whole panels, that fit the cache, and some tasks for each thread.
+/// Columns per task: whole panels that fit the cache, and several tasks for each thread.
 fn width(columns: usize, bytes: usize, threads: usize) -> usize {
     let panels = columns.div_ceil(COLUMNS);
     let fitting = PIECE / (COLUMNS * bytes).max(1);

@@ -1,8 +1,8 @@
-//! Operands laid out in the order in which the innermost loop reads them.
+//! Packing: operands copied into the order in which the innermost loop reads them.
 //!
-//! A product `C [m, n] = A [m, k] B [k, n]` sees `A` as `m` lines (its rows) and `B` as `n` lines (its columns) of depth `k`.
-//! Packed, `ROWS` lines of `A` or `COLUMNS` of `B` stand beside each other as a panel `[units of depth, lines]`; lines that are
-//! not there are zeros.
+//! In a product `C [m, n] = A [m, k] B [k, n]`, `A` has `m` lines (its rows) and `B` has `n` lines (its columns), each
+//! of depth `k`. Groups of `ROWS` lines of `A` or `COLUMNS` lines of `B` are packed into panels
+//! `[units of depth, lines]`; missing lines are zeros.
 
 use std::ops::Range;
 
@@ -17,32 +17,33 @@ use crate::compute::bf16_bits;
 #[cfg(target_arch = "x86_64")]
 use crate::compute::simd::{Level, level};
 
-/// Units of depth that are multiplied before `C` is touched.
+/// Units of depth that are multiplied between updates of `C`.
 pub(super) const DEPTH: usize = 256;
-/// Panels of a range of depth that one task packs.
+/// Panels, in one range of depth, that one task packs.
 const TASK_PANELS: usize = 8;
-/// Values below which a copy is not worth other threads.
+/// Number of values below which a copy runs on one thread.
 const SMALL: usize = 32 * 1024;
 
-/// 16 units: a vector register, and a cache line.
+/// 16 units: a vector register and a cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Vector([u32; 16]);
 
-/// Lines packed into panels `[units, width]`, one range of depth after the other: panels of the same range lie together.
+/// Lines packed into panels `[units, width]`, one range of depth after another; panels of the same range are
+/// contiguous.
 pub(super) struct Panels {
     pub memory: Vec<Vector>,
-    /// Lines in a panel.
+    /// Lines per panel.
     width: usize,
     pub unit: Unit,
     pub count: usize,
     pub depth: usize,
-    /// Units of depth.
+    /// Number of units of depth.
     pub units: usize,
 }
 
 impl Panels {
-    /// Pack, in parallel where it is worth it.
+    /// Packs in parallel, if worthwhile.
     pub fn pack(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
         let pieces = panels.pieces(TASK_PANELS);
@@ -55,7 +56,7 @@ impl Panels {
         panels
     }
 
-    /// Pack on this thread.
+    /// Packs on this thread.
     pub fn pack_here(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
         for piece in panels.pieces(usize::MAX) {
@@ -64,7 +65,7 @@ impl Panels {
         panels
     }
 
-    /// Panels that are yet to be written.
+    /// Panels that have not been written yet.
     fn empty(lines: &Lines, width: usize, unit: Unit, mut memory: Vec<Vector>) -> Self {
         assert!(lines.is_within(), "lines reach beyond their values");
         let units = lines.depth.div_ceil(unit.depth());
@@ -73,7 +74,7 @@ impl Panels {
                 * lines.count.div_ceil(width);
         memory.clear();
         memory.reserve(len);
-        // SAFETY: the capacity is there, any bits are valid units, and all that is read is written before.
+        // SAFETY: the capacity suffices, any bits are valid units, and everything is written before it is read.
         #[allow(clippy::uninit_vec)]
         unsafe {
             memory.set_len(len);
@@ -81,7 +82,7 @@ impl Panels {
         Self { memory, width, unit, count: lines.count, depth: lines.depth, units }
     }
 
-    /// The memory of at most `panels` panels each, in one range of depth.
+    /// Splits the memory into pieces of at most `panels` panels in one range of depth.
     fn pieces(&mut self, panels: usize) -> Vec<Piece<'_>> {
         let (width, units, count) = (self.width, self.units, self.count.div_ceil(self.width));
         let mut pieces = Vec::new();
@@ -98,7 +99,7 @@ impl Panels {
         pieces
     }
 
-    /// Panel `i` of these units, which lie in one range of depth.
+    /// Panel `i` of these units, which must lie in one range of depth.
     pub fn panel(&self, i: usize, units: Range<usize>) -> Panel<'_> {
         let first = units.start / DEPTH * DEPTH;
         let before = first / DEPTH * panel_vectors(DEPTH, self.width) * self.count.div_ceil(self.width);
@@ -114,36 +115,36 @@ impl Panels {
     }
 }
 
-/// Vectors of a panel of so many units, those to spare included.
+/// Vectors in a panel of this many units, including the spare ones.
 fn panel_vectors(units: usize, width: usize) -> usize {
     (units * width + SPARE).div_ceil(16)
 }
 
-/// Neighbouring panels in one range of depth.
+/// Adjacent panels in one range of depth.
 struct Piece<'a> {
-    /// The first line.
+    /// Index of the first line.
     first: usize,
     first_unit: usize,
     units: usize,
-    /// Vectors in one panel.
+    /// Vectors per panel.
     vectors: usize,
     memory: &'a mut [Vector],
 }
 
 impl Piece<'_> {
-    /// What goes in.
+    /// The lines to pack.
     fn lines<'a>(&self, lines: &Lines<'a>, unit: Unit) -> Lines<'a> {
         lines.block(self.first, lines.count - self.first, self.first_unit * unit.depth(), self.units * unit.depth())
     }
 }
 
-/// As many panels `[units, width]` as there are, from the first line on; each has `vectors` of memory.
+/// Packs all `panels` `[units, width]`, from the first line on; each has `vectors` vectors of memory.
 fn pack_panels(lines: &Lines, unit: Unit, width: usize, vectors: usize, panels: &mut [Vector]) {
     // SAFETY: a Vector is 16 units.
     let panels = unsafe { std::slice::from_raw_parts_mut(panels.as_mut_ptr().cast::<u32>(), panels.len() * 16) };
     #[cfg(target_arch = "x86_64")]
     if level() >= Level::Avx512 {
-        // SAFETY: `level` found the instructions, `Unit::of` those for pairs; `Panels::empty` checked the lines.
+        // SAFETY: `level` detected the instructions, `Unit::of` those for pairs; `Panels::empty` checked the lines.
         return unsafe { pack_avx512::pack_panels(lines, unit, width, vectors * 16, panels) };
     }
     for (i, panel) in panels.chunks_exact_mut(vectors * 16).enumerate() {

@@ -1,4 +1,4 @@
-//! Packing with 512-bit vectors: 16 units are loaded and rounded at once, and 16 lines transposed in registers.
+//! Packing with 512-bit vectors: 16 units are loaded and rounded at once, and 16 lines are transposed in registers.
 
 use std::arch::x86_64::{
     __m256i, __m512i, _mm256_maskz_loadu_epi16, _mm512_castps_si512, _mm512_castsi256_si512, _mm512_cvtepu16_epi32,
@@ -13,10 +13,10 @@ use super::number::Unit;
 use super::panel::SPARE;
 use crate::compute::{Elements, bf16_bits};
 
-/// Lines or units in a vector.
+/// Lines or units per vector.
 const LANES: usize = SPARE;
 
-/// Panels `[units, width]` from the first line on, which begin `distance` units from each other; the [`SPARE`] units behind
+/// Packs panels `[units, width]` from the first line on, which begin `distance` units apart. The [`SPARE`] units after
 /// a panel are overwritten too.
 ///
 /// # Safety
@@ -37,12 +37,12 @@ pub(super) unsafe fn pack_panels(lines: &Lines, unit: Unit, width: usize, distan
     }
 }
 
-/// The lowest `n` lanes; all of them if there are more.
+/// Mask of the lowest `n` of 16 lanes (all if `n` is larger).
 fn mask(n: usize) -> u16 {
     if n >= LANES { u16::MAX } else { (1 << n) - 1 }
 }
 
-/// The lowest `n` of twice as many lanes.
+/// Mask of the lowest `n` of 32 lanes (all if `n` is larger).
 fn mask32(n: usize) -> u32 {
     if n >= 2 * LANES { u32::MAX } else { (1 << n) - 1 }
 }
@@ -52,12 +52,12 @@ macro_rules! packing {
         mod $module {
             use super::*;
 
-            /// 16 units along a line, from `values` values at `from`; zeros behind them.
+            /// Loads 16 units along a line, from `values` values at `from`, zero-filled.
             #[inline]
             #[target_feature(enable = $features)]
             $along
 
-            /// A unit of each of the `count` lines at `from`; `left` values of depth are left, at `stride` from each other.
+            /// Loads one unit of each of the `count` lines at `from`; `left` values of depth remain, `stride` apart.
             #[inline]
             #[target_feature(enable = $features)]
             $across
@@ -77,7 +77,7 @@ macro_rules! packing {
                     for (i, panel) in panels.chunks_exact_mut(distance).enumerate() {
                         let first = i * width;
                         let from = values.as_ptr().wrapping_add(first * lines.line_stride);
-                        // SAFETY: the lines from `first` on are there.
+                        // SAFETY: the lines from `first` on exist.
                         unsafe { pack_rows(from, lines, width.min(lines.count - first), width, panel) };
                     }
                 } else {
@@ -88,18 +88,18 @@ macro_rules! packing {
                             let from = first * lines.line_stride + unit * $depth * lines.depth_stride;
                             let from = values.as_ptr().wrapping_add(from);
                             let (left, panel) = (lines.depth - unit * $depth, &mut panel[unit * width..]);
-                            // SAFETY: the lines from `first` on are there, and of each what is left from this unit on.
+                            // SAFETY: the lines from `first` on exist, each with the remaining depth from this unit on.
                             unsafe { pack_unit(from, lines, count, width, left, panel) };
                         }
                     }
                 }
             }
 
-            /// One panel from the `count` lines at `from`, along the depth.
+            /// Packs one panel from the `count` lines at `from`, reading along the depth.
             ///
             /// # Safety
             ///
-            /// So many lines are there, of the depth and with the strides of `lines`.
+            /// There are `count` lines with the depth and strides of `lines`.
             #[target_feature(enable = $features)]
             unsafe fn pack_rows(from: *const $element, lines: &Lines, count: usize, width: usize, panel: &mut [u32]) {
                 let units = lines.depth.div_ceil($depth);
@@ -114,18 +114,18 @@ macro_rules! packing {
                         }
                         for (i, row) in transpose(block).into_iter().enumerate().take(units - unit) {
                             let to = panel[(unit + i) * width + group..][..LANES].as_mut_ptr();
-                            // SAFETY: the slice holds a vector.
+                            // SAFETY: the slice holds a whole vector.
                             unsafe { _mm512_storeu_si512(to.cast(), row) };
                         }
                     }
                 }
             }
 
-            /// One unit of the `count` lines at `from`, across the depth, of which `left` is left.
+            /// Packs one unit of the `count` lines at `from`, reading across the depth, of which `left` values remain.
             ///
             /// # Safety
             ///
-            /// So many lines beside each other are there, and behind them, after the depth stride, those of what is left.
+            /// There are `count` adjacent lines, with `left` values of depth at the depth stride of `lines`.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn pack_unit(
@@ -138,10 +138,10 @@ macro_rules! packing {
             ) {
                 for group in (0..width).step_by(LANES) {
                     let lanes = count.saturating_sub(group);
-                    // SAFETY: no more lines and depth are read than there are.
+                    // SAFETY: only existing lines and depths are read.
                     let row = unsafe { across(from.wrapping_add(group), lanes, left, lines.depth_stride) };
                     let to = panel[group..][..LANES].as_mut_ptr();
-                    // SAFETY: the slice holds a vector.
+                    // SAFETY: the slice holds a whole vector.
                     unsafe { _mm512_storeu_si512(to.cast(), row) };
                 }
             }
@@ -185,7 +185,7 @@ packing!(
     "avx512f,avx512bw,avx512bf16",
     2,
     unsafe fn along(from: *const f32, values: usize) -> __m512i {
-        // SAFETY: masked lanes are not read; no pattern of 64 bytes is invalid.
+        // SAFETY: masked lanes are not read, and any 64 bytes are valid.
         unsafe {
             let low = _mm512_maskz_loadu_ps(mask(values), from);
             let high = _mm512_maskz_loadu_ps(mask(values.saturating_sub(LANES)), from.wrapping_add(LANES));
@@ -193,7 +193,7 @@ packing!(
         }
     },
     unsafe fn across(from: *const f32, count: usize, left: usize, stride: usize) -> __m512i {
-        // SAFETY: masked lanes are not read; an index is a vector; no pattern of 64 bytes is invalid.
+        // SAFETY: masked lanes are not read, the index array is a whole vector, and any 64 bytes are valid.
         unsafe {
             let low = _mm512_maskz_loadu_ps(mask(count), from);
             let high = _mm512_maskz_loadu_ps(if left > 1 { mask(count) } else { 0 }, from.wrapping_add(stride));
@@ -213,7 +213,7 @@ packing!(
         unsafe { _mm512_maskz_loadu_epi16(mask32(values), from.cast()) }
     },
     unsafe fn across(from: *const bf16, count: usize, left: usize, stride: usize) -> __m512i {
-        // SAFETY: masked lanes are not read; an index is a vector; no pattern of 64 bytes is invalid.
+        // SAFETY: masked lanes are not read, the index array is a whole vector, and any 64 bytes are valid.
         unsafe {
             let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
             let high =
@@ -239,25 +239,25 @@ packing!(
     }
 );
 
-/// The f32 of each bf16.
+/// Converts each bf16 to f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn widen(halves: __m256i) -> __m512i {
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))
 }
 
-/// Bf16 of each lane, as f32.
+/// Rounds each f32 lane to bf16, stored as f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn round(lanes: __m512i) -> __m512i {
-    // SAFETY: both are 64 bytes without an invalid pattern.
+    // SAFETY: both types are 64 bytes, and any bytes are valid.
     let lanes: [f32; LANES] = unsafe { std::mem::transmute(lanes) };
     let rounded = lanes.map(|x| bf16_bits(x) << 16);
-    // SAFETY: both are 64 bytes without an invalid pattern.
+    // SAFETY: both types are 64 bytes, and any bytes are valid.
     unsafe { std::mem::transmute(rounded) }
 }
 
-/// 16-bit lanes 0, 16, 1, 17, ..
+/// Lane indices that interleave two halves: 16-bit lanes 0, 16, 1, 17, ..
 const INTERLEAVE: [u16; 32] = {
     let mut index = [0; 32];
     let mut i = 0;
@@ -268,7 +268,8 @@ const INTERLEAVE: [u16; 32] = {
     index
 };
 
-/// For the exchange of blocks of `S` lanes between two rows that are `S` apart: what the upper and what the lower row becomes.
+/// Lane indices for exchanging blocks of `step` lanes between two rows that are `step` apart: those of the new lower
+/// row if `lower`, otherwise of the new upper row.
 const fn exchange(step: usize, lower: bool) -> [u32; LANES] {
     let mut index = [0; LANES];
     let mut i = 0;
@@ -291,9 +292,9 @@ const fn exchange(step: usize, lower: bool) -> [u32; LANES] {
 fn transpose(mut rows: [__m512i; LANES]) -> [__m512i; LANES] {
     macro_rules! stage {
         ($step:literal) => {
-            // SAFETY: an index is a vector.
+            // SAFETY: the index array is a whole vector.
             let upper = unsafe { _mm512_loadu_si512(const { exchange($step, false) }.as_ptr().cast()) };
-            // SAFETY: an index is a vector.
+            // SAFETY: the index array is a whole vector.
             let lower = unsafe { _mm512_loadu_si512(const { exchange($step, true) }.as_ptr().cast()) };
             let mut i = 0;
             while i < LANES {

@@ -1,29 +1,29 @@
-//! Lines beside each other, as the innermost loop reads them, and how many of each operand.
+//! Panels: adjacent lines of an operand as the innermost loop reads them, and the tile sizes.
 
 use std::ops::Range;
 
 use super::lines::Lines;
 use crate::compute::Elements;
 
-/// Rows of a tile of `C`.
+/// Rows per tile of `C`.
 pub(super) const ROWS: usize = 14;
-/// Columns of a tile of `C`: two vectors of 16.
+/// Columns per tile of `C`: two vectors of 16.
 pub(crate) const COLUMNS: usize = 32;
-/// Units behind a panel that vectors stored across its end may overwrite.
+/// Units after a panel that a vector store at its end may overwrite.
 pub(super) const SPARE: usize = 16;
 
-/// Lines of an operand, where they are packed or lie by themselves: one stride is 1.
+/// A panel of lines, packed or read in place; one of the strides is 1.
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a> {
     pub units: &'a [u32],
-    /// From one unit of depth to the next.
+    /// Stride from one unit of depth to the next.
     pub stride: usize,
-    /// From one line to the next.
+    /// Stride from one line to the next.
     pub line_stride: usize,
 }
 
 impl<'a> Panel<'a> {
-    /// Those from `first` on of f32 lines, or of rows of pairs of bf16.
+    /// The lines from `first` on, read in place: f32 lines, or rows of pairs of bf16.
     pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
         let start = |unit: usize| units.start * unit * lines.depth_stride + first * lines.line_stride;
         match lines.values {
@@ -40,7 +40,7 @@ impl<'a> Panel<'a> {
         }
     }
 
-    /// True if there are `lines` lines of so many units of depth.
+    /// True if there are `lines` lines with `units` units of depth.
     pub fn holds(&self, units: usize, lines: usize) -> bool {
         units == 0 || (units - 1) * self.stride + (lines - 1) * self.line_stride < self.units.len()
     }

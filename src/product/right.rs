@@ -1,4 +1,4 @@
-//! The right operand `B` of a product: packed, or read where it lies.
+//! Right operand `B` of a product: packed, or read in place.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use super::panel::{COLUMNS, Panel};
 pub struct Packed(pub(super) Panels);
 
 impl Packed {
-    /// Pack `B`, given as its columns.
+    /// Packs `B`, given as its columns.
     pub(crate) fn new(columns: Lines, precision: Precision) -> Self {
         Self::with_unit(columns, Unit::of(precision), Vec::new())
     }
 
-    /// The same on this thread alone.
+    /// Packs `B` on this thread only.
     pub(crate) fn new_here(columns: Lines, precision: Precision) -> Self {
         Self(Panels::pack_here(columns, COLUMNS, Unit::of(precision), Vec::new()))
     }
@@ -25,7 +25,7 @@ impl Packed {
         Self(Panels::pack(columns, COLUMNS, unit, memory))
     }
 
-    /// Columns and depth.
+    /// Number of columns, and depth.
     pub(crate) fn shape(&self) -> [usize; 2] {
         [self.0.count, self.0.depth]
     }
@@ -34,13 +34,14 @@ impl Packed {
         Part { source: Source::Packed(&self.0), columns: 0..self.0.count, depth: 0..self.0.depth }
     }
 
-    /// A range of columns, which begins with a panel.
+    /// A range of columns that begins at a panel boundary.
     pub(crate) fn columns(&self, columns: Range<usize>) -> Part<'_> {
         assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= self.0.count, "{columns:?} are no panels");
         Part { columns, ..self.whole() }
     }
 
-    /// A range of depth, which begins and ends with a unit: the last one may be cut short by the end of the depth alone.
+    /// A range of depth that begins and ends at unit boundaries; only at the end of the depth may the last unit be
+    /// incomplete.
     pub(crate) fn depths(&self, depth: Range<usize>) -> Part<'_> {
         let whole = |d: usize| d.is_multiple_of(self.0.unit.depth()) || d == self.0.depth;
         assert!(whole(depth.start) && whole(depth.end) && depth.end <= self.0.depth, "{depth:?} are no units");
@@ -48,15 +49,15 @@ impl Packed {
     }
 }
 
-/// A right operand `B` of one product: packed, or read where it lies.
+/// Right operand `B` of one product: packed, or read in place.
 pub(crate) enum Right<'a> {
     Packed(Packed),
     InPlace(Lines<'a>),
 }
 
 impl<'a> Right<'a> {
-    /// `B`, given as its columns. Rows of f32 that whole panels cut without a rest need no packing: the innermost loop reads
-    /// two vectors of each, wherever the next begins, unless all begin in the same set of the first-level cache.
+    /// `B`, given as its columns. f32 rows that divide into whole panels need no packing: the innermost loop reads two
+    /// vectors of each row in place, unless all rows begin in the same set of the first-level cache.
     pub fn new(columns: Lines<'a>, precision: Precision) -> Self {
         let whole = columns.lie_beside_each_other() && columns.count.is_multiple_of(COLUMNS);
         if whole && !columns.depths_share_a_set() && Unit::of(precision) == Unit::F32 {
@@ -82,7 +83,7 @@ enum Source<'a> {
     InPlace(Lines<'a>),
 }
 
-/// A right operand, or a part of it.
+/// A right operand, or a range of its columns or depth.
 #[derive(Clone)]
 pub(crate) struct Part<'a> {
     source: Source<'a>,
@@ -98,7 +99,7 @@ impl Part<'_> {
         }
     }
 
-    /// The panel that begins at `column` of the part, of these units.
+    /// The panel that begins at `column` of the part, for these units.
     pub(super) fn panel(&self, column: usize, units: Range<usize>) -> Panel<'_> {
         let column = self.columns.start + column;
         match self.source {
@@ -107,7 +108,7 @@ impl Part<'_> {
         }
     }
 
-    /// What there is of each range of depth that was packed together, in units. A depth of 0 is one without units.
+    /// The parts of each packed range of depth that are included, in units. A depth of 0 gives one empty range.
     pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
         let depth = self.unit().depth();
         let (start, end) = (self.depth.start / depth, self.depth.end.div_ceil(depth));

@@ -1,4 +1,4 @@
-//! A product cut into tasks, for all threads or for this one.
+//! Splits a product into tasks, for all threads or for this one.
 
 use rayon::prelude::*;
 
@@ -9,11 +9,11 @@ use super::pack::Panels;
 use super::panel::{COLUMNS, ROWS};
 use super::right::Part;
 
-/// Multiplications below which a product is not worth other threads.
+/// Number of multiplications below which a product runs on one thread.
 pub(super) const SMALL: usize = 1 << 20;
 
-/// `C = A B` in parallel, `A` given as its rows. `finish(row, column, values)` is called once for each piece of a row, which
-/// begins at `column`, when it is complete.
+/// Computes `C = A B` in parallel, with `A` given as its rows. `finish(row, column, values)` is called once for each
+/// completed piece of a row, which begins at `column`.
 pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
     let columns = b.columns.len();
     check(&rows, &b, &out);
@@ -23,7 +23,7 @@ pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, 
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);
         let part = (column, (column + grid.width).min(columns));
-        // SAFETY: they were checked, and each task has rows and columns of its own.
+        // SAFETY: the operands were checked, and each task has its own rows and columns.
         unsafe { block(&rows, packed.as_ref(), &b, &out, row, part, &finish) };
     };
     if grid.small {
@@ -33,29 +33,29 @@ pub(crate) fn product(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, 
     }
 }
 
-/// As [`product`] on this thread alone, with a part of `B`; `finish(row, values)` gets whole rows.
+/// Like [`product`], on this thread only; `finish(row, values)` gets whole rows.
 pub(crate) fn product_here(rows: Lines, b: Part, out: Output, finish: impl Fn(usize, &mut [f32])) {
     let columns = b.columns.len();
     check(&rows, &b, &out);
     for row in (0..rows.count).step_by(TASK_ROWS) {
-        // SAFETY: they were checked, and there is this thread alone.
+        // SAFETY: the operands were checked, and only this thread writes.
         unsafe { block(&rows, None, &b, &out, row, (0, columns), &|row, _, values: &mut [f32]| finish(row, values)) };
     }
 }
 
-/// How `C` is cut into tasks: rows first, columns too where there would be too few.
+/// Grid of tasks over `C`: split by rows first, and by columns too if there would be too few tasks.
 struct Grid {
     small: bool,
     tasks: usize,
-    /// Tasks beside each other.
+    /// Tasks per row of the grid.
     columns: usize,
-    /// Columns of `C` in one task.
+    /// Columns of `C` per task.
     width: usize,
 }
 
 impl Grid {
     fn new(m: usize, n: usize, k: usize) -> Self {
-        // Counted in whole tiles: that is what is multiplied, and of one row all of `B` is read.
+        // Counts whole tiles, because they are computed in full, and even for one row all of `B` is read.
         let small = m.next_multiple_of(ROWS) * n * k < SMALL;
         let (rows, panels) = (m.div_ceil(TASK_ROWS), n.div_ceil(COLUMNS));
         let wanted = if small { 1 } else { 8 * rayon::current_num_threads() };

@@ -1,4 +1,4 @@
-//! Every kind of product against sums in f64, at sizes that fill no tile.
+//! Tests of every kind of product against sums in f64, at sizes that do not fill tiles.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
     crate::rng::Key::new(seed, crate::rng::Stream::Init).normal(n, 1.0)
 }
 
-/// `A B` in f64 from operands rounded by `round`, and the sum of absolute terms that bounds the error of each value.
+/// `A B` in f64 from operands rounded by `round`, and the sum of absolute terms, which bounds the error of each value.
 fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f64>, Vec<f64>) {
     let at = |l: &Lines, i: usize, j: usize| f64::from(round(l.values.at(i * l.line_stride + j * l.depth_stride)));
     let terms = |i: usize, j: usize| (0..rows.depth).map(move |d| (i, j, d));
@@ -20,7 +20,8 @@ fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f6
     cells.map(|(i, j)| (terms(i, j).map(term).sum::<f64>(), terms(i, j).map(|t| term(t).abs()).sum::<f64>())).unzip()
 }
 
-/// Beside odd ones some that are read where they lie: one panel, several, several tasks and groups; rows that must be packed.
+/// Odd sizes, and sizes whose operands are read in place: one panel, several, several tasks and groups; rows that must
+/// be packed.
 const SIZES: [[usize; 3]; 14] = [
     [0, 64, 8],
     [30, 64, 512],
@@ -38,7 +39,7 @@ const SIZES: [[usize; 3]; 14] = [
     [2, 5, 0],
 ];
 
-/// Those of `sizes` that Miri, an interpreter, multiplies in seconds; elsewhere all of them.
+/// The sizes that Miri, an interpreter, can multiply in seconds; without Miri all of them.
 fn feasible(sizes: impl IntoIterator<Item = [usize; 3]>) -> impl Iterator<Item = [usize; 3]> {
     sizes.into_iter().filter(|[m, n, k]| !cfg!(miri) || m * n * k <= 130_000)
 }
@@ -142,7 +143,7 @@ fn product_when_operands_are_kept_in_bf16_is_the_same_bytes() {
 
 #[test]
 fn product_once_when_threads_are_any_number_is_the_same_bytes_as_with_a_packed_operand() -> Result<(), Box<dyn Error>> {
-    // Beside those that fill no tile some of many pieces, and a depth of which the cache holds one panel.
+    // Sizes that do not fill tiles, others with many pieces, and a depth at which the cache holds only one panel.
     let large = [[1, 3000, 400], [9, 577, 576], [60, 90, 700], [2, 40, 9000]];
     for [m, n, k] in feasible(SIZES.into_iter().chain(large)) {
         let (a, b) = (values(m * k, 1), values(n * k, 2));

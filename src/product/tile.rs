@@ -1,4 +1,4 @@
-//! The innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, once for each kind of processor.
+//! Innermost loop: a tile of `C` from a panel of `A` and a panel of `B`, with a version for each kind of processor.
 
 use super::number::Unit;
 use super::panel::{COLUMNS, Panel, ROWS};
@@ -7,30 +7,30 @@ use crate::compute::simd::{Level, level};
 /// A tile of `C`, row-major.
 pub(super) type Tile = [[f32; COLUMNS]; ROWS];
 
-/// The sum over so many units of depth of the products of `a`, [`ROWS`] lines, and `b`, [`COLUMNS`] of line stride 1; of the
-/// lines of `a`, `rows` are wanted. What is not wanted may be computed too.
+/// Sums, over `units` units of depth, the products of `a` ([`ROWS`] lines) and `b` ([`COLUMNS`] lines with line stride
+/// 1). Only the first `rows` rows of the tile are needed; the others may be computed too.
 pub(super) fn multiply(unit: Unit, units: usize, a: Panel, b: Panel, rows: usize, tile: &mut Tile) {
     assert!(a.holds(units, ROWS) && b.holds(units, COLUMNS) && b.line_stride == 1, "a panel is too short");
-    // SAFETY: it was checked that there are so many units, each of `ROWS` and of `COLUMNS` lines.
+    // SAFETY: the panels were checked to have this many units, of `ROWS` and of `COLUMNS` lines.
     unsafe {
         match rows {
-            // So few that `b` comes from memory: what is not computed does not delay its loads.
+            // With so few rows, loading `b` from memory is the bottleneck; skipped rows do not delay its loads.
             ..=4 => multiply_rows::<4>(unit, units, a, b, tile),
             _ => multiply_rows::<ROWS>(unit, units, a, b, tile),
         }
     }
 }
 
-/// The first `R` rows of a tile.
+/// Computes the first `R` rows of a tile.
 ///
 /// # Safety
 ///
-/// `a` holds so many units of [`ROWS`] lines, `b` as many of [`COLUMNS`] lines with a line stride of 1.
+/// `a` holds `units` units of [`ROWS`] lines, and `b` as many of [`COLUMNS`] lines with a line stride of 1.
 unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: Panel, tile: &mut Tile) {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: `level` found these instructions on this processor, `Unit::of` and `Unit::int8` those of their units; the
-        // caller promises so many units of `ROWS` and of `COLUMNS` lines.
+        // SAFETY: `level` detected these instructions on this processor, `Unit::of` and `Unit::int8` those of their
+        // units; the caller promises `units` units of `ROWS` and of `COLUMNS` lines.
         match (unit, level()) {
             (Unit::I8Quad, _) => return unsafe { avx512::int8::<R>(units, a, b, tile) },
             (Unit::Bf16Pair, _) if a.line_stride > 1 => {
@@ -45,27 +45,27 @@ unsafe fn multiply_rows<const R: usize>(unit: Unit, units: usize, a: Panel, b: P
             (_, Level::Baseline) => {}
         }
     }
-    // SAFETY: the caller promises so many units of `ROWS` and of `COLUMNS` lines, those of `b` beside each other.
+    // SAFETY: the caller promises `units` units of `ROWS` and of `COLUMNS` lines, those of `b` contiguous.
     unsafe { portable::<4, 8>(units, a, b, tile, |a, b, sum| sum + a * b) };
 }
 
 /// # Safety
 ///
-/// As of [`multiply_rows`].
+/// Same as [`multiply_rows`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-// A closure has this function's instructions; the method by its name would be a call of the library's.
+// A closure is compiled with this function's instructions; passing the method by name would call the library's version.
 #[allow(clippy::redundant_closure_for_method_calls)]
 unsafe fn avx2(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
-    // SAFETY: the caller promises so many units of `ROWS` and of `COLUMNS` lines, those of `b` beside each other.
+    // SAFETY: the caller promises `units` units of `ROWS` and of `COLUMNS` lines, those of `b` contiguous.
     unsafe { portable::<5, 16>(units, a, b, tile, |a, b, sum| a.mul_add(b, sum)) };
 }
 
-/// In pieces of `R` rows and `C` columns, so many that their sums fit the registers.
+/// Computes the tile in pieces of `R` rows and `C` columns, whose sums fit the registers.
 ///
 /// # Safety
 ///
-/// As of [`multiply_rows`].
+/// Same as [`multiply_rows`].
 #[inline(always)]
 unsafe fn portable<const R: usize, const C: usize>(
     units: usize,
@@ -78,7 +78,7 @@ unsafe fn portable<const R: usize, const C: usize>(
         for column in (0..COLUMNS).step_by(C) {
             let mut sums = [[0f32; C]; R];
             for unit in 0..units {
-                // The last piece may begin before `row`: it must lie within the tile.
+                // The last piece may begin before `row`, so that it lies within the tile.
                 let first = row.min(ROWS - R);
                 // SAFETY: `b` holds this unit of `COLUMNS` lines, and `C` divides `COLUMNS`.
                 let b = unsafe { b.units.get_unchecked(unit * b.stride + column..).get_unchecked(..C) };
@@ -108,13 +108,13 @@ mod avx512 {
 
     use super::{Panel, Tile};
 
-    /// `$product(sum, a, b)` of each pair of vectors, for so many units.
+    /// Applies `$product(sum, a, b)` to each pair of vectors, for all units.
     macro_rules! tile {
         ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
             let mut sums = [[$zero; 2]; R];
             let (mut a, mut b) = ($a.units.as_ptr(), $b.units.as_ptr());
             for _ in 0..$units {
-                // SAFETY: the caller promises so many units, each of `R` lines and of two vectors.
+                // SAFETY: the caller promises all units, each of `R` lines and of two vectors.
                 let (lines, vectors) = unsafe { (&*a.cast::<[u32; R]>(), [$load(b.cast()), $load(b.add(16).cast())]) };
                 for (sums, line) in sums.iter_mut().zip(lines) {
                     let line = $set(*line);
@@ -127,17 +127,17 @@ mod avx512 {
         }};
     }
 
-    /// As `tile` of rows of `A`, each of which goes on by itself.
+    /// Like `tile`, for rows of `A` read in place, each at its own address.
     macro_rules! tile_of_rows {
         ($units:expr, $a:expr, $b:expr, $zero:expr, $load:expr, $set:expr, $product:expr) => {{
             let rows: [*const u32; R] = std::array::from_fn(|i| $a.units.as_ptr().wrapping_add(i * $a.line_stride));
             let mut b = $b.units.as_ptr();
             let mut sums = [[$zero; 2]; R];
             for unit in 0..$units {
-                // SAFETY: the caller promises so many units, each of two vectors.
+                // SAFETY: the caller promises all units, each of two vectors.
                 let vectors = unsafe { [$load(b.cast()), $load(b.add(16).cast())] };
                 for (sums, row) in sums.iter_mut().zip(rows) {
-                    // SAFETY: the caller promises so many units of each of `R` rows.
+                    // SAFETY: the caller promises all units of each of `R` rows.
                     let line = $set(unsafe { *row.add(unit) });
                     sums[0] = $product(sums[0], line, vectors[0]);
                     sums[1] = $product(sums[1], line, vectors[1]);
@@ -148,7 +148,7 @@ mod avx512 {
         }};
     }
 
-    /// One of the two with products of f32.
+    /// Instantiates one of the two macros with f32 products.
     macro_rules! of_f32 {
         ($tile:ident, $units:expr, $a:expr, $b:expr) => {
             $tile!(
@@ -163,7 +163,7 @@ mod avx512 {
         };
     }
 
-    /// One of the two with products of pairs of bf16.
+    /// Instantiates one of the two macros with products of bf16 pairs.
     macro_rules! of_bf16 {
         ($tile:ident, $units:expr, $a:expr, $b:expr) => {
             $tile!(
@@ -180,17 +180,17 @@ mod avx512 {
 
     /// # Safety
     ///
-    /// As of `multiply_rows`.
+    /// Same as `multiply_rows`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn f32<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile, units, a, b), tile);
     }
 
-    /// As [`f32`] of rows of `A`.
+    /// Like [`f32`], for rows of `A` read in place.
     ///
     /// # Safety
     ///
-    /// As of `multiply_rows`.
+    /// Same as `multiply_rows`.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn f32_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_f32!(tile_of_rows, units, a, b), tile);
@@ -198,17 +198,17 @@ mod avx512 {
 
     /// # Safety
     ///
-    /// As of `multiply_rows`.
+    /// Same as `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub unsafe fn bf16<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile, units, a, b), tile);
     }
 
-    /// As [`bf16`] of rows of `A`.
+    /// Like [`bf16`], for rows of `A` read in place.
     ///
     /// # Safety
     ///
-    /// As of `multiply_rows`.
+    /// Same as `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub unsafe fn bf16_of_rows<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         store(&of_bf16!(tile_of_rows, units, a, b), tile);
@@ -216,7 +216,7 @@ mod avx512 {
 
     /// # Safety
     ///
-    /// As of `multiply_rows`.
+    /// Same as `multiply_rows`.
     #[target_feature(enable = "avx512f,avx512vnni")]
     pub unsafe fn int8<const R: usize>(units: usize, a: Panel, b: Panel, tile: &mut Tile) {
         let sums = tile!(
@@ -236,7 +236,7 @@ mod avx512 {
     }
 
     fn pairs(bits: __m512i) -> __m512bh {
-        // SAFETY: both are 512 bits without an invalid pattern.
+        // SAFETY: both types are 512 bits, and any bits are valid.
         unsafe { std::mem::transmute(bits) }
     }
 

@@ -7,7 +7,7 @@ use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
-/// Where the slope of tanh, 5e-7, is that of rounding.
+/// Beyond this |x| the computed slope of tanh, 5e-7, is only rounding error.
 const SATURATED: f32 = 7.9;
 
 /// `f(x)`.
@@ -15,7 +15,7 @@ pub(super) fn forward(x: Elements, activation: Activation, storing: Storing) -> 
     let mut values = vec![0f32; x.len()];
     x.copy_to(&mut values);
     for_chunks(&mut values, CHUNK, |_, values| activate(activation, values));
-    // SAFETY: all of it is written.
+    // SAFETY: all elements are written.
     let mut y = unsafe { Buffer::uninit(storing, values.len()) };
     // SAFETY: nobody else writes.
     unsafe { y.shared().copy_from(0, &values) };
@@ -27,7 +27,7 @@ pub(in crate::ops) fn backward(pre: Elements, activation: Activation, gradient: 
     for_chunks(gradient, CHUNK, |i, gradient| scale_by_slope(activation, pre.range(i..i + gradient.len()), gradient));
 }
 
-/// `gradient *= f'(pre)`, for as many values of each.
+/// `gradient *= f'(pre)`, for slices of equal length.
 pub(in crate::ops) fn scale_by_slope(activation: Activation, pre: Elements, gradient: &mut [f32]) {
     pre.for_pieces(|start, pre| scale_piece(activation, pre, &mut gradient[start..start + pre.len()]));
 }
@@ -39,7 +39,7 @@ vectorised! {
             Activation::Gelu => map_in_place(x, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Activation::GeluTanh => map_in_place(x, |x| 0.5 * x * (1.0 + tanh(inner(x)))),
             Activation::Silu => map_in_place(x, |x| x * sigmoid(x)),
-            // A NaN stays one, which `max` would not keep.
+            // Propagates NaN, which `max` would not.
             Activation::Relu => map_in_place(x, |x| if x < 0.0 { 0.0 } else { x }),
             Activation::Tanh => map_in_place(x, tanh),
         }
@@ -58,7 +58,7 @@ vectorised! {
                 let inner = inner(x);
                 let t = tanh(inner);
                 let slope = SQRT_2_OVER_PI * (3.0 * CUBIC * x).mul_add(x, 1.0);
-                // `tanh` stops short of 1 by a rounding, and `x slope` grows as the cube of x.
+                // The rounded `tanh` does not reach 1, and `x slope` grows as the cube of x, so the slope is set to 0.
                 let tanh_slope = if inner.abs() < SATURATED { 1.0 - t * t } else { 0.0 };
                 0.5 * (1.0 + t) + 0.5 * x * tanh_slope * slope
             }),

@@ -1,14 +1,14 @@
-//! Which activation function.
+//! Activation functions by name.
 
 use serde::{Deserialize, Serialize};
 
-/// A function applied to every element.
+/// An elementwise activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activation {
-    /// The exact form, with the error function.
+    /// Exact GELU, with the error function.
     #[serde(rename = "gelu")]
     Gelu,
-    /// The approximation with the hyperbolic tangent.
+    /// GELU in the tanh approximation.
     #[serde(rename = "gelu_new", alias = "gelu_pytorch_tanh")]
     GeluTanh,
     #[serde(rename = "silu", alias = "swish")]

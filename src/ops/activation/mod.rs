@@ -1,8 +1,8 @@
-//! Activation functions, applied inside [`super::linear`] as a rule.
+//! Activation functions, usually fused into [`super::linear`].
 //!
-//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
-//! (Hendrycks and Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`. Shapes: `x, y` of any one
-//! shape, f32 or bf16. Backward: `dx = dy f'(x)`.
+//! `gelu(x) = x/2 (1 + erf(x / sqrt 2))`, `gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` (Hendrycks and
+//! Gimpel 2016), `silu(x) = x / (1 + exp(-x))` (also called swish), `relu`, `tanh`. Shapes: `x, y` of any one shape,
+//! f32 or bf16. Backward: `dx = dy f'(x)`.
 
 pub(super) mod cpu;
 mod function;
@@ -15,7 +15,7 @@ use crate::compute::Storing;
 use crate::error::Result;
 pub use function::Activation;
 
-/// `f(x)` by itself: `y` is of the type of `x`.
+/// `y = f(x)` as an operation of its own; `y` has the dtype of `x`.
 pub fn activate(x: &Value, activation: Activation) -> Result<Value> {
     let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
     let y = cpu::forward(x.array().operand()?.elements(), activation, storing);
@@ -24,7 +24,7 @@ pub fn activate(x: &Value, activation: Activation) -> Result<Value> {
 
 struct Activate(Activation);
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Activate {
     fn name(&self) -> &'static str {
         "activation"

@@ -1,4 +1,4 @@
-//! The parameters of an affine map `x W^T + b`, however they are stored.
+//! Parameters of a linear layer `x W^T + b`, in any storage layout.
 
 mod part;
 
@@ -8,7 +8,8 @@ use crate::autograd::Value;
 use crate::error::{Error, Result};
 pub(super) use part::Part;
 
-/// `W [N, K]` and perhaps `b [N]`: what parameters hold, or some of their outputs, where one holds several maps.
+/// `W [N, K]` and optionally `b [N]`: whole parameters, or a range of their outputs if one parameter holds several
+/// layers (such as fused q, k, v).
 #[derive(Clone)]
 pub struct Affine {
     pub(super) weight: Value,
@@ -17,13 +18,13 @@ pub struct Affine {
 }
 
 impl Affine {
-    /// A weight `[outputs, ..]`, as `torch.nn.Linear` stores it, the other dimensions together the inputs; a bias of as many
-    /// values as there are outputs.
+    /// A weight `[outputs, ..]`, as `torch.nn.Linear` stores it; the remaining dimensions are flattened into the
+    /// inputs. The bias has one value per output.
     pub fn new(weight: &Value, bias: Option<&Value>) -> Result<Self> {
         Self::stored(weight, bias, false)
     }
 
-    /// A weight `[inputs, ..]`, as GPT-2 stores it, the other dimensions together the outputs.
+    /// A weight `[inputs, ..]`, as GPT-2's `Conv1D` stores it; the remaining dimensions are flattened into the outputs.
     pub fn input_major(weight: &Value, bias: Option<&Value>) -> Result<Self> {
         Self::stored(weight, bias, true)
     }
@@ -40,7 +41,7 @@ impl Affine {
         Ok(Self { weight: weight.clone(), bias: bias.cloned(), part })
     }
 
-    /// The map with these of the outputs alone.
+    /// The layer restricted to this range of outputs.
     pub fn outputs(mut self, outputs: Range<usize>) -> Result<Self> {
         if outputs.start > outputs.end || outputs.end > self.part.stored[0] {
             return Err(Error::internal(format!("affine map: got outputs {outputs:?} of {}", self.part.stored[0])));
@@ -49,12 +50,12 @@ impl Affine {
         Ok(self)
     }
 
-    /// `[N, K]`
+    /// Shape of `W`: `[N, K]`.
     pub fn shape(&self) -> [usize; 2] {
         self.part.shape()
     }
 
-    /// True if a gradient must flow to its parameters.
+    /// True if its parameters need gradients.
     pub fn learns(&self) -> bool {
         Value::differentiable(&[&self.weight]) || self.bias.as_ref().is_some_and(|bias| Value::differentiable(&[bias]))
     }

@@ -1,39 +1,39 @@
-//! Where an affine map lies in its parameters.
+//! Location of a linear layer within its parameters.
 
 use std::ops::Range;
 
 use crate::compute::Elements;
 use crate::product::Lines;
 
-/// A map whose outputs are all or some of those that the parameters hold.
+/// A linear layer that uses all or a range of the outputs that the parameters hold.
 #[derive(Clone)]
 pub(in crate::ops) struct Part {
-    /// Those of the stored outputs that the map has.
+    /// Range of the stored outputs that the layer uses.
     pub outputs: Range<usize>,
-    /// All outputs and the inputs.
+    /// Stored shape: number of outputs and inputs.
     pub(super) stored: [usize; 2],
-    /// The weight is stored `[inputs, outputs]`.
+    /// True if the weight is stored as `[inputs, outputs]`.
     pub input_major: bool,
 }
 
 impl Part {
-    /// `[N, K]`
+    /// Shape of `W`: `[N, K]`.
     pub fn shape(&self) -> [usize; 2] {
         [self.outputs.len(), self.stored[1]]
     }
 
-    /// True if the parameters hold this map alone.
+    /// True if the layer uses all stored outputs.
     pub fn is_whole(&self) -> bool {
         self.outputs.len() == self.stored[0]
     }
 
-    /// Where in the weight the map begins, and how far it is from one stored row to the next.
+    /// Offset of the layer in the weight, and the stride between stored rows.
     pub fn place(&self) -> (usize, usize) {
         let [n, k] = self.stored;
         if self.input_major { (self.outputs.start, n) } else { (self.outputs.start * k, k) }
     }
 
-    /// The rows of `W`, of the weight's values.
+    /// The rows of `W`, read from the weight's values.
     pub fn rows<'a>(&self, weight: impl Into<Elements<'a>>) -> Lines<'a> {
         let [count, depth] = self.shape();
         let (start, stride) = self.place();
@@ -42,7 +42,7 @@ impl Part {
         Lines { values: weight.range(start..weight.len()), count, depth, line_stride, depth_stride }
     }
 
-    /// The columns of `W`.
+    /// The columns of `W`, read from the weight's values.
     pub fn columns<'a>(&self, weight: impl Into<Elements<'a>>) -> Lines<'a> {
         self.rows(weight).transposed()
     }

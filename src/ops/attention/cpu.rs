@@ -1,4 +1,4 @@
-//! Attention on the CPU: a task is one head of the keys of one sequence.
+//! Attention on the CPU. A task is one key head of one sequence.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -12,31 +12,31 @@ use super::softmax::{exponentials, softmax_backward};
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
 use crate::product::{COLUMNS, Lines, Output, Packed, Precision, product_here};
 
-/// A gradient that tasks write: whether they add to what is there. None is not asked for.
+/// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
 
-/// How every task computes.
+/// Settings shared by all tasks.
 pub(super) struct Kernel<'a> {
     pub scheme: &'a Scheme,
     pub precision: Precision,
 }
 
-/// Queries whose scores are held at once.
+/// A block of queries whose scores are held at once.
 struct Block {
     row: usize,
     rows: usize,
-    /// The keys with a score: those that a query sees, up to whole panels of the packed keys.
+    /// Keys that have a score: those some query of the block sees, extended to whole panels of the packed keys.
     keys: Range<usize>,
 }
 
 impl Kernel<'_> {
-    /// `[T, heads * d]` of `q, k, v`, and the log-sum-exp of each row of scores, `[H, T]`.
+    /// Returns the output `[T, heads * d]`, and the log-sum-exp of each row of scores, `[H, T]`.
     ///
     /// # Safety
     ///
-    /// The operands, of `tokens` rows, fit the scheme, see [`Scheme::check`].
+    /// `q, k, v` have `tokens` rows and fit the scheme, see [`Scheme::check`].
     pub unsafe fn forward(&self, [q, k, v]: [Elements; 3], tokens: usize, storing: Storing) -> (Buffer, Vec<f32>) {
-        // SAFETY: there is a task for each head of each sequence, and it writes their queries.
+        // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
         let (mut out, mut log_sum_exp) =
             unsafe { (Buffer::uninit(storing, q.len()), uninit(tokens * self.scheme.heads)) };
         let (shared, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
@@ -45,11 +45,11 @@ impl Kernel<'_> {
         (out, log_sum_exp)
     }
 
-    /// The gradients of `q, k, v` that are asked for, each added to or overwritten, all of it.
+    /// Computes the gradients of `q, k, v` that are needed; each is completely overwritten, or added to.
     ///
     /// # Safety
     ///
-    /// As of [`Kernel::forward`], which gave `log_sum_exp`.
+    /// The conditions of [`Kernel::forward`] hold, and `log_sum_exp` comes from it.
     pub unsafe fn backward(
         &self,
         [q, k, v]: [Elements; 3],
@@ -57,7 +57,7 @@ impl Kernel<'_> {
         gradient: &[f32],
         into: [Option<(&mut [f32], bool)>; 3],
     ) {
-        // Tasks cover every row and column.
+        // Together the tasks write every row and column.
         let outputs = into.map(|slot| slot.map(|(values, add)| (SharedSlice::new(values), add)));
         let tasks = tasks(self.scheme, log_sum_exp.len() / self.scheme.heads, k.len());
         tasks.par_iter().for_each(|key| self.backward_task(key, [q, k, v], gradient, outputs, log_sum_exp));
@@ -67,7 +67,7 @@ impl Kernel<'_> {
         Packed::new_here(columns, self.precision)
     }
 
-    /// Rows from `first` on as scores are made of them: turned by their positions, through `scratch`, or as they are.
+    /// The rows at positions from `first` on, with rotary embedding applied (into `scratch`) if the scheme has one.
     fn turned<'a>(&self, rows: Lines<'a>, first: usize, scratch: &'a mut [f32]) -> Lines<'a> {
         match &self.scheme.rotary {
             Some(rotary) => rotary.forward(&rows, first, scratch),
@@ -75,7 +75,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// Values of scratch memory for the scores of a block, and for `turned` of its queries and of all keys.
+    /// Number of scratch values for the scores of a block, for its rotated queries, and for all rotated keys.
     fn scratch(&self, key: &Head) -> (usize, usize, usize) {
         let (rows, size) = (BLOCK.min(key.len), if self.scheme.rotary.is_some() { key.size } else { 0 });
         (rows * key.len, rows * size, key.len * size)
@@ -143,7 +143,7 @@ impl Kernel<'_> {
                 // SAFETY: a task writes its own sequence and head alone.
                 None => unsafe { key.part(dk) },
             });
-            // Keys whose gradients hold the sums of queries before.
+            // Gradients of the keys before `begun` already hold a sum over earlier queries.
             let mut begun = 0;
             for (head, block) in
                 query_heads(scheme, key).flat_map(|head| blocks(scheme, len).map(move |block| (head, block)))
@@ -198,7 +198,7 @@ impl Kernel<'_> {
     }
 }
 
-/// One head of the keys of one sequence each, of `tokens` tokens with `len` values of keys.
+/// The tasks: each head of keys in each sequence, for `tokens` tokens and `len` key values.
 fn tasks(scheme: &Scheme, tokens: usize, len: usize) -> Vec<Head> {
     let (starts, key_heads) = (&scheme.cu_seqlens, scheme.key_heads);
     let width = len.checked_div(tokens).unwrap_or(0);
@@ -208,13 +208,13 @@ fn tasks(scheme: &Scheme, tokens: usize, len: usize) -> Vec<Head> {
     sequences.flat_map(task).collect()
 }
 
-/// The heads of queries that use a head of keys.
+/// The query heads that share a key head (grouped-query attention).
 fn query_heads(scheme: &Scheme, key: &Head) -> impl Iterator<Item = Head> + use<> {
     let (key, group) = (*key, scheme.heads / scheme.key_heads);
     (0..group).map(move |i| Head { index: key.index * group + i, width: key.width * group, ..key })
 }
 
-/// Blocks of the queries of a sequence of `len` tokens.
+/// Blocks of queries of a sequence of `len` tokens.
 fn blocks(scheme: &Scheme, len: usize) -> impl Iterator<Item = Block> + use<> {
     let span = scheme.span;
     (0..len).step_by(BLOCK).map(move |row| {
@@ -224,7 +224,8 @@ fn blocks(scheme: &Scheme, len: usize) -> impl Iterator<Item = Block> + use<> {
     })
 }
 
-/// The part of a row of scores that its query sees, of keys that begin at `first`; the probability of the others is zero.
+/// The part of a row of scores that its query sees, where keys begin at `first`. Probabilities outside it are set to
+/// zero.
 fn keep<'a>(row: &'a mut [f32], seen: &Range<usize>, first: usize) -> &'a mut [f32] {
     let (start, end) = (seen.start - first, seen.end - first);
     row[..start].fill(0.0);
@@ -232,8 +233,8 @@ fn keep<'a>(row: &'a mut [f32], seen: &Range<usize>, first: usize) -> &'a mut [f
     &mut row[start..end]
 }
 
-/// `scores^T B` for a block's scores `[rows, keys]` and `B [rows, d]`: added to the sums of the keys before `begun`, the first
-/// term for the others.
+/// Adds `scores^T B` to the key gradients `sums`, for scores `[rows, keys]` of a block and `B [rows, d]`. Keys from
+/// `begun` on have no sum yet and are overwritten.
 fn add_to_keys(scores: &[f32], b: &Packed, keys: &Range<usize>, begun: usize, sums: Rows) {
     let begun = begun.clamp(keys.start, keys.end);
     let ([_, rows], width) = (b.shape(), keys.len());

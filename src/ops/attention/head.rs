@@ -1,12 +1,12 @@
-//! Where one head of one sequence lies among packed values, and its products there, on the CPU.
+//! Location of one head of one sequence in packed values, and matrix products on it, on the CPU.
 
 use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
 use crate::product::{Lines, Output, Part, TASK_ROWS, product_here};
 
-/// Queries whose scores are held at once.
+/// Number of queries whose scores are held at once.
 pub(in crate::ops) const BLOCK: usize = TASK_ROWS;
 
-/// One head of one sequence: where it lies within `[T, heads * size]`.
+/// One head of one sequence: its location within `[T, heads * size]`.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Head {
     pub first: usize,
@@ -16,7 +16,7 @@ pub(in crate::ops) struct Head {
     pub width: usize,
 }
 
-/// Rows of values that one task alone writes: of a result, a gradient, or scratch memory.
+/// Rows that only one task writes: of a result, a gradient, or scratch memory.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Rows<'a> {
     values: SharedSlice<'a>,
@@ -31,26 +31,26 @@ impl Head {
         (self.first + row) * self.width + self.index * self.size
     }
 
-    /// `rows` rows from `row` on of values `[T, heads * size]`.
+    /// The rows `row .. row + rows` of this head in `values [T, heads * size]`.
     pub(in crate::ops) fn rows<'a>(&self, values: Elements<'a>, row: usize, rows: usize) -> Lines<'a> {
         let values = values.range(self.offset(row)..values.len());
         Lines { values, count: rows, depth: self.size, line_stride: self.width, depth_stride: 1 }
     }
 
-    /// This head's part of values that tasks write, `add`ed to what is there or not.
+    /// This head's rows in an array that tasks write; `add` says whether to add to it.
     ///
     /// # Safety
     ///
-    /// Nobody else touches the rows of this head meanwhile.
+    /// No other thread accesses the rows of this head meanwhile.
     pub(in crate::ops) unsafe fn part<'a>(&self, (values, add): (SharedSlice<'a>, bool)) -> Rows<'a> {
         Rows { values, first: self.offset(0), stride: self.width, size: self.size, add }
     }
 
-    /// `rows B` into the rows of this head's part of `out` from `row` on, each taken through `finish` first.
+    /// Writes the product `rows B` into this head's rows of `out` from `row` on, after applying `finish` to each row.
     ///
     /// # Safety
     ///
-    /// Nobody else touches the rows of this head meanwhile.
+    /// No other thread accesses the rows of this head meanwhile.
     pub(in crate::ops) unsafe fn product(
         &self,
         rows: Lines,
@@ -75,21 +75,21 @@ impl Head {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows beside each other, to be overwritten.
+    /// Contiguous rows of `size` values, to be overwritten.
     pub(in crate::ops) fn of(values: &'a mut [f32], size: usize) -> Self {
         Self { values: SharedSlice::new(values), first: 0, stride: size, size, add: false }
     }
 
-    /// Those from `row` on, as a product's output; `add` to what a product has left there.
+    /// The rows from `row` on as the output of a product; `add` keeps what an earlier product has written there.
     pub(in crate::ops) fn output(&self, row: usize, add: bool) -> Output<'a> {
         let start = self.first + row * self.stride;
         let len = self.values.len() - start;
-        // SAFETY: these rows are the holder's alone, as was promised when they were made.
+        // SAFETY: only the holder accesses these rows, as promised when they were made.
         unsafe { Output::from_raw(self.values.at(start), len, self.stride, self.add || add) }
     }
 
     pub(in crate::ops) fn put(&self, row: usize, values: &[f32]) {
-        // SAFETY: these rows are the holder's alone, as was promised when they were made.
+        // SAFETY: only the holder accesses these rows, as promised when they were made.
         let out = unsafe { self.values.range(self.first + row * self.stride, self.size) };
         out.iter_mut().zip(values).for_each(|(out, &value)| put(out, value, self.add));
     }

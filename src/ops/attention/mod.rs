@@ -1,11 +1,11 @@
 //! Variable-length scaled dot-product attention over packed sequences.
 //!
-//! For each sequence and head: `P = softmax(Q K^T / sqrt(d))`, `O = dropout(P) V`, where a query sees the keys of its span and
-//! `Q` and `K` may be turned by their position. A task is one sequence and head of keys, with the heads of queries that use it,
-//! and holds the scores of a block of queries and the keys that one of them sees. The op keeps the log-sum-exp of each row and
-//! computes `P` again backward (FlashAttention, Dao et al. 2022): `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`,
-//! `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`, `dK = dS^T Q / sqrt(d)`. What is turned is turned again backward,
-//! and `dQ` and `dK` back.
+//! For each sequence and head: `P = softmax(Q K^T / sqrt(d))`, `O = dropout(P) V`, where a query sees the keys of its
+//! span, and rotary embedding may be applied to `Q` and `K`. A task is one key head of one sequence, with the query
+//! heads that share it; it holds the scores of one block of queries at a time, over the keys that the block sees. The
+//! op keeps the log-sum-exp of each row and recomputes `P` in the backward pass (FlashAttention, Dao et al. 2022):
+//! `dV = dropout(P)^T dO`, `dP = dropout(dO V^T)`, `dS = P (dP - rowsum(P dP))`, `dQ = dS K / sqrt(d)`,
+//! `dK = dS^T Q / sqrt(d)`. The backward pass also rotates `Q` and `K` again, and rotates `dQ` and `dK` back.
 
 mod cpu;
 pub(super) mod head;
@@ -21,7 +21,8 @@ use crate::product::{Format, Precision};
 pub use rotary::Rotary;
 pub use scheme::{Scheme, Span};
 
-/// Attention within each packed sequence: `q [T, heads * d]`, `k, v [T, key_heads * d]` to `[T, heads * d]`; each f32 or bf16.
+/// Attention within each packed sequence: `q [T, heads * d]`, `k, v [T, key_heads * d]` to `[T, heads * d]`, each f32
+/// or bf16.
 pub fn attention(q: &Value, k: &Value, v: &Value, scheme: Scheme, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
     scheme.check(shapes([q, k, v].map(Value::array))?)?;
@@ -44,11 +45,11 @@ fn shapes(arrays: [&Array; 3]) -> Result<[(usize, usize); 3]> {
 struct Attention {
     scheme: Scheme,
     precision: Precision,
-    /// `[H, T]`
+    /// Log-sum-exp of each row of scores, `[H, T]`.
     log_sum_exp: Vec<f32>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"

@@ -1,7 +1,7 @@
-//! Rotary position embedding (Su et al. 2021): a head's values are turned, in pairs, by angles that grow with the position, so
-//! that the product of a query and a key depends on their distance.
+//! Rotary position embedding (Su et al. 2021): pairs of a head's values are rotated by angles proportional to the
+//! position, so that the product of a query and a key depends on their distance.
 //!
-//! The pairs are those of `rotate_half` in transformers: value `j` of a head goes with value `j + dims / 2`.
+//! The pairs are those of `rotate_half` in transformers: value `j` of a head is paired with value `j + dims / 2`.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::compute::uninit;
 use crate::error::{Error, Result};
 use crate::product::Lines;
 
-/// Cosines and sines of the angles of each position.
+/// Cosine and sine tables for each position.
 pub struct Rotary {
     /// `[positions, 2, pairs]`: cosines, then sines.
     turns: Vec<f32>,
@@ -19,11 +19,12 @@ pub struct Rotary {
 }
 
 impl Rotary {
-    /// Tables for positions from 0 on: pair `j` is turned by `position * inverse_frequencies[j]`, and multiplied by `scale`
-    /// (YaRN's attention factor; else 1). The first `2 * inverse_frequencies.len()` values of a head are turned, the rest pass.
+    /// Tables for positions from 0 on: pair `j` is rotated by `position * inverse_frequencies[j]` and multiplied by
+    /// `scale` (YaRN's attention factor, otherwise 1). The first `2 * inverse_frequencies.len()` values of a head are
+    /// rotated, the rest are unchanged.
     ///
-    /// Angles, cosines and sines are computed in f64 and rounded to f32 once. transformers computes the angles in f32, which
-    /// are off by up to `position * 2^-24` where a frequency is about 1: 5e-4 at position 8192.
+    /// Angles, cosines and sines are computed in f64 and rounded to f32 once. transformers computes the angles in f32,
+    /// with errors up to `position * 2^-24` for frequencies of about 1: 5e-4 at position 8192.
     pub fn new(inverse_frequencies: &[f64], positions: usize, scale: f64) -> Self {
         let pairs = inverse_frequencies.len();
         // SAFETY: cosines and sines of every position are written.
@@ -38,7 +39,7 @@ impl Rotary {
         Self { turns, positions, pairs }
     }
 
-    /// An error if a sequence is longer than the tables, or a head has fewer values than are turned.
+    /// Returns an error if a sequence is longer than the tables, or a head has fewer values than are rotated.
     pub(in crate::ops) fn check(&self, longest: usize, head_size: usize) -> Result<()> {
         if longest > self.positions || 2 * self.pairs > head_size {
             let (positions, turned) = (self.positions, 2 * self.pairs);
@@ -54,7 +55,7 @@ impl Rotary {
         self.turns[position * 2 * self.pairs..][..2 * self.pairs].split_at(self.pairs)
     }
 
-    /// Rows at positions from `first` on, copied to `out` and turned.
+    /// Copies the rows at positions from `first` on to `out` and rotates them.
     pub(in crate::ops) fn forward<'a>(&self, rows: &Lines, first: usize, out: &'a mut [f32]) -> Lines<'a> {
         for (i, out) in out.chunks_exact_mut(rows.depth).take(rows.count).enumerate() {
             let row = rows.values.range(i * rows.line_stride..i * rows.line_stride + rows.depth);
@@ -65,13 +66,13 @@ impl Rotary {
         Lines::rows(&*out, rows.count, rows.depth)
     }
 
-    /// Turn the values of a head at `position`, in place.
+    /// Rotates the values of a head at `position`, in place.
     pub(in crate::ops) fn turn_row(&self, position: usize, row: &mut [f32]) {
         let (cos, sin) = self.turn(position);
         rotate(row, cos, sin, 1.0);
     }
 
-    /// The gradient of a row at `position` from that of the turned row, in place: turned by minus the angle.
+    /// Gradient of a row at `position` from that of the rotated row, in place: rotation by minus the angle.
     pub(in crate::ops) fn backward(&self, position: usize, row: &mut [f32]) {
         let (cos, sin) = self.turn(position);
         rotate(row, cos, sin, -1.0);
@@ -79,7 +80,7 @@ impl Rotary {
 }
 
 vectorised! {
-    /// Turn the pairs of `row`; the other way round for a `sign` of -1.
+    /// Rotates the pairs of `row`; a `sign` of -1 reverses the rotation.
     fn rotate(row: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
         let (a, b) = row.split_at_mut(cos.len());
         for (((a, b), c), s) in a.iter_mut().zip(b).zip(cos).zip(sin) {

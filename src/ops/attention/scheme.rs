@@ -1,4 +1,4 @@
-//! What attends to what.
+//! Attention layout: sequences, heads and the span of keys that each query sees.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use crate::ops::dropout::Dropout;
 /// The sequences, the heads, and which keys a query sees.
 #[derive(Clone)]
 pub struct Scheme {
-    /// `[B + 1]`: where each sequence begins, and the end. Tokens see those of their own sequence alone.
+    /// Cumulative sequence lengths `[B + 1]`. Tokens attend only within their own sequence.
     pub cu_seqlens: Arc<[u32]>,
-    /// Heads of queries.
+    /// Number of query heads.
     pub heads: usize,
-    /// Heads of keys and values, of which `heads` is a multiple: query head `h` uses key head `h / (heads / key_heads)`
+    /// Number of key and value heads, which divides `heads`: query head `h` uses key head `h / (heads / key_heads)`
     /// (grouped-query attention, Ainslie et al. 2023).
     pub key_heads: usize,
     pub span: Span,
-    /// Turns queries and keys by their position within their sequence.
+    /// Rotary embedding of queries and keys by their position within the sequence.
     pub rotary: Option<Arc<Rotary>>,
-    /// Of the probabilities.
+    /// Dropout of the attention probabilities.
     pub dropout: Option<Dropout>,
 }
 
@@ -32,19 +32,19 @@ pub struct Span {
 }
 
 impl Span {
-    /// Every key.
+    /// All keys of the sequence.
     pub const ALL: Self = Self { before: usize::MAX, after: usize::MAX };
-    /// No key behind the query.
+    /// Causal attention: no key after the query.
     pub const CAUSAL: Self = Self { before: usize::MAX, after: 0 };
 
-    /// The keys that at least one of the queries `row .. row + rows` of `len` sees.
+    /// The range of keys that at least one of the queries `row .. row + rows` sees, in a sequence of `len` tokens.
     pub(in crate::ops) fn keys(self, row: usize, rows: usize, len: usize) -> Range<usize> {
         row.saturating_sub(self.before)..(row + rows).saturating_add(self.after).min(len)
     }
 }
 
 impl Scheme {
-    /// An error if shapes `[T, width]` do not fit.
+    /// Returns an error if shapes `[T, width]` do not fit.
     pub(super) fn check(&self, [q, k, v]: [(usize, usize); 3]) -> Result<()> {
         let (tokens, width) = k;
         let (heads, key_heads, starts) = (self.heads, self.key_heads, &self.cu_seqlens);
@@ -67,7 +67,7 @@ impl Scheme {
         Ok(())
     }
 
-    /// The dropout of one row of probabilities: a key of its own for each of the `T` queries and each head.
+    /// Dropout of one row of probabilities; each of the `T` queries has its own random key for each head.
     pub(super) fn row_dropout(&self, query: usize, head: usize) -> Option<Dropout> {
         self.dropout.map(|dropout| dropout.child((query * self.heads + head) as u64))
     }

@@ -6,8 +6,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Scratch areas of so many values, kept by the thread. While they are held it must not wait for other threads: it would
-/// take up another task.
+/// Calls `f` with thread-local scratch areas of the given lengths. `f` must not wait for other threads, because this
+/// thread would then run another task that needs the same memory.
 pub(in crate::ops) fn with_scratch<const N: usize>(lens: [usize; N], f: impl FnOnce([&mut [f32]; N])) {
     SCRATCH.with_borrow_mut(|scratch| {
         let len = lens.iter().sum();

@@ -5,8 +5,8 @@ use crate::compute::simd::vectorised;
 use crate::ops::dropout::Dropout;
 
 vectorised! {
-    /// Exponentials of the scaled scores less the largest, in place; the largest, and their sum before dropout. Keys begin at
-    /// `first`.
+    /// Replaces scores by `exp(scale * score - max)`, with dropout applied. Returns `max` and the sum before dropout.
+    /// The row's keys begin at index `first`.
     pub(in crate::ops) fn exponentials(row: &mut [f32], scale: f32, dropout: Option<Dropout>, first: usize) -> (f32, f32) {
         let max = math::max(row, |x| x) * scale;
         let sum = math::map_sum(row, |x| math::exp_small(x.mul_add(scale, -max)));
@@ -20,13 +20,14 @@ vectorised! {
 }
 
 vectorised! {
-    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, for `dV`, and `dp` becomes `dS`, scaled. The row's sum
-    /// is taken of `P dP`, of which products in bf16 make the same error as of `dP`, so that it falls out of the difference.
+    /// From scores and `dO V^T` of one query: `p` becomes `dropout(P)`, needed for `dV`, and `dp` becomes `dS`, scaled.
+    /// The row sum is taken over `P dP`, which has the same bf16 error as `dP`, so that the error cancels in the
+    /// difference.
     pub(in crate::ops) fn softmax_backward(p: &mut [f32], dp: &mut [f32], scale: f32, lse: f32, dropout: Option<Dropout>, first: usize) {
         for p in p.iter_mut() {
             *p = math::exp_small(p.mul_add(scale, -lse));
         }
-        // A probability is not negative: its sign keeps until the sum is known that it is dropped.
+        // Probabilities are not negative, so a negative sign marks a dropped one until the sum is known.
         if let Some(dropout) = dropout {
             for (piece, factors) in dropout.factors(first, p.len()) {
                 for ((p, dp), factor) in p[piece.clone()].iter_mut().zip(&mut dp[piece]).zip(factors) {

@@ -15,7 +15,7 @@ pub(super) fn loss(target: &BinaryCrossEntropy, logits: &[f32], c: usize) -> f32
     (total / target.normalizer) as f32
 }
 
-/// `scale` times the gradient of the sum over `logits [B, C]`: `dz`, which is added to or overwritten.
+/// `dz (+)= scale` times the gradient of the summed loss over `logits [B, C]`.
 pub(super) fn gradient(target: &BinaryCrossEntropy, logits: &[f32], c: usize, scale: f32, dz: &mut [f32], add: bool) {
     for_chunks(dz, CHUNK, |start, dz| {
         for (i, dz) in dz.iter_mut().enumerate() {

@@ -1,8 +1,8 @@
 //! Sigmoid cross entropy over independent outputs, as `torch.nn.functional.binary_cross_entropy_with_logits` (2.x).
 //!
-//! For logits `z [B, C]`, targets `t` in [0, 1] and the product `w` of the weights of output and row:
-//! `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, summed and divided by
-//! `normalizer` (torch: `B * C`). Backward: `dz = w (sigmoid(z) - t) / normalizer`.
+//! For logits `z [B, C]`, targets `t` in [0, 1] and `w`, the weight of the output times the weight of the row: the sum
+//! of `w (max(z, 0) - z t + log(1 + exp(-|z|)))`, divided by `normalizer` (torch: `B * C`). Backward:
+//! `dz = w (sigmoid(z) - t) / normalizer`.
 
 mod cpu;
 mod target;
@@ -14,7 +14,7 @@ use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 pub use target::BinaryCrossEntropy;
 
-/// The loss, a scalar, of `logits [B, C]`.
+/// Scalar loss of `logits [B, C]`.
 pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Result<Value> {
     let c = target.check(logits.array().shape())?;
     let loss = cpu::loss(&target, &logits.array().values()?, c);
@@ -22,7 +22,7 @@ pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Resul
 }
 
 impl BinaryCrossEntropy {
-    /// `C`.
+    /// Checks the shape and returns `C`.
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
         let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
@@ -34,7 +34,7 @@ impl BinaryCrossEntropy {
     }
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for BinaryCrossEntropy {
     fn name(&self) -> &'static str {
         "binary cross entropy"

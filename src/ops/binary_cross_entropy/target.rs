@@ -1,20 +1,20 @@
-//! What the logits are held against.
+//! Targets of sigmoid cross entropy.
 
-/// Targets, their weights, and how the loss is scaled.
+/// Targets, their weights and the normaliser of the loss.
 #[derive(Debug, Clone)]
 pub struct BinaryCrossEntropy {
-    /// `[B, C]`, row-major, each in [0, 1].
+    /// Targets `[B, C]`, row-major, each in [0, 1].
     pub targets: Vec<f32>,
-    /// A weight for each output.
+    /// A weight for each output, `[C]`.
     pub class_weight: Option<Vec<f32>>,
-    /// A weight for each row.
+    /// A weight for each row, `[B]`.
     pub row_weight: Option<Vec<f32>>,
-    /// What the sum is divided by.
+    /// Divisor of the summed loss.
     pub normalizer: f64,
 }
 
 impl BinaryCrossEntropy {
-    /// Of the value at `at` of rows of `c`.
+    /// Weight of the value at flat index `at`, for rows of `c` values.
     #[inline(always)]
     pub(super) fn weight(&self, at: usize, c: usize) -> f32 {
         let of_output = self.class_weight.as_ref().map_or(1.0, |w| w[at % c]);

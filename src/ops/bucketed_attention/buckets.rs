@@ -1,51 +1,53 @@
-//! Rows of tables by distance.
+//! Relative position buckets: table rows by distance.
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// Which row of a table each distance between a query and a key has.
+/// Maps each distance between a query and a key to a row of a relative position table.
 #[derive(Debug, Clone)]
 pub struct Buckets {
-    /// Of the distances `-reach ..= reach` from query to key, `i - j`.
+    /// Table row of each distance `i - j` from query to key, for `-reach ..= reach`.
     rows: Arc<[u32]>,
     reach: usize,
 }
 
-/// The rows that a sequence needs.
+/// The table rows that one sequence uses.
 pub(super) struct Rows {
     pub first: usize,
     pub count: usize,
-    /// Of the distances from `n - 1` down to `-(n - 1)`, less the first: those of the query at `i` begin at `n - 1 - i`.
+    /// Row minus `first`, for distances from `n - 1` down to `-(n - 1)`: those of the query at `i` begin at
+    /// `n - 1 - i`.
     columns: Vec<u32>,
     len: usize,
 }
 
 impl Buckets {
-    /// For distances up to `reach`; `row` gives that of each, which is that of a key behind the query if it is negative.
+    /// Buckets for distances up to `reach`. `row` returns the table row of a distance, which is negative if the key is
+    /// after the query.
     pub fn new(reach: usize, row: impl Fn(i64) -> u32) -> Self {
         let reach_of = reach as i64;
         Self { rows: (-reach_of..=reach_of).map(row).collect(), reach }
     }
 
-    /// The longest sequence they are for.
+    /// Longest sequence the buckets support.
     pub fn longest(&self) -> usize {
         self.reach + 1
     }
 
-    /// The first row and the last that a sequence of `len` tokens, at least one, needs.
+    /// Smallest and largest row that a sequence of `len >= 1` tokens uses.
     pub fn range(&self, len: usize) -> (u32, u32) {
         let rows = &self.rows[self.reach + 1 - len..self.reach + len];
         rows.iter().fold((u32::MAX, 0), |(low, high), &row| (low.min(row), high.max(row)))
     }
 
-    /// The same rows of a table that begins with the row `first`.
+    /// The same buckets for a table that starts at row `first` of the original.
     #[must_use]
     pub fn less(&self, first: u32) -> Self {
         Self { rows: self.rows.iter().map(|row| row.saturating_sub(first)).collect(), reach: self.reach }
     }
 
-    /// An error if sequences are longer, or need more than `n` rows.
+    /// Returns an error if sequences are too long, or if they need more than `n` rows.
     pub(super) fn check(&self, longest: usize, n: usize) -> Result<()> {
         if longest == 0 || longest <= self.longest() && (self.range(longest).1 as usize) < n {
             return Ok(());
@@ -56,7 +58,7 @@ impl Buckets {
         )))
     }
 
-    /// Those of a sequence of `len` tokens, at least one.
+    /// The rows that a sequence of `len >= 1` tokens uses.
     pub(super) fn of(&self, len: usize) -> Rows {
         let (first, last) = self.range(len);
         let rows = &self.rows[self.reach + 1 - len..self.reach + len];
@@ -66,7 +68,7 @@ impl Buckets {
 }
 
 impl Rows {
-    /// The rows of the query at `i`, one for each key, less the first.
+    /// Row of each key, minus `first`, for the query at `i`.
     pub fn of_query(&self, i: usize) -> &[u32] {
         &self.columns[self.len - 1 - i..][..self.len]
     }

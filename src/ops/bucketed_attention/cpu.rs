@@ -1,4 +1,5 @@
-//! Attention with terms by distance on the CPU: a task is one head, of one sequence or, backward, of all.
+//! Attention with relative position terms on the CPU. A task is one head: of one sequence forward, of all sequences
+//! backward.
 
 use rayon::prelude::*;
 
@@ -12,32 +13,32 @@ use crate::ops::attention::softmax::{exponentials, softmax_backward};
 use crate::ops::dropout::Dropout;
 use crate::product::{Lines, Output, Packed, Precision, product_here};
 
-/// A gradient that tasks write: whether they add to what is there. None is not asked for.
+/// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
 
-/// How every task computes.
+/// Settings shared by all tasks.
 pub(super) struct Kernel<'a> {
     pub scheme: &'a BucketedScheme,
     pub precision: Precision,
 }
 
-/// One head of one sequence: its tokens, the rows by distance that it needs, and what is packed of it.
+/// One head of one sequence: its tokens, the table rows it uses, and its packed operands.
 struct Sequence<'a> {
     tokens: Head,
     rows: Rows,
-    /// Rows by distance, as a head of a sequence that has them all.
+    /// Location of this head's columns in the relative position tables.
     table: Head,
     keys: Packed,
     values: Packed,
     position_keys: Option<Packed>,
     position_queries: Option<Packed>,
-    /// Of each row, over the scale: what is scaled with the products.
+    /// Bias of each table row, divided by the scale, because it is scaled along with the products.
     bias: Option<Vec<f32>>,
     q: Elements<'a>,
 }
 
 impl Kernel<'_> {
-    /// Attention to `[T, H * d]`, and the log-sum-exp of each row of scores, `[H, T]`.
+    /// Returns the output `[T, H * d]`, and the log-sum-exp of each row of scores, `[H, T]`.
     ///
     /// # Safety
     ///
@@ -45,7 +46,7 @@ impl Kernel<'_> {
     pub unsafe fn forward(&self, operands: &Inputs<Elements>, storing: Storing) -> (Buffer, Vec<f32>) {
         let (len, heads) = (operands.qkv[0].len(), self.scheme.heads);
         let tokens = self.tokens();
-        // SAFETY: there is a task for each head of each sequence, and it writes their queries.
+        // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
         let (mut out, mut log_sum_exp) = unsafe { (Buffer::uninit(storing, len), uninit(tokens * heads)) };
         let (shared, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
         let tasks: Vec<Head> =
@@ -54,12 +55,12 @@ impl Kernel<'_> {
         (out, log_sum_exp)
     }
 
-    /// The gradients of the inputs that are asked for, each added to or overwritten, all of it. A task is a head, which meets
-    /// its sequences in order: they share the gradients of what is by distance.
+    /// Computes the gradients that are needed; each is completely overwritten, or added to. A task is a head, which
+    /// processes its sequences in order, because they share the gradients of the relative position tables.
     ///
     /// # Safety
     ///
-    /// As of [`Kernel::forward`], which gave `log_sum_exp`.
+    /// The conditions of [`Kernel::forward`] hold, and `log_sum_exp` comes from it.
     pub unsafe fn backward(
         &self,
         operands: &Inputs<Elements>,
@@ -101,7 +102,7 @@ impl Kernel<'_> {
         self.scheme.cu_seqlens.last().map_or(0, |&end| end as usize)
     }
 
-    /// Where each sequence of a head lies among `len` values.
+    /// The location of head `index` in each sequence, for arrays of `len` values.
     fn heads_of(&self, index: usize, len: usize) -> impl Iterator<Item = Head> + '_ {
         let width = len / self.tokens().max(1);
         let size = width / self.scheme.heads;
@@ -135,7 +136,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// What the keys of a sequence make of the rows by distance: `[n, R]`.
+    /// Products of all keys of a sequence with the table rows it uses (`position_queries`): `[n, R]`.
     fn keys_by_distance(sequence: &Sequence, k: Elements, by_key: &mut [f32]) {
         if let Some(position_queries) = &sequence.position_queries {
             let (tokens, count) = (&sequence.tokens, sequence.rows.count);
@@ -144,7 +145,7 @@ impl Kernel<'_> {
         }
     }
 
-    /// The scores `[rows, n]` of the queries from `row` on, before scaling.
+    /// Scores `[rows, n]` of the queries from `row` on, before scaling.
     fn scores(sequence: &Sequence, (row, rows): (usize, usize), by_key: &[f32], by_query: &mut [f32], p: &mut [f32]) {
         let (tokens, count) = (&sequence.tokens, sequence.rows.count);
         let queries = tokens.rows(sequence.q, row, rows);
@@ -167,7 +168,7 @@ impl Kernel<'_> {
         });
     }
 
-    /// Values of scratch memory for a block's scores, for its products by distance, and for those of all keys.
+    /// Number of scratch values for a block's scores, for its products with table rows, and for those of all keys.
     fn scratch(&self, tokens: &Head, operands: &Inputs<Elements>) -> [usize; 3] {
         let (low, high) = self.scheme.buckets.range(tokens.len);
         let (rows, count) = (BLOCK.min(tokens.len), (high - low) as usize + 1);
@@ -203,7 +204,7 @@ impl Kernel<'_> {
         });
     }
 
-    /// The gradients of one sequence and head; those that sequences share are added to `shared`.
+    /// Gradients of one sequence and head; those of the tables, which sequences share, are added to `shared`.
     fn backward_task(
         &self,
         tokens: Head,
@@ -248,7 +249,7 @@ impl Kernel<'_> {
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
                     product_here(Lines::rows(&*dp, rows, n), keys.whole(), dq.output(row, false), |_, _| {});
                 }
-                // Scores that read the same product give it their gradients.
+                // The gradient of a product with a table row is the sum over all scores that use it.
                 by_query.fill(0.0);
                 for (i, dp) in dp.chunks_exact(n).take(rows).enumerate() {
                     let columns = sequence.rows.of_query(row + i);
@@ -289,24 +290,24 @@ impl Kernel<'_> {
     }
 }
 
-/// Gradients of one head that its sequences share; empty if nobody asks for them.
+/// Gradients of one head that its sequences share; empty if they are not needed.
 struct SharedSums {
-    /// `[R, d]`
+    /// Shape `[R, d]`.
     position_keys: Vec<f32>,
-    /// `[R, d]`
+    /// Shape `[R, d]`.
     position_queries: Vec<f32>,
-    /// `[R]`
+    /// Shape `[R]`.
     bias: Vec<f32>,
 }
 
 impl<'a> Inputs<Option<(&'a mut [f32], bool)>> {
-    /// As tasks write them.
+    /// The gradients in the form that tasks write.
     fn map_slots(self) -> Inputs<Gradient<'a>> {
         self.map(|slot| slot.map(|(values, add)| (SharedSlice::new(values), add)))
     }
 }
 
-/// First queries of blocks, and how many.
+/// First query and number of queries of each block.
 fn blocks(n: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..n).step_by(BLOCK).map(move |row| (row, BLOCK.min(n - row)))
 }

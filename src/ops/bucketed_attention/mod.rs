@@ -1,12 +1,14 @@
-//! Attention over packed sequences whose scores have terms by distance: the disentangled attention of DeBERTa (He et al.
-//! 2021), and the biases of T5 (Raffel et al. 2020), which MPNet (Song et al. 2020) has too.
+//! Attention over packed sequences with relative position terms in the scores: the disentangled attention of DeBERTa
+//! (He et al. 2021), and the relative position biases of T5 (Raffel et al. 2020), which MPNet (Song et al. 2020) also
+//! has.
 //!
-//! For each sequence and head, with `r_ij` the row that the distance `i - j` from query to key has in tables by distance:
-//! `S_ij = scale * (q_i . k_j + q_i . position_keys[r_ij] + k_j . position_queries[r_ij]) + bias[r_ij]`, of whose last three
-//! terms there may be any; `P = softmax(S)`, `O = dropout(P) V`.
+//! For each sequence and head, with `r_ij` the table row (bucket) of the distance `i - j` from query to key:
+//! `S_ij = scale * (q_i . k_j + q_i . position_keys[r_ij] + k_j . position_queries[r_ij]) + bias[r_ij]`, where each of
+//! the last three terms is optional; `P = softmax(S)`, `O = dropout(P) V`.
 //!
-//! Products with the rows that a sequence needs are made once for each query and each key, and read by distance. Backward,
-//! with `dS` as in [`super::attention`], the sums over the scores of a row are the gradients of these products.
+//! Each query and key is multiplied once with all table rows its sequence uses, and scores look these products up by
+//! distance. Backward, with `dS` as in [`super::attention`], the gradient of each product is the sum over the scores
+//! that use it.
 
 mod buckets;
 mod cpu;
@@ -22,21 +24,21 @@ use operands::{Inputs, Terms, read};
 pub use scheme::BucketedScheme;
 use scheme::Shapes;
 
-/// What attention meets.
+/// Inputs of the attention.
 pub struct BucketedInputs<'a> {
-    /// `[T, H * d]`, f32 or bf16, as `k` and `v`.
+    /// Queries `[T, H * d]`, f32 or bf16, as are `k` and `v`.
     pub q: &'a Value,
     pub k: &'a Value,
     pub v: &'a Value,
-    /// What queries meet by distance, `[R, H * d]`, f32 or bf16.
+    /// Relative position keys, multiplied with queries, `[R, H * d]`, f32 or bf16.
     pub position_keys: Option<&'a Value>,
-    /// What keys meet by distance, `[R, H * d]`, f32 or bf16.
+    /// Relative position queries, multiplied with keys, `[R, H * d]`, f32 or bf16.
     pub position_queries: Option<&'a Value>,
-    /// `[R, H]`
+    /// Relative position bias, `[R, H]`.
     pub bias: Option<&'a Value>,
 }
 
-/// Attention to `[T, H * d]`. Shapes that do not fit are an error, and distances without a row.
+/// Computes the attention output `[T, H * d]`. Returns an error if shapes do not fit or a distance has no table row.
 pub fn bucketed_attention(inputs: &BucketedInputs, scheme: BucketedScheme, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
     let BucketedInputs { q, k, v, position_keys, position_queries, bias } = *inputs;
@@ -68,11 +70,11 @@ struct BucketedAttention {
     scheme: BucketedScheme,
     precision: Precision,
     terms: Terms,
-    /// `[H, T]`
+    /// Log-sum-exp of each row of scores, `[H, T]`.
     log_sum_exp: Vec<f32>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for BucketedAttention {
     fn name(&self) -> &'static str {
         "attention with terms by distance"

@@ -1,9 +1,9 @@
-//! The values that attention with terms by distance reads.
+//! Inputs of attention with relative position terms, some of them optional.
 
 use crate::array::{Array, Operand};
 use crate::error::{Error, Result};
 
-/// What there is of the terms by distance.
+/// Which of the relative position terms are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Terms {
     pub position_keys: bool,
@@ -11,7 +11,7 @@ pub(super) struct Terms {
     pub bias: bool,
 }
 
-/// One for each input, in their order.
+/// One item per input, in input order.
 pub(super) struct Inputs<T> {
     pub qkv: [T; 3],
     pub position_keys: Option<T>,
@@ -20,7 +20,7 @@ pub(super) struct Inputs<T> {
 }
 
 impl<T> Inputs<T> {
-    /// Of those that there are, in order.
+    /// Takes the items of the inputs that are present, in order.
     pub fn of(terms: Terms, all: impl IntoIterator<Item = T>) -> Result<Self> {
         let mut all = all.into_iter();
         let mut next = || all.next().ok_or_else(|| Error::internal("got fewer inputs than the operation has"));
@@ -42,7 +42,7 @@ impl<T> Inputs<T> {
     }
 }
 
-/// The values of arrays.
+/// Reads the values of the arrays.
 pub(super) fn read<'a>(arrays: &[&'a Array]) -> Result<Vec<Operand<'a>>> {
     arrays.iter().map(|array| array.operand()).collect()
 }

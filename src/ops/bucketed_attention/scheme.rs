@@ -1,4 +1,4 @@
-//! How queries and keys meet.
+//! Attention layout: sequences, heads and relative position buckets.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use super::buckets::Buckets;
 use crate::error::{Error, Result};
 use crate::ops::dropout::Dropout;
 
-/// The sequences, the heads, and the rows that distances have.
+/// The sequences, the heads, and the table row of each distance.
 #[derive(Clone)]
 pub struct BucketedScheme {
-    /// `[B + 1]`: where each sequence begins, and the end. Tokens see all of their own sequence.
+    /// Cumulative sequence lengths `[B + 1]`. Tokens attend to all of their own sequence.
     pub cu_seqlens: Arc<[u32]>,
     pub heads: usize,
     pub buckets: Buckets,
-    /// Of all products in the scores.
+    /// Factor of all products in the scores.
     pub scale: f32,
-    /// Of the probabilities.
+    /// Dropout of the attention probabilities.
     pub dropout: Option<Dropout>,
 }
 
-/// Shapes of what attention meets.
+/// Shapes of the inputs.
 pub(super) struct Shapes {
     pub qkv: [(usize, usize); 3],
     pub position_keys: Option<(usize, usize)>,
@@ -28,7 +28,7 @@ pub(super) struct Shapes {
 }
 
 impl BucketedScheme {
-    /// An error if shapes do not fit.
+    /// Returns an error if shapes do not fit.
     pub(super) fn check(&self, shapes: &Shapes) -> Result<()> {
         let ([q, k, v], starts) = (shapes.qkv, &self.cu_seqlens);
         let (tokens, width) = q;

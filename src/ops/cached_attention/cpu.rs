@@ -1,4 +1,4 @@
-//! Attention to keys and values that are kept, on the CPU.
+//! Attention with a key-value cache, on the CPU.
 
 use rayon::prelude::*;
 
@@ -6,14 +6,14 @@ use super::step::Step;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 
-/// Keys, turned, and values of one layer, `[tokens, key_heads * size]` of each sequence.
+/// Cached keys (after rotary embedding) and values of one layer, `[tokens, key_heads * size]` for each sequence.
 #[derive(Clone, Default)]
 pub(super) struct Layer {
     pub keys: Vec<Vec<f32>>,
     pub values: Vec<Vec<f32>>,
 }
 
-/// Take up keys and values `[T, key_heads * size]` of new tokens; `lengths` are the tokens of each sequence before them.
+/// Appends keys and values `[T, key_heads * size]` of new tokens; `lengths` are the cached tokens of each sequence.
 pub(super) fn append(layer: &mut Layer, lengths: &[usize], k: &[f32], v: &[f32], step: &Step) {
     let width = k.len().checked_div(step.tokens()).unwrap_or(0);
     for (i, w) in step.cu_seqlens.windows(2).enumerate() {
@@ -30,15 +30,15 @@ pub(super) fn append(layer: &mut Layer, lengths: &[usize], k: &[f32], v: &[f32],
     }
 }
 
-/// What new tokens see of a layer, themselves included: queries `[T, heads * size]` to as many. Their keys and values have been
-/// appended; `lengths` are the tokens of each sequence before them.
+/// Attention of new tokens to the cached ones and themselves: queries `[T, heads * size]` to outputs of the same shape.
+/// Call `append` first; `lengths` are the tokens of each sequence before the new ones.
 pub(super) fn attend(layer: &Layer, lengths: &[usize], q: &[f32], step: &Step) -> Vec<f32> {
     let tokens = step.tokens();
     let width = q.len().checked_div(tokens).unwrap_or(0);
     let (size, group) = (width / step.heads, step.heads / step.key_heads);
     let sequence = |token: usize| step.cu_seqlens.partition_point(|&start| start as usize <= token) - 1;
     let mut out = vec![0f32; q.len()];
-    // A task is the heads of one token that share keys.
+    // A task is the group of query heads of one token that share a key head.
     out.par_chunks_exact_mut(group * size).enumerate().for_each(|(task, out)| {
         let (token, key_head) = (task / step.key_heads, task % step.key_heads);
         let i = sequence(token);

@@ -1,10 +1,10 @@
-//! What a step of generation adds.
+//! One generation step with a key-value cache.
 
 use crate::ops::attention::{Rotary, Span};
 
-/// New tokens of each sequence, and how they attend.
+/// The new tokens of each sequence, and their attention settings.
 pub struct Step<'a> {
-    /// Where the new tokens of each sequence begin, and the end, `[B + 1]`.
+    /// Start of the new tokens of each sequence, then the total, `[B + 1]`.
     pub cu_seqlens: &'a [u32],
     pub heads: usize,
     pub key_heads: usize,
@@ -13,7 +13,7 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// `T`, of all sequences.
+    /// Number of new tokens of all sequences, `T`.
     pub(super) fn tokens(&self) -> usize {
         self.cu_seqlens.last().map_or(0, |&end| end as usize)
     }

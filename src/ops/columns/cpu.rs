@@ -1,8 +1,8 @@
-//! Matrices side by side on the CPU.
+//! Concatenation of matrices along columns, on the CPU.
 
 use crate::compute::put;
 
-/// Copy `x [B, columns]` into the columns of `y [B, width]` from `at` on.
+/// Copies `x [B, columns]` into the columns of `y [B, width]` from `at` on.
 pub(super) fn put_columns(x: &[f32], columns: usize, at: usize, y: &mut [f32], width: usize) {
     for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(columns)) {
         y[at..at + columns].copy_from_slice(x);

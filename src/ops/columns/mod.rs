@@ -1,4 +1,4 @@
-//! Matrices side by side.
+//! Concatenation of matrices along the last dimension.
 //!
 //! Shapes: `x_i [B, D_i]`, `y [B, D_1 + ... + D_n]`. Backward: each input gets its columns of `dy`.
 
@@ -8,7 +8,7 @@ use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 
-/// Put matrices `[B, D_i]` side by side: `[B, D_1 + ... + D_n]`; one alone is given back as it is.
+/// Concatenates matrices `[B, D_i]` to `[B, D_1 + ... + D_n]`. A single matrix is returned unchanged.
 pub fn side_by_side(parts: &[Value]) -> Result<Value> {
     if let [one] = parts {
         return Ok(one.clone());
@@ -32,7 +32,7 @@ struct SideBySide {
     columns: Vec<usize>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for SideBySide {
     fn name(&self) -> &'static str {
         "side by side"

@@ -20,7 +20,7 @@ pub(super) fn loss(target: &CrossEntropy, logits: &[f32], c: usize) -> f32 {
     (total / target.normalizer) as f32
 }
 
-/// `scale` times the gradient of the sum over rows of `logits [B, C]`: `dz`, which is added to or overwritten.
+/// `dz (+)= scale` times the gradient of the summed loss over the rows of `logits [B, C]`.
 pub(super) fn gradient(target: &CrossEntropy, logits: &[f32], c: usize, scale: f32, dz: &mut [f32], add: bool) {
     let mean_weight = (0..c).map(|c| target.weight(c)).sum::<f32>() / c.max(1) as f32;
     for_chunks(dz, c, |start, dz| {

@@ -1,10 +1,11 @@
-//! Softmax cross entropy with weights of classes and of rows, label smoothing and ignored rows, as
-//! `torch.nn.functional.cross_entropy` (2.x) defines it.
+//! Softmax cross entropy with class weights, row weights, label smoothing and ignored rows, as defined by
+//! `torch.nn.functional.cross_entropy` (2.x).
 //!
-//! For logits `z [B, C]`, labels `y`, weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
-//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have; the result is the sum
-//! over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward: `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, with `m` the
-//! sum of the subtracted weights.
+//! For logits `z [B, C]`, labels `y`, class weights `w`, smoothing `e` and `q = log softmax(z)`, a row's loss is
+//! `-(1 - e) w_y q_y - e / C sum_c w_c q_c`, times the weight of the row, which torch does not have. The result is the
+//! sum over rows with a label, divided by `normalizer` (torch: the sum of `w_y`). Backward:
+//! `dz_c = (softmax_c * m - (1 - e) w_y [c = y] - e w_c / C) / normalizer`, where `m` is the sum of the two subtracted
+//! weights over all `c`.
 
 mod cpu;
 mod target;
@@ -16,7 +17,7 @@ use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 pub use target::CrossEntropy;
 
-/// The loss, a scalar, of `logits [B, C]`.
+/// Scalar loss of `logits [B, C]`.
 pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
     let c = target.check(logits.array().shape())?;
     let loss = cpu::loss(&target, &logits.array().values()?, c);
@@ -24,7 +25,7 @@ pub fn cross_entropy(logits: &Value, target: CrossEntropy) -> Result<Value> {
 }
 
 impl CrossEntropy {
-    /// `C`.
+    /// Checks the shape and returns `C`.
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
         let bad = self.labels.iter().flatten().find(|y| **y as usize >= c);
@@ -40,7 +41,7 @@ impl CrossEntropy {
     }
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross entropy"

@@ -1,22 +1,22 @@
-//! What the logits are held against.
+//! Targets of softmax cross entropy.
 
-/// Labels, their weights, and how the loss is scaled.
+/// Labels, their weights and the normaliser of the loss.
 #[derive(Debug, Clone)]
 pub struct CrossEntropy {
-    /// A class for each row, or none: the row is ignored.
+    /// Class of each row; None for a row to ignore.
     pub labels: Vec<Option<u32>>,
-    /// A weight for each class.
+    /// A weight for each class, `[C]`.
     pub class_weight: Option<Vec<f32>>,
-    /// A weight for each row.
+    /// A weight for each row, `[B]`.
     pub row_weight: Option<Vec<f32>>,
-    /// In [0, 1).
+    /// Label smoothing, in [0, 1).
     pub label_smoothing: f32,
-    /// What the sum over rows is divided by.
+    /// Divisor of the summed loss.
     pub normalizer: f64,
 }
 
 impl CrossEntropy {
-    /// Of a class.
+    /// Weight of a class.
     pub(super) fn weight(&self, class: usize) -> f32 {
         self.class_weight.as_ref().map_or(1.0, |w| w[class])
     }

@@ -1,39 +1,39 @@
-//! Which elements dropout keeps: a function of a key and the element's index, the same bits on every device.
+//! Dropout masks, computed from a random key and the element's index; identical bits on every device.
 
 use std::ops::Range;
 
 use crate::rng::{COUNTERS, Key, hashes32};
 
-/// Elements that share a 32-bit key.
+/// Number of elements that share a 32-bit key.
 pub(super) const BLOCK: usize = COUNTERS;
 
-/// A probability of dropping and the key the mask follows from.
+/// Dropout probability, and the random key of the mask.
 #[derive(Debug, Clone, Copy)]
 pub struct Dropout {
     key: Key,
-    /// Keep where the hash is at least this.
+    /// Elements whose hash is at least this are kept.
     threshold: u32,
     scale: f32,
 }
 
 impl Dropout {
-    /// Drop with probability `p` in [0, 1).
+    /// Dropout with probability `p` in [0, 1).
     pub fn new(p: f64, key: Key) -> Self {
         Self { key, threshold: (p * (1u64 << 32) as f64) as u32, scale: (1.0 / (1.0 - p)) as f32 }
     }
 
-    /// The same probability with an unrelated mask.
+    /// The same probability with an independent mask.
     pub(in crate::ops) fn child(self, counter: u64) -> Self {
         Self { key: self.key.child(counter), ..self }
     }
 
-    /// `1 / (1 - p)`, by which is multiplied what is kept.
+    /// `1 / (1 - p)`, the factor of kept elements.
     pub(in crate::ops) fn scale(&self) -> f32 {
         self.scale
     }
 
-    /// The elements `start .. start + len` in pieces: where each lies, counted from 0, and the factors of its elements, which
-    /// are 0 or `1 / (1 - p)`.
+    /// Dropout factors (0 or `1 / (1 - p)`) of the elements `start .. start + len`, in pieces: the range of each,
+    /// counted from 0, and its factors.
     #[inline(always)]
     pub(in crate::ops) fn factors(
         self,

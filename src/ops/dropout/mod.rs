@@ -1,7 +1,7 @@
-//! Dropout `y = x * mask / (1 - p)`; the mask is a function of a key and the element's index, recomputed in the backward
-//! pass and never stored.
+//! Dropout `y = x * mask / (1 - p)`. The mask is a function of a random key and the element's index; it is recomputed
+//! in the backward pass and never stored.
 //!
-//! Shapes: `x, y` of any one shape, f32 or bf16. Backward: `dx = dy * mask / (1 - p)`.
+//! Shapes: `x, y` of any shape, f32 or bf16. Backward: `dx = dy * mask / (1 - p)`.
 
 pub(super) mod cpu;
 mod mask;
@@ -14,14 +14,14 @@ use crate::compute::Storing;
 use crate::error::Result;
 pub use mask::Dropout;
 
-/// Dropout of any shape, f32 or bf16, to the same.
+/// Applies dropout; `y` has the shape and dtype of `x`, f32 or bf16.
 pub fn dropout(x: &Value, dropout: Dropout) -> Result<Value> {
     let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
     let out = cpu::forward(x.array().operand()?.elements(), &dropout, storing);
     Ok(Value::computed(Array::from_buffer(out, x.array().shape())?, &[x], dropout))
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Dropout {
     fn name(&self) -> &'static str {
         "dropout"

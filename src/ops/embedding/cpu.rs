@@ -1,14 +1,14 @@
-//! Row lookup on the CPU.
+//! Embedding lookup on the CPU.
 
 use rayon::prelude::*;
 
 use crate::autograd::{PIECE, add_to_pieces};
 use crate::compute::{CHUNK, add_rows, for_chunks, uninit};
 
-/// The sum of the rows of at least one table `[_, D]`, each with its ids `[T]`: `[T, D]`.
+/// Sum of embeddings from one or more tables `[_, D]`, each with its own ids `[T]`: `[T, D]`.
 pub(super) fn sum_of_rows(sources: &[(&[f32], &[u32])], t: usize, d: usize) -> Vec<f32> {
     assert!(!sources.is_empty(), "no tables");
-    // SAFETY: the first table, which there is, writes every row.
+    // SAFETY: the first table, which must exist, writes every row.
     let mut out = unsafe { uninit(t * d) };
     let rows = (CHUNK / d).max(1);
     for_chunks(&mut out, rows * d, |start, out| {
@@ -22,7 +22,8 @@ pub(super) fn sum_of_rows(sources: &[(&[f32], &[u32])], t: usize, d: usize) -> V
     out
 }
 
-/// Rows of several tables `[_, D]`, numbered as if one followed the other: `[T, D]`. All of them must be in a table.
+/// Rows of several tables `[_, D]`, numbered as if the tables were concatenated: `[T, D]`. Panics if a row is in no
+/// table.
 pub(super) fn stacked_rows(tables: &[&[f32]], rows: &[u32], d: usize) -> Vec<f32> {
     let row = |mut row: usize| {
         tables.iter().find_map(|values| {
@@ -32,7 +33,7 @@ pub(super) fn stacked_rows(tables: &[&[f32]], rows: &[u32], d: usize) -> Vec<f32
             found
         })
     };
-    // SAFETY: every row is copied to; of one that is in no table the copy panics.
+    // SAFETY: every row is copied to; the copy panics if a row is in no table.
     let mut out = unsafe { uninit(rows.len() * d) };
     let chunk = (CHUNK / d).max(1);
     for_chunks(&mut out, chunk * d, |start, out| {
@@ -43,7 +44,7 @@ pub(super) fn stacked_rows(tables: &[&[f32]], rows: &[u32], d: usize) -> Vec<f32
     out
 }
 
-/// `sum[ids[t] - first] += dy[t]` for the ids from `first` to `first + V`, in the pieces of `sum [V, D]` that they meet.
+/// `sum[ids[t] - first] += dy[t]` for ids in `first .. first + V`, in the pieces of `sum [V, D]` that they touch.
 pub(super) fn scatter(
     dy: &[f32],
     ids: &[u32],
@@ -52,8 +53,8 @@ pub(super) fn scatter(
     sum: &mut [f32],
     written: &mut [bool],
 ) {
-    // A task owns a range of table rows and meets their tokens in order: no locks, and always the same sums. Its rows fill
-    // whole pieces: `whole` is PIECE, a power of two, over its greatest common divisor with D.
+    // A task owns a range of table rows and processes their tokens in order: no locks, and a fixed order of sums. The
+    // range is made of whole pieces: `whole` is PIECE, a power of two, divided by its greatest common divisor with D.
     let whole = PIECE >> d.trailing_zeros().min(PIECE.trailing_zeros());
     let rows = v.div_ceil(64).max(1).next_multiple_of(whole);
     let parts = sum.par_chunks_mut(rows * d).zip(written.par_chunks_mut(rows * d / PIECE));

@@ -1,7 +1,7 @@
-//! Row lookup in one or several tables at once: `y[t] = sum over tables of table[ids[t]]`; backward adds each row of `dy`
-//! into the rows it came from.
+//! Embedding lookup in one or several tables: `y[t] = sum over tables of table[ids[t]]`. Backward adds each row of `dy`
+//! to the table rows it came from.
 //!
-//! Shapes: `table [V, D]`, `ids [T]`, `y [T, D]`. Also used to pick rows of hidden states.
+//! Shapes: `table [V, D]`, `ids [T]`, `y [T, D]`. Also used to select rows of hidden states.
 
 mod cpu;
 
@@ -11,12 +11,13 @@ use crate::array::{Array, Values, rows_and_columns};
 use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 
-/// Rows `ids` of `table [V, D]`: `[T, D]`. An id outside the table is an error.
+/// Rows `ids` of `table [V, D]`: `[T, D]`. Returns an error for an id outside the table.
 pub fn embedding(table: &Value, ids: Arc<[u32]>) -> Result<Value> {
     embedding_sum(&[(table, ids)])
 }
 
-/// The sum of rows of several tables `[V, D]`, each with its own ids `[T]`: `[T, D]`. An id outside its table is an error.
+/// Sum of embeddings from several tables `[V, D]`, each with its own ids `[T]`: `[T, D]`. Returns an error for an id
+/// outside its table.
 pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
     let (tables, ids): (Vec<&Value>, Vec<Arc<[u32]>>) = lookups.iter().cloned().unzip();
     let (t, d) = check(&tables, &ids)?;
@@ -26,7 +27,8 @@ pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
     Ok(Value::computed(Array::new(out, (t, d))?, &tables, Embedding { ids }))
 }
 
-/// Rows of several tables `[.., D]`, numbered as if one followed the other: `[T, D]`. A row outside them is an error.
+/// Rows of several tables `[.., D]`, numbered as if the tables were concatenated: `[T, D]`. Returns an error for a row
+/// outside them.
 pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
     let shape = |table: &&Value| rows_and_columns("stacked rows", table.array().shape());
     let shapes = tables.iter().map(shape).collect::<Result<Vec<_>>>()?;
@@ -44,7 +46,7 @@ pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
     Ok(Value::computed(out, tables, StackedRows { rows }))
 }
 
-/// `T` and `D`.
+/// Checks the shapes and returns `T` and `D`.
 fn check(tables: &[&Value], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
     let (Some(first), Some(table)) = (ids.first(), tables.first()) else {
         return Err(Error::internal("embedding: no tables"));
@@ -66,7 +68,7 @@ fn check(tables: &[&Value], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
 }
 
 struct Embedding {
-    /// Of each table.
+    /// Ids `[T]` for each table.
     ids: Vec<Arc<[u32]>>,
 }
 

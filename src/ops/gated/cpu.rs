@@ -1,4 +1,4 @@
-//! Gated values on the CPU.
+//! Gated linear unit products on the CPU.
 
 use rayon::prelude::*;
 
@@ -7,10 +7,10 @@ use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::{activate, scale_by_slope};
 
-/// Values held in f32 between the steps.
+/// Number of values held in f32 between steps.
 const PIECE: usize = 1024;
 
-/// `f(gate) * up`, of as many values.
+/// `f(gate) * up`, for values of equal number.
 pub(super) fn forward(gate: Elements, up: Elements, activation: Activation, storing: Storing) -> Buffer {
     let n = gate.len();
     // SAFETY: every piece is written.
@@ -28,7 +28,7 @@ pub(super) fn forward(gate: Elements, up: Elements, activation: Activation, stor
     y
 }
 
-/// From `dy` to `dup`, in place.
+/// Turns `dy` into `dup`, in place.
 pub(super) fn up_gradient(gate: Elements, activation: Activation, gradient: &mut [f32]) {
     for_chunks(gradient, PIECE, |start, dup| {
         let gate = gate.range(start..start + dup.len());
@@ -39,7 +39,7 @@ pub(super) fn up_gradient(gate: Elements, activation: Activation, gradient: &mut
     });
 }
 
-/// From `dy` to `dgate`, in place.
+/// Turns `dy` into `dgate`, in place.
 pub(super) fn gate_gradient(gate: Elements, up: Elements, activation: Activation, gradient: &mut [f32]) {
     for_chunks(gradient, PIECE, |start, dgate| {
         let range = start..start + dgate.len();

@@ -1,5 +1,5 @@
-//! The product of an activated value with another, `y = f(gate) * up`, as in gated linear units (Shazeer 2020: SwiGLU with
-//! SiLU, GEGLU with GELU).
+//! Product of an activated gate with another value, `y = f(gate) * up`, as in gated linear units (Shazeer 2020: SwiGLU
+//! with SiLU, GEGLU with GELU).
 //!
 //! Shapes: `gate, up, y [.., F]`, each f32 or bf16. Backward: `dgate = dy up f'(gate)`, `dup = dy f(gate)`.
 
@@ -11,7 +11,7 @@ use crate::autograd::{Op, Slot, Value};
 use crate::compute::Storing;
 use crate::error::{Error, Result};
 
-/// `activation(gate) * up`: `[.., F]` each.
+/// `activation(gate) * up`, each of shape `[.., F]`.
 pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) -> Result<Value> {
     let shape = gate.array().shape();
     if up.array().shape() != shape {
@@ -26,7 +26,7 @@ pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) 
 
 struct Gated(Activation);
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Gated {
     fn name(&self) -> &'static str {
         "gated"

@@ -1,4 +1,5 @@
-//! The affine map on the CPU: a product whose rows are finished while they are in the cache.
+//! Linear layers on the CPU: a matrix product, with bias, activation, dropout and residual applied to rows while they
+//! are in the cache.
 
 use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
 use crate::ops::activation::Activation;
@@ -8,30 +9,30 @@ use crate::ops::dropout::Dropout;
 use crate::ops::dropout::cpu::mask;
 use crate::product::{Int8Weight, Lines, Output, Packed, Precision, Right, product, product_once};
 
-/// A product `x W^T`, of `x [T, K]` and `W [N, K]`.
+/// A matrix product `x W^T`, of `x [T, K]` and `W [N, K]`.
 pub(super) enum Product<'a> {
     Packed(Lines<'a>, &'a Packed),
-    /// With the weight where it lies.
+    /// `x`, and `W` that is not packed beforehand.
     Once(Lines<'a>, Lines<'a>, Precision),
     Int8(&'a [f32], &'a Int8Weight),
 }
 
-/// What is done to the rows of a product `[T, N]`.
+/// Epilogue: operations applied to the rows of the product `[T, N]`.
 pub(super) struct Ending<'a> {
-    /// `[N]`
+    /// Bias `[N]`.
     pub bias: Option<&'a [f32]>,
     pub activation: Option<Activation>,
     pub dropout: Option<Dropout>,
-    /// `[T, N]`
+    /// Residual `[T, N]`.
     pub residual: Option<&'a [f32]>,
 }
 
-/// The `[t, n]` values of a product, each row taken through the ending; and what goes into the activation, if that is to be
-/// kept.
+/// Computes the product `[t, n]` and applies the epilogue to each row. If `keep` is set, also returns the activation's
+/// input.
 ///
 /// # Safety
 ///
-/// The product is of `t` rows and `n` columns; one in int8 has a depth.
+/// The product has `t` rows and `n` columns; an int8 product has a depth above 0.
 pub(super) unsafe fn forward(
     product: Product,
     [t, n]: [usize; 2],
@@ -39,10 +40,11 @@ pub(super) unsafe fn forward(
     storing: Storing,
     keep: bool,
 ) -> (Buffer, Option<Buffer>) {
-    // SAFETY: what is kept is written as rows are finished, each of them.
+    // SAFETY: `pre` is written as rows are finished, and every row is.
     let mut pre = keep.then(|| unsafe { Buffer::uninit(storing, t * n) });
     let kept = pre.as_mut().map(Buffer::shared);
-    // SAFETY: a product of this shape, as the caller promises, sets all values, or finishes every row, which is then copied.
+    // SAFETY: a product of this shape, as the caller promises, sets all values, or finishes every row, which is then
+    // copied.
     let mut y = unsafe { Buffer::uninit(storing, t * n) };
     match &mut y {
         Buffer::F32(y) => product.run(Output::new(y, n, false), &|row, column, y| {
@@ -63,11 +65,11 @@ pub(super) unsafe fn forward(
     (y, pre)
 }
 
-/// Finishes a piece of a row that begins at a row and column.
+/// Finishes a piece of a row; the arguments are the row, the column of the piece, and its values.
 type Finish<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) + Sync);
 
 impl Product<'_> {
-    /// Each piece of a row is finished once.
+    /// Runs the product and calls `finish` once for each piece of a row.
     fn run(self, out: Output, finish: Finish) {
         match self {
             Self::Packed(x, weight) => product(x, weight.whole(), out, finish),
@@ -78,11 +80,12 @@ impl Product<'_> {
 }
 
 impl Ending<'_> {
-    /// `y` is the piece from `column` on of the row that begins at `first`; `kept` is where what goes into the activation goes.
+    /// Applies the epilogue to `y`, the piece from `column` on of the row at flat index `first`. `kept` stores the
+    /// activation's input.
     ///
     /// # Safety
     ///
-    /// Nobody else touches this piece of `kept` meanwhile.
+    /// No other thread accesses this piece of `kept` meanwhile.
     unsafe fn finish(&self, first: usize, column: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
         let start = first + column;
         if let Some(bias) = self.bias {
@@ -105,12 +108,12 @@ impl Ending<'_> {
     }
 }
 
-/// Of the residual: `dr (+)= dy`.
+/// Gradient of the residual: `dr (+)= dy`.
 pub(super) fn residual_gradient(dy: &[f32], dr: &mut [f32], add: bool) {
     if add { crate::compute::add(dr, dy) } else { dr.copy_from_slice(dy) }
 }
 
-/// `dx [T, K] (+)= g W`, of `g [T, N]`.
+/// `dx [T, K] (+)= g W`, for `g [T, N]`.
 pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: Precision, dx: &mut [f32], add: bool) {
     let [n, k] = part.shape();
     let t = dx.len() / k.max(1);
@@ -118,7 +121,7 @@ pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: 
     product(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
 }
 
-/// `dW (+)= g^T x`, of `g [T, N]` and `x [T, K]`.
+/// `dW (+)= g^T x`, for `g [T, N]` and `x [T, K]`.
 pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Precision, dw: &mut [f32], add: bool) {
     let [n, k] = part.shape();
     let t = x.len() / k.max(1);
@@ -133,14 +136,14 @@ pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Pr
     product(rows, Right::new(columns, precision).whole(), out, |_, _, _| {});
 }
 
-/// `db (+)=` the sum over rows of `g [T, N]`.
+/// `db (+)=` the sum over the rows of `g [T, N]`.
 pub(super) fn bias_gradient(g: &[f32], part: &Part, db: &mut [f32], add: bool) {
     let sum = sum_rows(g, part.shape()[0]);
     clear_unless(db, add);
     add_rows(&mut db[part.outputs.clone()], &sum);
 }
 
-/// What other maps contribute to comes before or after: what is not there yet is zero.
+/// Zeroes a gradient that is not added to, because a layer that is part of a parameter only writes its own outputs.
 fn clear_unless(gradient: &mut [f32], add: bool) {
     if !add {
         for_chunks(gradient, CHUNK, |_, gradient| gradient.fill(0.0));

@@ -1,4 +1,4 @@
-//! The affine map where nothing learns: its weight stays where it is until packing it pays off.
+//! Frozen linear layers: the weight is read in place until packing it pays off.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use crate::ops::affine::Affine;
 use crate::product::{FEW, Int8Weight, Lines, Packed, Precision};
 
-/// A map that does not change. Its weight is packed once, where that is worth it.
+/// A linear layer with constant parameters. Its weight is packed once, when that is worthwhile.
 pub struct Frozen {
     map: Affine,
     precision: Precision,
-    /// Whether a product of few rows has been made without packing.
+    /// Whether a product of few rows was already computed without packing.
     multiplied: AtomicBool,
     weight: OnceLock<FrozenWeight>,
 }
@@ -27,13 +27,13 @@ enum FrozenWeight {
 }
 
 impl Frozen {
-    /// For products in `precision`.
+    /// A frozen layer for products in `precision`.
     pub fn new(map: &Affine, precision: Precision) -> Self {
         Self { map: map.clone(), precision, multiplied: AtomicBool::new(false), weight: OnceLock::new() }
     }
 
-    /// The packed weight; none where it is not packed yet and the product of `rows` rows is better off without: the first
-    /// of few rows.
+    /// The packed weight, packing it if necessary. None for the first product of few rows, which is faster without
+    /// packing.
     fn weight(&self, rows: usize) -> Result<Option<&FrozenWeight>> {
         if let Some(weight) = self.weight.get() {
             return Ok(Some(weight));
@@ -61,8 +61,8 @@ impl Frozen {
     }
 }
 
-/// As [`linear`](super::linear) where nothing learns: `x`, the residual and the bias must be constants, and `x` f32
-/// for a product in int8.
+/// Like [`linear`](super::linear) but without gradients: `x`, residual and bias must be constants, and `x` f32 for a
+/// product in int8.
 pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();

@@ -1,8 +1,9 @@
-//! The affine map `y = x W^T + b`, and what follows it: an activation, or dropout and the sum with a residual.
+//! Linear layer `y = x W^T + b`, fused with a following activation, or with dropout and a residual sum.
 //!
-//! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`. Backward, with `g` the gradient of `x W^T + b`, that is `dy`,
-//! `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, of the residual `dy`; a side nobody
-//! asked for is not computed. `x` may be f32 or bf16, and so may `y`, with which `pre` is kept in the same type.
+//! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`. Backward, where `g` is the gradient of `x W^T + b`, that is
+//! `dy`, `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, and `dy` for the
+//! residual. Gradients that are not needed are not computed. `x` and `y` may be f32 or bf16; `pre`, the activation's
+//! input, is kept in the dtype of `y`.
 
 mod cpu;
 mod frozen;
@@ -20,7 +21,7 @@ pub use frozen::{Frozen, frozen_linear};
 pub use then::Then;
 use then::output_shape;
 
-/// `map` of `x [.., K]`, then what `then` says: `[.., N]`.
+/// Applies the layer `map` to `x [.., K]`, followed by `then`: `[.., N]`.
 pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
     let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(then.residual()).collect();
@@ -48,13 +49,13 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
 struct Linear {
     part: Part,
     has_bias: bool,
-    /// The activation and what went into it.
+    /// The activation function and its input.
     through: Option<(Activation, Buffer)>,
     dropout: Option<Dropout>,
     precision: Precision,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
@@ -91,7 +92,7 @@ unsafe impl Op for Linear {
         if let Some(db) = db.take().filter(|db| db.wanted()) {
             db.write(|db, add| cpu::bias_gradient(&g, part, db, add))?;
         }
-        // Without dropout the gradient of the residual is that of the sum, the memory itself.
+        // Without dropout the gradient of the residual equals `dy`, so the same memory is handed over.
         match dr {
             Some(dr) => dr.give(Array::new(g, shape)?),
             None => Ok(()),

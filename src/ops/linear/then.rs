@@ -1,4 +1,4 @@
-//! What follows the map, and the shape of what comes out.
+//! Operations fused after a linear layer, and the shape of the result.
 
 use std::ops::Range;
 
@@ -12,13 +12,13 @@ use crate::ops::activation::Activation;
 use crate::ops::affine::Affine;
 use crate::ops::dropout::Dropout;
 
-/// An activation, or dropout and the sum with a residual.
+/// An activation, or dropout followed by a residual sum.
 #[derive(Clone, Copy, Default)]
 pub enum Then<'a> {
     #[default]
     Nothing,
     Activate(Activation),
-    /// `dropout(x W^T + b) + residual`, which is f32 and of the result's shape.
+    /// `dropout(x W^T + b) + residual`; the residual is f32 and has the shape of the result.
     Add(&'a Value, Option<Dropout>),
 }
 
@@ -30,7 +30,7 @@ impl From<Option<Activation>> for Then<'_> {
 
 /// The values of bias and residual.
 pub(super) struct Operands<'a> {
-    /// Of the map's outputs alone.
+    /// The stored bias, and the range of it that belongs to this layer's outputs.
     bias: Option<(Values<'a>, Range<usize>)>,
     residual: Option<Values<'a>>,
 }
@@ -65,7 +65,7 @@ impl Then<'_> {
         })
     }
 
-    /// What is done to the rows of the product.
+    /// The epilogue to apply to the rows of the product.
     pub(super) fn ending<'a>(&self, operands: &'a Operands) -> Ending<'a> {
         Ending {
             bias: operands.bias.as_ref().map(|(bias, outputs)| &bias[outputs.clone()]),
@@ -76,7 +76,7 @@ impl Then<'_> {
     }
 }
 
-/// The rows of `x`, and the shape of what comes out.
+/// Number of rows of `x`, and the shape of the result.
 pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
     let shape = x.array().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;

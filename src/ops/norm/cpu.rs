@@ -9,31 +9,31 @@ use crate::compute::{CHUNK, add_assign, for_chunks, sum_partials, uninit};
 use crate::ops::dropout::Dropout;
 use crate::ops::dropout::cpu::{masked, write};
 
-/// Rows handled by one task.
+/// Rows per task.
 const ROWS: usize = 32;
 
-/// What is normed, `s = dropout(x) + residual [T, D]`, and how.
+/// Input of the norm, `s = dropout(x) + residual [T, D]`, and its settings.
 pub(super) struct Rows<'a> {
     pub kind: Kind,
     pub dropout: Option<Dropout>,
     pub x: &'a [f32],
     pub residual: Option<&'a [f32]>,
-    /// `[D]`
+    /// Weight `[D]`.
     pub weight: &'a [f32],
 }
 
-/// Which gradients are asked for: of weight or bias, of `s`.
+/// Which gradients are needed: of weight or bias, and of `s`.
 pub(super) struct Wanted {
     pub parameters: bool,
     pub sum: bool,
 }
 
-/// `y [T, D]`, and mean and 1/std of each row, interleaved.
+/// Returns `y [T, D]`, and mean and 1/std of each row, interleaved.
 pub(super) fn forward(rows: &Rows, bias: Option<&[f32]>, eps: f32) -> (Vec<f32>, Vec<f32>) {
     let Rows { kind, dropout, x, residual, weight } = *rows;
     let d = weight.len();
     let t = x.len() / d;
-    // SAFETY: every row is written, and its moments.
+    // SAFETY: every row and its moments are written.
     let (mut y, mut moments): (Vec<f32>, Vec<f32>) = unsafe { (uninit(t * d), uninit(2 * t)) };
     y.par_chunks_mut(ROWS * d).zip(moments.par_chunks_mut(ROWS * 2)).enumerate().for_each(|(task, (y, moments))| {
         forward_rows(kind, dropout, task * ROWS, x, residual, weight, bias, eps, y, moments);
@@ -41,7 +41,7 @@ pub(super) fn forward(rows: &Rows, bias: Option<&[f32]>, eps: f32) -> (Vec<f32>,
     (y, moments)
 }
 
-/// Turns `dy [T, D]` into `ds`, in place, where that is wanted; `dw` and `db`, one after the other, where they are.
+/// Turns `dy [T, D]` into `ds`, in place, if needed. Returns `dw` and `db`, concatenated, if needed.
 pub(super) fn backward(rows: &Rows, moments: &[f32], wanted: &Wanted, gradient: &mut [f32]) -> Option<Vec<f32>> {
     let Rows { kind, dropout, x, residual, weight } = *rows;
     let d = weight.len();
@@ -54,7 +54,7 @@ pub(super) fn backward(rows: &Rows, moments: &[f32], wanted: &Wanted, gradient: 
     wanted.parameters.then(|| sum_partials(partial, 2 * d))
 }
 
-/// From `ds` to `dx`, which is added to or overwritten.
+/// `dx (+)= ds`, through dropout if there is any.
 pub(super) fn summand_gradient(dropout: Option<Dropout>, ds: &[f32], dx: &mut [f32], add: bool) {
     match &dropout {
         Some(dropout) => masked(dropout, ds, dx, add),
@@ -63,7 +63,7 @@ pub(super) fn summand_gradient(dropout: Option<Dropout>, ds: &[f32], dx: &mut [f
     }
 }
 
-/// `s` of one row into `sum`.
+/// Writes one row of `s` to `sum`.
 #[inline(always)]
 fn sum_row(dropout: Option<Dropout>, row: usize, x: &[f32], residual: Option<&[f32]>, sum: &mut [f32]) {
     match dropout {
@@ -76,7 +76,7 @@ fn sum_row(dropout: Option<Dropout>, row: usize, x: &[f32], residual: Option<&[f
 }
 
 vectorised! {
-    /// Norm of the rows from `first` on, as many as `y` holds; `moments` gets mean and 1/std of each.
+    /// Norm of the rows from `first` on, as many as `y` holds. `moments` receives mean and 1/std of each.
     fn forward_rows(
         kind: Kind, dropout: Option<Dropout>, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32],
         bias: Option<&[f32]>, eps: f32, y: &mut [f32], moments: &mut [f32],
@@ -98,7 +98,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// Turns `dy` of the rows from `first` on, as many as `gradient` holds, into `ds`; their `dw` and `db` are added to
+    /// Turns `dy` of the rows from `first` on, as many as `gradient` holds, into `ds`, and adds their `dw` and `db` to
     /// `sums [2, D]`.
     fn backward_rows(
         kind: Kind, dropout: Option<Dropout>, wanted: &Wanted, first: usize, x: &[f32], residual: Option<&[f32]>, weight: &[f32],
@@ -111,7 +111,7 @@ vectorised! {
             let at = row * d..(row + 1) * d;
             let (mean, rstd) = (moments[2 * row], moments[2 * row + 1]);
             sum_row(dropout, row, &x[at.clone()], residual.map(|r| &r[at]), &mut n);
-            // One length for all of them, so that the loops need no checks.
+            // Slices of one length, so that the loops need no bounds checks.
             let (n, ds, weight) = (&mut n[..d], &mut gradient[..d], &weight[..d]);
             for n in n.iter_mut() {
                 *n = (*n - mean) * rstd;

@@ -1,6 +1,6 @@
-//! Which norm.
+//! Kinds of norm.
 
-/// Layer norm, or that of the root mean square.
+/// Layer norm or RMS norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Layer,

@@ -1,12 +1,11 @@
-//! Layer norm (Ba, Kiros, Hinton 2016; variance without Bessel's correction as in `torch.nn.LayerNorm`) and root mean
-//! square norm (Zhang and Sennrich 2019; `torch.nn.RMSNorm`) over the last dimension, with the residual sum and its dropout
-//! in one pass: `s = dropout(x) + residual`, `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b`, where the root mean square
-//! norm takes 0 for the mean.
+//! Layer norm (Ba, Kiros, Hinton 2016; variance without Bessel's correction as in `torch.nn.LayerNorm`) and RMS norm
+//! (Zhang and Sennrich 2019; `torch.nn.RMSNorm`) over the last dimension, fused with dropout and the residual sum:
+//! `s = dropout(x) + residual`, `y = (s - mean(s)) / sqrt(var(s) + eps) * w + b`. RMS norm uses 0 as the mean.
 //!
-//! Shapes: `x, residual, y [.., D]`, `w, b [D]`, the bias absent where there is none; without a residual the last dimension
-//! of `x` may be a multiple of `D`, each part normed by itself. The op keeps mean and 1/std per row and computes `s` again
-//! backward: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`, `dw = sum dy n`,
-//! `db = sum dy`; `mean(g)` comes from the mean of `s` and is 0 with it.
+//! Shapes: `x, residual, y [.., D]`, `w, b [D]`; the bias is optional. Without a residual the last dimension of `x` may
+//! be a multiple of `D`, and each part is normalised separately. The op saves mean and 1/std of each row and recomputes
+//! `s` in the backward pass: with `n = (s - mean) rstd` and `g = dy w`, `ds = rstd (g - mean(g) - n mean(g n))`,
+//! `dw = sum dy n`, `db = sum dy`. The term `mean(g)` is absent in RMS norm.
 
 mod cpu;
 mod kind;
@@ -17,13 +16,13 @@ use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 pub use kind::Kind;
 
-/// A norm's parameters and settings.
+/// Parameters and settings of a norm.
 #[derive(Clone)]
 pub struct Norm {
     pub kind: Kind,
-    /// `[D]`
+    /// Weight `[D]`.
     pub weight: Value,
-    /// `[D]`
+    /// Bias `[D]`.
     pub bias: Option<Value>,
     pub eps: f64,
 }
@@ -57,7 +56,7 @@ fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Drop
         let rows = cpu::Rows { kind: norm.kind, dropout, x: &x, residual: residual.as_deref(), weight: &weight };
         cpu::forward(&rows, bias.as_deref(), norm.eps as f32)
     };
-    // Bias and residual, which may be absent, come last.
+    // Bias and residual are optional and come last.
     let inputs: Vec<&Value> = [&norm.weight, x].into_iter().chain(&norm.bias).chain(residual).collect();
     let op = Normed { kind: norm.kind, has_bias: norm.bias.is_some(), dropout, moments };
     Ok(Value::computed(Array::new(y, shape)?, &inputs, op))
@@ -71,7 +70,7 @@ struct Normed {
     moments: Vec<f32>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for Normed {
     fn name(&self) -> &'static str {
         "norm"
@@ -104,7 +103,7 @@ unsafe impl Op for Normed {
             }
             dw.give(Array::new(sums, d)?)?;
         }
-        // Now `gradient` holds ds, which goes to both summands: one of them can have the memory itself.
+        // `gradient` now holds ds, the gradient of both summands; one of them can take over its memory.
         match dr {
             [dr] if dr.wanted() => {
                 dx.write(|dx, add| cpu::summand_gradient(self.dropout, &gradient, dx, add))?;

@@ -1,4 +1,4 @@
-//! Losses of real numbers on the CPU.
+//! Regression losses on the CPU.
 
 use super::target::RegressionLoss;
 use crate::compute::{CHUNK, for_chunks, put};
@@ -10,7 +10,7 @@ pub(super) fn loss(target: &RegressionLoss, predictions: &[f32], c: usize) -> f3
     (residuals.map(one).sum::<f64>() / target.normalizer) as f32
 }
 
-/// `scale` times the gradient of the sum over `predictions [B, C]`: `dp`, which is added to or overwritten.
+/// `dp (+)= scale` times the gradient of the summed loss over `predictions [B, C]`.
 pub(super) fn gradient(target: &RegressionLoss, predictions: &[f32], c: usize, scale: f32, dp: &mut [f32], add: bool) {
     for_chunks(dp, CHUNK, |start, dp| {
         for (i, dp) in dp.iter_mut().enumerate() {

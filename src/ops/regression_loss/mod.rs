@@ -1,4 +1,4 @@
-//! Losses of real numbers, weighted by row.
+//! Regression losses, with a weight for each row.
 //!
 //! For predictions `p [B, C]`, targets `t`, `r = p - t` and the weight `w` of a row, the sum of `w f(r)`
 //! divided by `normalizer` (torch's mean: `B * C`). Backward: `dp = w f'(r) / normalizer`.
@@ -19,7 +19,7 @@ use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 pub use target::{Penalty, RegressionLoss};
 
-/// The loss, a scalar, of `predictions [B, C]`.
+/// Scalar loss of `predictions [B, C]`.
 pub fn regression_loss(predictions: &Value, target: RegressionLoss) -> Result<Value> {
     let c = target.check(predictions.array().shape())?;
     let loss = cpu::loss(&target, &predictions.array().values()?, c);
@@ -27,7 +27,7 @@ pub fn regression_loss(predictions: &Value, target: RegressionLoss) -> Result<Va
 }
 
 impl RegressionLoss {
-    /// `C`.
+    /// Checks the shape and returns `C`.
     fn check(&self, shape: &Shape) -> Result<usize> {
         let (b, c) = shape.dims2()?;
         let unfit = |weight: &Option<Vec<f32>>, n| weight.as_ref().is_some_and(|w| w.len() != n);
@@ -41,7 +41,7 @@ impl RegressionLoss {
     }
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for RegressionLoss {
     fn name(&self) -> &'static str {
         "regression loss"

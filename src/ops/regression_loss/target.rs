@@ -1,14 +1,14 @@
-//! What predictions are held against.
+//! Targets of regression losses.
 
-/// What a residual `r`, prediction less target, costs.
+/// Loss function of a residual `r`, prediction minus target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Penalty {
     Squared,
-    /// Squared near the target, linear beyond `delta`, which is above 0.
+    /// Huber loss: squared up to `delta`, which is above 0, and linear beyond it.
     Huber {
         delta: f32,
     },
-    /// Least where the share `quantile`, in (0, 1), of targets lies below.
+    /// Pinball loss, minimised by the given `quantile`, in (0, 1), of the targets.
     Pinball {
         quantile: f32,
     },
@@ -26,7 +26,7 @@ impl Penalty {
         }
     }
 
-    /// 0 at the corner of a pinball.
+    /// Derivative of the loss function; 0 at the kink of the pinball loss.
     #[inline(always)]
     pub(super) fn slope(self, r: f32) -> f32 {
         match self {
@@ -39,21 +39,21 @@ impl Penalty {
     }
 }
 
-/// Targets, their weights, and how the loss is scaled.
+/// Targets, their weights and the normaliser of the loss.
 #[derive(Debug, Clone)]
 pub struct RegressionLoss {
-    /// `[B, C]`, row-major.
+    /// Targets `[B, C]`, row-major.
     pub targets: Vec<f32>,
-    /// What a residual of each output costs, `[C]`.
+    /// Loss function of each output, `[C]`.
     pub penalties: Vec<Penalty>,
-    /// A weight for each row.
+    /// A weight for each row, `[B]`.
     pub row_weight: Option<Vec<f32>>,
-    /// What the sum is divided by.
+    /// Divisor of the summed loss.
     pub normalizer: f64,
 }
 
 impl RegressionLoss {
-    /// Of the value at `at` of rows of `c`.
+    /// Weight of the value at flat index `at`, for rows of `c` values.
     #[inline(always)]
     pub(super) fn weight(&self, at: usize, c: usize) -> f32 {
         self.row_weight.as_ref().map_or(1.0, |w| w[at / c])

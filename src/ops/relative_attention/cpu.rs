@@ -1,4 +1,4 @@
-//! Relative attention on the CPU: a task is one head, of one sequence or, backward, of all.
+//! Relative attention on the CPU. A task is one head: of one sequence forward, of all sequences backward.
 
 use rayon::prelude::*;
 
@@ -12,25 +12,26 @@ use crate::ops::attention::softmax::{exponentials, softmax_backward};
 use crate::ops::dropout::Dropout;
 use crate::product::{COLUMNS, Lines, Output, Packed, Precision, product_here};
 
-/// A gradient that tasks write: whether they add to what is there. None is not asked for.
+/// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
 
-/// How every task computes.
+/// Settings shared by all tasks.
 pub(super) struct Kernel<'a> {
     pub scheme: &'a RelativeScheme,
     pub sequences: &'a [Sequence],
     pub precision: Precision,
 }
 
-/// One head of one sequence: where its queries, keys and distances lie.
+/// One head of one sequence: the location of its queries, keys and relative positions.
 struct Place {
     queries: Head,
     keys: Head,
-    /// Rows of `r`: distances from the farthest key of the last query to that of the first query's last key.
+    /// Rows of `r` from the distance of the last position to the first key down to that of the first position to the
+    /// last key.
     distances: Head,
 }
 
-/// A block of queries, and the columns of the sequence's distances that it needs, up to whole panels.
+/// A block of queries, and the range of the sequence's distances that it needs, extended to whole panels.
 struct Block {
     row: usize,
     rows: usize,
@@ -38,14 +39,14 @@ struct Block {
 }
 
 impl Kernel<'_> {
-    /// Attention to `[Tq, H * d]`, and the log-sum-exp of each row of scores, `[H, Tq]`.
+    /// Returns the output `[Tq, H * d]`, and the log-sum-exp of each row of scores, `[H, Tq]`.
     ///
     /// # Safety
     ///
     /// The operands fit the scheme and its sequences.
     pub unsafe fn forward(&self, operands: &Operands, storing: Storing) -> (Buffer, Vec<f32>) {
         let (queries, heads) = (self.scheme.relations.positions.len(), self.scheme.heads);
-        // SAFETY: there is a task for each head of each sequence, and it writes their queries.
+        // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
         let (mut out, mut lse) = unsafe { (Buffer::uninit(storing, operands.q.len()), uninit(queries * heads)) };
         let (shared, shared_lse) = (out.shared(), SharedSlice::new(&mut lse));
         let tasks: Vec<_> = self.sequences.iter().flat_map(|s| (0..heads).map(move |head| (s, head))).collect();
@@ -54,12 +55,12 @@ impl Kernel<'_> {
         (out, lse)
     }
 
-    /// The gradients of the inputs that are asked for, each added to or overwritten, all of it. A task is a head, which meets its
-    /// sequences in order: they share the gradients of `r`, the biases and the segments.
+    /// Computes the gradients that are needed; each is completely overwritten, or added to. A task is a head, which
+    /// processes its sequences in order, because they share the gradients of `r`, the biases and the segments.
     ///
     /// # Safety
     ///
-    /// As of [`Kernel::forward`], which gave `log_sum_exp`.
+    /// The conditions of [`Kernel::forward`] hold, and `log_sum_exp` comes from it.
     pub unsafe fn backward(
         &self,
         operands: &Operands,
@@ -123,20 +124,20 @@ impl Kernel<'_> {
         })
     }
 
-    /// Where in a block's scores by distance those of the query in `row` begin.
+    /// Offset, in a block's row of scores by distance, of the first key of the query in `row`.
     fn stretch(&self, sequence: &Sequence, block: &Block, row: usize) -> usize {
         let position = self.scheme.relations.positions[sequence.first_query + block.row + row] as usize;
         sequence.own() - 1 - position - block.columns.start
     }
 
-    /// Values of scratch memory for a block's scores, for those by distance, and for its queries.
+    /// Number of scratch values for a block's scores, for its scores by distance, and for its queries.
     fn scratch(sequence: &Sequence, size: usize) -> [usize; 3] {
         let rows = BLOCK.min(sequence.queries);
         [rows * sequence.keys, rows * (sequence.own() + sequence.keys), rows * size]
     }
 
-    /// Scores of a block, before scaling: `p` is complete but for what is hidden. The queries with their biases stay in
-    /// `words` and `distances`.
+    /// Scores of a block before scaling, written to `p` without masking. The queries with their biases stay in
+    /// `q_words` and `q_distances`.
     #[allow(clippy::too_many_arguments)]
     fn scores(
         &self,
@@ -237,7 +238,7 @@ impl Kernel<'_> {
         });
     }
 
-    /// The gradients of one sequence and head; those that sequences share are added to `shared`.
+    /// Gradients of one sequence and head; those that sequences share are added to `shared`.
     #[allow(clippy::too_many_arguments)]
     fn backward_task(
         &self,
@@ -298,7 +299,7 @@ impl Kernel<'_> {
                     let packed = query_columns(q_words);
                     product_here(transposed(dp, rows, n_keys), packed.whole(), dk.output(0, add), |_, _| {});
                 }
-                // Gradients of scores, where those by distance were.
+                // From here on `by_distance` holds the gradients of the scores by distance.
                 by_distance[..rows * width].fill(0.0);
                 for (i, dp) in dp.chunks_exact(n_keys).take(rows).enumerate() {
                     let from = i * width + self.stretch(sequence, &block, i);
@@ -339,17 +340,17 @@ impl Kernel<'_> {
 
 /// Gradients of one head that its sequences share.
 struct SharedSums {
-    /// `[R, d]`, empty if nobody asks for it.
+    /// Gradient of `r`, `[R, d]`; empty if it is not needed.
     pub r: Vec<f32>,
     pub word_bias: Vec<f32>,
     pub distance_bias: Vec<f32>,
     pub segment_bias: Vec<f32>,
-    /// Of different segments; that of equal ones is the same with the other sign, since the gradients of a query's scores sum
-    /// to zero.
+    /// Gradient of the embedding of different segments. That of equal segments is its negative, because the gradients
+    /// of a query's scores sum to zero.
     pub segment: Vec<f32>,
 }
 
-/// The columns of `values [rows, columns]`, as rows.
+/// The columns of `values [rows, columns]`, as lines.
 fn transposed(values: &[f32], rows: usize, columns: usize) -> Lines<'_> {
     Lines::columns(values, columns, rows)
 }

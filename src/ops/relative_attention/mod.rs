@@ -1,15 +1,16 @@
-//! Attention with relative positions and segments over packed sequences: that of XLNet (Yang et al. 2019), with the positions
-//! of Transformer-XL (Dai et al. 2019).
+//! Attention with relative positions and segments over packed sequences, as in XLNet (Yang et al. 2019), with the
+//! relative positions of Transformer-XL (Dai et al. 2019).
 //!
-//! For each sequence and head, with `f_ij` the distance from query `i` back to key `j`, and `s_ij` 1 where they are of
-//! different segments, else 0:
-//! `S_ij = ((q_i + r_w) . k_j + (q_i + r_r) . r[f_ij] + (q_i + r_s) . seg_embed[s_ij]) / sqrt(d)`,
-//! `P = softmax(S)` over the keys that a query sees, `O = dropout(P) V`; a query that sees none gets zeros.
+//! For each sequence and head, with `f_ij` the distance from query `i` back to key `j`, and `s_ij` 1 if they are in
+//! different segments, otherwise 0:
+//! `S_ij = ((q_i + r_w) . k_j + (q_i + r_r) . r[f_ij] + (q_i + r_s) . seg_embed[s_ij]) / sqrt(d)`, `P = softmax(S)`
+//! over the keys that a query sees, `O = dropout(P) V`. The output of a query that sees no key is zero.
 //!
-//! Scores by distance are one product of a block's queries with the rows of `r` that it needs, of which each query reads a
-//! stretch of its own: distances fall from key to key. Softmax does not see what all of a row share, so of the segments the
-//! difference of the two rows counts, where they differ. The backward's `dS` is that of [`super::attention`], and the
-//! gradients of `r`, the biases and `seg_embed` are sums over all sequences.
+//! Scores by distance are one product of a block's queries with the rows of `r` that it needs; each query reads its own
+//! contiguous range of it, because distances fall from key to key (relative shift). Softmax is invariant to a constant
+//! in a row of scores, so only the difference of the two segment embeddings is used, at keys of a different segment.
+//! The backward pass computes `dS` as [`super::attention`] does; the gradients of `r`, the biases and `seg_embed` are
+//! sums over all sequences.
 
 mod cpu;
 mod operands;
@@ -25,25 +26,25 @@ use relations::Sequence;
 pub use relations::{Permutation, Relations};
 pub use scheme::RelativeScheme;
 
-/// What attention meets.
+/// Inputs of the attention.
 pub struct RelativeInputs<'a> {
-    /// `[Tq, H * d]`, f32 or bf16, as `k` and `v`.
+    /// Queries `[Tq, H * d]`, f32 or bf16, as are `k` and `v`.
     pub q: &'a Value,
-    /// `[Tk, H * d]`
+    /// Keys `[Tk, H * d]`.
     pub k: &'a Value,
-    /// `[Tk, H * d]`
+    /// Values `[Tk, H * d]`.
     pub v: &'a Value,
-    /// Of the distances, `[R, H * d]`, f32 or bf16.
+    /// Projected relative position embeddings, `[R, H * d]`, f32 or bf16.
     pub r: &'a Value,
-    /// Added to queries where they meet keys, distances and segments, `[H, d]` each.
+    /// Biases added to queries before the products with keys, relative positions and segments, `[H, d]` each.
     pub word_bias: &'a Value,
     pub distance_bias: &'a Value,
     pub segment_bias: &'a Value,
-    /// Of equal and of different segments, `[2, H, d]`.
+    /// Segment embeddings of equal and of different segments, `[2, H, d]`.
     pub segments: &'a Value,
 }
 
-/// Attention to `[Tq, H * d]`. Shapes that do not fit are an error, and distances without a row in `r`.
+/// Computes the attention output `[Tq, H * d]`. Returns an error if shapes do not fit or a distance has no row in `r`.
 pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
     let RelativeInputs { q, k, v, r, word_bias, distance_bias, segment_bias, segments } = inputs;
@@ -53,7 +54,7 @@ pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, forma
     let (out, log_sum_exp) = {
         let read = read(&arrays)?;
         let kernel = cpu::Kernel { scheme: &scheme, sequences: &sequences, precision };
-        // SAFETY: the shapes were checked, and the sequences.
+        // SAFETY: the shapes and the sequences were checked.
         unsafe { kernel.forward(&operands(&read)?, result) }
     };
     let op = RelativeAttention { scheme, precision, sequences, log_sum_exp };
@@ -100,11 +101,11 @@ struct RelativeAttention {
     scheme: RelativeScheme,
     precision: Precision,
     sequences: Vec<Sequence>,
-    /// `[H, Tq]`
+    /// Log-sum-exp of each row of scores, `[H, Tq]`.
     log_sum_exp: Vec<f32>,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for RelativeAttention {
     fn name(&self) -> &'static str {
         "relative attention"
@@ -115,7 +116,7 @@ unsafe impl Op for RelativeAttention {
         let slots = into.iter_mut().map(Slot::open).collect::<Result<Vec<_>>>()?;
         let into = slots.try_into().map_err(|_| Error::internal("got other than eight inputs"))?;
         let kernel = cpu::Kernel { scheme: &self.scheme, sequences: &self.sequences, precision: self.precision };
-        // SAFETY: the shapes were checked, and the sequences.
+        // SAFETY: the shapes and the sequences were checked.
         unsafe { kernel.backward(&operands(&read)?, &self.log_sum_exp, &gradient, into) };
         Ok(())
     }

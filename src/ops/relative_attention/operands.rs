@@ -1,21 +1,22 @@
-//! The values that relative attention reads.
+//! Input values of relative attention.
 
 use crate::compute::Elements;
 
-/// The inputs' values.
+/// Values of the inputs.
 pub(super) struct Operands<'a> {
     pub q: Elements<'a>,
     pub k: Elements<'a>,
     pub v: Elements<'a>,
     pub r: Elements<'a>,
-    /// `[H * d]` each.
+    /// Biases for keys, distances and segments, `[H * d]` each.
     pub biases: [Vec<f32>; 3],
     /// `seg_embed[1] - seg_embed[0]`, `[H * d]`.
     pub segment: Vec<f32>,
 }
 
 impl<'a> Operands<'a> {
-    /// Of q, k, v, r, the biases of words, distances and segments, and the segments, which are few.
+    /// From q, k, v, r, the three biases (keys, distances, segments) and the segment embeddings; the last four are
+    /// small and copied.
     pub fn new([q, k, v, r, biases @ .., segments]: [Elements<'a>; 8]) -> Self {
         let wide = |elements: Elements| (0..elements.len()).map(|i| elements.at(i)).collect::<Vec<f32>>();
         let segments = wide(segments);

@@ -1,42 +1,43 @@
-//! What attends to what in relative attention: queries and keys of packed sequences, their positions, segments and masks.
+//! Queries and keys of packed sequences in relative attention: their positions, segments and masks.
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// The queries and keys of `B` packed sequences. A sequence's keys are those of its memory, if it has any, and then its own,
-/// at positions 0, 1 and so on. Its queries stand at positions of own keys: one at each of them in order, or any.
+/// Queries and keys of `B` packed sequences. The keys of a sequence are those of its memory, if any, followed by its
+/// own, at positions 0, 1 and so on. Its queries are at positions of own keys: one at each in order, or any selection.
 #[derive(Debug, Clone)]
 pub struct Relations {
-    /// Where the queries of each sequence begin, and the end, `[B + 1]`.
+    /// Start of the queries of each sequence, then the total, `[B + 1]`.
     pub query_starts: Arc<[u32]>,
-    /// The position of each query, `[Tq]`.
+    /// Position of each query, `[Tq]`.
     pub positions: Arc<[u32]>,
-    /// The segment of each query, `[Tq]`.
+    /// Segment id of each query, `[Tq]`.
     pub query_segments: Arc<[u32]>,
-    /// Where the keys of each sequence begin, and the end, `[B + 1]`.
+    /// Start of the keys of each sequence, then the total, `[B + 1]`.
     pub key_starts: Arc<[u32]>,
-    /// How many keys of each sequence are its memory, `[B]`.
+    /// Number of memory keys of each sequence, `[B]`.
     pub memory: Arc<[u32]>,
-    /// The segment of each key, `[Tk]`.
+    /// Segment id of each key, `[Tk]`.
     pub key_segments: Arc<[u32]>,
-    /// Queries see no key at a later position than their own.
+    /// Causal mask: queries do not see keys at later positions.
     pub causal: bool,
-    /// Further keys that are hidden.
+    /// Additional mask for permutation language modelling.
     pub permutation: Option<Permutation>,
 }
 
-/// Which own keys a query does not see; memory it sees in any case.
+/// Mask of the own keys that each query does not see; memory is always visible.
 #[derive(Debug, Clone)]
 pub struct Permutation {
-    /// `[n, n]` for a sequence of `n` own keys, one sequence after the other: true where a query at the position of the row
-    /// does not see the key at that of the column.
+    /// `[n, n]` for each sequence of `n` own keys, concatenated: true if a query at the position of the row does not
+    /// see the key at the position of the column.
     pub hidden: Arc<[bool]>,
-    /// Queries that see the key at their own position in any case, as those of the content stream do, `[Tq]`.
+    /// Whether each query sees the key at its own position regardless of the mask, as in XLNet's content stream,
+    /// `[Tq]`.
     pub sees_itself: Arc<[bool]>,
 }
 
-/// Where the queries and keys of one sequence lie.
+/// Ranges of the queries and keys of one sequence.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sequence {
     pub first_query: usize,
@@ -44,19 +45,19 @@ pub(super) struct Sequence {
     pub first_key: usize,
     pub keys: usize,
     pub memory: usize,
-    /// Where its mask begins.
+    /// Offset of its permutation mask.
     first_hidden: usize,
 }
 
 impl Sequence {
-    /// Own keys.
+    /// Number of own keys.
     pub fn own(&self) -> usize {
         self.keys - self.memory
     }
 }
 
 impl Relations {
-    /// The largest distance from a query back to a key, and how far ahead of a query a key may lie.
+    /// Largest distance from a query back to a key, and from a query forward to a key.
     pub fn reach(&self) -> (usize, usize) {
         let keys = |i: usize| (self.key_starts[i + 1] - self.key_starts[i]) as usize;
         let sequences = 0..self.memory.len();
@@ -64,7 +65,7 @@ impl Relations {
         (sequences.map(keys).max().unwrap_or(0).saturating_sub(1), own.saturating_sub(1))
     }
 
-    /// The sequences, all checked: `queries` and `keys` are what there is of them.
+    /// Checks and returns the sequences, given the numbers of `queries` and `keys`.
     pub(super) fn sequences(&self, queries: usize, keys: usize) -> Result<Vec<Sequence>> {
         let bad = |what: &str| Err(Error::internal(format!("relative attention: {what}")));
         let covers = |starts: &[u32], n: usize| {
@@ -105,19 +106,19 @@ impl Relations {
         Ok(sequences)
     }
 
-    /// The smallest and the largest position of the queries `first .. first + n`, at least one.
+    /// Smallest and largest position of the queries `first .. first + n`, with `n >= 1`.
     pub(super) fn positions(&self, first: usize, n: usize) -> (usize, usize) {
         let positions = self.positions[first..first + n].iter().map(|&position| position as usize);
         positions.fold((usize::MAX, 0), |(low, high), position| (low.min(position), high.max(position)))
     }
 
-    /// True where the query and the key are of different segments, for each key of a sequence.
+    /// For each key of the sequence, whether it is in another segment than the query.
     pub(super) fn differs<'a>(&'a self, sequence: &Sequence, query: usize) -> impl Iterator<Item = bool> + 'a {
         let own = self.query_segments[query];
         self.key_segments[sequence.first_key..][..sequence.keys].iter().map(move |&segment| segment != own)
     }
 
-    /// Make the scores of the keys that `query` does not see negative infinity; whether it sees any.
+    /// Sets the scores of keys that `query` does not see to negative infinity; returns whether it sees any key.
     pub(super) fn hide(&self, sequence: &Sequence, query: usize, scores: &mut [f32]) -> bool {
         let position = self.positions[query] as usize;
         let (memory, own) = scores.split_at_mut(sequence.memory);

@@ -1,16 +1,16 @@
-//! How queries, keys and distances relate.
+//! Layout of relative attention.
 
 use std::sync::Arc;
 
 use super::relations::Relations;
 use crate::ops::dropout::Dropout;
 
-/// The sequences, the heads, and the distances that have rows.
+/// The sequences, the heads, and the range of distances in `r`.
 #[derive(Clone)]
 pub struct RelativeScheme {
     pub relations: Arc<Relations>,
     pub heads: usize,
-    /// The distance of the first row of `r`; the following rows are one less each.
+    /// Distance of the first row of `r`; it falls by one with each row.
     pub farthest: usize,
     pub dropout: Option<Dropout>,
 }

@@ -4,10 +4,10 @@ use rayon::prelude::*;
 
 use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
 
-/// Values held in f32 between the steps.
+/// Number of values held in f32 between steps.
 const PIECE: usize = 1024;
 
-/// `a + scale * b`, of as many values.
+/// `a + scale * b`, for values of equal number.
 pub(super) fn forward(a: Elements, b: Elements, scale: f32, storing: Storing) -> Buffer {
     let n = a.len();
     // SAFETY: every piece is written.
@@ -25,7 +25,7 @@ pub(super) fn forward(a: Elements, b: Elements, scale: f32, storing: Storing) ->
     y
 }
 
-/// From `dy` to `db`, in place.
+/// Turns `dy` into `db`, in place.
 pub(super) fn scale(gradient: &mut [f32], scale: f32) {
     for_chunks(gradient, CHUNK, |_, values| values.iter_mut().for_each(|x| *x *= scale));
 }

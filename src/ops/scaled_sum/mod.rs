@@ -1,4 +1,4 @@
-//! `y = a + scale * b`, of one shape, each f32 or bf16. Backward: `da = dy`, `db = scale * dy`.
+//! `y = a + scale * b`, all of the same shape, each f32 or bf16. Backward: `da = dy`, `db = scale * dy`.
 
 mod cpu;
 
@@ -22,7 +22,7 @@ pub fn scaled_sum(a: &Value, b: &Value, scale: f32, result: Storing) -> Result<V
 
 struct ScaledSum(f32);
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for ScaledSum {
     fn name(&self) -> &'static str {
         "scaled sum"

@@ -1,4 +1,4 @@
-//! Pooling on the CPU.
+//! Pooling of packed sequences on the CPU.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::reduction::Reduction;
 use crate::compute::put;
 use crate::compute::simd::vectorised;
 
-/// `y [B, D]` of the rows of each sequence of `x [T, D]`.
+/// Pools the rows of each sequence of `x [T, D]` to `y [B, D]`.
 pub(super) fn forward(x: &[f32], d: usize, cu_seqlens: &[u32], reduction: Reduction) -> Vec<f32> {
     let mut y = vec![0f32; cu_seqlens.len().saturating_sub(1) * d];
     y.par_chunks_mut(d).enumerate().for_each(|(sequence, y)| {
@@ -16,7 +16,7 @@ pub(super) fn forward(x: &[f32], d: usize, cu_seqlens: &[u32], reduction: Reduct
     y
 }
 
-/// From `x [T, D]`, `y [B, D]` and `dy [B, D]` to `dx [T, D]`, which is added to or overwritten.
+/// `dx [T, D] (+)=` the gradient of `x [T, D]`, from `y [B, D]` and `dy [B, D]`.
 pub(super) fn backward(
     [x, y, dy]: [&[f32]; 3],
     d: usize,
@@ -38,7 +38,7 @@ pub(super) fn backward(
 }
 
 vectorised! {
-    /// Rows `[_, D]` to `y [D]`, which is zero before.
+    /// Pools rows `[_, D]` into `y [D]`, which must be zero before.
     fn reduce(reduction: Reduction, rows: &[f32], y: &mut [f32]) {
         let d = y.len();
         match reduction {
@@ -58,7 +58,7 @@ vectorised! {
                     y.copy_from_slice(first);
                 }
                 for row in rows {
-                    // A NaN stays one: none is larger than it.
+                    // Propagates NaN: nothing compares as larger than it.
                     y.iter_mut().zip(row).for_each(|(y, &x)| *y = if x > *y || x.is_nan() { x } else { *y });
                 }
             }
@@ -67,7 +67,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// From `y [D]` and `dy [D]` of a sequence to `dx` of its rows `x`, both `[_, D]`.
+    /// Gradient `dx` of the rows `x` of one sequence, both `[_, D]`, from its `y [D]` and `dy [D]`.
     fn spread(reduction: Reduction, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], add: bool) {
         let d = y.len();
         match reduction {

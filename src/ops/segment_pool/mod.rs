@@ -1,9 +1,9 @@
-//! One vector for each packed sequence: a weighted sum of its rows, or the largest of them.
+//! Pools each packed sequence into one vector: a weighted sum of its rows, or their maximum.
 //!
-//! Shapes: `x [T, D]`, `cu_seqlens [B + 1]`, `y [B, D]`; a sequence without tokens gives zeros. With `n` rows, row `i` from 1
-//! weighs `1 / n` in the mean, `1 / sqrt(n)` in the mean by the root of the length and `i / (1 + ... + n)` in the weighted
-//! mean (`Pooling` of sentence-transformers 6.2). Backward: a sum gives each row `dy` times its weight, the maximum hands `dy`
-//! to the first row that held it.
+//! Shapes: `x [T, D]`, `cu_seqlens [B + 1]`, `y [B, D]`; a sequence without tokens gives zeros. With `n` rows, row `i`,
+//! counted from 1, has the weight `1 / n` in the mean, `1 / sqrt(n)` in the mean by square root of the length and
+//! `i / (1 + ... + n)` in the weighted mean (`Pooling` of sentence-transformers 6.2). Backward: a sum gives each row
+//! `dy` times its weight; the maximum gives `dy` to the first row that attains it.
 
 mod cpu;
 mod reduction;
@@ -15,7 +15,7 @@ use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
 pub use reduction::Reduction;
 
-/// Reduce the rows of each packed sequence of `x [T, D]`: `[B, D]`.
+/// Pools the rows of each packed sequence of `x [T, D]`: `[B, D]`.
 pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Value> {
     let (t, d) = x.array().dims2()?;
     let b = cu_seqlens.len().saturating_sub(1);
@@ -37,7 +37,7 @@ struct SegmentPool {
     y: Array,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for SegmentPool {
     fn name(&self) -> &'static str {
         "segment pool"

@@ -1,6 +1,6 @@
-//! How the rows of a sequence become one.
+//! Pooling modes.
 
-/// How rows become one.
+/// Pooling mode: how the rows of a sequence become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
     Mean,
@@ -10,13 +10,13 @@ pub enum Reduction {
 }
 
 impl Reduction {
-    /// What row `row` of `n` counts in a weighted sum, but for the factor that all rows share.
+    /// Weight of row `row` in a weighted sum of rows, without the factor from `scale`.
     #[inline(always)]
     pub(super) fn weight(self, row: usize) -> f32 {
         if self == Self::WeightedMean { (row + 1) as f32 } else { 1.0 }
     }
 
-    /// The factor that all `n` rows share in a weighted sum.
+    /// Common factor of all `n` rows in a weighted sum.
     #[inline(always)]
     pub(super) fn scale(self, n: usize) -> f32 {
         let n = n.max(1) as f32;

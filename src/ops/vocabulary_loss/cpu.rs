@@ -1,4 +1,4 @@
-//! The loss over a vocabulary on the CPU, in blocks of logits.
+//! Cross entropy over a vocabulary on the CPU, in blocks of logits.
 
 use rayon::prelude::*;
 
@@ -10,12 +10,12 @@ use crate::product::{Lines, Output, Packed, Precision, Right, product};
 
 /// Rows of a block of logits.
 const ROWS: usize = 1024;
-/// Words of a block of logits.
+/// Vocabulary entries (columns) of a block of logits.
 const WORDS: usize = 2048;
 /// Bytes of a block of logits.
 pub const BLOCK_BYTES: usize = 4 * ROWS * WORDS;
 
-/// The map from hidden states to logits.
+/// The output layer from hidden states to logits.
 pub(super) struct Map<'a> {
     pub part: &'a Part,
     pub weight: &'a [f32],
@@ -31,21 +31,21 @@ pub(super) struct Rows {
     labels: Vec<u32>,
 }
 
-/// What is known of a row's logits so far.
+/// Running log-sum-exp of a row's logits.
 #[derive(Clone)]
 pub(super) struct RowState {
     max: f32,
-    /// Of `exp(z - max)`.
+    /// Sum of `exp(z - max)`.
     sum: f64,
-    /// The label's logit.
+    /// Logit of the label.
     label: f32,
 }
 
 impl Rows {
-    /// Of hidden states `[N, D]`.
+    /// Collects the rows of hidden states `[N, D]` that have a label.
     pub fn gather(hidden: Elements, width: usize, labels: &[Option<u32>]) -> Self {
         let kept: Vec<u32> = labels.iter().flatten().copied().collect();
-        // SAFETY: there are as many rows as labels are kept, and each is copied to.
+        // SAFETY: there is one row for each label kept, and each is copied to.
         let mut rows = unsafe { uninit(kept.len() * width) };
         let labelled = labels.iter().enumerate().filter(|(_, label)| label.is_some());
         for ((i, _), row) in labelled.zip(rows.chunks_exact_mut(width)) {
@@ -54,7 +54,7 @@ impl Rows {
         Self { hidden: rows, width, labels: kept }
     }
 
-    /// The begin of each block of rows, and its hidden states. No rows are one block without rows, whose sums are zero.
+    /// First row and hidden states of each block. Without rows there is one empty block, so that gradients become zero.
     fn blocks(&self) -> impl Iterator<Item = (usize, &[f32])> {
         let n = self.labels.len();
         let block = move |first: usize| (first, &self.hidden[first * self.width..(first + ROWS).min(n) * self.width]);
@@ -79,7 +79,7 @@ impl RowState {
     }
 }
 
-/// What is known of the logits of each row in the end.
+/// The log-sum-exp state of each row over the whole vocabulary.
 pub(super) fn states(rows: &Rows, map: &Map) -> Vec<RowState> {
     let mut states = vec![RowState { max: f32::NEG_INFINITY, sum: 0.0, label: 0.0 }; rows.labels.len()];
     for words in blocks_of_words(map.part) {
@@ -100,22 +100,22 @@ pub(super) fn states(rows: &Rows, map: &Map) -> Vec<RowState> {
     states
 }
 
-/// Which gradients are asked for, but for that of the weight.
+/// Which gradients are needed, besides that of the weight.
 pub(super) struct Wanted {
     pub hidden: bool,
     pub bias: bool,
 }
 
-/// Gradients as they grow, where they are wanted.
+/// Accumulated gradients; None if not needed.
 #[derive(Default)]
 pub(super) struct Gradients {
-    /// Of the rows with a label, `[labels, D]`.
+    /// Gradient of the rows with a label, `[labels, D]`.
     pub hidden: Option<Vec<f32>>,
     pub bias: Option<Vec<f32>>,
 }
 
-/// The gradients that are wanted, times `scale`, of all blocks, which are computed again from the logarithms of the rows' sums;
-/// that of the weight is `dw`, to be added to where it says so.
+/// Gradients times `scale`. Each block of logits is recomputed, and turned into probabilities with the log-sum-exp of
+/// its rows. `dw` is the gradient of the weight, if needed, and whether to add to it.
 pub(super) fn gradients<'r>(
     rows: &'r Rows,
     map: &Map,
@@ -125,7 +125,7 @@ pub(super) fn gradients<'r>(
     mut dw: Option<(&mut [f32], bool)>,
 ) -> Gradients {
     let ([v, _], n) = (map.part.shape(), rows.hidden.len());
-    // SAFETY: the first block of words writes all of `hidden`, and the first block of rows its words of `bias`.
+    // SAFETY: the first block of words writes all of `hidden`, and the first block of rows its columns of `bias`.
     let fresh = |wanted: bool, n| wanted.then(|| unsafe { uninit(n) });
     let mut sums = Gradients { hidden: fresh(wanted.hidden, n), bias: fresh(wanted.bias, v) };
     let d = rows.width;
@@ -163,7 +163,7 @@ pub(super) fn gradients<'r>(
     sums
 }
 
-/// Put the rows of `sum` where their labels are; the others are zero.
+/// Writes the rows of `sum` to the rows of `dh` that have a label; the other rows get zero.
 pub(super) fn scatter(sum: &[f32], labels: &[Option<u32>], d: usize, dh: &mut [f32], add: bool) {
     let mut sum = sum.chunks_exact(d);
     for (row, label) in dh.chunks_exact_mut(d).zip(labels) {
@@ -176,7 +176,7 @@ pub(super) fn scatter(sum: &[f32], labels: &[Option<u32>], d: usize, dh: &mut [f
     }
 }
 
-/// The map's words, [`WORDS`] at a time.
+/// Parts of the output layer with [`WORDS`] vocabulary entries each.
 fn blocks_of_words(part: &Part) -> impl Iterator<Item = Part> {
     let [v, _] = part.shape();
     (0..v).step_by(WORDS).map(move |first| {
@@ -186,7 +186,8 @@ fn blocks_of_words(part: &Part) -> impl Iterator<Item = Part> {
     })
 }
 
-/// What `finish(row, column, values)` makes, in place, of each piece of a row of a block of logits `[rows, words]`.
+/// Computes a block of logits `[rows, words]` and calls `finish(row, column, values)` to transform each piece of a row
+/// in place.
 fn logits(
     hidden: &[f32],
     width: usize,
@@ -195,7 +196,7 @@ fn logits(
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let (rows, [words, _]) = (hidden.len() / width, weight.shape());
-    // SAFETY: the product writes them all.
+    // SAFETY: the product writes all values.
     let mut z = unsafe { uninit(rows * words) };
     product(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
         if let Some(bias) = bias {
@@ -207,7 +208,7 @@ fn logits(
 }
 
 vectorised! {
-    /// The largest of `logits` and `max`, and the sum of the exponentials of what they are below it.
+    /// Returns the new maximum of `logits` and `max`, and the sum of `exp(logit - maximum)` over `logits`.
     fn exponentials(logits: &[f32], max: f32) -> (f32, f32) {
         let max = math::max(logits, |x| x).max(max);
         (max, math::sum(logits, |z| math::exp_small(z - max)))
@@ -215,7 +216,7 @@ vectorised! {
 }
 
 vectorised! {
-    /// `scale * exp(z - log_sum)` in place of `z`.
+    /// Replaces `z` by `scale * exp(z - log_sum)`.
     fn scaled_softmax(z: &mut [f32], log_sum: f32, scale: f32) {
         for z in z {
             *z = scale * math::exp_small(*z - log_sum);

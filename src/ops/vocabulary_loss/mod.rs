@@ -1,16 +1,17 @@
-//! The cross entropy of a language model, whose logits never exist whole: `loss = sum over rows with a label y of
-//! (log sum_v exp(z_v) - z_y) / normalizer`, with `z = h W^T + b`.
+//! Language model cross entropy without materialising the logits:
+//! `loss = sum over rows with a label y of (log sum_v exp(z_v) - z_y) / normalizer`, with `z = h W^T + b`.
 //!
-//! Shapes: hidden states `h [N, D]`, `W [V, D]`, `b [V]`, logits `z [N, V]`. Rows without a label cost nothing. The logits
-//! come in blocks of 1024 rows and 2048 words, 8 MiB, one after the other, each of them computed in parallel. The
-//! forward pass keeps the logarithm of each row's sum alone; the backward pass computes each block again, and with
-//! `g = (softmax(z) - [v = y]) / normalizer` in its place `dh += g W`, `dW = g^T h`, `db = sum over rows of g`, each word's
-//! straight into its own place.
+//! Shapes: hidden states `h [N, D]`, `W [V, D]`, `b [V]`, logits `z [N, V]`. Rows without a label are skipped. Logits
+//! are computed in blocks of 1024 rows and 2048 vocabulary entries, 8 MiB, one block after another, each in parallel.
+//! The forward pass saves only the log-sum-exp of each row. The backward pass recomputes each block and replaces it by
+//! `g = (softmax(z) - [v = y]) / normalizer`: `dh += g W`, `dW = g^T h`, `db = sum over rows of g`, where each block
+//! writes its vocabulary entries of `dW` and `db` directly to their places.
 //!
-//! That is one product of four more than is needed. To do without it is to make the gradients in the forward pass, a few whole
-//! rows at a time, as Liger-Kernel does (Hsu et al. 2024): it adds to all of `dW`, in memory of its own, and reads all of `W`
-//! for each of them. With N = 1024, D = 768, V = 50257 in f32 (bf16) on two cores, 1.6 (0.83) s and 30 MiB here are 1.8 (1.1)
-//! s by 128 rows, 1.5 (0.9) s by 256 rows, which take 200 MiB, and 1.3 (0.69) s with whole logits, which take 400 MiB.
+//! This needs four matrix products instead of three. The alternative is to compute gradients in the forward pass, a few
+//! whole rows at a time, as Liger-Kernel does (Hsu et al. 2024): each time it adds to all of `dW`, in separate memory,
+//! and reads all of `W`. With N = 1024, D = 768, V = 50257 in f32 (bf16) on two cores, the method here takes 1.6 (0.83)
+//! s and 30 MiB; the alternative takes 1.8 (1.1) s with 128 rows, 1.5 (0.9) s and 200 MiB with 256 rows; whole logits
+//! take 1.3 (0.69) s and 400 MiB.
 
 mod cpu;
 
@@ -22,8 +23,8 @@ use crate::product::Precision;
 pub use cpu::BLOCK_BYTES;
 use cpu::RowState;
 
-/// The loss, a scalar, of `hidden [.., D]` through `map` to the vocabulary, of which each row is held against its label;
-/// rows without one are ignored. `hidden` may be f32 or bf16. `map` must be all of a weight `[V, D]`.
+/// Scalar loss of `hidden [.., D]` through the output layer `map` to the vocabulary, against one label per row; rows
+/// without a label are ignored. `hidden` may be f32 or bf16. `map` must use a whole weight `[V, D]`.
 pub fn vocabulary_loss(
     hidden: &Value,
     map: &Affine,
@@ -39,8 +40,8 @@ pub fn vocabulary_loss(
     Ok(Value::computed(Array::new(vec![(total / normalizer) as f32], ())?, &inputs, op))
 }
 
-/// The negative logarithm of the probability of each row's label, as [`vocabulary_loss`] sums them; none where there is no
-/// label. No gradient flows.
+/// Negative log-likelihood of each row's label, the terms that [`vocabulary_loss`] sums; None for rows without a label.
+/// No gradient flows.
 pub fn token_losses(
     hidden: &Value,
     map: &Affine,
@@ -52,7 +53,7 @@ pub fn token_losses(
     Ok(labels.iter().map(loss).collect())
 }
 
-/// What is known of the logits of each row with a label. An error if shapes do not fit.
+/// The log-sum-exp state of each row with a label. Returns an error if shapes do not fit.
 fn states(hidden: &Array, map: &Affine, labels: &[Option<u32>], precision: Precision) -> Result<Vec<RowState>> {
     let ((n, k), [v, d]) = (rows_and_columns("vocabulary loss", hidden.shape())?, map.shape());
     let bad = labels.iter().flatten().find(|y| **y as usize >= v);
@@ -73,13 +74,13 @@ fn states(hidden: &Array, map: &Affine, labels: &[Option<u32>], precision: Preci
 struct VocabularyLoss {
     part: Part,
     labels: Vec<Option<u32>>,
-    /// Of each row with a label.
+    /// Log-sum-exp of each row with a label.
     log_sums: Vec<f32>,
     normalizer: f64,
     precision: Precision,
 }
 
-// SAFETY: what is not added to is written, all of it.
+// SAFETY: gradients that are not added to are written completely.
 unsafe impl Op for VocabularyLoss {
     fn name(&self) -> &'static str {
         "vocabulary loss"
@@ -95,7 +96,7 @@ unsafe impl Op for VocabularyLoss {
         let map = cpu::Map { part: &self.part, weight: &weight, bias: bias.as_deref(), precision: self.precision };
         let wanted = cpu::Wanted { hidden: dh.wanted(), bias: db.first().is_some_and(Slot::wanted) };
         let gradients = |dw: Option<(&mut [f32], bool)>| cpu::gradients(&rows, &map, &self.log_sums, scale, wanted, dw);
-        // One parameter's gradient at a time can be open: that of `W`, which is large.
+        // Only one parameter's gradient can be open at a time: that of `W`, which is large.
         let mut sums = cpu::Gradients::default();
         if dw.wanted() {
             dw.write(|dw, add| sums = gradients(Some((dw, add))))?;

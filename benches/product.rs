@@ -14,7 +14,7 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
 use warmstart::ops::affine::Affine;
-use warmstart::ops::linear::{Frozen, Then, frozen_linear};
+use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Value> {
-        Ok(frozen_linear(&self.x, &self.weight, Then::Nothing, Storing::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, Epilogue::None, Storing::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

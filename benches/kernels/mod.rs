@@ -21,7 +21,7 @@ use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::ops::dropout::{Dropout, dropout};
 use warmstart::ops::embedding::embedding_sum;
 use warmstart::ops::gated::gated;
-use warmstart::ops::linear::{Then, linear};
+use warmstart::ops::linear::{Epilogue, linear};
 use warmstart::ops::norm::{Kind, Norm, residual_norm};
 use warmstart::ops::relative_attention::{Relations, RelativeInputs, RelativeScheme, relative_attention};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
@@ -147,7 +147,7 @@ fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Out
         "vocabulary loss with whole logits",
         &args,
         |a, precision| {
-            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Then::Nothing, precision)?, whole.clone())
+            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Epilogue::None, precision)?, whole.clone())
         },
         precisions,
         composed,
@@ -299,7 +299,7 @@ pub fn main() -> Outcome {
     let f32 = [Precision::F32];
 
     let args = [random(1, &[tokens, WIDTH], 1.0)?, random(2, &[INNER, WIDTH], 0.05)?, random(3, &[INNER], 1.0)?];
-    let gelu = Then::Activate(Activation::Gelu);
+    let gelu = Epilogue::Activation(Activation::Gelu);
     compare(
         &mut criterion,
         "linear with gelu",

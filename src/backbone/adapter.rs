@@ -8,7 +8,7 @@ use super::parameters::Parameters;
 use crate::autograd::Value;
 use crate::error::Result;
 use crate::ops::affine::Affine;
-use crate::ops::linear::{Then, linear};
+use crate::ops::linear::{Epilogue, linear};
 use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
 
@@ -36,7 +36,7 @@ impl Adapter {
 
     /// `y + scale * B (A x)`.
     pub fn add_to(&self, y: &Value, x: &Value, format: Format) -> Result<Value> {
-        let low = linear(x, &self.a, Then::Nothing, format)?;
-        scaled_sum(y, &linear(&low, &self.b, Then::Nothing, format)?, self.scale, format.result)
+        let low = linear(x, &self.a, Epilogue::None, format)?;
+        scaled_sum(y, &linear(&low, &self.b, Epilogue::None, format)?, self.scale, format.result)
     }
 }

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::ops::activation::{Activation, activate};
 use crate::ops::affine::Affine;
 use crate::ops::dropout::{Dropout, dropout};
-use crate::ops::linear::{Frozen, Then, frozen_linear, linear};
+use crate::ops::linear::{Epilogue, Frozen, frozen_linear, linear};
 use crate::ops::norm::{self, norm, residual_norm};
 use crate::ops::scaled_sum::scaled_sum;
 use crate::product::Format;
@@ -131,22 +131,22 @@ impl Linear {
 
     /// `dropout(x W^T + b) + residual`.
     pub(crate) fn add_to(&self, residual: &Value, x: &Value, dropout: Option<Dropout>) -> Result<Value> {
-        self.then(x, Then::Add(residual, dropout))
+        self.then(x, Epilogue::AddResidual(residual, dropout))
     }
 
-    fn then(&self, x: &Value, then: Then) -> Result<Value> {
+    fn then(&self, x: &Value, then: Epilogue) -> Result<Value> {
         if self.adapters.is_empty() {
             return self.base(x, then);
         }
         // Activation, dropout and residual apply after the adapters' terms are added.
-        let mut y = self.base(x, Then::Nothing)?;
+        let mut y = self.base(x, Epilogue::None)?;
         for adapter in &self.adapters {
             y = adapter.add_to(&y, x, self.format)?;
         }
         match then {
-            Then::Nothing => Ok(y),
-            Then::Activate(activation) => activate(&y, activation),
-            Then::Add(residual, drop) => {
+            Epilogue::None => Ok(y),
+            Epilogue::Activation(activation) => activate(&y, activation),
+            Epilogue::AddResidual(residual, drop) => {
                 let y = drop.map_or(Ok(y.clone()), |drop| dropout(&y, drop))?;
                 scaled_sum(residual, &y, 1.0, self.format.result)
             }
@@ -154,8 +154,8 @@ impl Linear {
     }
 
     /// Without the adapters.
-    fn base(&self, x: &Value, then: Then) -> Result<Value> {
-        let residual = if let Then::Add(residual, _) = then { Some(residual) } else { None };
+    fn base(&self, x: &Value, then: Epilogue) -> Result<Value> {
+        let residual = if let Epilogue::AddResidual(residual, _) = then { Some(residual) } else { None };
         if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
             return linear(x, &self.map, then, self.format);
         }

@@ -7,7 +7,7 @@ use warmstart::error::Result;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::dropout::Dropout;
-use warmstart::ops::linear::{self, Frozen, Then, frozen_linear};
+use warmstart::ops::linear::{self, Epilogue, Frozen, frozen_linear};
 use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
@@ -81,7 +81,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
                 |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
             v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
         };
-        let run = |a: &[Value], bias| linear::linear(&a[0], &map(a, bias)?, Then::Nothing, Precision::F32);
+        let run = |a: &[Value], bias| linear::linear(&a[0], &map(a, bias)?, Epilogue::None, Precision::F32);
         check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
         check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
@@ -91,7 +91,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
             let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
             // The first time from where the weight lies, then packed.
             for _ in 0..2 {
-                let got = frozen_linear(&constants[0], &frozen, Then::Nothing, Storing::F32)?;
+                let got = frozen_linear(&constants[0], &frozen, Epilogue::None, Storing::F32)?;
                 assert_close("frozen part", &f64s(got.array())?, &expected, tolerance);
             }
         }
@@ -107,7 +107,12 @@ fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcom
             let factor = factors(drop.unwrap_or(Dropout::new(0.0, Key::new(5, Stream::Dropout))), &[t, n])?;
             let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?, random(4, &[t, n])?];
             let run = |a: &[Value]| {
-                linear::linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, Then::Add(&a[3], drop), Precision::F32)
+                linear::linear(
+                    &a[0],
+                    &Affine::new(&a[1], Some(&a[2]))?,
+                    Epilogue::AddResidual(&a[3], drop),
+                    Precision::F32,
+                )
             };
             check("residual linear", &args, run, |v| {
                 let y = |r: usize, o: usize| (0..k).map(|i| v[0][r * k + i] * v[1][o * k + i]).sum::<f64>() + v[2][o];

@@ -14,7 +14,7 @@ use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::ops::activation::Activation;
-use warmstart::ops::linear::{Frozen, Then, frozen_linear};
+use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
 use warmstart::product::{Format, Precision};
 
 use crate::tests::checks::activate;
@@ -326,7 +326,7 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
         let map = [&w, &b].map(|tensor| Value::constant(tensor.clone()));
         let frozen = frozen(&map[0], Some(&map[1]), Precision::Int8)?;
-        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Then::Nothing, Storing::F32)?;
+        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Epilogue::None, Storing::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.
@@ -355,7 +355,7 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     let frozen = frozen(&Value::constant(w), Some(&Value::constant(b.clone())), Precision::Int8)?;
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
         let x = Value::constant(Array::new(x.clone(), (x.len() / k, k))?);
-        Ok(frozen_linear(&x, &frozen, Then::Nothing, Storing::F32)?.array().values()?.to_vec())
+        Ok(frozen_linear(&x, &frozen, Epilogue::None, Storing::F32)?.array().values()?.to_vec())
     };
     let (y, b) = (run(rows)?, b.values()?.to_vec());
     assert_eq!(y[..n], b);
@@ -369,7 +369,7 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
 fn frozen_linear_in_int8_when_there_are_no_columns_is_refused() -> Outcome {
     let weight = frozen(&Value::constant(Array::new(vec![], (4, 0))?), None, Precision::Int8)?;
     let x = Value::constant(Array::new(vec![], (3, 0))?);
-    assert!(frozen_linear(&x, &weight, Then::Nothing, Storing::F32).is_err());
+    assert!(frozen_linear(&x, &weight, Epilogue::None, Storing::F32).is_err());
     Ok(())
 }
 
@@ -380,7 +380,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     let (x, w, b) = (random(1, &[t, k])?, Value::constant(random(2, &[n, k])?), Value::constant(random(3, &[n])?));
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let run = |frozen: &Frozen, first: usize, rows: usize| {
-            let (x, then) = (Value::constant(x.rows(first, rows)?), Then::Activate(Activation::Gelu));
+            let (x, then) = (Value::constant(x.rows(first, rows)?), Epilogue::Activation(Activation::Gelu));
             bits(&frozen_linear(&x, frozen, then, Storing::F32)?)
         };
         let packed = frozen(&w, Some(&b), precision)?;

@@ -18,7 +18,7 @@ pub(super) enum Product<'a> {
 }
 
 /// Epilogue: operations applied to the rows of the product `[T, N]`.
-pub(super) struct Ending<'a> {
+pub(super) struct FusedEpilogue<'a> {
     /// Bias `[N]`.
     pub bias: Option<&'a [f32]>,
     pub activation: Option<Activation>,
@@ -36,7 +36,7 @@ pub(super) struct Ending<'a> {
 pub(super) unsafe fn forward(
     product: Product,
     [t, n]: [usize; 2],
-    ending: &Ending,
+    ending: &FusedEpilogue,
     storing: Storing,
     keep: bool,
 ) -> (Buffer, Option<Buffer>) {
@@ -79,7 +79,7 @@ impl Product<'_> {
     }
 }
 
-impl Ending<'_> {
+impl FusedEpilogue<'_> {
     /// Applies the epilogue to `y`, the piece from `column` on of the row at flat index `first`. `kept` stores the
     /// activation's input.
     ///

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cpu::{Product, forward};
-use super::then::{Then, output_shape};
+use super::epilogue::{Epilogue, output_shape};
 use crate::array::{Array, Operand};
 use crate::autograd::Value;
 use crate::compute::Storing;
@@ -63,7 +63,7 @@ impl Frozen {
 
 /// Like [`linear`](super::linear) but without gradients: `x`, residual and bias must be constants, and `x` f32 for a
 /// product in int8.
-pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) -> Result<Value> {
+pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Epilogue, result: Storing) -> Result<Value> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &then)?;
@@ -91,7 +91,7 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Then, result: Storing) ->
         };
         let operands = then.operands(map)?;
         // SAFETY: the shape is that of the rows and of the weight; no columns in int8 were refused.
-        unsafe { forward(product, [t, n], &then.ending(&operands), result, false) }.0
+        unsafe { forward(product, [t, n], &then.fused(&operands), result, false) }.0
     };
     Ok(Value::constant(Array::from_buffer(y, shape)?))
 }

@@ -7,7 +7,7 @@
 
 mod cpu;
 mod frozen;
-mod then;
+mod epilogue;
 
 use super::activation::{self, Activation};
 use super::affine::{Affine, Part};
@@ -17,12 +17,12 @@ use crate::autograd::{Op, Slot, Value};
 use crate::compute::Buffer;
 use crate::error::{Error, Result};
 use crate::product::{Format, Lines, Packed, Precision};
+pub use epilogue::Epilogue;
+use epilogue::output_shape;
 pub use frozen::{Frozen, frozen_linear};
-pub use then::Then;
-use then::output_shape;
 
 /// Applies the layer `map` to `x [.., K]`, followed by `then`: `[.., N]`.
-pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) -> Result<Value> {
+pub fn linear(x: &Value, map: &Affine, then: Epilogue, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
     let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(then.residual()).collect();
     let [n, k] = map.shape();
@@ -34,7 +34,7 @@ pub fn linear(x: &Value, map: &Affine, then: Then, format: impl Into<Format>) ->
         let product = cpu::Product::Packed(Lines::rows(&x, t, k), &weight);
         let operands = then.operands(map)?;
         // SAFETY: the shape is that of the rows and of the weight.
-        unsafe { cpu::forward(product, [t, n], &then.ending(&operands), result, keep) }
+        unsafe { cpu::forward(product, [t, n], &then.fused(&operands), result, keep) }
     };
     let op = Linear {
         part: map.part.clone(),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Shape;
 
-use super::cpu::Ending;
+use super::cpu::FusedEpilogue;
 use crate::array::{Values, rows_and_columns};
 use crate::autograd::Value;
 use crate::error::{Error, Result};
@@ -14,17 +14,17 @@ use crate::ops::dropout::Dropout;
 
 /// An activation, or dropout followed by a residual sum.
 #[derive(Clone, Copy, Default)]
-pub enum Then<'a> {
+pub enum Epilogue<'a> {
     #[default]
-    Nothing,
-    Activate(Activation),
+    None,
+    Activation(Activation),
     /// `dropout(x W^T + b) + residual`; the residual is f32 and has the shape of the result.
-    Add(&'a Value, Option<Dropout>),
+    AddResidual(&'a Value, Option<Dropout>),
 }
 
-impl From<Option<Activation>> for Then<'_> {
+impl From<Option<Activation>> for Epilogue<'_> {
     fn from(activation: Option<Activation>) -> Self {
-        activation.map_or(Self::Nothing, Self::Activate)
+        activation.map_or(Self::None, Self::Activation)
     }
 }
 
@@ -35,24 +35,24 @@ pub(super) struct Operands<'a> {
     residual: Option<Values<'a>>,
 }
 
-impl Then<'_> {
+impl Epilogue<'_> {
     pub(super) fn residual(&self) -> Option<&Value> {
         match self {
-            Self::Add(residual, _) => Some(residual),
+            Self::AddResidual(residual, _) => Some(residual),
             _ => None,
         }
     }
 
     pub(super) fn dropout(&self) -> Option<Dropout> {
         match self {
-            Self::Add(_, dropout) => *dropout,
+            Self::AddResidual(_, dropout) => *dropout,
             _ => None,
         }
     }
 
     pub(super) fn activation(&self) -> Option<Activation> {
         match self {
-            Self::Activate(activation) => Some(*activation),
+            Self::Activation(activation) => Some(*activation),
             _ => None,
         }
     }
@@ -66,8 +66,8 @@ impl Then<'_> {
     }
 
     /// The epilogue to apply to the rows of the product.
-    pub(super) fn ending<'a>(&self, operands: &'a Operands) -> Ending<'a> {
-        Ending {
+    pub(super) fn fused<'a>(&self, operands: &'a Operands) -> FusedEpilogue<'a> {
+        FusedEpilogue {
             bias: operands.bias.as_ref().map(|(bias, outputs)| &bias[outputs.clone()]),
             activation: self.activation(),
             dropout: self.dropout(),
@@ -77,14 +77,14 @@ impl Then<'_> {
 }
 
 /// Number of rows of `x`, and the shape of the result.
-pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], then: &Then) -> Result<(usize, Shape)> {
+pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], epilogue: &Epilogue) -> Result<(usize, Shape)> {
     let shape = x.array().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;
     let mut dims = shape.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = n;
     }
-    let residual = then.residual().map(|residual| residual.array().dims());
+    let residual = epilogue.residual().map(|residual| residual.array().dims());
     if k != x_k || residual.is_some_and(|residual| residual != dims) {
         return Err(Error::internal(format!("linear: got x {shape:?}, weight [{n}, {k}], residual {residual:?}")));
     }

@@ -121,7 +121,7 @@ impl Linear {
     }
 
     pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
-        self.then(x, self.activation.into())
+        self.forward_with(x, self.activation.into())
     }
 
     /// The affine map alone, for operations fused with it. Only heads use this; they have no adapters.
@@ -131,19 +131,19 @@ impl Linear {
 
     /// `dropout(x W^T + b) + residual`.
     pub(crate) fn add_to(&self, residual: &Value, x: &Value, dropout: Option<Dropout>) -> Result<Value> {
-        self.then(x, Epilogue::AddResidual(residual, dropout))
+        self.forward_with(x, Epilogue::AddResidual(residual, dropout))
     }
 
-    fn then(&self, x: &Value, then: Epilogue) -> Result<Value> {
+    fn forward_with(&self, x: &Value, epilogue: Epilogue) -> Result<Value> {
         if self.adapters.is_empty() {
-            return self.base(x, then);
+            return self.base(x, epilogue);
         }
         // Activation, dropout and residual apply after the adapters' terms are added.
         let mut y = self.base(x, Epilogue::None)?;
         for adapter in &self.adapters {
             y = adapter.add_to(&y, x, self.format)?;
         }
-        match then {
+        match epilogue {
             Epilogue::None => Ok(y),
             Epilogue::Activation(activation) => activate(&y, activation),
             Epilogue::AddResidual(residual, drop) => {
@@ -154,12 +154,12 @@ impl Linear {
     }
 
     /// Without the adapters.
-    fn base(&self, x: &Value, then: Epilogue) -> Result<Value> {
-        let residual = if let Epilogue::AddResidual(residual, _) = then { Some(residual) } else { None };
+    fn base(&self, x: &Value, epilogue: Epilogue) -> Result<Value> {
+        let residual = if let Epilogue::AddResidual(residual, _) = epilogue { Some(residual) } else { None };
         if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
-            return linear(x, &self.map, then, self.format);
+            return linear(x, &self.map, epilogue, self.format);
         }
-        frozen_linear(x, &self.frozen, then, self.format.result)
+        frozen_linear(x, &self.frozen, epilogue, self.format.result)
     }
 }
 

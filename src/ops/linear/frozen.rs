@@ -63,11 +63,11 @@ impl Frozen {
 
 /// Like [`linear`](super::linear) but without gradients: `x`, residual and bias must be constants, and `x` f32 for a
 /// product in int8.
-pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Epilogue, result: Storing) -> Result<Value> {
+pub fn frozen_linear(x: &Value, frozen: &Frozen, epilogue: Epilogue, result: Storing) -> Result<Value> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();
-    let (t, shape) = output_shape(x, [n, k], &then)?;
-    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(then.residual()).collect();
+    let (t, shape) = output_shape(x, [n, k], &epilogue)?;
+    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
     if Value::differentiable(&inputs) {
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
@@ -89,9 +89,9 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, then: Epilogue, result: Storing
                 return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
             }
         };
-        let operands = then.operands(map)?;
+        let operands = epilogue.operands(map)?;
         // SAFETY: the shape is that of the rows and of the weight; no columns in int8 were refused.
-        unsafe { forward(product, [t, n], &then.fused(&operands), result, false) }.0
+        unsafe { forward(product, [t, n], &epilogue.fused(&operands), result, false) }.0
     };
     Ok(Value::constant(Array::from_buffer(y, shape)?))
 }

@@ -21,26 +21,26 @@ pub use epilogue::Epilogue;
 use epilogue::output_shape;
 pub use frozen::{Frozen, frozen_linear};
 
-/// Applies the layer `map` to `x [.., K]`, followed by `then`: `[.., N]`.
-pub fn linear(x: &Value, map: &Affine, then: Epilogue, format: impl Into<Format>) -> Result<Value> {
+/// Applies the layer `map` to `x [.., K]`, followed by `epilogue`: `[.., N]`.
+pub fn linear(x: &Value, map: &Affine, epilogue: Epilogue, format: impl Into<Format>) -> Result<Value> {
     let Format { precision, result } = format.into();
-    let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(then.residual()).collect();
+    let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
     let [n, k] = map.shape();
-    let (t, shape) = output_shape(x, [n, k], &then)?;
-    let keep = then.activation().is_some() && Value::differentiable(&inputs);
+    let (t, shape) = output_shape(x, [n, k], &epilogue)?;
+    let keep = epilogue.activation().is_some() && Value::differentiable(&inputs);
     let (y, pre) = {
         let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
         let product = cpu::Product::Packed(Lines::rows(&x, t, k), &weight);
-        let operands = then.operands(map)?;
+        let operands = epilogue.operands(map)?;
         // SAFETY: the shape is that of the rows and of the weight.
-        unsafe { cpu::forward(product, [t, n], &then.fused(&operands), result, keep) }
+        unsafe { cpu::forward(product, [t, n], &epilogue.fused(&operands), result, keep) }
     };
     let op = Linear {
         part: map.part.clone(),
         has_bias: map.bias.is_some(),
-        through: then.activation().zip(pre),
-        dropout: then.dropout(),
+        through: epilogue.activation().zip(pre),
+        dropout: epilogue.dropout(),
         precision,
     };
     Ok(Value::computed(Array::from_buffer(y, shape)?, &inputs, op))

@@ -11,7 +11,7 @@ SOURCES := $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi'
 
 # What `make sanitize` runs: operations with each set of instructions, and what reads files, damaged ones for so many seconds a
 # format. All of it is on the system's allocator, which the tools know: the package's own is chosen in `src/bind/` alone.
-OPERATIONS := autograd:: array:: product:: linear:: attention:: operations:: ops:: vocabulary_loss:: precision::
+OPERATIONS := autograd:: array:: matmul:: linear:: attention:: operations:: ops:: vocabulary_loss:: precision::
 READING := hostile:: pickle:: gguf tokenizers:: side_files:: text::
 SANITIZE_SECONDS ?= 1
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -69,7 +69,7 @@ lint: $(VENV)/.dev build  ## Formatting, clippy, ruff, mypy, stubtest
 test-rust:  ## Rust tests; those of the kernels with each set of instructions that the machine has
 	WARMSTART_HOSTILE_SECONDS=$(HOSTILE_SECONDS) cargo test --release --locked --no-default-features
 	for level in baseline avx2 avx512; do \
-	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- operations:: ops:: linear:: product:: precision:: parity:: families:: attention:: || exit 1; \
+	  WARMSTART_INSTRUCTIONS=$$level cargo test --release --locked --no-default-features --quiet -- operations:: ops:: linear:: matmul:: precision:: parity:: families:: attention:: || exit 1; \
 	done
 
 test-python: $(VENV)/.dev build  ## Python tests, README and notebooks

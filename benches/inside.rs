@@ -1,6 +1,6 @@
 //! Benchmarks, which see the crate from inside.
 
 pub mod kernels;
-pub mod product;
+pub mod matmul;
 
 pub use crate::compute::Allocator;

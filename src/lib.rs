@@ -15,7 +15,7 @@ mod files;
 mod rng;
 mod compute;
 mod array;
-mod product;
+mod matmul;
 mod autograd;
 mod ops;
 mod text;
@@ -54,9 +54,9 @@ pub use head::{
     Classification, Generation, Head, LanguageModel, LinearMap, Regression, ReplacedDetector, Sampling, Start, Targets,
     Task, TaskModel, Truth, generate,
 };
+pub use matmul::Precision;
 pub use objective::{LanguageObjective, Unit, fill_masks, token_scores};
 pub use optim::{OptimizerOptions, ScheduleKind};
-pub use product::Precision;
 pub use report::{Curve, Evaluation, Facts, Point, Record, Row, Summary};
 pub use text::{Encodings, SideFiles, Tokenizer, TokenizerTrainer};
 pub use train::{

@@ -13,6 +13,7 @@ use criterion::{Criterion, SamplingMode};
 use warmstart::array::Array;
 use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
 use warmstart::compute::{Storing, in_pool};
+use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
@@ -26,7 +27,6 @@ use warmstart::ops::norm::{Kind, Norm, residual_norm};
 use warmstart::ops::relative_attention::{Relations, RelativeInputs, RelativeScheme, relative_attention};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
 use warmstart::ops::vocabulary_loss::vocabulary_loss;
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use self::composed::{means, norm, packed_attention, packed_relative_attention, rotated, softmax};

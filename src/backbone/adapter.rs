@@ -7,10 +7,10 @@ use super::low_rank::LowRank;
 use super::parameters::Parameters;
 use crate::autograd::Value;
 use crate::error::Result;
+use crate::matmul::Format;
 use crate::ops::affine::Affine;
 use crate::ops::linear::{Epilogue, linear};
 use crate::ops::scaled_sum::scaled_sum;
-use crate::product::Format;
 
 /// An adapter of one map.
 pub(super) struct Adapter {

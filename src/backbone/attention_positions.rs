@@ -13,9 +13,9 @@ use super::spec::Spec;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
+use crate::matmul::Format;
 use crate::ops::attention::Rotary;
 use crate::ops::dropout::dropout;
-use crate::product::Format;
 
 /// Tables, cached for the longest sequences seen so far.
 pub(super) enum AttentionPositions {

@@ -14,12 +14,12 @@ use crate::array::Array;
 use crate::autograd::Value;
 use crate::compute::{Storing, uninit};
 use crate::error::Result;
+use crate::matmul::{Format, Precision};
 use crate::ops::activation::Activation;
 use crate::ops::attention::{Scheme, attention};
 use crate::ops::cached_attention::{Cache, Step};
 use crate::ops::dropout::dropout;
 use crate::ops::gated::gated;
-use crate::product::{Format, Precision};
 
 /// Names and shapes of the linear layers and norms of a layer.
 struct Maps {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// The network used last, with weights packed once. Clones share it.
 pub(crate) struct Cached<T>(Arc<Mutex<Kept<T>>>);

@@ -14,10 +14,10 @@ use super::spec::Spec;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
+use crate::matmul::Format;
 use crate::ops::bucketed_attention::{BucketedInputs, BucketedScheme, Buckets, bucketed_attention};
 use crate::ops::dropout::dropout;
 use crate::ops::embedding::embedding;
-use crate::product::Format;
 
 /// A table with a row per distance bucket, shared by all layers.
 pub(super) struct DistanceTable {

@@ -10,8 +10,8 @@ use crate::autograd::Value;
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::ops::columns::side_by_side;
-use crate::product::Precision;
 use crate::text::Encodings;
 
 /// The vectors that represent a text, side by side.

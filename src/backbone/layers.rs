@@ -7,13 +7,13 @@ use super::parameters::Parameters;
 use super::spec::{Init, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
+use crate::matmul::Format;
 use crate::ops::activation::{Activation, activate};
 use crate::ops::affine::Affine;
 use crate::ops::dropout::{Dropout, dropout};
 use crate::ops::linear::{Epilogue, Frozen, frozen_linear, linear};
 use crate::ops::norm::{self, norm, residual_norm};
 use crate::ops::scaled_sum::scaled_sum;
-use crate::product::Format;
 
 /// Description of an affine map: names and shape of its parameters.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use super::transformer::Transformer;
 use super::weights::{Checkpoint, LoadReport, WEIGHT_FILES};
 use crate::error::{Error, Result};
 use crate::gguf::{self, Gguf};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, GENERATION_CONFIG, Limit, Role, SideFiles, Tokenizer, Windows};
 

@@ -16,10 +16,10 @@ use crate::array::Array;
 use crate::autograd::Value;
 use crate::batch::PackedBatch;
 use crate::error::Result;
+use crate::matmul::Format;
 use crate::ops::cached_attention::Cache;
 use crate::ops::embedding::stacked_rows;
 use crate::ops::relative_attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
-use crate::product::Format;
 
 /// Optional inputs of a pass beside its batch.
 #[derive(Clone, Default)]

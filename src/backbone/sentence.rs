@@ -7,7 +7,7 @@ use super::sentence_modules::Dense;
 use super::spec::{Init, Spec};
 use crate::autograd::Value;
 use crate::error::Result;
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// The least length that a vector is divided by, as in `torch.nn.functional.normalize` of torch 2.15.
 const LEAST_LENGTH: f32 = 1e-12;

@@ -18,9 +18,9 @@ use super::spec::Spec;
 use crate::autograd::{Value, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::ops::dropout::dropout;
 use crate::ops::embedding::{embedding_sum, stacked_rows};
-use crate::product::Precision;
 
 /// Embeddings and layers.
 pub struct Transformer {

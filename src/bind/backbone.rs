@@ -19,7 +19,7 @@ use super::tokenizer::{PyTokenizer, TokenizerSource};
 use crate::backbone::{Backbone, Config, Pooling, Vectors};
 use crate::error::{Error, Result};
 use crate::head::{Classification, Task, TaskModel};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::text::{Extender, SideFiles, Tokenizer};
 use crate::train::Plan;
 

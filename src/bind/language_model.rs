@@ -14,8 +14,8 @@ use super::guard::run;
 use super::monitor::{PyProgress, PyStream};
 use crate::error::Error;
 use crate::head::{Generation, LanguageModel, ReplacedDetector, generate};
+use crate::matmul::Precision;
 use crate::objective::{fill_masks, token_scores};
-use crate::product::Precision;
 use crate::text::GENERATION_CONFIG;
 
 /// A backbone with a language-modelling head.

@@ -7,9 +7,9 @@ use pyo3::prelude::*;
 
 use super::errors::to_python;
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::objective::{LanguageObjective, Unit};
 use crate::optim::{OptimizerOptions, ScheduleKind};
-use crate::product::Precision;
 use crate::train::{Keep, Method, Strategy, TrainingOptions};
 
 /// The value of `name` among `choices`, or an error that lists all choices.

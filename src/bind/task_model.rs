@@ -16,7 +16,7 @@ use super::options::PyTrainingOptions;
 use super::task::{PyTask, level};
 use crate::backbone::Level;
 use crate::head::{Classification, LinearMap, Published, Start, TargetKind, Task, TaskModel};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::train::{Dataset, TaskOptions, estimate_fit, fit};
 
 /// A backbone with the head of a task.

@@ -12,7 +12,7 @@ use crate::backbone::{Cache, check_finite};
 use crate::batch::PackedBatch;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, GENERATION_CONFIG, Role};
 

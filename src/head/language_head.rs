@@ -8,8 +8,8 @@ use super::task::Head;
 use crate::autograd::Value;
 use crate::backbone::{Config, Level};
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::ops::vocabulary_loss::vocabulary_loss;
-use crate::product::Precision;
 
 /// Language-modelling head.
 #[derive(Debug, Clone)]

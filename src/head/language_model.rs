@@ -19,9 +19,9 @@ use crate::backbone::{
 use crate::batch::PackedBatch;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::ops::embedding::embedding;
 use crate::ops::vocabulary_loss::token_losses;
-use crate::product::Precision;
 use crate::rng::{Key, Stream};
 
 /// A backbone and the parameters of its language-modelling head; tied weights belong to the backbone. Cloning shares

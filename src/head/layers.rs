@@ -3,9 +3,9 @@
 use crate::autograd::Value;
 use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, SentenceMaps, Spec};
 use crate::error::Result;
+use crate::matmul::Precision;
 use crate::ops::affine::Affine;
 use crate::ops::dropout::dropout;
-use crate::product::Precision;
 
 /// The layers of a head with their parameters.
 pub struct HeadLayers {

@@ -14,8 +14,8 @@ use crate::backbone::{
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
+use crate::matmul::Precision;
 use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
-use crate::product::Precision;
 use crate::rng::{Key, Stream};
 
 /// Prefix of the generator's parameter names where they stand beside the discriminator's.

@@ -10,7 +10,7 @@ use super::targets::{TargetKind, Targets, Truth};
 use crate::autograd::Value;
 use crate::backbone::{Backbone, Config, HeadOptions, Level, Owner, Parameters, Spec};
 use crate::error::Result;
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// A task head on a backbone: its parameters, outputs, loss, and its entries in `config.json`. The names of the outputs
 /// and their metrics are the estimator's.

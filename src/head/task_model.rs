@@ -13,7 +13,7 @@ use crate::backbone::{
 };
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::rng::{Key, Stream};
 use crate::text::{Encodings, Tokenizer};
 

@@ -9,7 +9,7 @@ use crate::autograd::Value;
 use crate::backbone::{Config, HeadOptions, Mode, Parameters, Pooling, Transformer};
 use crate::batch::PackedBatch;
 use crate::error::Result;
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// Encoder and task head.
 pub struct TaskNetwork<'a> {

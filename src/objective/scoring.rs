@@ -8,7 +8,7 @@ use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 use crate::head::{LanguageBatch, LanguageModel};
-use crate::product::Precision;
+use crate::matmul::Precision;
 use crate::text::{Encodings, Role};
 
 /// How the scored token is hidden from the model.

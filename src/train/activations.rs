@@ -9,7 +9,7 @@
 //! `F`, after two of width `D` have been freed.
 
 use crate::backbone::{Config, ScorePositions};
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// Bytes of an f32 value.
 pub(super) const VALUE: usize = 4;

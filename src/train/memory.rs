@@ -5,7 +5,7 @@ use super::length::RunLength;
 use super::options::TrainingOptions;
 use super::plan::Plan;
 use crate::backbone::Config;
-use crate::product::Precision;
+use crate::matmul::Precision;
 
 /// Bytes lost in the allocator to small blocks and to pages between blocks: measured, not derived (`make
 /// test-machine`).

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use super::strategy::Strategy;
 use crate::error::{Error, Result};
 use crate::head::Task;
+use crate::matmul::Precision;
 use crate::objective::LanguageObjective;
 use crate::optim::OptimizerOptions;
-use crate::product::Precision;
 
 /// Which weights a run returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use crate::autograd::Value;
 use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
 use crate::error::Result;
 use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
+use crate::matmul::Precision;
 use crate::objective::{LanguageObjective, sample};
-use crate::product::Precision;
 use crate::rng::Key;
 
 /// A model that can be pretrained.

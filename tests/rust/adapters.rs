@@ -9,8 +9,8 @@ use warmstart::backbone::{Backbone, Level, LowRank, Mode, Owner, Parameters, Tra
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
 use warmstart::head::{Classification, Start, Task, TaskModel, Truth};
+use warmstart::matmul::Precision;
 use warmstart::optim::{Gradients, Trainable};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 use warmstart::train::{Dataset, Method, Plan, Strategy, TaskOptions, TrainingOptions, fit};

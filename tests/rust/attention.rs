@@ -8,9 +8,9 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, set_num_threads};
 use warmstart::error::Result;
+use warmstart::matmul::{Format, Precision};
 use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
 use warmstart::ops::dropout::Dropout;
-use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::check;

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use warmstart::array::Array;
 use warmstart::autograd::{Op, Slot, Value, checkpoint};
 use warmstart::error::Result;
+use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::dropout::Dropout;
 use warmstart::ops::embedding::embedding;
 use warmstart::ops::norm::residual_norm;
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::ops::{Scale, attention, collected, layer_norm, linear, parameters, random, sum, weighted_sum};

@@ -7,9 +7,9 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
+use warmstart::matmul::{Format, Precision};
 use warmstart::ops::bucketed_attention::{BucketedInputs, BucketedScheme, Buckets, bucketed_attention};
 use warmstart::ops::dropout::Dropout;
-use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::{Outcome, check};

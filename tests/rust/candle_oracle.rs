@@ -8,6 +8,7 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
+use warmstart::matmul::Precision;
 use warmstart::ops::activation::{Activation, activate};
 use warmstart::ops::affine::Affine;
 use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
@@ -21,7 +22,6 @@ use warmstart::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 use warmstart::ops::scaled_sum::scaled_sum;
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
 use warmstart::ops::vocabulary_loss::vocabulary_loss;
-use warmstart::product::Precision;
 
 use crate::tests::checks::{Outcome, TOLERANCE, assert_close};
 use crate::tests::ops::{collected, f64s, layer_norm, linear, parameters, random, scaled, weighted_sum};

@@ -7,7 +7,7 @@ use warmstart::autograd::Value;
 use warmstart::backbone::{Backbone, Config, Context, Mode};
 use warmstart::batch::PackedBatch;
 use warmstart::head::{LanguageBatch, ReplacedDetector};
-use warmstart::product::Precision;
+use warmstart::matmul::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::{Encodings, SideFiles};
 

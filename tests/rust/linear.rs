@@ -4,11 +4,11 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
+use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::dropout::Dropout;
 use warmstart::ops::linear::{self, Epilogue, Frozen, frozen_linear};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};

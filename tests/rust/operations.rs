@@ -7,6 +7,7 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
+use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::ops::columns::side_by_side;
@@ -17,7 +18,6 @@ use warmstart::ops::gated::gated;
 use warmstart::ops::norm::{Kind, Norm, norm, residual_norm};
 use warmstart::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::{Outcome, activate, assert_close, check, factors};

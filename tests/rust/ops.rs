@@ -7,13 +7,13 @@ use candle_core::{DType, Tensor};
 use warmstart::array::Array;
 use warmstart::autograd::{Gradient, GradientBuffer, Op, Slot, Value};
 use warmstart::error::Result;
+use warmstart::matmul::{Format, Precision};
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::attention::{self, Scheme, Span};
 use warmstart::ops::dropout::Dropout;
 use warmstart::ops::linear::{self, Frozen};
 use warmstart::ops::norm::{Kind, Norm};
-use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 /// Standard normal values.

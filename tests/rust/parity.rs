@@ -11,10 +11,10 @@ use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Parameters,
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Classification, HeadLayers, Task, TaskModel};
+use warmstart::matmul::Precision;
 use warmstart::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{AdamW, Gradients, Schedule, ScheduleKind, Trainable};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 

@@ -13,9 +13,9 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
+use warmstart::matmul::{Format, Precision};
 use warmstart::ops::activation::Activation;
 use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
-use warmstart::product::{Format, Precision};
 
 use crate::tests::checks::activate;
 use crate::tests::operations::attention_formula;

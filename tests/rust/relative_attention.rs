@@ -6,9 +6,9 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
+use warmstart::matmul::{Format, Precision};
 use warmstart::ops::dropout::Dropout;
 use warmstart::ops::relative_attention::{Permutation, Relations, RelativeInputs, RelativeScheme, relative_attention};
-use warmstart::product::{Format, Precision};
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::check;

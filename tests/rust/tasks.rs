@@ -9,9 +9,9 @@ use warmstart::error::Result;
 use warmstart::head::{
     Classification, Head, LinearMap, Regression, Start, TargetKind, Targets, Task, TaskModel, TaskNetwork, Truth,
 };
+use warmstart::matmul::Precision;
 use warmstart::ops::regression_loss::Penalty;
 use warmstart::optim::{Gradients, Trainable};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 

@@ -7,10 +7,10 @@ use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{in_pool, set_num_threads};
 use warmstart::error::Result;
+use warmstart::matmul::Precision;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::embedding::embedding;
 use warmstart::ops::vocabulary_loss::{token_losses, vocabulary_loss};
-use warmstart::product::Precision;
 
 use crate::tests::checks::{assert_close, check};
 use crate::tests::ops::{Scale, as_type, collected, f64s, parameters, random, scaled, weighted_sum};

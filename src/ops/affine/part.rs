@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::compute::Elements;
-use crate::product::Lines;
+use crate::matmul::Lines;
 
 /// A linear layer that uses all or a range of the outputs that the parameters hold.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use super::scheme::Scheme;
 use super::scratch::with_scratch;
 use super::softmax::{exponentials, softmax_backward};
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
-use crate::product::{COLUMNS, Lines, Output, Packed, Precision, product_here};
+use crate::matmul::{COLUMNS, Lines, Output, Packed, Precision, matmul_on_this_thread};
 
 /// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
@@ -100,15 +100,20 @@ impl Kernel<'_> {
                 let (row, rows, width) = (block.row, block.rows, block.keys.len());
                 let inverses = [const { Cell::new(0.0) }; BLOCK];
                 let queries = self.turned(head.rows(q, row, rows), row, queries);
-                product_here(queries, keys.columns(block.keys.clone()), Output::new(p, width, false), |i, p| {
-                    let seen = scheme.span.keys(row + i, 1, len);
-                    let p = keep(p, &seen, block.keys.start);
-                    let (max, sum) =
-                        exponentials(p, scale, scheme.row_dropout(head.first + row + i, head.index), seen.start);
-                    inverses[i].set(1.0 / sum);
-                    // SAFETY: [H, T], each entry belongs to one task.
-                    unsafe { *log_sum_exp.at(head.index * tokens + head.first + row + i) = max + sum.ln() };
-                });
+                matmul_on_this_thread(
+                    queries,
+                    keys.columns(block.keys.clone()),
+                    Output::new(p, width, false),
+                    |i, p| {
+                        let seen = scheme.span.keys(row + i, 1, len);
+                        let p = keep(p, &seen, block.keys.start);
+                        let (max, sum) =
+                            exponentials(p, scale, scheme.row_dropout(head.first + row + i, head.index), seen.start);
+                        inverses[i].set(1.0 / sum);
+                        // SAFETY: [H, T], each entry belongs to one task.
+                        unsafe { *log_sum_exp.at(head.index * tokens + head.first + row + i) = max + sum.ln() };
+                    },
+                );
                 let attended = Lines::rows(&*p, rows, width);
                 let normalise = |i: usize, attended: &mut [f32]| {
                     for x in attended {
@@ -151,8 +156,18 @@ impl Kernel<'_> {
                 let (row, rows, width) = (block.row, block.rows, block.keys.len());
                 let queries = self.turned(head.rows(q, row, rows), row, queries);
                 let grad = head.rows(grad.into(), row, rows);
-                product_here(queries, keys.columns(block.keys.clone()), Output::new(p, width, false), |_, _| {});
-                product_here(grad, values.columns(block.keys.clone()), Output::new(dp, width, false), |_, _| {});
+                matmul_on_this_thread(
+                    queries,
+                    keys.columns(block.keys.clone()),
+                    Output::new(p, width, false),
+                    |_, _| {},
+                );
+                matmul_on_this_thread(
+                    grad,
+                    values.columns(block.keys.clone()),
+                    Output::new(dp, width, false),
+                    |_, _| {},
+                );
                 let lse = &log_sum_exp[head.index * tokens + head.first + row..];
                 for (i, (p, dp)) in p.chunks_exact_mut(width).zip(dp.chunks_exact_mut(width)).take(rows).enumerate() {
                     let seen = scheme.span.keys(row + i, 1, len);
@@ -174,11 +189,11 @@ impl Kernel<'_> {
                     let (dq, keys) = (unsafe { head.part(dq) }, keys.depths(block.keys.clone()));
                     let ds = Lines::rows(&*dp, rows, width);
                     match &scheme.rotary {
-                        Some(rotary) => product_here(ds, keys, Output::lent(), |i, turned| {
+                        Some(rotary) => matmul_on_this_thread(ds, keys, Output::lent(), |i, turned| {
                             rotary.backward(row + i, turned);
                             dq.put(row + i, turned);
                         }),
-                        None => product_here(ds, keys, dq.output(row, false), |_, _| {}),
+                        None => matmul_on_this_thread(ds, keys, dq.output(row, false), |_, _| {}),
                     }
                 }
                 if let Some(dk) = dk_sum {
@@ -242,7 +257,7 @@ fn add_to_keys(scores: &[f32], b: &Packed, keys: &Range<usize>, begun: usize, su
         if !keys_of.is_empty() {
             let values = scores[keys_of.start - keys.start..].into();
             let lines = Lines { values, count: keys_of.len(), depth: rows, line_stride: 1, depth_stride: width };
-            product_here(lines, b.whole(), sums.output(keys_of.start, add), |_, _| {});
+            matmul_on_this_thread(lines, b.whole(), sums.output(keys_of.start, add), |_, _| {});
         }
     }
 }

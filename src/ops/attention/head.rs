@@ -1,7 +1,7 @@
 //! Location of one head of one sequence in packed values, and matrix products on it, on the CPU.
 
 use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
-use crate::product::{Lines, Output, Part, TASK_ROWS, product_here};
+use crate::matmul::{Lines, Output, Part, TASK_ROWS, matmul_on_this_thread};
 
 /// Number of queries whose scores are held at once.
 pub(in crate::ops) const BLOCK: usize = TASK_ROWS;
@@ -63,9 +63,9 @@ impl Head {
             SharedBuffer::F32(values) => {
                 // SAFETY: the caller promises that nobody else touches the rows of this head.
                 let out = unsafe { self.part((values, false)) };
-                product_here(rows, b, out.output(row, false), finish);
+                matmul_on_this_thread(rows, b, out.output(row, false), finish);
             }
-            narrow @ SharedBuffer::Bf16(_) => product_here(rows, b, Output::lent(), |i, values| {
+            narrow @ SharedBuffer::Bf16(_) => matmul_on_this_thread(rows, b, Output::lent(), |i, values| {
                 finish(i, values);
                 // SAFETY: a row of this head, which the caller promises that nobody else touches.
                 unsafe { narrow.copy_from(self.offset(row + i), values) };

@@ -17,7 +17,7 @@ pub(super) mod softmax;
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
-use crate::product::{Format, Precision};
+use crate::matmul::{Format, Precision};
 pub use rotary::Rotary;
 pub use scheme::{Scheme, Span};
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::compute::simd::vectorised;
 use crate::compute::uninit;
 use crate::error::{Error, Result};
-use crate::product::Lines;
+use crate::matmul::Lines;
 
 /// Cosine and sine tables for each position.
 pub struct Rotary {

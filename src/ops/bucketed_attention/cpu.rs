@@ -7,11 +7,11 @@ use super::buckets::Rows;
 use super::operands::Inputs;
 use super::scheme::BucketedScheme;
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
+use crate::matmul::{Lines, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
 use crate::ops::attention::softmax::{exponentials, softmax_backward};
 use crate::ops::dropout::Dropout;
-use crate::product::{Lines, Output, Packed, Precision, product_here};
 
 /// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
@@ -141,7 +141,7 @@ impl Kernel<'_> {
         if let Some(position_queries) = &sequence.position_queries {
             let (tokens, count) = (&sequence.tokens, sequence.rows.count);
             let keys = tokens.rows(k, 0, tokens.len);
-            product_here(keys, position_queries.whole(), Output::new(by_key, count, false), |_, _| {});
+            matmul_on_this_thread(keys, position_queries.whole(), Output::new(by_key, count, false), |_, _| {});
         }
     }
 
@@ -150,9 +150,9 @@ impl Kernel<'_> {
         let (tokens, count) = (&sequence.tokens, sequence.rows.count);
         let queries = tokens.rows(sequence.q, row, rows);
         if let Some(position_keys) = &sequence.position_keys {
-            product_here(queries, position_keys.whole(), Output::new(by_query, count, false), |_, _| {});
+            matmul_on_this_thread(queries, position_keys.whole(), Output::new(by_query, count, false), |_, _| {});
         }
-        product_here(queries, sequence.keys.whole(), Output::new(p, tokens.len, false), |i, p| {
+        matmul_on_this_thread(queries, sequence.keys.whole(), Output::new(p, tokens.len, false), |i, p| {
             let columns = sequence.rows.of_query(row + i);
             if sequence.position_keys.is_some() {
                 let by_query = &by_query[i * count..][..count];
@@ -231,7 +231,7 @@ impl Kernel<'_> {
             for (row, rows) in blocks(n) {
                 Self::scores(&sequence, (row, rows), by_key, by_query, p);
                 let grad = tokens.rows(grad.into(), row, rows);
-                product_here(grad, sequence.values.whole(), Output::new(dp, n, false), |_, _| {});
+                matmul_on_this_thread(grad, sequence.values.whole(), Output::new(dp, n, false), |_, _| {});
                 for (i, (p, dp)) in p.chunks_exact_mut(n).zip(dp.chunks_exact_mut(n)).take(rows).enumerate() {
                     let query = tokens.first + row + i;
                     let lse = log_sum_exp[tokens.index * all + query];
@@ -240,14 +240,14 @@ impl Kernel<'_> {
                 let (queries, add) = (tokens.rows(q, row, rows), row > 0);
                 if let Some(dv) = dv {
                     let packed = self.pack(grad.transposed());
-                    product_here(Lines::columns(&*p, n, rows), packed.whole(), dv.output(0, add), |_, _| {});
+                    matmul_on_this_thread(Lines::columns(&*p, n, rows), packed.whole(), dv.output(0, add), |_, _| {});
                 }
                 if let Some(dk) = dk {
                     let packed = self.pack(queries.transposed());
-                    product_here(Lines::columns(&*dp, n, rows), packed.whole(), dk.output(0, add), |_, _| {});
+                    matmul_on_this_thread(Lines::columns(&*dp, n, rows), packed.whole(), dk.output(0, add), |_, _| {});
                 }
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
-                    product_here(Lines::rows(&*dp, rows, n), keys.whole(), dq.output(row, false), |_, _| {});
+                    matmul_on_this_thread(Lines::rows(&*dp, rows, n), keys.whole(), dq.output(row, false), |_, _| {});
                 }
                 // The gradient of a product with a table row is the sum over all scores that use it.
                 by_query.fill(0.0);
@@ -268,23 +268,23 @@ impl Kernel<'_> {
                 }
                 if let (Some(dq), Some(position_keys)) = (dq, &position_key_columns) {
                     let lines = Lines::rows(&*by_query, rows, count);
-                    product_here(lines, position_keys.whole(), dq.output(row, true), |_, _| {});
+                    matmul_on_this_thread(lines, position_keys.whole(), dq.output(row, true), |_, _| {});
                 }
                 if !shared.position_keys.is_empty() {
                     let packed = self.pack(queries.transposed());
                     let sums = Output::new(&mut shared.position_keys[first * size..], size, true);
-                    product_here(Lines::columns(&*by_query, count, rows), packed.whole(), sums, |_, _| {});
+                    matmul_on_this_thread(Lines::columns(&*by_query, count, rows), packed.whole(), sums, |_, _| {});
                 }
             }
             let d_by_key = &*d_by_key;
             if let (Some(dk), Some(values)) = (dk, operands.position_queries) {
                 let columns = table_columns(values);
-                product_here(Lines::rows(d_by_key, n, count), columns.whole(), dk.output(0, true), |_, _| {});
+                matmul_on_this_thread(Lines::rows(d_by_key, n, count), columns.whole(), dk.output(0, true), |_, _| {});
             }
             if !shared.position_queries.is_empty() {
                 let packed = self.pack(tokens.rows(k, 0, n).transposed());
                 let sums = Output::new(&mut shared.position_queries[first * size..], size, true);
-                product_here(Lines::columns(d_by_key, count, n), packed.whole(), sums, |_, _| {});
+                matmul_on_this_thread(Lines::columns(d_by_key, count, n), packed.whole(), sums, |_, _| {});
             }
         });
     }

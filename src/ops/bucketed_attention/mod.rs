@@ -18,7 +18,7 @@ mod scheme;
 use crate::array::{Array, Operand};
 use crate::autograd::{Op, Slot, Value};
 use crate::error::Result;
-use crate::product::{Format, Precision};
+use crate::matmul::{Format, Precision};
 pub use buckets::Buckets;
 use operands::{Inputs, Terms, read};
 pub use scheme::BucketedScheme;

@@ -2,12 +2,12 @@
 //! are in the cache.
 
 use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
+use crate::matmul::{Int8Weight, Lines, Output, Packed, Precision, Right, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::activate;
 use crate::ops::affine::Part;
 use crate::ops::dropout::Dropout;
 use crate::ops::dropout::cpu::mask;
-use crate::product::{Int8Weight, Lines, Output, Packed, Precision, Right, product, product_once};
 
 /// A matrix product `x W^T`, of `x [T, K]` and `W [N, K]`.
 pub(super) enum Product<'a> {
@@ -72,8 +72,8 @@ impl Product<'_> {
     /// Runs the product and calls `finish` once for each piece of a row.
     fn run(self, out: Output, finish: Finish) {
         match self {
-            Self::Packed(x, weight) => product(x, weight.whole(), out, finish),
-            Self::Once(x, weight, precision) => product_once(x, weight, precision, out, finish),
+            Self::Packed(x, weight) => matmul(x, weight.whole(), out, finish),
+            Self::Once(x, weight, precision) => matmul_streaming_rhs(x, weight, precision, out, finish),
             Self::Int8(x, weight) => weight.product(x, out, finish),
         }
     }
@@ -118,7 +118,7 @@ pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: 
     let [n, k] = part.shape();
     let t = dx.len() / k.max(1);
     let weight = Right::new(part.columns(weight), precision);
-    product(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
+    matmul(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
 }
 
 /// `dW (+)= g^T x`, for `g [T, N]` and `x [T, K]`.
@@ -133,7 +133,7 @@ pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Pr
     let (x, g) = (Lines::columns(x, k, t), Lines::columns(g, n, t));
     let (rows, columns) = if part.input_major { (x, g) } else { (g, x) };
     let out = Output::new(&mut dw[start..], stride, add);
-    product(rows, Right::new(columns, precision).whole(), out, |_, _, _| {});
+    matmul(rows, Right::new(columns, precision).whole(), out, |_, _, _| {});
 }
 
 /// `db (+)=` the sum over the rows of `g [T, N]`.

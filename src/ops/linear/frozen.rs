@@ -9,8 +9,8 @@ use crate::array::{Array, Operand};
 use crate::autograd::Value;
 use crate::compute::Storing;
 use crate::error::{Error, Result};
+use crate::matmul::{Int8Weight, Lines, MAX_ROWS_UNPACKED, Packed, Precision};
 use crate::ops::affine::Affine;
-use crate::product::{FEW, Int8Weight, Lines, Packed, Precision};
 
 /// A linear layer with constant parameters. Its weight is packed once, when that is worthwhile.
 pub struct Frozen {
@@ -38,7 +38,10 @@ impl Frozen {
         if let Some(weight) = self.weight.get() {
             return Ok(Some(weight));
         }
-        if self.precision != Precision::Int8 && rows <= FEW && !self.multiplied.swap(true, Ordering::Relaxed) {
+        if self.precision != Precision::Int8
+            && rows <= MAX_ROWS_UNPACKED
+            && !self.multiplied.swap(true, Ordering::Relaxed)
+        {
             return Ok(None);
         }
         let weight = self.pack()?;

@@ -16,7 +16,7 @@ use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::Buffer;
 use crate::error::{Error, Result};
-use crate::product::{Format, Lines, Packed, Precision};
+use crate::matmul::{Format, Lines, Packed, Precision};
 pub use epilogue::Epilogue;
 use epilogue::output_shape;
 pub use frozen::{Frozen, frozen_linear};

@@ -6,11 +6,11 @@ use super::operands::Operands;
 use super::relations::Sequence;
 use super::scheme::RelativeScheme;
 use crate::compute::{Buffer, SharedBuffer, SharedSlice, Storing, add_rows, uninit};
+use crate::matmul::{COLUMNS, Lines, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
 use crate::ops::attention::softmax::{exponentials, softmax_backward};
 use crate::ops::dropout::Dropout;
-use crate::product::{COLUMNS, Lines, Output, Packed, Precision, product_here};
 
 /// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
@@ -170,8 +170,8 @@ impl Kernel<'_> {
         let lines = |values| Lines::rows(values, block.rows, size);
         let (n_keys, width) = (sequence.keys, block.columns.len());
         let columns = distances.columns(block.columns.clone());
-        product_here(lines(&*q_distances), columns, Output::new(by_distance, width, false), |_, _| {});
-        product_here(lines(&*q_words), keys.whole(), Output::new(p, n_keys, false), |i, p| {
+        matmul_on_this_thread(lines(&*q_distances), columns, Output::new(by_distance, width, false), |_, _| {});
+        matmul_on_this_thread(lines(&*q_words), keys.whole(), Output::new(p, n_keys, false), |i, p| {
             let from = i * width + self.stretch(sequence, block, i);
             add_rows(p, &by_distance[from..from + n_keys]);
             let query = sequence.first_query + block.row + i;
@@ -278,7 +278,7 @@ impl Kernel<'_> {
                 let queries = [&mut *q_words, &mut *q_distances];
                 self.scores(sequence, &place, &block, operands, (&keys, &distances), p, by_distance, queries);
                 let grad = place.queries.rows(grad.into(), block.row, rows);
-                product_here(grad, values.whole(), Output::new(dp, n_keys, false), |_, _| {});
+                matmul_on_this_thread(grad, values.whole(), Output::new(dp, n_keys, false), |_, _| {});
                 for (i, (p, dp)) in p.chunks_exact_mut(n_keys).zip(dp.chunks_exact_mut(n_keys)).take(rows).enumerate() {
                     let query = sequence.first_query + block.row + i;
                     if self.scheme.relations.hide(sequence, query, p) {
@@ -292,12 +292,12 @@ impl Kernel<'_> {
                 let (dp, add) = (&*dp, block.row > 0);
                 if let Some(dv) = dv {
                     let packed = self.pack(grad.transposed());
-                    product_here(transposed(p, rows, n_keys), packed.whole(), dv.output(0, add), |_, _| {});
+                    matmul_on_this_thread(transposed(p, rows, n_keys), packed.whole(), dv.output(0, add), |_, _| {});
                 }
                 let query_columns = |values: &[f32]| self.pack(Lines::rows(values, rows, size).transposed());
                 if let Some(dk) = dk {
                     let packed = query_columns(q_words);
-                    product_here(transposed(dp, rows, n_keys), packed.whole(), dk.output(0, add), |_, _| {});
+                    matmul_on_this_thread(transposed(dp, rows, n_keys), packed.whole(), dk.output(0, add), |_, _| {});
                 }
                 // From here on `by_distance` holds the gradients of the scores by distance.
                 by_distance[..rows * width].fill(0.0);
@@ -309,14 +309,14 @@ impl Kernel<'_> {
                 if !shared.r.is_empty() {
                     let (packed, first) = (query_columns(q_distances), (r.first + block.columns.start) * size);
                     let sums = Output::new(&mut shared.r[first..], size, true);
-                    product_here(transposed(by_distance, rows, width), packed.whole(), sums, |_, _| {});
+                    matmul_on_this_thread(transposed(by_distance, rows, width), packed.whole(), sums, |_, _| {});
                 }
                 let lines = Lines::rows(dp, rows, n_keys);
-                product_here(lines, key_columns.whole(), Output::new(from_keys, size, false), |_, _| {});
+                matmul_on_this_thread(lines, key_columns.whole(), Output::new(from_keys, size, false), |_, _| {});
                 add_rows(&mut shared.word_bias, &from_keys[..rows * size]);
                 let (lines, columns) =
                     (Lines::rows(by_distance, rows, width), distance_columns.depths(block.columns.clone()));
-                product_here(lines, columns, Output::new(from_distances, size, false), |_, _| {});
+                matmul_on_this_thread(lines, columns, Output::new(from_distances, size, false), |_, _| {});
                 add_rows(&mut shared.distance_bias, &from_distances[..rows * size]);
                 for i in 0..rows {
                     let query = sequence.first_query + block.row + i;

@@ -20,7 +20,7 @@ mod scheme;
 use crate::array::{Array, Operand};
 use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
-use crate::product::{Format, Precision};
+use crate::matmul::{Format, Precision};
 use operands::Operands;
 use relations::Sequence;
 pub use relations::{Permutation, Relations};

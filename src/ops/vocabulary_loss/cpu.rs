@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{Elements, add_rows, add_to_rows, sum_rows, uninit};
+use crate::matmul::{Lines, Output, Packed, Precision, Right, matmul};
 use crate::ops::affine::Part;
-use crate::product::{Lines, Output, Packed, Precision, Right, product};
 
 /// Rows of a block of logits.
 const ROWS: usize = 1024;
@@ -148,11 +148,11 @@ pub(super) fn gradients<'r>(
             let count = g.len() / n;
             if let (Some(dh), Some(transposed)) = (&mut sums.hidden, &transposed) {
                 let out = Output::new(&mut dh[start * d..][..hidden.len()], d, first > 0);
-                product(Lines::rows(&g, count, n), transposed.whole(), out, |_, _, _| {});
+                matmul(Lines::rows(&g, count, n), transposed.whole(), out, |_, _, _| {});
             }
             if let Some((dw, add)) = &mut dw {
                 let out = Output::new(&mut dw[first * d..][..n * d], d, *add || i > 0);
-                product(Lines::columns(&g, n, count), hidden_columns[i].whole(), out, |_, _, _| {});
+                matmul(Lines::columns(&g, n, count), hidden_columns[i].whole(), out, |_, _, _| {});
             }
             if let Some(db) = &mut sums.bias {
                 let (db, sum) = (&mut db[words.outputs.clone()], sum_rows(&g, n));
@@ -198,7 +198,7 @@ fn logits(
     let (rows, [words, _]) = (hidden.len() / width, weight.shape());
     // SAFETY: the product writes all values.
     let mut z = unsafe { uninit(rows * words) };
-    product(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
+    matmul(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
         if let Some(bias) = bias {
             add_to_rows(z, &bias[column..][..z.len()]);
         }

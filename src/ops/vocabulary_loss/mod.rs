@@ -19,7 +19,7 @@ use super::affine::{Affine, Part};
 use crate::array::{Array, rows_and_columns};
 use crate::autograd::{Op, Slot, Value};
 use crate::error::{Error, Result};
-use crate::product::Precision;
+use crate::matmul::Precision;
 pub use cpu::BLOCK_BYTES;
 use cpu::RowState;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use warmstart::array::Array;
 use warmstart::backbone::{Backbone, Mode};
 use warmstart::head::{LanguageBatch, ReplacedDetector};
-use warmstart::product::Precision;
+use warmstart::matmul::Precision;
 use warmstart::rng::{Key, Stream};
 
 use super::{Outcome, Reference, folder};

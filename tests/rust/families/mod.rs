@@ -15,9 +15,9 @@ use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Owner, Para
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{Classification, HeadLayers, Task};
+use warmstart::matmul::Precision;
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::optim::{Gradients, Trainable};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 

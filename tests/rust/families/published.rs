@@ -1,7 +1,7 @@
 //! Classifiers as transformers saves them, opened with their heads: logits and labels are those recorded.
 
 use warmstart::head::{TargetKind, TaskModel};
-use warmstart::product::Precision;
+use warmstart::matmul::Precision;
 use warmstart::text::Encodings;
 
 use super::{Outcome, Reference, TOLERANCE, folder, with_heads};

@@ -9,9 +9,9 @@ use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, P
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
 use warmstart::head::{HeadLayers, LanguageBatch, LanguageLoss, LanguageNetwork};
+use warmstart::matmul::Precision;
 use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::ops::embedding::embedding;
-use warmstart::product::Precision;
 use warmstart::text::Encodings;
 
 use super::{Outcome, Reference, difference};

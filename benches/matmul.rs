@@ -13,9 +13,9 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::array::Array;
 use warmstart::autograd::Value;
 use warmstart::compute::{Storing, in_pool, num_threads};
+use warmstart::matmul::Precision;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
-use warmstart::product::Precision;
 use warmstart::rng::{Key, Stream};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;

@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::number::Unit;
 use super::output::Output;
 use super::right::Packed;
-use super::tasks::product;
+use super::tasks::matmul;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 
@@ -51,7 +51,7 @@ impl Int8Weight {
         let m = a.len() / self.depth.max(1);
         let (rows, scales) = quantise(a, self.depth, unit, SHIFT);
         let lines = Lines::rows(&rows, m, row_units(self.depth, unit));
-        product(lines, self.packed.whole(), out, |row, column, values| {
+        matmul(lines, self.packed.whole(), out, |row, column, values| {
             let at = column..column + values.len();
             rescale(values, scales[row], &self.scales[at.clone()], &self.surplus[at]);
             finish(row, column, values);

@@ -6,5 +6,5 @@
 static ALLOCATOR: warmstart::benches::Allocator = warmstart::benches::Allocator;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    warmstart::benches::product::main()
+    warmstart::benches::matmul::main()
 }

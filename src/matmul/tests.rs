@@ -4,7 +4,7 @@ use std::error::Error;
 
 use half::bf16;
 
-use super::{Int8Weight, Lines, Output, Packed, Precision, Right, product, product_once};
+use super::{Int8Weight, Lines, Output, Packed, Precision, Right, matmul, matmul_streaming_rhs};
 use crate::compute::{Elements, bf16_bits};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -52,7 +52,7 @@ fn check(precision: Precision, round: fn(f32) -> f32) {
                 for (add, stride) in [(false, n), (true, n + 3)] {
                     let mut out = vec![0.25f32; m * stride];
                     let b = Right::new(columns, precision);
-                    product(rows, b.whole(), Output::new(&mut out, stride, add), |_, _, piece| {
+                    matmul(rows, b.whole(), Output::new(&mut out, stride, add), |_, _, piece| {
                         for x in piece {
                             *x += 1.0;
                         }
@@ -120,9 +120,9 @@ fn product_when_operands_are_kept_in_bf16_is_the_same_bytes() {
         let multiply = |rows: Lines, columns: Lines| {
             let mut out = vec![0f32; m * n];
             let b = Packed::new(columns, Precision::Bf16);
-            product(rows, b.whole(), Output::new(&mut out, n, false), |_, _, _| {});
+            matmul(rows, b.whole(), Output::new(&mut out, n, false), |_, _, _| {});
             let lent = std::sync::Mutex::new(vec![0f32; m * n]);
-            product(rows, b.whole(), Output::lent(), |row, column, piece| {
+            matmul(rows, b.whole(), Output::lent(), |row, column, piece| {
                 if let Ok(mut lent) = lent.lock() {
                     lent[row * n + column..][..piece.len()].copy_from_slice(piece);
                 }
@@ -153,7 +153,7 @@ fn product_once_when_threads_are_any_number_is_the_same_bytes_as_with_a_packed_o
                 let mut packed = vec![0.25f32; m * (n + 3)];
                 let finish =
                     |row, column, piece: &mut [f32]| piece.iter_mut().for_each(|x| *x += (row * column) as f32);
-                product(
+                matmul(
                     rows,
                     Packed::new(columns, precision).whole(),
                     Output::new(&mut packed, n + 3, true),
@@ -165,9 +165,17 @@ fn product_once_when_threads_are_any_number_is_the_same_bytes_as_with_a_packed_o
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
                     let mut once = vec![0.25f32; m * (n + 3)];
                     pool.install(|| {
-                        product_once(rows, columns, precision, Output::new(&mut once, n + 3, true), |row, first, y| {
-                            y.iter_mut().enumerate().for_each(|(i, y)| finish(row, first + i, std::slice::from_mut(y)));
-                        });
+                        matmul_streaming_rhs(
+                            rows,
+                            columns,
+                            precision,
+                            Output::new(&mut once, n + 3, true),
+                            |row, first, y| {
+                                y.iter_mut()
+                                    .enumerate()
+                                    .for_each(|(i, y)| finish(row, first + i, std::slice::from_mut(y)));
+                            },
+                        );
                     });
                     assert!(once == packed, "{m}x{k}x{n} {precision:?}, {threads} threads");
                 }

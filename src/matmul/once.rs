@@ -18,7 +18,7 @@ use super::right::Packed;
 use super::tasks::SMALL;
 
 /// Largest number of rows that counts as few; with more rows, multiplying outweighs packing.
-pub(crate) const FEW: usize = TASK_ROWS;
+pub(crate) const MAX_ROWS_UNPACKED: usize = TASK_ROWS;
 /// Bytes that a task packs: half of a second-level cache.
 const PIECE: usize = 512 << 10;
 
@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// Computes `C = A B`, with `A` given as its rows and `B` as its columns; `finish` as in [`super::product`].
-pub(crate) fn product_once(
+pub(crate) fn matmul_streaming_rhs(
     rows: Lines,
     columns: Lines,
     precision: Precision,

@@ -6,7 +6,7 @@ use super::lines::Lines;
 use super::output::Output;
 use super::pack::{Panels, Vector};
 use super::panel::{COLUMNS, Panel, ROWS};
-use super::right::Part;
+use super::rhs::RhsView;
 use super::tile::{self, Tile};
 use crate::compute::simd::vectorised;
 
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// Panics if the operands do not fit each other or the output.
-pub(super) fn check(rows: &Lines, b: &Part, out: &Output) {
+pub(super) fn check(rows: &Lines, b: &RhsView, out: &Output) {
     let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
     assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
     assert!(rows.is_within(), "lines reach beyond their values");
@@ -44,7 +44,7 @@ pub(super) fn check(rows: &Lines, b: &Part, out: &Output) {
 pub(super) unsafe fn block(
     rows: &Lines,
     shared: Option<&Panels>,
-    b: &Part,
+    b: &RhsView,
     out: &Output,
     row: usize,
     (left, right): (usize, usize),

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::lines::Lines;
 use super::number::Unit;
 use super::output::Output;
-use super::right::Packed;
+use super::rhs::Packed;
 use super::tasks::matmul;
 use crate::compute::math;
 use crate::compute::simd::vectorised;

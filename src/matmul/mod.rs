@@ -2,7 +2,7 @@
 //!
 //! `B` is packed into panels. `A` is packed too: a block at a time by the task that needs it, or as a whole if several
 //! tasks need the same block (`pack.rs`). Both are rounded while packing (`number.rs`). Operands that already have the
-//! product's number format and a suitable layout are read in place: `B` in f32 (`right.rs`), rows of `A` in f32 or
+//! product's number format and a suitable layout are read in place: `B` in f32 (`rhs.rs`), rows of `A` in f32 or
 //! bf16. Only `W^T`, operands to be rounded, and rows that would evict each other from the cache have to be packed.
 //! Tiles of `C` are summed in registers (`tile.rs`); a task (`tasks.rs`) computes a block of tiles (`block.rs`), and
 //! the caller finishes the rows of `C` while they are in the cache. The scheme is that of Goto and van de Geijn (2008).
@@ -18,7 +18,7 @@ mod pack;
 #[cfg(target_arch = "x86_64")]
 mod pack_avx512;
 mod panel;
-mod right;
+mod rhs;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,6 @@ pub use number::{Format, Precision};
 pub(crate) use once::{MAX_ROWS_UNPACKED, matmul_streaming_rhs};
 pub(crate) use output::Output;
 pub(crate) use panel::COLUMNS;
-pub use right::Packed;
-pub(crate) use right::{Part, Right};
+pub use rhs::Packed;
+pub(crate) use rhs::{Rhs, RhsView};
 pub(crate) use tasks::{matmul, matmul_on_this_thread};

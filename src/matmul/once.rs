@@ -14,7 +14,7 @@ use super::number::{Precision, Unit};
 use super::output::Output;
 use super::pack::{Panels, Vector};
 use super::panel::COLUMNS;
-use super::right::Packed;
+use super::rhs::Packed;
 use super::tasks::SMALL;
 
 /// Largest number of rows that counts as few; with more rows, multiplying outweighs packing.

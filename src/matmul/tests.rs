@@ -4,7 +4,7 @@ use std::error::Error;
 
 use half::bf16;
 
-use super::{Int8Weight, Lines, Output, Packed, Precision, Right, matmul, matmul_streaming_rhs};
+use super::{Int8Weight, Lines, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::compute::{Elements, bf16_bits};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -51,7 +51,7 @@ fn check(precision: Precision, round: fn(f32) -> f32) {
             for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
                 for (add, stride) in [(false, n), (true, n + 3)] {
                     let mut out = vec![0.25f32; m * stride];
-                    let b = Right::new(columns, precision);
+                    let b = Rhs::new(columns, precision);
                     matmul(rows, b.whole(), Output::new(&mut out, stride, add), |_, _, piece| {
                         for x in piece {
                             *x += 1.0;

@@ -1,7 +1,7 @@
 //! Location of one head of one sequence in packed values, and matrix products on it, on the CPU.
 
 use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
-use crate::matmul::{Lines, Output, Part, TASK_ROWS, matmul_on_this_thread};
+use crate::matmul::{Lines, Output, RhsView, TASK_ROWS, matmul_on_this_thread};
 
 /// Number of queries whose scores are held at once.
 pub(in crate::ops) const BLOCK: usize = TASK_ROWS;
@@ -54,7 +54,7 @@ impl Head {
     pub(in crate::ops) unsafe fn product(
         &self,
         rows: Lines,
-        b: Part,
+        b: RhsView,
         out: SharedBuffer,
         row: usize,
         finish: impl Fn(usize, &mut [f32]),

@@ -2,7 +2,7 @@
 //! are in the cache.
 
 use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
-use crate::matmul::{Int8Weight, Lines, Output, Packed, Precision, Right, matmul, matmul_streaming_rhs};
+use crate::matmul::{Int8Weight, Lines, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::activate;
 use crate::ops::affine::Part;
@@ -117,7 +117,7 @@ pub(super) fn residual_gradient(dy: &[f32], dr: &mut [f32], add: bool) {
 pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: Precision, dx: &mut [f32], add: bool) {
     let [n, k] = part.shape();
     let t = dx.len() / k.max(1);
-    let weight = Right::new(part.columns(weight), precision);
+    let weight = Rhs::new(part.columns(weight), precision);
     matmul(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
 }
 
@@ -133,7 +133,7 @@ pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Pr
     let (x, g) = (Lines::columns(x, k, t), Lines::columns(g, n, t));
     let (rows, columns) = if part.input_major { (x, g) } else { (g, x) };
     let out = Output::new(&mut dw[start..], stride, add);
-    matmul(rows, Right::new(columns, precision).whole(), out, |_, _, _| {});
+    matmul(rows, Rhs::new(columns, precision).whole(), out, |_, _, _| {});
 }
 
 /// `db (+)=` the sum over the rows of `g [T, N]`.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{Elements, add_rows, add_to_rows, sum_rows, uninit};
-use crate::matmul::{Lines, Output, Packed, Precision, Right, matmul};
+use crate::matmul::{Lines, Output, Packed, Precision, Rhs, matmul};
 use crate::ops::affine::Part;
 
 /// Rows of a block of logits.
@@ -129,13 +129,13 @@ pub(super) fn gradients<'r>(
     let fresh = |wanted: bool, n| wanted.then(|| unsafe { uninit(n) });
     let mut sums = Gradients { hidden: fresh(wanted.hidden, n), bias: fresh(wanted.bias, v) };
     let d = rows.width;
-    let columns = |hidden: &'r [f32]| Right::new(Lines::columns(hidden, d, hidden.len() / d), map.precision);
+    let columns = |hidden: &'r [f32]| Rhs::new(Lines::columns(hidden, d, hidden.len() / d), map.precision);
     let blocks = dw.is_some().then(|| rows.blocks()).into_iter().flatten();
-    let hidden_columns: Vec<Right> = blocks.map(|(_, hidden)| columns(hidden)).collect();
+    let hidden_columns: Vec<Rhs> = blocks.map(|(_, hidden)| columns(hidden)).collect();
     for words in blocks_of_words(map.part) {
         let (first, n) = (words.outputs.start, words.outputs.len());
         let packed = Packed::new(words.rows(map.weight), map.precision);
-        let transposed = sums.hidden.is_some().then(|| Right::new(words.columns(map.weight), map.precision));
+        let transposed = sums.hidden.is_some().then(|| Rhs::new(words.columns(map.weight), map.precision));
         let bias = map.bias.map(|bias| &bias[words.outputs.clone()]);
         for (i, (start, hidden)) in rows.blocks().enumerate() {
             let g = logits(hidden, d, &packed, bias, |row, column, z| {

@@ -1,4 +1,4 @@
-//! Right operand `B` of a product: packed, or read in place.
+//! Rhs operand `B` of a product: packed, or read in place.
 
 use std::ops::Range;
 
@@ -30,32 +30,32 @@ impl Packed {
         [self.0.count, self.0.depth]
     }
 
-    pub(crate) fn whole(&self) -> Part<'_> {
-        Part { source: Source::Packed(&self.0), columns: 0..self.0.count, depth: 0..self.0.depth }
+    pub(crate) fn whole(&self) -> RhsView<'_> {
+        RhsView { source: Source::Packed(&self.0), columns: 0..self.0.count, depth: 0..self.0.depth }
     }
 
     /// A range of columns that begins at a panel boundary.
-    pub(crate) fn columns(&self, columns: Range<usize>) -> Part<'_> {
+    pub(crate) fn columns(&self, columns: Range<usize>) -> RhsView<'_> {
         assert!(columns.start.is_multiple_of(COLUMNS) && columns.end <= self.0.count, "{columns:?} are no panels");
-        Part { columns, ..self.whole() }
+        RhsView { columns, ..self.whole() }
     }
 
     /// A range of depth that begins and ends at unit boundaries; only at the end of the depth may the last unit be
     /// incomplete.
-    pub(crate) fn depths(&self, depth: Range<usize>) -> Part<'_> {
+    pub(crate) fn depths(&self, depth: Range<usize>) -> RhsView<'_> {
         let whole = |d: usize| d.is_multiple_of(self.0.unit.depth()) || d == self.0.depth;
         assert!(whole(depth.start) && whole(depth.end) && depth.end <= self.0.depth, "{depth:?} are no units");
-        Part { depth, ..self.whole() }
+        RhsView { depth, ..self.whole() }
     }
 }
 
-/// Right operand `B` of one product: packed, or read in place.
-pub(crate) enum Right<'a> {
+/// Rhs operand `B` of one product: packed, or read in place.
+pub(crate) enum Rhs<'a> {
     Packed(Packed),
     InPlace(Lines<'a>),
 }
 
-impl<'a> Right<'a> {
+impl<'a> Rhs<'a> {
     /// `B`, given as its columns. f32 rows that divide into whole panels need no packing: the innermost loop reads two
     /// vectors of each row in place, unless all rows begin in the same set of the first-level cache.
     pub fn new(columns: Lines<'a>, precision: Precision) -> Self {
@@ -67,11 +67,11 @@ impl<'a> Right<'a> {
         Self::Packed(Packed::new(columns, precision))
     }
 
-    pub fn whole(&self) -> Part<'_> {
+    pub fn whole(&self) -> RhsView<'_> {
         match self {
             Self::Packed(packed) => packed.whole(),
             Self::InPlace(lines) => {
-                Part { source: Source::InPlace(*lines), columns: 0..lines.count, depth: 0..lines.depth }
+                RhsView { source: Source::InPlace(*lines), columns: 0..lines.count, depth: 0..lines.depth }
             }
         }
     }
@@ -85,13 +85,13 @@ enum Source<'a> {
 
 /// A right operand, or a range of its columns or depth.
 #[derive(Clone)]
-pub(crate) struct Part<'a> {
+pub(crate) struct RhsView<'a> {
     source: Source<'a>,
     pub(super) columns: Range<usize>,
     pub(super) depth: Range<usize>,
 }
 
-impl Part<'_> {
+impl RhsView<'_> {
     pub(super) fn unit(&self) -> Unit {
         match self.source {
             Source::Packed(panels) => panels.unit,

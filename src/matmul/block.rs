@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::output::Output;
 use super::pack::{Panels, Vector};
 use super::panel::{COLUMNS, Panel, ROWS};
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// Panics if the operands do not fit each other or the output.
-pub(super) fn check(rows: &Lines, b: &RhsView, out: &Output) {
+pub(super) fn check(rows: &MatrixView, b: &RhsView, out: &Output) {
     let (m, n, depth) = (rows.count, b.columns.len(), b.depth.len());
     assert!(rows.depth == depth, "operands do not fit: depths {} and {depth}", rows.depth);
     assert!(rows.is_within(), "lines reach beyond their values");
@@ -42,7 +42,7 @@ pub(super) fn check(rows: &Lines, b: &RhsView, out: &Output) {
 ///
 /// The operands fit the output, see [`check`], and no other thread accesses these rows and columns of it.
 pub(super) unsafe fn block(
-    rows: &Lines,
+    rows: &MatrixView,
     shared: Option<&Panels>,
     b: &RhsView,
     out: &Output,

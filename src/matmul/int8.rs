@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::number::Unit;
 use super::output::Output;
 use super::rhs::Packed;
@@ -40,7 +40,7 @@ impl Int8Weight {
             Unit::I8Quad => (0..n).map(|i| SHIFT * sum_of_bytes(&rows[i * columns..][..columns])).collect(),
             _ => vec![0.0; n],
         };
-        let packed = Packed::with_unit(Lines::rows(&rows, n, columns), unit, Vec::new());
+        let packed = Packed::with_unit(MatrixView::rows(&rows, n, columns), unit, Vec::new());
         Self { packed, scales, surplus, depth: k }
     }
 
@@ -50,7 +50,7 @@ impl Int8Weight {
         let unit = self.packed.0.unit;
         let m = a.len() / self.depth.max(1);
         let (rows, scales) = quantise(a, self.depth, unit, SHIFT);
-        let lines = Lines::rows(&rows, m, row_units(self.depth, unit));
+        let lines = MatrixView::rows(&rows, m, row_units(self.depth, unit));
         matmul(lines, self.packed.whole(), out, |row, column, values| {
             let at = column..column + values.len();
             rescale(values, scales[row], &self.scales[at.clone()], &self.surplus[at]);

@@ -10,7 +10,7 @@
 
 mod block;
 mod int8;
-mod lines;
+mod matrix_view;
 mod number;
 mod once;
 mod output;
@@ -26,7 +26,7 @@ mod tile;
 
 pub(crate) use block::TASK_ROWS;
 pub use int8::Int8Weight;
-pub(crate) use lines::Lines;
+pub(crate) use matrix_view::MatrixView;
 pub use number::{Format, Precision};
 pub(crate) use once::{MAX_ROWS_UNPACKED, matmul_streaming_rhs};
 pub(crate) use output::Output;

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::block::{TASK_ROWS, block, check};
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::number::{Precision, Unit};
 use super::output::Output;
 use super::pack::{Panels, Vector};
@@ -29,8 +29,8 @@ thread_local! {
 
 /// Computes `C = A B`, with `A` given as its rows and `B` as its columns; `finish` as in [`super::product`].
 pub(crate) fn matmul_streaming_rhs(
-    rows: Lines,
-    columns: Lines,
+    rows: MatrixView,
+    columns: MatrixView,
     precision: Precision,
     out: Output,
     finish: impl Fn(usize, usize, &mut [f32]) + Sync,

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::number::Unit;
 #[cfg(target_arch = "x86_64")]
 use super::pack_avx512;
@@ -44,7 +44,7 @@ pub(super) struct Panels {
 
 impl Panels {
     /// Packs in parallel, if worthwhile.
-    pub fn pack(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
+    pub fn pack(lines: MatrixView, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
         let pieces = panels.pieces(TASK_PANELS);
         let pack = |piece: Piece| pack_panels(&piece.lines(&lines, unit), unit, width, piece.vectors, piece.memory);
@@ -57,7 +57,7 @@ impl Panels {
     }
 
     /// Packs on this thread.
-    pub fn pack_here(lines: Lines, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
+    pub fn pack_here(lines: MatrixView, width: usize, unit: Unit, memory: Vec<Vector>) -> Self {
         let mut panels = Self::empty(&lines, width, unit, memory);
         for piece in panels.pieces(usize::MAX) {
             pack_panels(&piece.lines(&lines, unit), unit, width, piece.vectors, piece.memory);
@@ -66,7 +66,7 @@ impl Panels {
     }
 
     /// Panels that have not been written yet.
-    fn empty(lines: &Lines, width: usize, unit: Unit, mut memory: Vec<Vector>) -> Self {
+    fn empty(lines: &MatrixView, width: usize, unit: Unit, mut memory: Vec<Vector>) -> Self {
         assert!(lines.is_within(), "lines reach beyond their values");
         let units = lines.depth.div_ceil(unit.depth());
         let len =
@@ -133,13 +133,13 @@ struct Piece<'a> {
 
 impl Piece<'_> {
     /// The lines to pack.
-    fn lines<'a>(&self, lines: &Lines<'a>, unit: Unit) -> Lines<'a> {
+    fn lines<'a>(&self, lines: &MatrixView<'a>, unit: Unit) -> MatrixView<'a> {
         lines.block(self.first, lines.count - self.first, self.first_unit * unit.depth(), self.units * unit.depth())
     }
 }
 
 /// Packs all `panels` `[units, width]`, from the first line on; each has `vectors` vectors of memory.
-fn pack_panels(lines: &Lines, unit: Unit, width: usize, vectors: usize, panels: &mut [Vector]) {
+fn pack_panels(lines: &MatrixView, unit: Unit, width: usize, vectors: usize, panels: &mut [Vector]) {
     // SAFETY: a Vector is 16 units.
     let panels = unsafe { std::slice::from_raw_parts_mut(panels.as_mut_ptr().cast::<u32>(), panels.len() * 16) };
     #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,7 @@ use std::arch::x86_64::{
 
 use half::bf16;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::number::Unit;
 use super::panel::SPARE;
 use crate::compute::{Elements, bf16_bits};
@@ -22,7 +22,7 @@ const LANES: usize = SPARE;
 /// # Safety
 ///
 /// The processor has AVX-512 F, BW, VL and, for pairs, BF16.
-pub(super) unsafe fn pack_panels(lines: &Lines, unit: Unit, width: usize, distance: usize, panels: &mut [u32]) {
+pub(super) unsafe fn pack_panels(lines: &MatrixView, unit: Unit, width: usize, distance: usize, panels: &mut [u32]) {
     // SAFETY: the caller promises that the processor has AVX-512 F, BW, VL and, for pairs, BF16.
     unsafe {
         match (lines.values, unit) {
@@ -65,7 +65,7 @@ macro_rules! packing {
             #[target_feature(enable = $features)]
             pub fn pack_panels(
                 values: &[$element],
-                lines: &Lines,
+                lines: &MatrixView,
                 width: usize,
                 distance: usize,
                 panels: &mut [u32],
@@ -101,7 +101,7 @@ macro_rules! packing {
             ///
             /// There are `count` lines with the depth and strides of `lines`.
             #[target_feature(enable = $features)]
-            unsafe fn pack_rows(from: *const $element, lines: &Lines, count: usize, width: usize, panel: &mut [u32]) {
+            unsafe fn pack_rows(from: *const $element, lines: &MatrixView, count: usize, width: usize, panel: &mut [u32]) {
                 let units = lines.depth.div_ceil($depth);
                 for unit in (0..units).step_by(LANES) {
                     let left = lines.depth - unit * $depth;
@@ -130,7 +130,7 @@ macro_rules! packing {
             #[target_feature(enable = $features)]
             unsafe fn pack_unit(
                 from: *const $element,
-                lines: &Lines,
+                lines: &MatrixView,
                 count: usize,
                 width: usize,
                 left: usize,

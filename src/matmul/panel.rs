@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use crate::compute::Elements;
 
 /// Rows per tile of `C`.
@@ -24,7 +24,7 @@ pub(super) struct Panel<'a> {
 
 impl<'a> Panel<'a> {
     /// The lines from `first` on, read in place: f32 lines, or rows of pairs of bf16.
-    pub fn in_place(lines: &Lines<'a>, first: usize, units: Range<usize>) -> Self {
+    pub fn in_place(lines: &MatrixView<'a>, first: usize, units: Range<usize>) -> Self {
         let start = |unit: usize| units.start * unit * lines.depth_stride + first * lines.line_stride;
         match lines.values {
             Elements::F32(values) => Self {

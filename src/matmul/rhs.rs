@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::number::{Precision, Unit};
 use super::pack::{DEPTH, Panels, Vector};
 use super::panel::{COLUMNS, Panel};
@@ -12,16 +12,16 @@ pub struct Packed(pub(super) Panels);
 
 impl Packed {
     /// Packs `B`, given as its columns.
-    pub(crate) fn new(columns: Lines, precision: Precision) -> Self {
+    pub(crate) fn new(columns: MatrixView, precision: Precision) -> Self {
         Self::with_unit(columns, Unit::of(precision), Vec::new())
     }
 
     /// Packs `B` on this thread only.
-    pub(crate) fn new_here(columns: Lines, precision: Precision) -> Self {
+    pub(crate) fn new_here(columns: MatrixView, precision: Precision) -> Self {
         Self(Panels::pack_here(columns, COLUMNS, Unit::of(precision), Vec::new()))
     }
 
-    pub(super) fn with_unit(columns: Lines, unit: Unit, memory: Vec<Vector>) -> Self {
+    pub(super) fn with_unit(columns: MatrixView, unit: Unit, memory: Vec<Vector>) -> Self {
         Self(Panels::pack(columns, COLUMNS, unit, memory))
     }
 
@@ -52,13 +52,13 @@ impl Packed {
 /// Rhs operand `B` of one product: packed, or read in place.
 pub(crate) enum Rhs<'a> {
     Packed(Packed),
-    InPlace(Lines<'a>),
+    InPlace(MatrixView<'a>),
 }
 
 impl<'a> Rhs<'a> {
     /// `B`, given as its columns. f32 rows that divide into whole panels need no packing: the innermost loop reads two
     /// vectors of each row in place, unless all rows begin in the same set of the first-level cache.
-    pub fn new(columns: Lines<'a>, precision: Precision) -> Self {
+    pub fn new(columns: MatrixView<'a>, precision: Precision) -> Self {
         let whole = columns.lie_beside_each_other() && columns.count.is_multiple_of(COLUMNS);
         if whole && !columns.depths_share_a_set() && Unit::of(precision) == Unit::F32 {
             assert!(columns.is_within(), "lines reach beyond their values");
@@ -80,7 +80,7 @@ impl<'a> Rhs<'a> {
 #[derive(Clone)]
 enum Source<'a> {
     Packed(&'a Panels),
-    InPlace(Lines<'a>),
+    InPlace(MatrixView<'a>),
 }
 
 /// A right operand, or a range of its columns or depth.

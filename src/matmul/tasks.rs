@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::block::{TASK_ROWS, block, check};
-use super::lines::Lines;
+use super::matrix_view::MatrixView;
 use super::output::Output;
 use super::pack::Panels;
 use super::panel::{COLUMNS, ROWS};
@@ -14,7 +14,7 @@ pub(super) const SMALL: usize = 1 << 20;
 
 /// Computes `C = A B` in parallel, with `A` given as its rows. `finish(row, column, values)` is called once for each
 /// completed piece of a row, which begins at `column`.
-pub(crate) fn matmul(rows: Lines, b: RhsView, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+pub(crate) fn matmul(rows: MatrixView, b: RhsView, out: Output, finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
     let columns = b.columns.len();
     check(&rows, &b, &out);
     let grid = Grid::new(rows.count, columns, rows.depth);
@@ -34,7 +34,7 @@ pub(crate) fn matmul(rows: Lines, b: RhsView, out: Output, finish: impl Fn(usize
 }
 
 /// Like [`product`], on this thread only; `finish(row, values)` gets whole rows.
-pub(crate) fn matmul_on_this_thread(rows: Lines, b: RhsView, out: Output, finish: impl Fn(usize, &mut [f32])) {
+pub(crate) fn matmul_on_this_thread(rows: MatrixView, b: RhsView, out: Output, finish: impl Fn(usize, &mut [f32])) {
     let columns = b.columns.len();
     check(&rows, &b, &out);
     for row in (0..rows.count).step_by(TASK_ROWS) {

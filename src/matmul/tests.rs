@@ -4,7 +4,7 @@ use std::error::Error;
 
 use half::bf16;
 
-use super::{Int8Weight, Lines, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
+use super::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::compute::{Elements, bf16_bits};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -12,8 +12,8 @@ fn values(n: usize, seed: u64) -> Vec<f32> {
 }
 
 /// `A B` in f64 from operands rounded by `round`, and the sum of absolute terms, which bounds the error of each value.
-fn reference(rows: Lines, columns: Lines, round: impl Fn(f32) -> f32) -> (Vec<f64>, Vec<f64>) {
-    let at = |l: &Lines, i: usize, j: usize| f64::from(round(l.values.at(i * l.line_stride + j * l.depth_stride)));
+fn reference(rows: MatrixView, columns: MatrixView, round: impl Fn(f32) -> f32) -> (Vec<f64>, Vec<f64>) {
+    let at = |l: &MatrixView, i: usize, j: usize| f64::from(round(l.values.at(i * l.line_stride + j * l.depth_stride)));
     let terms = |i: usize, j: usize| (0..rows.depth).map(move |d| (i, j, d));
     let term = |(i, j, d): (usize, usize, usize)| at(&rows, i, d) * at(&columns, j, d);
     let cells = (0..rows.count).flat_map(|i| (0..columns.count).map(move |j| (i, j)));
@@ -47,8 +47,8 @@ fn feasible(sizes: impl IntoIterator<Item = [usize; 3]>) -> impl Iterator<Item =
 fn check(precision: Precision, round: fn(f32) -> f32) {
     for [m, n, k] in feasible(SIZES) {
         let (a, b) = (values(m * k, 1), values(n * k, 2));
-        for rows in [Lines::rows(&a, m, k), Lines::columns(&a, m, k)] {
-            for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
+        for rows in [MatrixView::rows(&a, m, k), MatrixView::columns(&a, m, k)] {
+            for columns in [MatrixView::rows(&b, n, k), MatrixView::columns(&b, n, k)] {
                 for (add, stride) in [(false, n), (true, n + 3)] {
                     let mut out = vec![0.25f32; m * stride];
                     let b = Rhs::new(columns, precision);
@@ -87,7 +87,7 @@ fn product_in_int8_when_sizes_are_odd_is_within_the_rounding_of_its_operands() {
         let (a, w) = (values(m * k, 3), values(n * k, 4));
         let mut out = vec![0f32; m * n];
         Int8Weight::new(&w, n, k).product(&a, Output::new(&mut out, n, false), |_, _, _| {});
-        let (want, _) = reference(Lines::rows(&a, m, k), Lines::rows(&w, n, k), |x| x);
+        let (want, _) = reference(MatrixView::rows(&a, m, k), MatrixView::rows(&w, n, k), |x| x);
         let largest = |row: &[f32]| f64::from(row.iter().fold(0f32, |m, x| m.max(x.abs())));
         for (i, want) in want.iter().enumerate() {
             let (a, w) = (&a[i / n * k..][..k], &w[i % n * k..][..k]);
@@ -107,8 +107,8 @@ fn bf16_when_a_value_lies_between_two_rounds_to_the_nearest_even() {
     assert!(rounded(f32::from_bits(0x7fff_ffff)).is_nan() && rounded(f32::MAX).is_infinite());
 }
 
-fn lines(values: Elements<'_>, along: bool, count: usize, depth: usize) -> Lines<'_> {
-    if along { Lines::rows(values, count, depth) } else { Lines::columns(values, count, depth) }
+fn lines(values: Elements<'_>, along: bool, count: usize, depth: usize) -> MatrixView<'_> {
+    if along { MatrixView::rows(values, count, depth) } else { MatrixView::columns(values, count, depth) }
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn product_when_operands_are_kept_in_bf16_is_the_same_bytes() {
         let (a, b) = (values(m * k, 1), values(n * k, 2));
         let narrow = |values: &[f32]| values.iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>();
         let (narrow_a, narrow_b) = (narrow(&a), narrow(&b));
-        let multiply = |rows: Lines, columns: Lines| {
+        let multiply = |rows: MatrixView, columns: MatrixView| {
             let mut out = vec![0f32; m * n];
             let b = Packed::new(columns, Precision::Bf16);
             matmul(rows, b.whole(), Output::new(&mut out, n, false), |_, _, _| {});
@@ -147,8 +147,8 @@ fn product_once_when_threads_are_any_number_is_the_same_bytes_as_with_a_packed_o
     let large = [[1, 3000, 400], [9, 577, 576], [60, 90, 700], [2, 40, 9000]];
     for [m, n, k] in feasible(SIZES.into_iter().chain(large)) {
         let (a, b) = (values(m * k, 1), values(n * k, 2));
-        let rows = Lines::rows(&a, m, k);
-        for columns in [Lines::rows(&b, n, k), Lines::columns(&b, n, k)] {
+        let rows = MatrixView::rows(&a, m, k);
+        for columns in [MatrixView::rows(&b, n, k), MatrixView::columns(&b, n, k)] {
             for precision in [Precision::F32, Precision::Bf16] {
                 let mut packed = vec![0.25f32; m * (n + 3)];
                 let finish =

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::compute::Elements;
-use crate::matmul::Lines;
+use crate::matmul::MatrixView;
 
 /// A linear layer that uses all or a range of the outputs that the parameters hold.
 #[derive(Clone)]
@@ -34,16 +34,16 @@ impl Part {
     }
 
     /// The rows of `W`, read from the weight's values.
-    pub fn rows<'a>(&self, weight: impl Into<Elements<'a>>) -> Lines<'a> {
+    pub fn rows<'a>(&self, weight: impl Into<Elements<'a>>) -> MatrixView<'a> {
         let [count, depth] = self.shape();
         let (start, stride) = self.place();
         let (line_stride, depth_stride) = if self.input_major { (1, stride) } else { (stride, 1) };
         let weight = weight.into();
-        Lines { values: weight.range(start..weight.len()), count, depth, line_stride, depth_stride }
+        MatrixView { values: weight.range(start..weight.len()), count, depth, line_stride, depth_stride }
     }
 
     /// The columns of `W`, read from the weight's values.
-    pub fn columns<'a>(&self, weight: impl Into<Elements<'a>>) -> Lines<'a> {
+    pub fn columns<'a>(&self, weight: impl Into<Elements<'a>>) -> MatrixView<'a> {
         self.rows(weight).transposed()
     }
 }

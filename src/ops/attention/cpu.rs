@@ -10,7 +10,7 @@ use super::scheme::Scheme;
 use super::scratch::with_scratch;
 use super::softmax::{exponentials, softmax_backward};
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
-use crate::matmul::{COLUMNS, Lines, Output, Packed, Precision, matmul_on_this_thread};
+use crate::matmul::{COLUMNS, MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 
 /// An output gradient that tasks write, and whether they add to it; None if it is not needed.
 type Gradient<'a> = Option<(SharedSlice<'a>, bool)>;
@@ -63,12 +63,12 @@ impl Kernel<'_> {
         tasks.par_iter().for_each(|key| self.backward_task(key, [q, k, v], gradient, outputs, log_sum_exp));
     }
 
-    fn pack(&self, columns: Lines) -> Packed {
+    fn pack(&self, columns: MatrixView) -> Packed {
         Packed::new_here(columns, self.precision)
     }
 
     /// The rows at positions from `first` on, with rotary embedding applied (into `scratch`) if the scheme has one.
-    fn turned<'a>(&self, rows: Lines<'a>, first: usize, scratch: &'a mut [f32]) -> Lines<'a> {
+    fn turned<'a>(&self, rows: MatrixView<'a>, first: usize, scratch: &'a mut [f32]) -> MatrixView<'a> {
         match &self.scheme.rotary {
             Some(rotary) => rotary.forward(&rows, first, scratch),
             None => rows,
@@ -114,7 +114,7 @@ impl Kernel<'_> {
                         unsafe { *log_sum_exp.at(head.index * tokens + head.first + row + i) = max + sum.ln() };
                     },
                 );
-                let attended = Lines::rows(&*p, rows, width);
+                let attended = MatrixView::rows(&*p, rows, width);
                 let normalise = |i: usize, attended: &mut [f32]| {
                     for x in attended {
                         *x *= inverses[i].get();
@@ -187,7 +187,7 @@ impl Kernel<'_> {
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
                     // SAFETY: a task writes its own sequence and head alone.
                     let (dq, keys) = (unsafe { head.part(dq) }, keys.depths(block.keys.clone()));
-                    let ds = Lines::rows(&*dp, rows, width);
+                    let ds = MatrixView::rows(&*dp, rows, width);
                     match &scheme.rotary {
                         Some(rotary) => matmul_on_this_thread(ds, keys, Output::lent(), |i, turned| {
                             rotary.backward(row + i, turned);
@@ -256,7 +256,7 @@ fn add_to_keys(scores: &[f32], b: &Packed, keys: &Range<usize>, begun: usize, su
     for (keys_of, add) in [(keys.start..begun, true), (begun..keys.end, false)] {
         if !keys_of.is_empty() {
             let values = scores[keys_of.start - keys.start..].into();
-            let lines = Lines { values, count: keys_of.len(), depth: rows, line_stride: 1, depth_stride: width };
+            let lines = MatrixView { values, count: keys_of.len(), depth: rows, line_stride: 1, depth_stride: width };
             matmul_on_this_thread(lines, b.whole(), sums.output(keys_of.start, add), |_, _| {});
         }
     }

@@ -1,7 +1,7 @@
 //! Location of one head of one sequence in packed values, and matrix products on it, on the CPU.
 
 use crate::compute::{Elements, SharedBuffer, SharedSlice, put};
-use crate::matmul::{Lines, Output, RhsView, TASK_ROWS, matmul_on_this_thread};
+use crate::matmul::{MatrixView, Output, RhsView, TASK_ROWS, matmul_on_this_thread};
 
 /// Number of queries whose scores are held at once.
 pub(in crate::ops) const BLOCK: usize = TASK_ROWS;
@@ -32,9 +32,9 @@ impl Head {
     }
 
     /// The rows `row .. row + rows` of this head in `values [T, heads * size]`.
-    pub(in crate::ops) fn rows<'a>(&self, values: Elements<'a>, row: usize, rows: usize) -> Lines<'a> {
+    pub(in crate::ops) fn rows<'a>(&self, values: Elements<'a>, row: usize, rows: usize) -> MatrixView<'a> {
         let values = values.range(self.offset(row)..values.len());
-        Lines { values, count: rows, depth: self.size, line_stride: self.width, depth_stride: 1 }
+        MatrixView { values, count: rows, depth: self.size, line_stride: self.width, depth_stride: 1 }
     }
 
     /// This head's rows in an array that tasks write; `add` says whether to add to it.
@@ -53,7 +53,7 @@ impl Head {
     /// No other thread accesses the rows of this head meanwhile.
     pub(in crate::ops) unsafe fn product(
         &self,
-        rows: Lines,
+        rows: MatrixView,
         b: RhsView,
         out: SharedBuffer,
         row: usize,

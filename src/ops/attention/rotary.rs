@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::compute::simd::vectorised;
 use crate::compute::uninit;
 use crate::error::{Error, Result};
-use crate::matmul::Lines;
+use crate::matmul::MatrixView;
 
 /// Cosine and sine tables for each position.
 pub struct Rotary {
@@ -56,14 +56,14 @@ impl Rotary {
     }
 
     /// Copies the rows at positions from `first` on to `out` and rotates them.
-    pub(in crate::ops) fn forward<'a>(&self, rows: &Lines, first: usize, out: &'a mut [f32]) -> Lines<'a> {
+    pub(in crate::ops) fn forward<'a>(&self, rows: &MatrixView, first: usize, out: &'a mut [f32]) -> MatrixView<'a> {
         for (i, out) in out.chunks_exact_mut(rows.depth).take(rows.count).enumerate() {
             let row = rows.values.range(i * rows.line_stride..i * rows.line_stride + rows.depth);
             row.for_pieces(|start, piece| out[start..start + piece.len()].copy_from_slice(piece));
             let (cos, sin) = self.turn(first + i);
             rotate(out, cos, sin, 1.0);
         }
-        Lines::rows(&*out, rows.count, rows.depth)
+        MatrixView::rows(&*out, rows.count, rows.depth)
     }
 
     /// Rotates the values of a head at `position`, in place.

@@ -7,7 +7,7 @@ use super::buckets::Rows;
 use super::operands::Inputs;
 use super::scheme::BucketedScheme;
 use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
-use crate::matmul::{Lines, Output, Packed, Precision, matmul_on_this_thread};
+use crate::matmul::{MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
 use crate::ops::attention::softmax::{exponentials, softmax_backward};
@@ -110,11 +110,11 @@ impl Kernel<'_> {
         starts.map(move |w| Head { first: w[0] as usize, len: (w[1] - w[0]) as usize, index, size, width })
     }
 
-    fn pack(&self, columns: Lines) -> Packed {
+    fn pack(&self, columns: MatrixView) -> Packed {
         Packed::new_here(columns, self.precision)
     }
 
-    fn sequence<'a>(&self, tokens: Head, operands: &Inputs<Elements<'a>>, values: Lines) -> Sequence<'a> {
+    fn sequence<'a>(&self, tokens: Head, operands: &Inputs<Elements<'a>>, values: MatrixView) -> Sequence<'a> {
         let [q, k, _] = operands.qkv;
         let rows = self.scheme.buckets.of(tokens.len);
         let table = Head { first: rows.first, len: rows.count, ..tokens };
@@ -197,7 +197,7 @@ impl Kernel<'_> {
                     unsafe { *log_sum_exp.at(tokens.index * all + query) = max + sum.ln() };
                 }
                 let normalise = |i: usize, attended: &mut [f32]| attended.iter_mut().for_each(|x| *x *= inverses[i]);
-                let attended = Lines::rows(&*p, rows, n);
+                let attended = MatrixView::rows(&*p, rows, n);
                 // SAFETY: a task writes its own sequence and head alone.
                 unsafe { tokens.product(attended, sequence.values.whole(), out, row, normalise) };
             }
@@ -240,14 +240,29 @@ impl Kernel<'_> {
                 let (queries, add) = (tokens.rows(q, row, rows), row > 0);
                 if let Some(dv) = dv {
                     let packed = self.pack(grad.transposed());
-                    matmul_on_this_thread(Lines::columns(&*p, n, rows), packed.whole(), dv.output(0, add), |_, _| {});
+                    matmul_on_this_thread(
+                        MatrixView::columns(&*p, n, rows),
+                        packed.whole(),
+                        dv.output(0, add),
+                        |_, _| {},
+                    );
                 }
                 if let Some(dk) = dk {
                     let packed = self.pack(queries.transposed());
-                    matmul_on_this_thread(Lines::columns(&*dp, n, rows), packed.whole(), dk.output(0, add), |_, _| {});
+                    matmul_on_this_thread(
+                        MatrixView::columns(&*dp, n, rows),
+                        packed.whole(),
+                        dk.output(0, add),
+                        |_, _| {},
+                    );
                 }
                 if let (Some(dq), Some(keys)) = (dq, &key_columns) {
-                    matmul_on_this_thread(Lines::rows(&*dp, rows, n), keys.whole(), dq.output(row, false), |_, _| {});
+                    matmul_on_this_thread(
+                        MatrixView::rows(&*dp, rows, n),
+                        keys.whole(),
+                        dq.output(row, false),
+                        |_, _| {},
+                    );
                 }
                 // The gradient of a product with a table row is the sum over all scores that use it.
                 by_query.fill(0.0);
@@ -267,24 +282,34 @@ impl Kernel<'_> {
                     }
                 }
                 if let (Some(dq), Some(position_keys)) = (dq, &position_key_columns) {
-                    let lines = Lines::rows(&*by_query, rows, count);
+                    let lines = MatrixView::rows(&*by_query, rows, count);
                     matmul_on_this_thread(lines, position_keys.whole(), dq.output(row, true), |_, _| {});
                 }
                 if !shared.position_keys.is_empty() {
                     let packed = self.pack(queries.transposed());
                     let sums = Output::new(&mut shared.position_keys[first * size..], size, true);
-                    matmul_on_this_thread(Lines::columns(&*by_query, count, rows), packed.whole(), sums, |_, _| {});
+                    matmul_on_this_thread(
+                        MatrixView::columns(&*by_query, count, rows),
+                        packed.whole(),
+                        sums,
+                        |_, _| {},
+                    );
                 }
             }
             let d_by_key = &*d_by_key;
             if let (Some(dk), Some(values)) = (dk, operands.position_queries) {
                 let columns = table_columns(values);
-                matmul_on_this_thread(Lines::rows(d_by_key, n, count), columns.whole(), dk.output(0, true), |_, _| {});
+                matmul_on_this_thread(
+                    MatrixView::rows(d_by_key, n, count),
+                    columns.whole(),
+                    dk.output(0, true),
+                    |_, _| {},
+                );
             }
             if !shared.position_queries.is_empty() {
                 let packed = self.pack(tokens.rows(k, 0, n).transposed());
                 let sums = Output::new(&mut shared.position_queries[first * size..], size, true);
-                matmul_on_this_thread(Lines::columns(d_by_key, count, n), packed.whole(), sums, |_, _| {});
+                matmul_on_this_thread(MatrixView::columns(d_by_key, count, n), packed.whole(), sums, |_, _| {});
             }
         });
     }

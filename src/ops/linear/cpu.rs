@@ -2,7 +2,7 @@
 //! are in the cache.
 
 use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
-use crate::matmul::{Int8Weight, Lines, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
+use crate::matmul::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::activate;
 use crate::ops::affine::Part;
@@ -11,9 +11,9 @@ use crate::ops::dropout::cpu::mask;
 
 /// A matrix product `x W^T`, of `x [T, K]` and `W [N, K]`.
 pub(super) enum Product<'a> {
-    Packed(Lines<'a>, &'a Packed),
+    Packed(MatrixView<'a>, &'a Packed),
     /// `x`, and `W` that is not packed beforehand.
-    Once(Lines<'a>, Lines<'a>, Precision),
+    Once(MatrixView<'a>, MatrixView<'a>, Precision),
     Int8(&'a [f32], &'a Int8Weight),
 }
 
@@ -118,7 +118,7 @@ pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: 
     let [n, k] = part.shape();
     let t = dx.len() / k.max(1);
     let weight = Rhs::new(part.columns(weight), precision);
-    matmul(Lines::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
+    matmul(MatrixView::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
 }
 
 /// `dW (+)= g^T x`, for `g [T, N]` and `x [T, K]`.
@@ -130,7 +130,7 @@ pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Pr
     }
     let add = add || !part.is_whole();
     let (start, stride) = part.place();
-    let (x, g) = (Lines::columns(x, k, t), Lines::columns(g, n, t));
+    let (x, g) = (MatrixView::columns(x, k, t), MatrixView::columns(g, n, t));
     let (rows, columns) = if part.input_major { (x, g) } else { (g, x) };
     let out = Output::new(&mut dw[start..], stride, add);
     matmul(rows, Rhs::new(columns, precision).whole(), out, |_, _, _| {});

@@ -9,7 +9,7 @@ use crate::array::{Array, Operand};
 use crate::autograd::Value;
 use crate::compute::Storing;
 use crate::error::{Error, Result};
-use crate::matmul::{Int8Weight, Lines, MAX_ROWS_UNPACKED, Packed, Precision};
+use crate::matmul::{Int8Weight, MAX_ROWS_UNPACKED, MatrixView, Packed, Precision};
 use crate::ops::affine::Affine;
 
 /// A linear layer with constant parameters. Its weight is packed once, when that is worthwhile.
@@ -79,7 +79,7 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, epilogue: Epilogue, result: Sto
     }
     let y = {
         let x = x.array().operand()?;
-        let rows = || Lines::rows(&x, t, k);
+        let rows = || MatrixView::rows(&x, t, k);
         let unpacked;
         let product = match (frozen.weight(t)?, &x) {
             (None, _) => {

@@ -16,7 +16,7 @@ use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
 use crate::compute::Buffer;
 use crate::error::{Error, Result};
-use crate::matmul::{Format, Lines, Packed, Precision};
+use crate::matmul::{Format, MatrixView, Packed, Precision};
 pub use epilogue::Epilogue;
 use epilogue::output_shape;
 pub use frozen::{Frozen, frozen_linear};
@@ -31,7 +31,7 @@ pub fn linear(x: &Value, map: &Affine, epilogue: Epilogue, format: impl Into<For
     let (y, pre) = {
         let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
-        let product = cpu::Product::Packed(Lines::rows(&x, t, k), &weight);
+        let product = cpu::Product::Packed(MatrixView::rows(&x, t, k), &weight);
         let operands = epilogue.operands(map)?;
         // SAFETY: the shape is that of the rows and of the weight.
         unsafe { cpu::forward(product, [t, n], &epilogue.fused(&operands), result, keep) }

@@ -6,7 +6,7 @@ use super::operands::Operands;
 use super::relations::Sequence;
 use super::scheme::RelativeScheme;
 use crate::compute::{Buffer, SharedBuffer, SharedSlice, Storing, add_rows, uninit};
-use crate::matmul::{COLUMNS, Lines, Output, Packed, Precision, matmul_on_this_thread};
+use crate::matmul::{COLUMNS, MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
 use crate::ops::attention::softmax::{exponentials, softmax_backward};
@@ -167,7 +167,7 @@ impl Kernel<'_> {
                 *word += word_bias;
             }
         }
-        let lines = |values| Lines::rows(values, block.rows, size);
+        let lines = |values| MatrixView::rows(values, block.rows, size);
         let (n_keys, width) = (sequence.keys, block.columns.len());
         let columns = distances.columns(block.columns.clone());
         matmul_on_this_thread(lines(&*q_distances), columns, Output::new(by_distance, width, false), |_, _| {});
@@ -185,7 +185,7 @@ impl Kernel<'_> {
         self.scheme.dropout.map(|dropout| dropout.child((query * self.scheme.heads + head) as u64))
     }
 
-    fn pack(&self, columns: Lines) -> Packed {
+    fn pack(&self, columns: MatrixView) -> Packed {
         Packed::new_here(columns, self.precision)
     }
 
@@ -226,7 +226,7 @@ impl Kernel<'_> {
                     // SAFETY: [H, Tq], each entry belongs to one task.
                     unsafe { *log_sum_exp.at(head * tokens + query) = lse };
                 }
-                let attended = Lines::rows(&*p, block.rows, n_keys);
+                let attended = MatrixView::rows(&*p, block.rows, n_keys);
                 let normalise = |i: usize, attended: &mut [f32]| {
                     for x in attended {
                         *x *= inverses[i];
@@ -294,7 +294,7 @@ impl Kernel<'_> {
                     let packed = self.pack(grad.transposed());
                     matmul_on_this_thread(transposed(p, rows, n_keys), packed.whole(), dv.output(0, add), |_, _| {});
                 }
-                let query_columns = |values: &[f32]| self.pack(Lines::rows(values, rows, size).transposed());
+                let query_columns = |values: &[f32]| self.pack(MatrixView::rows(values, rows, size).transposed());
                 if let Some(dk) = dk {
                     let packed = query_columns(q_words);
                     matmul_on_this_thread(transposed(dp, rows, n_keys), packed.whole(), dk.output(0, add), |_, _| {});
@@ -311,11 +311,11 @@ impl Kernel<'_> {
                     let sums = Output::new(&mut shared.r[first..], size, true);
                     matmul_on_this_thread(transposed(by_distance, rows, width), packed.whole(), sums, |_, _| {});
                 }
-                let lines = Lines::rows(dp, rows, n_keys);
+                let lines = MatrixView::rows(dp, rows, n_keys);
                 matmul_on_this_thread(lines, key_columns.whole(), Output::new(from_keys, size, false), |_, _| {});
                 add_rows(&mut shared.word_bias, &from_keys[..rows * size]);
                 let (lines, columns) =
-                    (Lines::rows(by_distance, rows, width), distance_columns.depths(block.columns.clone()));
+                    (MatrixView::rows(by_distance, rows, width), distance_columns.depths(block.columns.clone()));
                 matmul_on_this_thread(lines, columns, Output::new(from_distances, size, false), |_, _| {});
                 add_rows(&mut shared.distance_bias, &from_distances[..rows * size]);
                 for i in 0..rows {
@@ -351,6 +351,6 @@ struct SharedSums {
 }
 
 /// The columns of `values [rows, columns]`, as lines.
-fn transposed(values: &[f32], rows: usize, columns: usize) -> Lines<'_> {
-    Lines::columns(values, columns, rows)
+fn transposed(values: &[f32], rows: usize, columns: usize) -> MatrixView<'_> {
+    MatrixView::columns(values, columns, rows)
 }

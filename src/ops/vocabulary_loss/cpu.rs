@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::compute::math;
 use crate::compute::simd::vectorised;
 use crate::compute::{Elements, add_rows, add_to_rows, sum_rows, uninit};
-use crate::matmul::{Lines, Output, Packed, Precision, Rhs, matmul};
+use crate::matmul::{MatrixView, Output, Packed, Precision, Rhs, matmul};
 use crate::ops::affine::Part;
 
 /// Rows of a block of logits.
@@ -129,7 +129,7 @@ pub(super) fn gradients<'r>(
     let fresh = |wanted: bool, n| wanted.then(|| unsafe { uninit(n) });
     let mut sums = Gradients { hidden: fresh(wanted.hidden, n), bias: fresh(wanted.bias, v) };
     let d = rows.width;
-    let columns = |hidden: &'r [f32]| Rhs::new(Lines::columns(hidden, d, hidden.len() / d), map.precision);
+    let columns = |hidden: &'r [f32]| Rhs::new(MatrixView::columns(hidden, d, hidden.len() / d), map.precision);
     let blocks = dw.is_some().then(|| rows.blocks()).into_iter().flatten();
     let hidden_columns: Vec<Rhs> = blocks.map(|(_, hidden)| columns(hidden)).collect();
     for words in blocks_of_words(map.part) {
@@ -148,11 +148,11 @@ pub(super) fn gradients<'r>(
             let count = g.len() / n;
             if let (Some(dh), Some(transposed)) = (&mut sums.hidden, &transposed) {
                 let out = Output::new(&mut dh[start * d..][..hidden.len()], d, first > 0);
-                matmul(Lines::rows(&g, count, n), transposed.whole(), out, |_, _, _| {});
+                matmul(MatrixView::rows(&g, count, n), transposed.whole(), out, |_, _, _| {});
             }
             if let Some((dw, add)) = &mut dw {
                 let out = Output::new(&mut dw[first * d..][..n * d], d, *add || i > 0);
-                matmul(Lines::columns(&g, n, count), hidden_columns[i].whole(), out, |_, _, _| {});
+                matmul(MatrixView::columns(&g, n, count), hidden_columns[i].whole(), out, |_, _, _| {});
             }
             if let Some(db) = &mut sums.bias {
                 let (db, sum) = (&mut db[words.outputs.clone()], sum_rows(&g, n));
@@ -198,12 +198,17 @@ fn logits(
     let (rows, [words, _]) = (hidden.len() / width, weight.shape());
     // SAFETY: the product writes all values.
     let mut z = unsafe { uninit(rows * words) };
-    matmul(Lines::rows(hidden, rows, width), weight.whole(), Output::new(&mut z, words, false), |row, column, z| {
-        if let Some(bias) = bias {
-            add_to_rows(z, &bias[column..][..z.len()]);
-        }
-        finish(row, column, z);
-    });
+    matmul(
+        MatrixView::rows(hidden, rows, width),
+        weight.whole(),
+        Output::new(&mut z, words, false),
+        |row, column, z| {
+            if let Some(bias) = bias {
+                add_to_rows(z, &bias[column..][..z.len()]);
+            }
+            finish(row, column, z);
+        },
+    );
     z
 }
 

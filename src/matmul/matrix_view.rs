@@ -11,7 +11,7 @@ const CACHE_WAY: usize = 4096;
 /// A strided matrix of lines: line `i` has its value at depth `j` at `values[i * line_stride + j * depth_stride]`; one
 /// of the strides is 1.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lines<'a> {
+pub(crate) struct MatrixView<'a> {
     pub values: Elements<'a>,
     pub count: usize,
     pub depth: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Lines<'a> {
     pub depth_stride: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> MatrixView<'a> {
     /// The rows of a row-major matrix `[count, depth]`.
     pub fn rows(values: impl Into<Elements<'a>>, count: usize, depth: usize) -> Self {
         Self { values: values.into(), count, depth, line_stride: depth, depth_stride: 1 }

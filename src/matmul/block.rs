@@ -69,7 +69,7 @@ pub(super) unsafe fn block(
     let mut memory = LEFT.take();
     let mut tile: Tile = [[0.0; COLUMNS]; ROWS];
     let unit = b.unit();
-    let in_place = if rows.can_stay(unit) { height / ROWS * ROWS } else { 0 };
+    let in_place = if rows.readable_in_place(unit) { height / ROWS * ROWS } else { 0 };
     // With depth 0 the result is an empty sum, zero.
     let mut begun = false;
     for units in b.ranges() {

@@ -48,19 +48,19 @@ impl<'a> MatrixView<'a> {
     }
 
     /// True for f32 whose values of one depth are contiguous: the innermost loop can read them in place.
-    pub(super) fn lie_beside_each_other(&self) -> bool {
+    pub(super) fn is_contiguous(&self) -> bool {
         self.line_stride == 1 && matches!(self.values, Elements::F32(_))
     }
 
     /// True if the values of all depths begin in the same set of a first-level cache.
-    pub(super) fn depths_share_a_set(&self) -> bool {
+    pub(super) fn strides_alias_cache_set(&self) -> bool {
         (self.depth_stride * size_of::<f32>()).is_multiple_of(CACHE_WAY)
     }
 
     /// True if the innermost loop can read these rows of `A` in place, as units: contiguous f32, or rows of f32 or of
     /// whole pairs of bf16 of which no more than four begin in the same set of a first-level cache, whose sets repeat
     /// after [`CACHE_WAY`].
-    pub(super) fn can_stay(&self, unit: Unit) -> bool {
+    pub(super) fn readable_in_place(&self, unit: Unit) -> bool {
         let are_apart = |distance: usize| {
             self.depth_stride == 1 && 4 * CACHE_WAY.min(1 << distance.trailing_zeros().min(31)) <= CACHE_WAY
         };

@@ -32,7 +32,7 @@ impl<'a> Output<'a> {
     }
 
     /// No output memory: the `finish` callback takes the values.
-    pub fn lent() -> Self {
+    pub fn scratch() -> Self {
         Self { values: std::ptr::null_mut(), len: usize::MAX, stride: 0, add: false, lifetime: PhantomData }
     }
 

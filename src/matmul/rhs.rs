@@ -59,8 +59,8 @@ impl<'a> Rhs<'a> {
     /// `B`, given as its columns. f32 rows that divide into whole panels need no packing: the innermost loop reads two
     /// vectors of each row in place, unless all rows begin in the same set of the first-level cache.
     pub fn new(columns: MatrixView<'a>, precision: Precision) -> Self {
-        let whole = columns.lie_beside_each_other() && columns.count.is_multiple_of(COLUMNS);
-        if whole && !columns.depths_share_a_set() && Unit::of(precision) == Unit::F32 {
+        let whole = columns.is_contiguous() && columns.count.is_multiple_of(COLUMNS);
+        if whole && !columns.strides_alias_cache_set() && Unit::of(precision) == Unit::F32 {
             assert!(columns.is_within(), "lines reach beyond their values");
             return Self::InPlace(columns);
         }

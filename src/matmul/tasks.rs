@@ -18,7 +18,7 @@ pub(crate) fn matmul(rows: MatrixView, b: RhsView, out: Output, finish: impl Fn(
     let columns = b.columns.len();
     check(&rows, &b, &out);
     let grid = Grid::new(rows.count, columns, rows.depth);
-    let shared = grid.columns > 1 && b.depth.start == 0 && !rows.can_stay(b.unit());
+    let shared = grid.columns > 1 && b.depth.start == 0 && !rows.readable_in_place(b.unit());
     let packed = shared.then(|| Panels::pack(rows, ROWS, b.unit(), Vec::new()));
     let task = |task: usize| {
         let (row, column) = (task / grid.columns * TASK_ROWS, task % grid.columns * grid.width);

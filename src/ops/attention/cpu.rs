@@ -189,7 +189,7 @@ impl Kernel<'_> {
                     let (dq, keys) = (unsafe { head.part(dq) }, keys.depths(block.keys.clone()));
                     let ds = MatrixView::rows(&*dp, rows, width);
                     match &scheme.rotary {
-                        Some(rotary) => matmul_on_this_thread(ds, keys, Output::lent(), |i, turned| {
+                        Some(rotary) => matmul_on_this_thread(ds, keys, Output::scratch(), |i, turned| {
                             rotary.backward(row + i, turned);
                             dq.put(row + i, turned);
                         }),

@@ -65,7 +65,7 @@ impl Head {
                 let out = unsafe { self.part((values, false)) };
                 matmul_on_this_thread(rows, b, out.output(row, false), finish);
             }
-            narrow @ SharedBuffer::Bf16(_) => matmul_on_this_thread(rows, b, Output::lent(), |i, values| {
+            narrow @ SharedBuffer::Bf16(_) => matmul_on_this_thread(rows, b, Output::scratch(), |i, values| {
                 finish(i, values);
                 // SAFETY: a row of this head, which the caller promises that nobody else touches.
                 unsafe { narrow.copy_from(self.offset(row + i), values) };

@@ -53,7 +53,7 @@ pub(super) unsafe fn forward(
         }),
         narrow @ Buffer::Bf16(_) => {
             let narrow = narrow.shared();
-            product.run(Output::lent(), &|row, column, y| {
+            product.run(Output::scratch(), &|row, column, y| {
                 // SAFETY: a product finishes each piece of a row once.
                 unsafe {
                     ending.finish(row * n, column, y, kept);

@@ -54,5 +54,5 @@ pub fn add_to_pieces(values: &mut [f32], written: &mut [bool], at: usize, row: &
             values[piece * PIECE..end].fill(0.0);
         }
     }
-    crate::compute::add_rows(&mut values[at..][..row.len()], row);
+    crate::compute::sum_rows_into(&mut values[at..][..row.len()], row);
 }

@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor};
 use super::function::CandleFunction;
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Value};
-use crate::compute::add_rows;
+use crate::compute::sum_rows_into;
 use crate::error::{Error, Result};
 use crate::ops::embedding::stacked_rows;
 
@@ -163,7 +163,7 @@ unsafe impl Op for Pad {
                 dx.fill(0.0);
             }
             for (dy, rows) in dy.chunks_exact((self.length * d).max(1)).zip(&self.rows) {
-                add_rows(&mut dx[rows.start * d..rows.end * d], &dy[..rows.len() * d]);
+                sum_rows_into(&mut dx[rows.start * d..rows.end * d], &dy[..rows.len() * d]);
             }
         })
     }

@@ -16,6 +16,6 @@ pub use finite::all_finite;
 pub(crate) use memory::MappedValues;
 pub use memory::{Allocator, MappedFile, release};
 pub use parallel::{CHUNK, MOST_THREADS, add, for_chunks, in_pool, num_threads, set_num_threads};
-pub(crate) use parallel::{SharedSlice, add_assign, add_rows, add_to_rows, put, sum_partials, sum_rows};
+pub(crate) use parallel::{SharedSlice, add_assign, add_bias_to_rows, put, sum_partials, sum_rows, sum_rows_into};
 pub use simd::check_environment;
 pub(crate) use uninit::uninit;

@@ -102,7 +102,7 @@ pub(crate) fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
         .par_chunks((ROWS * columns).max(1))
         .map(|rows| {
             let mut sum = vec![0f32; columns];
-            add_rows(&mut sum, rows);
+            sum_rows_into(&mut sum, rows);
             sum
         })
         .collect();
@@ -119,14 +119,14 @@ pub(crate) fn sum_partials(partial: Vec<Vec<f32>>, columns: usize) -> Vec<f32> {
 
 vectorised! {
     /// `sum += row` for each row of `rows [_, sum.len()]`.
-    pub(crate) fn add_rows(sum: &mut [f32], rows: &[f32]) {
+    pub(crate) fn sum_rows_into(sum: &mut [f32], rows: &[f32]) {
         rows.chunks_exact(sum.len().max(1)).for_each(|row| add_assign(sum, row));
     }
 }
 
 vectorised! {
     /// `row += bias` for each row of `rows [_, bias.len()]`.
-    pub(crate) fn add_to_rows(rows: &mut [f32], bias: &[f32]) {
+    pub(crate) fn add_bias_to_rows(rows: &mut [f32], bias: &[f32]) {
         rows.chunks_exact_mut(bias.len().max(1)).for_each(|row| add_assign(row, bias));
     }
 }

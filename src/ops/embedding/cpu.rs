@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::autograd::{PIECE, add_to_pieces};
-use crate::compute::{CHUNK, add_rows, for_chunks, uninit};
+use crate::compute::{CHUNK, for_chunks, sum_rows_into, uninit};
 
 /// Sum of embeddings from one or more tables `[_, D]`, each with its own ids `[T]`: `[T, D]`.
 pub(super) fn sum_of_rows(sources: &[(&[f32], &[u32])], t: usize, d: usize) -> Vec<f32> {
@@ -15,7 +15,7 @@ pub(super) fn sum_of_rows(sources: &[(&[f32], &[u32])], t: usize, d: usize) -> V
         for (i, row) in out.chunks_exact_mut(d).enumerate() {
             for (n, (table, ids)) in sources.iter().enumerate() {
                 let source = &table[ids[start / d + i] as usize * d..][..d];
-                if n == 0 { row.copy_from_slice(source) } else { add_rows(row, source) }
+                if n == 0 { row.copy_from_slice(source) } else { sum_rows_into(row, source) }
             }
         }
     });

@@ -1,7 +1,9 @@
 //! Linear layers on the CPU: a matrix product, with bias, activation, dropout and residual applied to rows while they
 //! are in the cache.
 
-use crate::compute::{Buffer, CHUNK, Elements, SharedBuffer, Storing, add_rows, add_to_rows, for_chunks, sum_rows};
+use crate::compute::{
+    Buffer, CHUNK, Elements, SharedBuffer, Storing, add_bias_to_rows, for_chunks, sum_rows, sum_rows_into,
+};
 use crate::matmul::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::activate;
@@ -89,7 +91,7 @@ impl FusedEpilogue<'_> {
     unsafe fn finish(&self, first: usize, column: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
         let start = first + column;
         if let Some(bias) = self.bias {
-            add_to_rows(y, &bias[column..][..y.len()]);
+            add_bias_to_rows(y, &bias[column..][..y.len()]);
         }
         if let Some(kept) = kept {
             // SAFETY: the caller promises that nobody else touches this piece.
@@ -103,7 +105,7 @@ impl FusedEpilogue<'_> {
         }
         if let Some(residual) = self.residual {
             let residual = &residual[start..start + y.len()];
-            add_rows(y, residual);
+            sum_rows_into(y, residual);
         }
     }
 }
@@ -140,7 +142,7 @@ pub(super) fn weight_gradient(g: &[f32], x: Elements, part: &Part, precision: Pr
 pub(super) fn bias_gradient(g: &[f32], part: &Part, db: &mut [f32], add: bool) {
     let sum = sum_rows(g, part.shape()[0]);
     clear_unless(db, add);
-    add_rows(&mut db[part.outputs.clone()], &sum);
+    sum_rows_into(&mut db[part.outputs.clone()], &sum);
 }
 
 /// Zeroes a gradient that is not added to, because a layer that is part of a parameter only writes its own outputs.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::operands::Operands;
 use super::relations::Sequence;
 use super::scheme::RelativeScheme;
-use crate::compute::{Buffer, SharedBuffer, SharedSlice, Storing, add_rows, uninit};
+use crate::compute::{Buffer, SharedBuffer, SharedSlice, Storing, sum_rows_into, uninit};
 use crate::matmul::{COLUMNS, MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
@@ -173,7 +173,7 @@ impl Kernel<'_> {
         matmul_on_this_thread(lines(&*q_distances), columns, Output::new(by_distance, width, false), |_, _| {});
         matmul_on_this_thread(lines(&*q_words), keys.whole(), Output::new(p, n_keys, false), |i, p| {
             let from = i * width + self.stretch(sequence, block, i);
-            add_rows(p, &by_distance[from..from + n_keys]);
+            sum_rows_into(p, &by_distance[from..from + n_keys]);
             let query = sequence.first_query + block.row + i;
             for (p, differs) in p.iter_mut().zip(self.scheme.relations.differs(sequence, query)) {
                 *p += if differs { by_segment[i] } else { 0.0 };
@@ -313,11 +313,11 @@ impl Kernel<'_> {
                 }
                 let lines = MatrixView::rows(dp, rows, n_keys);
                 matmul_on_this_thread(lines, key_columns.whole(), Output::new(from_keys, size, false), |_, _| {});
-                add_rows(&mut shared.word_bias, &from_keys[..rows * size]);
+                sum_rows_into(&mut shared.word_bias, &from_keys[..rows * size]);
                 let (lines, columns) =
                     (MatrixView::rows(by_distance, rows, width), distance_columns.depths(block.columns.clone()));
                 matmul_on_this_thread(lines, columns, Output::new(from_distances, size, false), |_, _| {});
-                add_rows(&mut shared.distance_bias, &from_distances[..rows * size]);
+                sum_rows_into(&mut shared.distance_bias, &from_distances[..rows * size]);
                 for i in 0..rows {
                     let query = sequence.first_query + block.row + i;
                     let scores = dp[i * n_keys..][..n_keys].iter().zip(self.scheme.relations.differs(sequence, query));

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::compute::math;
 use crate::compute::simd::vectorised;
-use crate::compute::{Elements, add_rows, add_to_rows, sum_rows, uninit};
+use crate::compute::{Elements, add_bias_to_rows, sum_rows, sum_rows_into, uninit};
 use crate::matmul::{MatrixView, Output, Packed, Precision, Rhs, matmul};
 use crate::ops::affine::Part;
 
@@ -156,7 +156,7 @@ pub(super) fn gradients<'r>(
             }
             if let Some(db) = &mut sums.bias {
                 let (db, sum) = (&mut db[words.outputs.clone()], sum_rows(&g, n));
-                if i > 0 { add_rows(db, &sum) } else { db.copy_from_slice(&sum) }
+                if i > 0 { sum_rows_into(db, &sum) } else { db.copy_from_slice(&sum) }
             }
         }
     }
@@ -168,7 +168,7 @@ pub(super) fn scatter(sum: &[f32], labels: &[Option<u32>], d: usize, dh: &mut [f
     let mut sum = sum.chunks_exact(d);
     for (row, label) in dh.chunks_exact_mut(d).zip(labels) {
         match label.and_then(|_| sum.next()) {
-            Some(sum) if add => add_rows(row, sum),
+            Some(sum) if add => sum_rows_into(row, sum),
             Some(sum) => row.copy_from_slice(sum),
             None if !add => row.fill(0.0),
             None => {}
@@ -204,7 +204,7 @@ fn logits(
         Output::new(&mut z, words, false),
         |row, column, z| {
             if let Some(bias) = bias {
-                add_to_rows(z, &bias[column..][..z.len()]);
+                add_bias_to_rows(z, &bias[column..][..z.len()]);
             }
             finish(row, column, z);
         },

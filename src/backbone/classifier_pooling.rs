@@ -50,8 +50,8 @@ impl Config {
             }
             input_size = modules.width(self.hidden_size);
         }
-        let (std, last_dropout) = (self.classifier.std, self.classifier.last_dropout);
-        self.classifier = HeadOptions {
+        let (std, last_dropout) = (self.sequence_classifier.std, self.sequence_classifier.last_dropout);
+        self.sequence_classifier = HeadOptions {
             pooling,
             input_size: Some(input_size),
             last_dropout,
@@ -64,8 +64,9 @@ impl Config {
     /// expects.
     pub fn lacks_head<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
         let of_heads: Vec<&str> = names.filter(|name| self.is_of_task(name)).collect();
-        let is_own = |name: &&str| name.strip_prefix(self.classifier.output).is_some_and(|rest| rest.starts_with('.'));
-        self.classifier.is_on_sentence() && !of_heads.is_empty() && !of_heads.iter().any(is_own)
+        let is_own =
+            |name: &&str| name.strip_prefix(self.sequence_classifier.output).is_some_and(|rest| rest.starts_with('.'));
+        self.sequence_classifier.is_on_sentence() && !of_heads.is_empty() && !of_heads.iter().any(is_own)
     }
 
     /// A copy whose text classifier is transformers' class head, as estimators of version 0.2 had it on sentence

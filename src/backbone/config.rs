@@ -31,11 +31,11 @@ pub struct Config {
     pub capabilities: Capabilities,
     pub initializer: Initializer,
     /// The head of transformers' `...ForSequenceClassification`.
-    pub classifier: HeadOptions,
+    pub sequence_classifier: HeadOptions,
     /// The head of transformers' `...ForTokenClassification`.
-    pub words: HeadOptions,
+    pub token_classifier: HeadOptions,
     /// The head of transformers' language model.
-    pub language: HeadOptions,
+    pub language_head: HeadOptions,
     /// True if the family's sequence classifier uses its pooler.
     pub has_pooler: bool,
     /// The sentence-transformers modules after the transformer, if the files beside the model define any.
@@ -216,9 +216,9 @@ impl Config {
     /// The head that predicts for texts, for words, or for tokens.
     pub fn head(&self, level: Level) -> &HeadOptions {
         match level {
-            Level::Texts => &self.classifier,
-            Level::Words => &self.words,
-            Level::Tokens => &self.language,
+            Level::Texts => &self.sequence_classifier,
+            Level::Words => &self.token_classifier,
+            Level::Tokens => &self.language_head,
         }
     }
 

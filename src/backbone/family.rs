@@ -199,7 +199,7 @@ impl HeadOptions {
     }
 
     /// The token-classification head of most families: dropout, and a last layer named `classifier`.
-    pub(super) fn of_words(dropout: f64, std: f64) -> Self {
+    pub(super) fn token_classifier(dropout: f64, std: f64) -> Self {
         Self { last_dropout: dropout, ..Self::linear(Pooling::Words, "classifier", "classifier.bias", std) }
     }
 

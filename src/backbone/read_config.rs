@@ -26,7 +26,8 @@ impl Config {
             return Err(bad(format!("model_type is {model_type:?}; supported: {}", supported())));
         };
         let config = Self::read(*configure, model_type, &raw).map_err(bad)?;
-        let has_pooler = config.classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
+        let has_pooler =
+            config.sequence_classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
         Ok(Self { has_pooler, raw, ..config })
     }
 

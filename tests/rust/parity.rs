@@ -120,7 +120,7 @@ impl Reference {
         let head = HeadLayers::load(
             params,
             &self.config,
-            &self.config.classifier,
+            &self.config.sequence_classifier,
             self.tensors["logits"].dim(1)?,
             Precision::F32,
         )?;

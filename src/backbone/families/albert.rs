@@ -42,18 +42,18 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     config.embedding.size = fields.count_or("embedding_size", 128)?;
     config.embedding.projected = true;
     let dense = |name, size, activation| Some(Dense { name, size, activation, bias: true });
-    config.classifier = HeadOptions {
+    config.sequence_classifier = HeadOptions {
         dense: dense(ALBERT.names.pooler, hidden, Activation::Tanh),
         last_dropout: fields.dropout("classifier_dropout_prob", 0.1)?,
-        ..config.classifier
+        ..config.sequence_classifier
     };
-    config.words.last_dropout = config.classifier.last_dropout;
-    config.language = HeadOptions {
+    config.token_classifier.last_dropout = config.sequence_classifier.last_dropout;
+    config.language_head = HeadOptions {
         dense: dense("predictions.dense", config.embedding.size, config.feed_forward.activation),
         norm: "predictions.LayerNorm",
         output: "predictions.decoder",
-        output_bias: config.language.bias_of("predictions.bias", "predictions.decoder.bias"),
-        ..config.language
+        output_bias: config.language_head.bias_of("predictions.bias", "predictions.decoder.bias"),
+        ..config.language_head
     };
     fields.without_effect(&["down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks"]);
     Ok(config)

@@ -47,7 +47,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     let mut config = encoder(fields, &BERT, "hidden_act", Activation::Gelu)?;
     let dropout = fields.dropout("hidden_dropout_prob", 0.1)?;
     let activation = config.feed_forward.activation;
-    config.classifier = HeadOptions {
+    config.sequence_classifier = HeadOptions {
         dense: Some(Dense {
             name: BERT.names.pooler,
             size: config.hidden_size,
@@ -55,10 +55,10 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             bias: true,
         }),
         last_dropout: fields.dropout("classifier_dropout", dropout)?,
-        ..config.classifier
+        ..config.sequence_classifier
     };
-    config.words.last_dropout = config.classifier.last_dropout;
-    config.language = HeadOptions {
+    config.token_classifier.last_dropout = config.sequence_classifier.last_dropout;
+    config.language_head = HeadOptions {
         dense: Some(Dense {
             name: "cls.predictions.transform.dense",
             size: config.hidden_size,
@@ -67,8 +67,8 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         }),
         norm: "cls.predictions.transform.LayerNorm",
         output: "cls.predictions.decoder",
-        output_bias: config.language.bias_of("cls.predictions.bias", "cls.predictions.decoder.bias"),
-        ..config.language
+        output_bias: config.language_head.bias_of("cls.predictions.bias", "cls.predictions.decoder.bias"),
+        ..config.language_head
     };
     fields.without_effect(&[
         "directionality",
@@ -138,9 +138,9 @@ pub(super) fn encoder(
         layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
         capabilities: Capabilities::MASKED,
         initializer: Initializer::normal(std),
-        classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
-        words: HeadOptions::of_words(dropout, std),
-        language: HeadOptions {
+        sequence_classifier: HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std),
+        token_classifier: HeadOptions::token_classifier(dropout, std),
+        language_head: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Cls, "", "", std)
         },

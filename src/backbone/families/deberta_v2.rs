@@ -46,7 +46,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     }
     config.attention.positions = ScorePositions::Disentangled(disentangled(fields, config.max_length)?);
     let classifier_dropout = fields.dropout("cls_dropout", dropout)?;
-    config.classifier = HeadOptions {
+    config.sequence_classifier = HeadOptions {
         dense: Some(Dense {
             name: "pooler.dense",
             size: hidden_size,
@@ -55,17 +55,17 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         }),
         first_dropout: fields.dropout("pooler_dropout", 0.0)?,
         last_dropout: classifier_dropout,
-        ..config.classifier
+        ..config.sequence_classifier
     };
     let activation = config.feed_forward.activation;
     let dense = |name| Some(Dense { name, size: hidden_size, activation, bias: true });
-    config.language = if fields.flag_or("legacy", true)? {
+    config.language_head = if fields.flag_or("legacy", true)? {
         HeadOptions {
             dense: dense("cls.predictions.transform.dense"),
             norm: "cls.predictions.transform.LayerNorm",
             output: "cls.predictions.decoder",
-            output_bias: config.language.bias_of("cls.predictions.bias", "cls.predictions.decoder.bias"),
-            ..config.language
+            output_bias: config.language_head.bias_of("cls.predictions.bias", "cls.predictions.decoder.bias"),
+            ..config.language_head
         }
     } else {
         HeadOptions {
@@ -74,7 +74,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             output_bias: "lm_predictions.lm_head.bias",
             // Its weight is that of the word embeddings, whatever tie_word_embeddings says.
             tied: true,
-            ..config.language
+            ..config.language_head
         }
     };
     Ok(config)

@@ -86,13 +86,13 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         layers: vec![LayerOptions { span: Span::ALL, rotary: None }; layers.min(MAX_LAYERS)],
         capabilities: Capabilities::MASKED,
         initializer: Initializer::normal(std),
-        classifier: HeadOptions {
+        sequence_classifier: HeadOptions {
             dense: dense("pre_classifier", Activation::Relu),
             last_dropout: fields.dropout("seq_classif_dropout", 0.2)?,
             ..HeadOptions::linear(Pooling::Cls, "classifier", "classifier.bias", std)
         },
-        words: HeadOptions::of_words(dropout, std),
-        language: HeadOptions {
+        token_classifier: HeadOptions::token_classifier(dropout, std),
+        language_head: HeadOptions {
             dense: dense("vocab_transform", activation),
             norm: "vocab_layer_norm",
             tied: fields.flag_or("tie_word_embeddings", true)?,

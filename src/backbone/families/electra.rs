@@ -27,21 +27,21 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     config.embedding.projected = size != hidden;
     let dropout = fields.dropout("classifier_dropout", config.embedding.dropout)?;
     let dense = |name, size| Some(Dense { name, size, activation: Activation::Gelu, bias: true });
-    config.classifier = HeadOptions {
+    config.sequence_classifier = HeadOptions {
         dense: dense("classifier.dense", hidden),
         output: "classifier.out_proj",
         output_bias: "classifier.out_proj.bias",
         first_dropout: dropout,
         last_dropout: dropout,
-        ..config.classifier
+        ..config.sequence_classifier
     };
-    config.words.last_dropout = config.classifier.last_dropout;
-    config.language = HeadOptions {
+    config.token_classifier.last_dropout = config.sequence_classifier.last_dropout;
+    config.language_head = HeadOptions {
         dense: dense("generator_predictions.dense", size),
         norm: "generator_predictions.LayerNorm",
         output: "generator_lm_head",
         output_bias: "generator_lm_head.bias",
-        ..config.language
+        ..config.language_head
     };
     fields.without_effect(&["summary_activation", "summary_last_dropout", "summary_type", "summary_use_proj"]);
     Ok(config)

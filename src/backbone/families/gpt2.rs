@@ -104,10 +104,10 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         capabilities: Capabilities::CAUSAL,
         // Radford et al. 2019, section 2.3: divided by the square root of the number of residual sums.
         initializer: Initializer { output_std: std / (2.0 * layers as f64).sqrt(), ..Initializer::normal(std) },
-        classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
+        sequence_classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
         // Transformers' default if the configuration sets neither classifier dropout nor hidden dropout.
-        words: HeadOptions::of_words(0.1, std),
-        language: HeadOptions {
+        token_classifier: HeadOptions::token_classifier(0.1, std),
+        language_head: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)
         },

@@ -117,10 +117,13 @@ pub(super) fn configure(fields: &Fields, model_type: &str) -> Checked<Config> {
             .collect(),
         capabilities: Capabilities::CAUSAL,
         initializer: Initializer::normal(std),
-        classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
+        sequence_classifier: HeadOptions::linear(Pooling::Last, "score", "", std),
         // As in transformers' `GenericForTokenClassification`.
-        words: HeadOptions { last_dropout: 0.1, ..HeadOptions::linear(Pooling::Words, "score", "score.bias", std) },
-        language: HeadOptions {
+        token_classifier: HeadOptions {
+            last_dropout: 0.1,
+            ..HeadOptions::linear(Pooling::Words, "score", "score.bias", std)
+        },
+        language_head: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", false)?,
             ..HeadOptions::linear(Pooling::Last, "lm_head", "", std)
         },

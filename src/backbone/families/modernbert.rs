@@ -128,7 +128,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         layers: layer_options(fields, layers.min(MAX_LAYERS))?,
         capabilities: Capabilities::MASKED,
         initializer: Initializer { std, cutoff: Some(fields.positive("initializer_cutoff_factor", 2.0)?), output_std },
-        language: HeadOptions {
+        language_head: HeadOptions {
             output: "decoder",
             output_bias: if decoder_bias { "decoder.bias" } else { "" },
             tied: fields.flag_or("tie_word_embeddings", true)?,
@@ -136,8 +136,8 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             std: output_std,
             ..head.clone()
         },
-        words: HeadOptions { pooling: vec![Pooling::Words], ..head.clone() },
-        classifier: head,
+        token_classifier: HeadOptions { pooling: vec![Pooling::Words], ..head.clone() },
+        sequence_classifier: head,
         has_pooler: false,
         sentence: None,
         raw: Map::new(),

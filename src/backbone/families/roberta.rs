@@ -27,7 +27,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
     config.max_length = rows - first;
     let dropout = fields.dropout("classifier_dropout", config.embedding.dropout)?;
     two_layer_heads(&mut config, dropout);
-    config.words.last_dropout = config.classifier.last_dropout;
+    config.token_classifier.last_dropout = config.sequence_classifier.last_dropout;
     Ok(config)
 }
 
@@ -36,13 +36,13 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
 pub(super) fn two_layer_heads(config: &mut Config, dropout: f64) {
     let size = config.hidden_size;
     let dense = |name, activation| Some(Dense { name, size, activation, bias: true });
-    let classifier = &mut config.classifier;
+    let classifier = &mut config.sequence_classifier;
     classifier.dense = dense("classifier.dense", Activation::Tanh);
     classifier.output = "classifier.out_proj";
     classifier.output_bias = "classifier.out_proj.bias";
     classifier.first_dropout = dropout;
     classifier.last_dropout = dropout;
-    let language = &mut config.language;
+    let language = &mut config.language_head;
     language.dense = dense("lm_head.dense", Activation::Gelu);
     language.norm = "lm_head.layer_norm";
     language.output = "lm_head.decoder";

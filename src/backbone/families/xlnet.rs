@@ -112,7 +112,7 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
         layers: vec![LayerOptions { span, rotary: None }; layers.min(MAX_LAYERS)],
         capabilities,
         initializer: Initializer::normal(std),
-        classifier: HeadOptions {
+        sequence_classifier: HeadOptions {
             dense: Some(Dense {
                 name: "sequence_summary.summary",
                 size: hidden_size,
@@ -123,8 +123,8 @@ pub(super) fn configure(fields: &Fields, _: &str) -> Checked<Config> {
             last_dropout: fields.dropout("summary_last_dropout", 0.1)?,
             ..HeadOptions::linear(Pooling::Last, "logits_proj", "logits_proj.bias", std)
         },
-        words: HeadOptions::of_words(0.0, std),
-        language: HeadOptions {
+        token_classifier: HeadOptions::token_classifier(0.0, std),
+        language_head: HeadOptions {
             tied: fields.flag_or("tie_word_embeddings", true)?,
             last_dropout: dropout,
             ..HeadOptions::linear(Pooling::Last, "lm_loss", "lm_loss.bias", std)

@@ -137,14 +137,14 @@ impl Reference {
     }
 
     fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
-        let options = &self.config.classifier;
+        let options = &self.config.sequence_classifier;
         let pooled = options.pooling[0].apply(&self.hidden(params, batch, precision)?, batch)?;
         HeadLayers::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
     }
 
     fn token_logits(&self, params: &Parameters, batch: &PackedBatch) -> Result<Value, Error> {
         let hidden = self.hidden(params, batch, Precision::F32)?;
-        HeadLayers::load(params, &self.config, &self.config.language, self.config.vocab_size, Precision::F32)?
+        HeadLayers::load(params, &self.config, &self.config.language_head, self.config.vocab_size, Precision::F32)?
             .forward(&hidden, Mode::inference())
     }
 
@@ -272,7 +272,7 @@ fn families_when_trained_as_language_models_receive_the_gradients_of_torch() -> 
     for reference in with_heads()? {
         let config = &reference.config;
         let mut specs = Transformer::specs(config);
-        specs.extend(HeadLayers::specs(config, &config.language, config.vocab_size));
+        specs.extend(HeadLayers::specs(config, &config.language_head, config.vocab_size));
         let (params, trainable, gradients) = reference.trained(&reference.language, &specs)?;
         let labels = reference.targets()?;
         let normalizer = labels.iter().flatten().count() as f64;

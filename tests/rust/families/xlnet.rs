@@ -128,7 +128,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
     let reference = Reference::open("xlnet_a")?;
     let config = &reference.config;
     let mut specs = Backbone::specs(config);
-    specs.extend(HeadLayers::specs(config, &config.language, config.vocab_size));
+    specs.extend(HeadLayers::specs(config, &config.language_head, config.vocab_size));
     let (params, trainable, gradients) = reference.trained(&reference.language, &specs)?;
     let (text, (hidden, positions)) = (reference.part("perm")?, reference.prediction()?);
     let n = positions.len() as u32;
@@ -139,7 +139,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
         let rows = context.rows(batch)?.predictions;
         let layers = config.num_hidden_layers;
         let hidden = encoder.forward_within(batch, &context, layers, Mode::inference(), &mut |_, _| Ok(()))?;
-        HeadLayers::load(params, config, &config.language, config.vocab_size, Precision::F32)?
+        HeadLayers::load(params, config, &config.language_head, config.vocab_size, Precision::F32)?
             .forward(&embedding(&hidden, rows)?, Mode::inference())
     };
     let alone = Prediction {
@@ -178,7 +178,7 @@ fn xlnet_when_a_segment_goes_on_learns_as_in_transformers() -> Outcome {
     let reference = Reference::open("xlnet_a")?;
     let config = &reference.config;
     let mut specs = Backbone::specs(config);
-    specs.extend(HeadLayers::specs(config, &config.language, config.vocab_size));
+    specs.extend(HeadLayers::specs(config, &config.language_head, config.vocab_size));
     let (params, trainable, gradients) = reference.trained(&reference.language, &specs)?;
     let network = LanguageNetwork::load(&params, config, Precision::F32)?;
     let (first, (hidden, positions)) = (reference.part("mems.first")?, reference.prediction()?);

@@ -38,10 +38,10 @@ pub struct Collator {
     special: Vec<u32>,
     /// Id of the unknown token, if there is one; it is never a label.
     unknown: Option<u32>,
-    how: How,
+    corruption: Corruption,
 }
 
-enum How {
+enum Corruption {
     Causal,
     Masked(MaskedLM),
     Permutation,
@@ -69,9 +69,9 @@ impl LanguageObjective {
             )));
         }
         let special = tokenizer.special_ids();
-        let how = match self {
-            Self::Causal { .. } => How::Causal,
-            Self::Permutation { .. } => How::Permutation,
+        let corruption = match self {
+            Self::Causal { .. } => Corruption::Causal,
+            Self::Permutation { .. } => Corruption::Permutation,
             Self::Masked { .. } | Self::Replaced { .. } => {
                 let (rate, unit) = match self {
                     Self::Masked { rate, unit } => (rate, unit),
@@ -83,10 +83,10 @@ impl LanguageObjective {
                 // Added tokens may have ids beyond the model's embedding table.
                 let vocab_size = tokenizer.vocab_size().min(config.vocab_size);
                 let known = special.partition_point(|&id| (id as usize) < vocab_size);
-                How::Masked(MaskedLM::new(*rate, *unit, mask, vocab_size, &special[..known])?)
+                Corruption::Masked(MaskedLM::new(*rate, *unit, mask, vocab_size, &special[..known])?)
             }
         };
-        Ok(Collator { frame: tokenizer.frame()?, special, unknown: tokenizer.unknown_id(), how })
+        Ok(Collator { frame: tokenizer.frame()?, special, unknown: tokenizer.unknown_id(), corruption })
     }
 }
 
@@ -127,9 +127,9 @@ impl Collator {
                 .chain(sequence.ids.iter().map(|id| self.special.binary_search(id).is_ok()))
                 .chain(std::iter::repeat_n(true, after.len()))
                 .collect();
-            match &self.how {
-                How::Causal => labels.extend(next_tokens(&ids, self.unknown)),
-                How::Masked(masking) => {
+            match &self.corruption {
+                Corruption::Causal => labels.extend(next_tokens(&ids, self.unknown)),
+                Corruption::Masked(masking) => {
                     let none = |n| std::iter::repeat_n(false, n);
                     let continues =
                         none(before.len()).chain(sequence.continues.iter().copied()).chain(none(after.len()));
@@ -140,7 +140,7 @@ impl Collator {
                         rows.push(first + i as u32);
                     }
                 }
-                How::Permutation => {
+                Corruption::Permutation => {
                     let permutation = Permutation::draw(&is_special, *key);
                     labels.extend(permutation.targets.iter().map(|&target| Some(ids[target as usize])));
                     hidden.extend(permutation.hidden());
@@ -153,10 +153,10 @@ impl Collator {
         }
         let packed = PackedBatch::collate(&Encodings::from_ids(&texts), (0..texts.len()).collect());
         let mut context = Context::default();
-        let rows: Option<Arc<[u32]>> = match &self.how {
-            How::Causal => None,
-            How::Masked(_) => Some(rows.into()),
-            How::Permutation => {
+        let rows: Option<Arc<[u32]>> = match &self.corruption {
+            Corruption::Causal => None,
+            Corruption::Masked(_) => Some(rows.into()),
+            Corruption::Permutation => {
                 context.prediction =
                     Some(Prediction { positions: positions.into(), cu_seqlens: starts.into(), hidden: hidden.into() });
                 Some(context.rows(&packed)?.predictions)

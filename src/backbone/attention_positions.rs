@@ -7,7 +7,7 @@ use super::distances::{DistanceMaps, DistancePass, DistanceTable};
 use super::mode::Mode;
 use super::parameters::Parameters;
 use super::positions::ScorePositions;
-use super::relative::{Context, Relating, Relative, Sinusoids};
+use super::relative::{Context, Relative, RelativePass, Sinusoids};
 use super::rotary_options::RotaryOptions;
 use super::spec::Spec;
 use crate::autograd::Value;
@@ -36,7 +36,7 @@ pub(super) enum PassPositions {
     None,
     /// Tables of each rotary option of the model, for the longest sequence.
     Rotary(Vec<Arc<Rotary>>),
-    TransformerXl(Arc<Relating>),
+    TransformerXl(Arc<RelativePass>),
     Distances(DistancePass),
 }
 
@@ -73,7 +73,7 @@ impl AttentionPositions {
     pub fn of_pass(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<PassPositions> {
         if let Self::TransformerXl { sinusoids, causal, dropout: p } = self {
             let dropped = |x: Value| mode.dropout("distances", *p).map_or(Ok(x.clone()), |p| dropout(&x, p));
-            let relating = Relating::new(batch, context, *causal, sinusoids, dropped)?;
+            let relating = RelativePass::new(batch, context, *causal, sinusoids, dropped)?;
             return Ok(PassPositions::TransformerXl(Arc::new(relating)));
         }
         if context.memory.is_some() || context.prediction.is_some() {

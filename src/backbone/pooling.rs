@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn write_when_read_again_gives_the_same() -> std::result::Result<(), String> {
         let all: Vec<Pooling> = NAMES.iter().map(|(pooling, ..)| *pooling).collect();
-        let turned: Vec<Pooling> = all.iter().rev().copied().collect();
-        for poolings in [&all[..], &all[2..3], &turned] {
+        let rotated: Vec<Pooling> = all.iter().rev().copied().collect();
+        for poolings in [&all[..], &all[2..3], &rotated] {
             assert_eq!(Pooling::read(&Pooling::write(poolings, 8), Some(8))?, poolings);
         }
         assert!(Pooling::write(&all, 8).get("pooling_mode").is_none());

@@ -77,7 +77,7 @@ impl Context {
 }
 
 /// The inputs of relative attention that all layers of a pass share.
-pub(super) struct Relating {
+pub(super) struct RelativePass {
     relations: Arc<Relations>,
     farthest: usize,
     /// Sinusoids of each distance, `[R, D]`.
@@ -89,7 +89,7 @@ pub(super) struct Relating {
     memory: Vec<Value>,
 }
 
-impl Relating {
+impl RelativePass {
     pub fn new(
         batch: &PackedBatch,
         context: &Context,
@@ -250,7 +250,7 @@ impl Relative {
     pub fn attend(
         &self,
         [q, k, v]: [&Value; 3],
-        relating: &Relating,
+        relating: &RelativePass,
         heads: usize,
         (dropout, mode): (f64, Mode),
         format: Format,

@@ -63,8 +63,8 @@ impl Case {
         [(1, queries), (2, keys), (3, keys)].into_iter().map(|(seed, width)| random(seed, &[t, width])).collect()
     }
 
-    /// A head's values at a position, turned.
-    fn turned(&self, values: &[f64], position: usize) -> Vec<f64> {
+    /// A head's values, rotated to a position.
+    fn rotated(&self, values: &[f64], position: usize) -> Vec<f64> {
         let (mut out, pairs) = (values.to_vec(), self.frequencies.len());
         for (j, frequency) in self.frequencies.iter().enumerate() {
             // The tables are f32.
@@ -86,10 +86,10 @@ impl Case {
                 let key_head = head * key_heads / heads;
                 let query = (first + i) * heads * d + head * d;
                 let row = |t: usize| (first + t) * key_heads * d + key_head * d;
-                let q = self.turned(&v[0][query..query + d], i);
+                let q = self.rotated(&v[0][query..query + d], i);
                 let sees = |t: &usize| t + self.span.before.min(n) >= i && *t <= i + self.span.after.min(n);
                 let score = |t: usize| {
-                    let k = self.turned(&v[1][row(t)..row(t) + d], t);
+                    let k = self.rotated(&v[1][row(t)..row(t) + d], t);
                     (t, q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>() / (d as f64).sqrt())
                 };
                 let scores: Vec<(usize, f64)> = (0..n).filter(sees).map(score).collect();

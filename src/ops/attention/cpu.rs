@@ -68,7 +68,7 @@ impl Kernel<'_> {
     }
 
     /// The rows at positions from `first` on, with rotary embedding applied (into `scratch`) if the scheme has one.
-    fn turned<'a>(&self, rows: MatrixView<'a>, first: usize, scratch: &'a mut [f32]) -> MatrixView<'a> {
+    fn rotated<'a>(&self, rows: MatrixView<'a>, first: usize, scratch: &'a mut [f32]) -> MatrixView<'a> {
         match &self.scheme.rotary {
             Some(rotary) => rotary.forward(&rows, first, scratch),
             None => rows,
@@ -92,14 +92,14 @@ impl Kernel<'_> {
         let (scheme, len, scale) = (self.scheme, key.len, 1.0 / (key.size as f32).sqrt());
         let (scores, queries, keys) = self.scratch(key);
         with_scratch([scores, queries, keys], |[p, queries, keys]| {
-            let keys = self.pack(self.turned(key.rows(k, 0, len), 0, keys));
+            let keys = self.pack(self.rotated(key.rows(k, 0, len), 0, keys));
             let values = self.pack(key.rows(v, 0, len).transposed());
             for (head, block) in
                 query_heads(scheme, key).flat_map(|head| blocks(scheme, len).map(move |block| (head, block)))
             {
                 let (row, rows, width) = (block.row, block.rows, block.keys.len());
                 let inverses = [const { Cell::new(0.0) }; BLOCK];
-                let queries = self.turned(head.rows(q, row, rows), row, queries);
+                let queries = self.rotated(head.rows(q, row, rows), row, queries);
                 matmul_on_this_thread(
                     queries,
                     keys.columns(block.keys.clone()),
@@ -137,14 +137,14 @@ impl Kernel<'_> {
         let (scheme, len, scale) = (self.scheme, key.len, 1.0 / (key.size as f32).sqrt());
         let tokens = log_sum_exp.len() / scheme.heads;
         let (scores, queries, keys) = self.scratch(key);
-        with_scratch([scores, scores, queries, keys, keys], |[p, dp, queries, keys, turned_dk]| {
-            let rows = self.turned(key.rows(k, 0, len), 0, keys);
+        with_scratch([scores, scores, queries, keys, keys], |[p, dp, queries, keys, rotated_dk]| {
+            let rows = self.rotated(key.rows(k, 0, len), 0, keys);
             let (keys, values) = (self.pack(rows), self.pack(key.rows(v, 0, len)));
             let key_columns = dq.map(|_| self.pack(rows.transposed()));
             // SAFETY: a task writes its own sequence and head alone.
             let dv = dv.map(|dv| unsafe { key.part(dv) });
             let dk_sum = dk.map(|dk| match scheme.rotary {
-                Some(_) => Rows::of(turned_dk, key.size),
+                Some(_) => Rows::of(rotated_dk, key.size),
                 // SAFETY: a task writes its own sequence and head alone.
                 None => unsafe { key.part(dk) },
             });
@@ -154,7 +154,7 @@ impl Kernel<'_> {
                 query_heads(scheme, key).flat_map(|head| blocks(scheme, len).map(move |block| (head, block)))
             {
                 let (row, rows, width) = (block.row, block.rows, block.keys.len());
-                let queries = self.turned(head.rows(q, row, rows), row, queries);
+                let queries = self.rotated(head.rows(q, row, rows), row, queries);
                 let grad = head.rows(grad.into(), row, rows);
                 matmul_on_this_thread(
                     queries,
@@ -189,9 +189,9 @@ impl Kernel<'_> {
                     let (dq, keys) = (unsafe { head.part(dq) }, keys.depths(block.keys.clone()));
                     let ds = MatrixView::rows(&*dp, rows, width);
                     match &scheme.rotary {
-                        Some(rotary) => matmul_on_this_thread(ds, keys, Output::scratch(), |i, turned| {
-                            rotary.backward(row + i, turned);
-                            dq.put(row + i, turned);
+                        Some(rotary) => matmul_on_this_thread(ds, keys, Output::scratch(), |i, rotated| {
+                            rotary.backward(row + i, rotated);
+                            dq.put(row + i, rotated);
                         }),
                         None => matmul_on_this_thread(ds, keys, dq.output(row, false), |_, _| {}),
                     }
@@ -204,9 +204,9 @@ impl Kernel<'_> {
             if let (Some(rotary), Some(dk)) = (&scheme.rotary, dk) {
                 // SAFETY: a task writes its own sequence and head alone.
                 let dk = unsafe { key.part(dk) };
-                for (row, turned) in turned_dk.chunks_exact_mut(key.size).take(len).enumerate() {
-                    rotary.backward(row, turned);
-                    dk.put(row, turned);
+                for (row, rotated) in rotated_dk.chunks_exact_mut(key.size).take(len).enumerate() {
+                    rotary.backward(row, rotated);
+                    dk.put(row, rotated);
                 }
             }
         });

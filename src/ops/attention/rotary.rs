@@ -13,7 +13,7 @@ use crate::matmul::MatrixView;
 /// Cosine and sine tables for each position.
 pub struct Rotary {
     /// `[positions, 2, pairs]`: cosines, then sines.
-    turns: Vec<f32>,
+    tables: Vec<f32>,
     positions: usize,
     pairs: usize,
 }
@@ -28,31 +28,31 @@ impl Rotary {
     pub fn new(inverse_frequencies: &[f64], positions: usize, scale: f64) -> Self {
         let pairs = inverse_frequencies.len();
         // SAFETY: cosines and sines of every position are written.
-        let mut turns = unsafe { uninit(positions * 2 * pairs) };
-        turns.par_chunks_exact_mut((2 * pairs).max(1)).enumerate().for_each(|(position, turn)| {
+        let mut tables = unsafe { uninit(positions * 2 * pairs) };
+        tables.par_chunks_exact_mut((2 * pairs).max(1)).enumerate().for_each(|(position, pair)| {
             let (cos, sin) = turn.split_at_mut(pairs);
             for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(inverse_frequencies) {
                 let (s, c) = (position as f64 * frequency).sin_cos();
                 (*cos, *sin) = ((scale * c) as f32, (scale * s) as f32);
             }
         });
-        Self { turns, positions, pairs }
+        Self { tables, positions, pairs }
     }
 
     /// Returns an error if a sequence is longer than the tables, or a head has fewer values than are rotated.
     pub(in crate::ops) fn check(&self, longest: usize, head_size: usize) -> Result<()> {
         if longest > self.positions || 2 * self.pairs > head_size {
-            let (positions, turned) = (self.positions, 2 * self.pairs);
+            let (positions, rotated) = (self.positions, 2 * self.pairs);
             return Err(Error::internal(format!(
                 "rotary: got a sequence of {longest} tokens and heads of {head_size} values, expected at most {positions} \
-                 tokens and at least {turned} values"
+                 tokens and at least {rotated} values"
             )));
         }
         Ok(())
     }
 
     fn turn(&self, position: usize) -> (&[f32], &[f32]) {
-        self.turns[position * 2 * self.pairs..][..2 * self.pairs].split_at(self.pairs)
+        self.tables[position * 2 * self.pairs..][..2 * self.pairs].split_at(self.pairs)
     }
 
     /// Copies the rows at positions from `first` on to `out` and rotates them.
@@ -67,7 +67,7 @@ impl Rotary {
     }
 
     /// Rotates the values of a head at `position`, in place.
-    pub(in crate::ops) fn turn_row(&self, position: usize, row: &mut [f32]) {
+    pub(in crate::ops) fn rotate_row(&self, position: usize, row: &mut [f32]) {
         let (cos, sin) = self.turn(position);
         rotate(row, cos, sin, 1.0);
     }

@@ -24,7 +24,7 @@ pub(super) fn append(layer: &mut Layer, lengths: &[usize], k: &[f32], v: &[f32],
         if let Some(rotary) = step.rotary {
             let size = width / step.key_heads;
             for (row, token) in layer.keys[i][begun..].chunks_exact_mut(width).enumerate() {
-                token.chunks_exact_mut(size).for_each(|head| rotary.turn_row(lengths[i] + row, head));
+                token.chunks_exact_mut(size).for_each(|head| rotary.rotate_row(lengths[i] + row, head));
             }
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn attend(layer: &Layer, lengths: &[usize], q: &[f32], step: &Step) -
             let first = token * width + (key_head * group + head) * size;
             let mut query = q[first..first + size].to_vec();
             if let Some(rotary) = step.rotary {
-                rotary.turn_row(position, &mut query);
+                rotary.rotate_row(position, &mut query);
             }
             let scale = 1.0 / (size as f32).sqrt();
             for (score, t) in scores.iter_mut().zip(seen.clone()) {

@@ -30,7 +30,7 @@ impl Rotary {
         // SAFETY: cosines and sines of every position are written.
         let mut tables = unsafe { uninit(positions * 2 * pairs) };
         tables.par_chunks_exact_mut((2 * pairs).max(1)).enumerate().for_each(|(position, pair)| {
-            let (cos, sin) = turn.split_at_mut(pairs);
+            let (cos, sin) = pair.split_at_mut(pairs);
             for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(inverse_frequencies) {
                 let (s, c) = (position as f64 * frequency).sin_cos();
                 (*cos, *sin) = ((scale * c) as f32, (scale * s) as f32);

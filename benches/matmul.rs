@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::{Storing, in_pool, num_threads};
 use warmstart::matmul::Precision;
 use warmstart::ops::affine::Affine;
@@ -29,7 +29,7 @@ const ROUNDS: usize = 15;
 const LOOPS: u64 = 1 << 20;
 
 struct Case {
-    x: Value,
+    x: Var,
     weight: Frozen,
     /// `x` and `W`, in the precision, for candle.
     operands: [Tensor; 2],
@@ -44,13 +44,13 @@ impl Case {
         let (x, weight) = (random(1, (m, k))?, random(2, (n, k))?);
         let dtype = if precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         let operands = [x.to_dtype(dtype)?, weight.to_dtype(dtype)?];
-        let weight = Frozen::new(&Affine::new(&Value::constant(Array::try_from(&weight)?), None)?, precision);
-        let case = Self { x: Value::constant(Array::try_from(&x)?), weight, operands, flops: 2.0 * (m * k * n) as f64 };
+        let weight = Frozen::new(&Affine::new(&Var::constant(Array::try_from(&weight)?), None)?, precision);
+        let case = Self { x: Var::constant(Array::try_from(&x)?), weight, operands, flops: 2.0 * (m * k * n) as f64 };
         case.ours()?;
         Ok(case)
     }
 
-    fn ours(&self) -> Outcome<Value> {
+    fn ours(&self) -> Outcome<Var> {
         Ok(frozen_linear(&self.x, &self.weight, Epilogue::None, Storing::F32)?)
     }
 

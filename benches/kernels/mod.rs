@@ -8,10 +8,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var as CandleVar};
 use criterion::{Criterion, SamplingMode};
 use warmstart::array::Array;
-use warmstart::autograd::{GradientBuffer, Op, Slot, Value};
+use warmstart::autograd::{GradientBuffer, Op, Slot, Var};
 use warmstart::compute::{Storing, in_pool};
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
@@ -58,7 +58,7 @@ fn random(seed: u64, shape: &[usize], std: f64) -> Outcome<Tensor> {
 }
 
 /// A scalar whose gradient with respect to `y` is all ones, as candle's `backward` begins.
-fn seed(y: &Value) -> Outcome<Value> {
+fn seed(y: &Var) -> Outcome<Var> {
     struct Ones;
     // SAFETY: what is not added to is written, all of it.
     unsafe impl Op for Ones {
@@ -75,7 +75,7 @@ fn seed(y: &Value) -> Outcome<Value> {
     if y.array().elem_count() == 1 {
         return Ok(y.clone());
     }
-    Ok(Value::computed(Array::new(vec![0.0], ())?, &[y], Ones))
+    Ok(Var::computed(Array::new(vec![0.0], ())?, &[y], Ones))
 }
 
 /// One comparison: `args` go in as constants for forward alone, as parameters for backward.
@@ -83,18 +83,18 @@ fn compare(
     criterion: &mut Criterion,
     name: &str,
     args: &[Tensor],
-    ours: impl Fn(&[Value], Precision) -> warmstart::error::Result<Value> + Sync,
+    ours: impl Fn(&[Var], Precision) -> warmstart::error::Result<Var> + Sync,
     precisions: &[Precision],
     composed: impl Fn(&[Tensor]) -> candle_core::Result<Tensor> + Sync,
 ) -> Outcome {
     let mut group = criterion.benchmark_group(name);
     group.sampling_mode(SamplingMode::Flat);
     let arrays: Vec<Array> = args.iter().map(Array::try_from).collect::<Result<_, _>>()?;
-    let constants: Vec<Value> = arrays.iter().cloned().map(Value::constant).collect();
+    let constants: Vec<Var> = arrays.iter().cloned().map(Var::constant).collect();
     let gradients = GradientBuffer::new(&args.iter().map(Tensor::elem_count).collect::<Vec<_>>())?;
-    let parameters = arrays.into_iter().zip(gradients.slots()).map(|(array, slot)| Value::parameter(array, slot));
-    let parameters: Vec<Value> = parameters.collect::<Result<_, _>>()?;
-    let variables: Vec<Var> = args.iter().map(Var::from_tensor).collect::<Result<_, _>>()?;
+    let parameters = arrays.into_iter().zip(gradients.slots()).map(|(array, slot)| Var::parameter(array, slot));
+    let parameters: Vec<Var> = parameters.collect::<Result<_, _>>()?;
+    let variables: Vec<CandleVar> = args.iter().map(CandleVar::from_tensor).collect::<Result<_, _>>()?;
     let variables: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
     for &precision in precisions {
         let suffix = format!("warmstart {precision:?}").to_lowercase();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::slot::{Slot, Target};
-use super::value::{Node, Origin, Value};
+use super::var::{Node, Origin, Var};
 use crate::array::Array;
 use crate::compute::add;
 use crate::error::{Error, Result, without_backtrace};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result, without_backtrace};
 #[derive(Default)]
 struct Pending(BTreeMap<u64, (Arc<Node>, Array)>);
 
-impl Value {
+impl Var {
     /// Differentiate this scalar: every parameter it depends on receives its gradient. What the operations kept is
     /// freed on the way, unless somebody else holds it.
     pub fn backward(self) -> Result<()> {
@@ -27,7 +27,7 @@ impl Value {
         }
     }
 
-    /// As [`Value::backward`], for a value of any shape whose gradient is `gradient`, of the same shape.
+    /// As [`Var::backward`], for a value of any shape whose gradient is `gradient`, of the same shape.
     pub(super) fn backward_from(self, gradient: Array) -> Result<()> {
         let mut pending = Pending::default();
         let mut slot = pending.slot(&self);
@@ -38,7 +38,7 @@ impl Value {
             // The node's last reference, and with it the values it was computed from, is dropped at the end of this
             // block.
             let mut slots: Vec<Slot> = node.inputs.iter().map(|input| pending.slot(input)).collect();
-            let arrays: Vec<&Array> = node.inputs.iter().map(Value::array).collect();
+            let arrays: Vec<&Array> = node.inputs.iter().map(Var::array).collect();
             node.op.backward(&arrays, gradient, &mut slots).map_err(|error| within(error, node.op.name()))?;
             for (input, slot) in node.inputs.iter().zip(slots) {
                 pending.collect(input, slot)?;
@@ -51,7 +51,7 @@ impl Value {
 impl Pending {
     /// A slot for the gradient of `value`, with the contributions so far. An operation with the same value as two
     /// inputs gets two slots; the second starts empty.
-    fn slot(&mut self, value: &Value) -> Slot {
+    fn slot(&mut self, value: &Var) -> Slot {
         let (target, buffer) = match value.origin() {
             Origin::Constant => (Target::Unwanted, None),
             Origin::Parameter(slot) => (Target::Parameter(slot.clone()), None),
@@ -62,7 +62,7 @@ impl Pending {
     }
 
     /// Store the gradient of the slot for the backward pass to continue.
-    fn collect(&mut self, value: &Value, mut slot: Slot) -> Result<()> {
+    fn collect(&mut self, value: &Var, mut slot: Slot) -> Result<()> {
         let Some(gradient) = slot.take() else { return Ok(()) };
         match value.origin() {
             Origin::Constant => {}

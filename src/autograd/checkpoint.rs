@@ -3,7 +3,7 @@
 
 use super::op::Op;
 use super::slot::{Leaf, Slot};
-use super::value::Value;
+use super::var::Var;
 use crate::array::Array;
 use crate::error::Result;
 
@@ -11,18 +11,18 @@ use crate::error::Result;
 ///
 /// `f` must give the same values each time, so dropout masks must come from fixed keys. Parameters that `f` holds
 /// receive bitwise the same gradients as without checkpointing.
-pub fn checkpoint<F>(inputs: &[&Value], f: F) -> Result<Value>
+pub fn checkpoint<F>(inputs: &[&Var], f: F) -> Result<Var>
 where
-    F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
+    F: Fn(&[Var]) -> Result<Var> + Send + Sync + 'static,
 {
-    let constants: Vec<Value> = inputs.iter().map(|input| Value::constant(input.array().clone())).collect();
+    let constants: Vec<Var> = inputs.iter().map(|input| Var::constant(input.array().clone())).collect();
     let output = f(&constants)?;
     // The parameters that `f` holds may need a gradient even if no input does.
-    let differentiable = Value::differentiable(inputs) || Value::differentiable(&[&output]);
+    let differentiable = Var::differentiable(inputs) || Var::differentiable(&[&output]);
     let array = output.array().clone();
     // Frees what this run kept for its backward pass.
     drop(output);
-    Ok(if differentiable { Value::with_node(array, inputs, Checkpoint(f)) } else { Value::constant(array) })
+    Ok(if differentiable { Var::with_node(array, inputs, Checkpoint(f)) } else { Var::constant(array) })
 }
 
 struct Checkpoint<F>(F);
@@ -30,7 +30,7 @@ struct Checkpoint<F>(F);
 // SAFETY: no values of slots are lent to it: gradients are given whole.
 unsafe impl<F> Op for Checkpoint<F>
 where
-    F: Fn(&[Value]) -> Result<Value> + Send + Sync + 'static,
+    F: Fn(&[Var]) -> Result<Var> + Send + Sync + 'static,
 {
     fn name(&self) -> &'static str {
         "checkpoint"
@@ -42,10 +42,10 @@ where
         let leaf = |slot: &mut Slot| slot.wanted().then(|| Leaf::new(slot.take()));
         let leaves: Vec<Option<Leaf>> = into.iter_mut().map(leaf).collect();
         let value = |(&array, leaf): (&&Array, &Option<Leaf>)| match leaf {
-            Some(leaf) => Value::leaf(array.clone(), leaf.clone()),
-            None => Value::constant(array.clone()),
+            Some(leaf) => Var::leaf(array.clone(), leaf.clone()),
+            None => Var::constant(array.clone()),
         };
-        let values: Vec<Value> = inputs.iter().zip(&leaves).map(value).collect();
+        let values: Vec<Var> = inputs.iter().zip(&leaves).map(value).collect();
         (self.0)(&values)?.backward_from(gradient)?;
         for (leaf, slot) in leaves.iter().zip(into) {
             if let Some(gradient) = leaf.as_ref().and_then(Leaf::take) {

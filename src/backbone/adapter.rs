@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::low_rank::LowRank;
 use super::parameters::Parameters;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::Result;
 use crate::matmul::Format;
 use crate::ops::affine::Affine;
@@ -35,7 +35,7 @@ impl Adapter {
     }
 
     /// `y + scale * B (A x)`.
-    pub fn add_to(&self, y: &Value, x: &Value, format: Format) -> Result<Value> {
+    pub fn add_to(&self, y: &Var, x: &Var, format: Format) -> Result<Var> {
         let low = linear(x, &self.a, Epilogue::None, format)?;
         scaled_sum(y, &linear(&low, &self.b, Epilogue::None, format)?, self.scale, format.result)
     }

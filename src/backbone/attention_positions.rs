@@ -10,7 +10,7 @@ use super::positions::ScorePositions;
 use super::relative::{Context, Relative, RelativePass, Sinusoids};
 use super::rotary_options::RotaryOptions;
 use super::spec::Spec;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::matmul::Format;
@@ -72,7 +72,7 @@ impl AttentionPositions {
     /// relative attention.
     pub fn of_pass(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<PassPositions> {
         if let Self::TransformerXl { sinusoids, causal, dropout: p } = self {
-            let dropped = |x: Value| mode.dropout("distances", *p).map_or(Ok(x.clone()), |p| dropout(&x, p));
+            let dropped = |x: Var| mode.dropout("distances", *p).map_or(Ok(x.clone()), |p| dropout(&x, p));
             let relating = RelativePass::new(batch, context, *causal, sinusoids, dropped)?;
             return Ok(PassPositions::TransformerXl(Arc::new(relating)));
         }
@@ -100,7 +100,7 @@ impl PassPositions {
     }
 
     /// The value that all layers share and that gradients flow to, if any.
-    pub fn shared(&self) -> Option<&Value> {
+    pub fn shared(&self) -> Option<&Var> {
         match self {
             Self::Distances(pass) => pass.vectors.as_ref(),
             _ => None,
@@ -109,7 +109,7 @@ impl PassPositions {
 
     /// A copy with this shared value.
     #[must_use]
-    pub fn with_shared(&self, shared: Option<&Value>) -> Self {
+    pub fn with_shared(&self, shared: Option<&Var>) -> Self {
         match self {
             Self::Distances(pass) => Self::Distances(pass.with_vectors(shared.cloned())),
             other => other.clone(),

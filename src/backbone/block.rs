@@ -11,7 +11,7 @@ use super::mode::Mode;
 use super::parameters::Parameters;
 use super::spec::Spec;
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::compute::{Storing, uninit};
 use crate::error::Result;
 use crate::matmul::{Format, Precision};
@@ -124,7 +124,7 @@ impl Layer {
     }
 
     /// Maps hidden states `[T, D]` to those of the next layer, `[T, D]`.
-    pub fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
+    pub fn forward(&self, x: &Var, sequences: &Sequences, mode: Mode) -> Result<Var> {
         let attention_dropout = mode.dropout("attention output", self.attention_dropout);
         let output_dropout = mode.dropout("output", self.feed_forward_dropout);
         if self.norms_before {
@@ -202,8 +202,8 @@ impl Attention {
     }
 
     /// Attention of `x [T, D]` without the output projection: `[T, heads * head_size]`.
-    fn forward(&self, x: &Value, sequences: &Sequences, mode: Mode) -> Result<Value> {
-        let normed = |norm: &Option<Norm>, x: Value| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
+    fn forward(&self, x: &Var, sequences: &Sequences, mode: Mode) -> Result<Var> {
+        let normed = |norm: &Option<Norm>, x: Var| norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x));
         if let (LayerPositions::TransformerXl(relative), PassPositions::TransformerXl(relating)) =
             (&self.positions, &sequences.positions)
         {
@@ -237,7 +237,7 @@ impl Attention {
             cache.append(sequences.layer, &wide(&k)?, &wide(&v)?, &step)?;
             if !begins {
                 let attended = cache.attend(sequences.layer, &wide(&q)?, &step);
-                return Ok(Value::constant(Array::new(attended, q.array().shape())?));
+                return Ok(Var::constant(Array::new(attended, q.array().shape())?));
             }
         }
         let scheme = Scheme {
@@ -276,7 +276,7 @@ impl FeedForward {
     }
 
     /// Activations `[T, F]` before the last linear layer.
-    fn inner(&self, x: &Value, mode: Mode) -> Result<Value> {
+    fn inner(&self, x: &Var, mode: Mode) -> Result<Var> {
         let up = self.up.forward(x)?;
         let inner = match &self.gate {
             Some(gate) => gated(&gate.forward(x)?, &up, self.activation, self.operand.result)?,
@@ -290,7 +290,7 @@ impl FeedForward {
 }
 
 /// A copy of the values as f32.
-fn wide(x: &Value) -> Result<Vec<f32>> {
+fn wide(x: &Var) -> Result<Vec<f32>> {
     let x = x.array().operand()?;
     // SAFETY: all are copied.
     let mut out = unsafe { uninit(x.elements().len()) };

@@ -11,7 +11,7 @@ use super::mode::Mode;
 use super::parameters::Parameters;
 use super::positions::{Disentangled, ScorePositions};
 use super::spec::Spec;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::matmul::Format;
@@ -23,7 +23,7 @@ use crate::ops::embedding::embedding;
 pub(super) struct DistanceTable {
     rows: DistanceRows,
     /// Biases `[R, H]` or vectors `[R, D]`.
-    table: Value,
+    table: Var,
     norm: Option<Norm>,
     /// Buckets of all distances, cached for the longest sequence seen so far.
     buckets: Mutex<Option<Buckets>>,
@@ -41,9 +41,9 @@ enum DistanceRows {
 pub(super) struct DistancePass {
     buckets: Buckets,
     /// `[R, H]`
-    bias: Option<Value>,
+    bias: Option<Var>,
     /// `[R, D]`
-    pub vectors: Option<Value>,
+    pub vectors: Option<Var>,
 }
 
 impl DistanceTable {
@@ -155,7 +155,7 @@ impl DistanceMaps {
 
     /// Projects distance vectors `[R, D]` to position keys (multiplied with queries) and position queries (multiplied
     /// with keys), `[R, H * d]` each. `query` and `key` are the layer's own projections, used if shared.
-    fn vectors(&self, vectors: &Value, [query, key]: [&Linear; 2], mode: Mode) -> Result<[Option<Value>; 2]> {
+    fn vectors(&self, vectors: &Var, [query, key]: [&Linear; 2], mode: Mode) -> Result<[Option<Var>; 2]> {
         let vectors = match mode.dropout("distances", self.dropout) {
             Some(p) => &dropout(vectors, p)?,
             None => vectors,
@@ -170,16 +170,16 @@ impl DistanceMaps {
 
 /// Queries, keys and values, and the projections of the first two.
 pub(super) struct Attended<'a> {
-    pub q: &'a Value,
-    pub k: &'a Value,
-    pub v: &'a Value,
+    pub q: &'a Var,
+    pub k: &'a Var,
+    pub v: &'a Var,
     pub maps: [&'a Linear; 2],
 }
 
 impl DistancePass {
     /// A copy with these vectors.
     #[must_use]
-    pub fn with_vectors(&self, vectors: Option<Value>) -> Self {
+    pub fn with_vectors(&self, vectors: Option<Var>) -> Self {
         Self { vectors, ..self.clone() }
     }
 
@@ -191,7 +191,7 @@ impl DistancePass {
         (cu_seqlens, heads): (&Arc<[u32]>, usize),
         (dropout, mode): (f64, Mode),
         format: Format,
-    ) -> Result<Value> {
+    ) -> Result<Var> {
         let Attended { q, k, v, maps: shared } = *attended;
         let [position_keys, position_queries] = match (maps, &self.vectors) {
             (Some(maps), Some(vectors)) => maps.vectors(vectors, shared, mode)?,

@@ -6,7 +6,7 @@ use super::parameters::Parameters;
 use super::pooling::Pooling;
 use super::pretrained::Backbone;
 use super::sentence::{SentenceMaps, normalize_rows};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::batch::{PackedBatch, in_order_of_length};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
@@ -61,7 +61,7 @@ impl Backbone {
             Vectors::Sentence => Some(SentenceMaps::load(&self.params, &self.config)?),
         };
         let forward = |batch: &PackedBatch| {
-            let mut pooled: Vec<Option<Value>> = vec![None; layers.len()];
+            let mut pooled: Vec<Option<Var>> = vec![None; layers.len()];
             encoder.forward_through(batch, top, Mode::inference(), &mut |layer, hidden| {
                 for (pooled, _) in pooled.iter_mut().zip(&layers).filter(|(_, wanted)| **wanted == layer) {
                     *pooled = Some(Pooling::join(&pooling, hidden, batch)?);
@@ -89,7 +89,7 @@ pub fn collect_rows(
     encodings: &Encodings,
     batch_tokens: usize,
     (columns, params): (usize, &Parameters),
-    forward: &(dyn Fn(&PackedBatch) -> Result<Value> + Sync),
+    forward: &(dyn Fn(&PackedBatch) -> Result<Var> + Sync),
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f32>> {
     let mut rows = vec![0f32; encodings.n_items() * columns];

@@ -5,7 +5,7 @@ use super::config::Config;
 use super::family::Part;
 use super::parameters::Parameters;
 use super::spec::{Init, Spec};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::Result;
 use crate::matmul::Format;
 use crate::ops::activation::{Activation, activate};
@@ -120,7 +120,7 @@ impl Linear {
         Ok(Self { map, adapters, activation, format, frozen })
     }
 
-    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+    pub(crate) fn forward(&self, x: &Var) -> Result<Var> {
         self.forward_with(x, self.activation.into())
     }
 
@@ -130,11 +130,11 @@ impl Linear {
     }
 
     /// `dropout(x W^T + b) + residual`.
-    pub(crate) fn add_to(&self, residual: &Value, x: &Value, dropout: Option<Dropout>) -> Result<Value> {
+    pub(crate) fn add_to(&self, residual: &Var, x: &Var, dropout: Option<Dropout>) -> Result<Var> {
         self.forward_with(x, Epilogue::AddResidual(residual, dropout))
     }
 
-    fn forward_with(&self, x: &Value, epilogue: Epilogue) -> Result<Value> {
+    fn forward_with(&self, x: &Var, epilogue: Epilogue) -> Result<Var> {
         if self.adapters.is_empty() {
             return self.base(x, epilogue);
         }
@@ -154,9 +154,9 @@ impl Linear {
     }
 
     /// Without the adapters.
-    fn base(&self, x: &Value, epilogue: Epilogue) -> Result<Value> {
+    fn base(&self, x: &Var, epilogue: Epilogue) -> Result<Var> {
         let residual = if let Epilogue::AddResidual(residual, _) = epilogue { Some(residual) } else { None };
-        if self.map.learns() || Value::differentiable(&[x]) || residual.is_some_and(|r| Value::differentiable(&[r])) {
+        if self.map.learns() || Var::differentiable(&[x]) || residual.is_some_and(|r| Var::differentiable(&[r])) {
             return linear(x, &self.map, epilogue, self.format);
         }
         frozen_linear(x, &self.frozen, epilogue, self.format.result)
@@ -194,12 +194,12 @@ impl Norm {
         Ok(Self(norm::Norm { kind: config.norm.kind, weight: get("weight")?, bias, eps: config.norm.eps }))
     }
 
-    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+    pub(crate) fn forward(&self, x: &Var) -> Result<Var> {
         norm(x, &self.0)
     }
 
     /// `norm(dropout(x) + residual)`.
-    pub(crate) fn residual(&self, x: &Value, residual: &Value, dropout: Option<Dropout>) -> Result<Value> {
+    pub(crate) fn residual(&self, x: &Var, residual: &Var, dropout: Option<Dropout>) -> Result<Var> {
         residual_norm(x, residual, &self.0, dropout)
     }
 }

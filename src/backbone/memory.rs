@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::{Error, Result};
 use crate::ops::embedding::stacked_rows;
 
@@ -52,7 +52,7 @@ impl Memory {
         let layers = hidden.len().saturating_sub(1);
         let state = |layer: usize| {
             let parts = before.hidden.get(layer).into_iter().chain(&hidden[layer..=layer]).cloned();
-            let parts: Vec<Value> = parts.map(Value::constant).collect();
+            let parts: Vec<Var> = parts.map(Var::constant).collect();
             Ok(stacked_rows(&parts.iter().collect::<Vec<_>>(), rows.clone())?.array().clone())
         };
         Ok(Self { hidden: (0..layers).map(state).collect::<Result<_>>()?, cu_seqlens: ends.into() })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::low_rank::LowRank;
 use super::spec::{Owner, Spec, initialise};
 use crate::array::Array;
-use crate::autograd::{GradientSlot, Value};
+use crate::autograd::{GradientSlot, Var};
 use crate::compute::available_memory;
 use crate::error::{Error, Result};
 use crate::rng::Key;
@@ -22,17 +22,17 @@ pub struct Parameters {
 #[derive(Debug, Clone)]
 struct Parameter {
     owner: Owner,
-    value: Value,
+    value: Var,
 }
 
 impl Parameters {
     /// The parameter `name`.
     pub fn get(&self, name: &str) -> Result<&Array> {
-        self.value(name).map(Value::array)
+        self.value(name).map(Var::array)
     }
 
     /// The parameter `name` as an input of operations.
-    pub fn value(&self, name: &str) -> Result<&Value> {
+    pub fn value(&self, name: &str) -> Result<&Var> {
         self.found(name).map(|parameter| &parameter.value)
     }
 
@@ -42,21 +42,21 @@ impl Parameters {
 
     /// Add a parameter, or replace it.
     pub fn insert(&mut self, name: impl Into<String>, owner: &Owner, array: Array) {
-        self.all.insert(name.into(), Parameter { owner: owner.clone(), value: Value::constant(array) });
+        self.all.insert(name.into(), Parameter { owner: owner.clone(), value: Var::constant(array) });
     }
 
     /// Replace the values of a parameter.
     pub fn replace(&mut self, name: &str, array: Array) -> Result<()> {
-        self.replace_value(name, Value::constant(array))
+        self.replace_value(name, Var::constant(array))
     }
 
     /// Replace the values of a parameter by trainable ones: the gradient is collected in `slot`.
     pub fn train(&mut self, name: &str, array: Array, slot: GradientSlot) -> Result<()> {
-        self.replace_value(name, Value::parameter(array, slot)?)
+        self.replace_value(name, Var::parameter(array, slot)?)
     }
 
     /// Replace the value of a parameter, possibly by one that another parameter shares.
-    pub(crate) fn replace_value(&mut self, name: &str, value: Value) -> Result<()> {
+    pub(crate) fn replace_value(&mut self, name: &str, value: Var) -> Result<()> {
         let owner = self.found(name)?.owner.clone();
         self.all.insert(name.into(), Parameter { owner, value });
         Ok(())

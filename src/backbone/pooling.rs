@@ -1,6 +1,6 @@
 //! Pooling: a text's token vectors to one vector.
 
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::ops::columns::side_by_side;
@@ -61,7 +61,7 @@ impl Pooling {
     }
 
     /// Pools hidden states `[T, D]` to `[B, D]`, or to a row for each word.
-    pub fn apply(self, hidden: &Value, batch: &PackedBatch) -> Result<Value> {
+    pub fn apply(self, hidden: &Var, batch: &PackedBatch) -> Result<Var> {
         let reduced = |reduction| segment_pool(hidden, batch.cu_seqlens.clone(), reduction);
         match self {
             Self::Mean => reduced(Reduction::Mean),
@@ -75,7 +75,7 @@ impl Pooling {
     }
 
     /// Hidden states `[T, D]` pooled in each of `k` ways, side by side: `[B, k D]`.
-    pub(crate) fn join(poolings: &[Self], hidden: &Value, batch: &PackedBatch) -> Result<Value> {
+    pub(crate) fn join(poolings: &[Self], hidden: &Var, batch: &PackedBatch) -> Result<Var> {
         let pooled = poolings.iter().map(|pooling| pooling.apply(hidden, batch)).collect::<Result<Vec<_>>>()?;
         side_by_side(&pooled)
     }

@@ -13,7 +13,7 @@ use super::mode::Mode;
 use super::parameters::Parameters;
 use super::spec::Spec;
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::batch::PackedBatch;
 use crate::error::Result;
 use crate::matmul::Format;
@@ -81,12 +81,12 @@ pub(super) struct RelativePass {
     relations: Arc<Relations>,
     farthest: usize,
     /// Sinusoids of each distance, `[R, D]`.
-    sinusoids: Value,
+    sinusoids: Var,
     /// Rows of which keys and values are computed, indexing the pass's rows followed by memory; None if they are all
     /// rows of the pass in order.
     keys: Option<Arc<[u32]>>,
     /// Memory of each layer, `[M, D]`.
-    memory: Vec<Value>,
+    memory: Vec<Var>,
 }
 
 impl RelativePass {
@@ -95,7 +95,7 @@ impl RelativePass {
         context: &Context,
         causal: bool,
         sinusoids: &Sinusoids,
-        dropped: impl Fn(Value) -> Result<Value>,
+        dropped: impl Fn(Var) -> Result<Var>,
     ) -> Result<Self> {
         let (n, rows) = (batch.cu_seqlens.len(), context.rows(batch)?);
         let none = Memory { hidden: Vec::new(), cu_seqlens: vec![0; n].into() };
@@ -148,16 +148,16 @@ impl RelativePass {
         Ok(Self {
             relations,
             farthest,
-            sinusoids: dropped(Value::constant(sinusoids.of(farthest, ahead)?))?,
+            sinusoids: dropped(Var::constant(sinusoids.of(farthest, ahead)?))?,
             keys: (!in_order).then(|| keys.into()),
-            memory: memory.hidden.iter().cloned().map(Value::constant).collect(),
+            memory: memory.hidden.iter().cloned().map(Var::constant).collect(),
         })
     }
 
     /// The inputs of keys and values in layer `i`: memory and the token rows of `x`, without the predictions.
-    pub fn key_rows(&self, x: &Value, i: usize) -> Result<Value> {
+    pub fn key_rows(&self, x: &Var, i: usize) -> Result<Var> {
         let Some(rows) = &self.keys else { return Ok(x.clone()) };
-        let tables: Vec<&Value> = std::iter::once(x).chain(self.memory.get(i)).collect();
+        let tables: Vec<&Var> = std::iter::once(x).chain(self.memory.get(i)).collect();
         stacked_rows(&tables, rows.clone())
     }
 }
@@ -208,10 +208,10 @@ impl Sinusoids {
 /// The parameters of relative attention in a layer beside the projections of queries, keys, values and output.
 pub(super) struct Relative {
     distances: Linear,
-    word_bias: Value,
-    distance_bias: Value,
-    segment_bias: Value,
-    segments: Value,
+    word_bias: Var,
+    distance_bias: Var,
+    segment_bias: Var,
+    segments: Var,
 }
 
 const BIASES: [&str; 3] = ["r_w_bias", "r_r_bias", "r_s_bias"];
@@ -249,12 +249,12 @@ impl Relative {
     /// Attention of all heads, from queries, keys and values: `[rows, heads * head_size]`.
     pub fn attend(
         &self,
-        [q, k, v]: [&Value; 3],
+        [q, k, v]: [&Var; 3],
         relating: &RelativePass,
         heads: usize,
         (dropout, mode): (f64, Mode),
         format: Format,
-    ) -> Result<Value> {
+    ) -> Result<Var> {
         let scheme = RelativeScheme {
             relations: relating.relations.clone(),
             heads,

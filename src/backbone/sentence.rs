@@ -5,7 +5,7 @@ use super::layers::{Linear, Map};
 use super::parameters::Parameters;
 use super::sentence_modules::Dense;
 use super::spec::{Init, Spec};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::Result;
 use crate::matmul::Precision;
 
@@ -42,7 +42,7 @@ impl SentenceMaps {
     }
 
     /// Maps pooled vectors `[B, k D]` to `[B, D']`.
-    pub(crate) fn forward(&self, x: &Value) -> Result<Value> {
+    pub(crate) fn forward(&self, x: &Var) -> Result<Var> {
         self.0.iter().try_fold(x.clone(), |x, dense| dense.forward(&x))
     }
 }

@@ -15,7 +15,7 @@ use super::parameters::Parameters;
 use super::positions::LearnedPositions;
 use super::relative::Context;
 use super::spec::Spec;
-use crate::autograd::{Value, checkpoint};
+use crate::autograd::{Var, checkpoint};
 use crate::batch::PackedBatch;
 use crate::error::{Error, Result};
 use crate::matmul::Precision;
@@ -62,7 +62,7 @@ impl Transformer {
 
     /// Hidden states `[T, D]` after `n_layers` layers; 0 is the embedding output. After all layers, the final norm is
     /// applied.
-    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Value> {
+    pub fn forward(&self, batch: &PackedBatch, n_layers: usize, mode: Mode) -> Result<Var> {
         self.forward_through(batch, n_layers, mode, &mut |_, _| Ok(()))
     }
 
@@ -72,8 +72,8 @@ impl Transformer {
         batch: &PackedBatch,
         n_layers: usize,
         mode: Mode,
-        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
-    ) -> Result<Value> {
+        on_layer: &mut dyn FnMut(usize, &Var) -> Result<()>,
+    ) -> Result<Var> {
         self.forward_within(batch, &Context::default(), n_layers, mode, on_layer)
     }
 
@@ -86,8 +86,8 @@ impl Transformer {
         context: &Context,
         n_layers: usize,
         mode: Mode,
-        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
-    ) -> Result<Value> {
+        on_layer: &mut dyn FnMut(usize, &Var) -> Result<()>,
+    ) -> Result<Var> {
         let all = Sequences {
             cu_seqlens: batch.cu_seqlens.clone(),
             positions: self.positions.of_pass(batch, context, mode)?,
@@ -100,7 +100,7 @@ impl Transformer {
             let (layer, mode) = (layer.clone(), mode.layer(i));
             let sequences = Sequences { layer: i, ..all.clone() };
             hidden = if mode.recomputes() {
-                let inputs: Vec<&Value> = std::iter::once(&hidden).chain(all.positions.shared()).collect();
+                let inputs: Vec<&Var> = std::iter::once(&hidden).chain(all.positions.shared()).collect();
                 checkpoint(&inputs, move |x| {
                     let positions = sequences.positions.with_shared(x.get(1));
                     layer.forward(&x[0], &Sequences { positions, ..sequences.clone() }, mode)
@@ -176,11 +176,11 @@ impl LearnedPositions {
 }
 
 struct Embeddings {
-    word: Value,
-    position: Option<(Value, LearnedPositions)>,
-    segment: Option<Value>,
+    word: Var,
+    position: Option<(Var, LearnedPositions)>,
+    segment: Option<Var>,
     /// `[1, D]`
-    mask: Option<Value>,
+    mask: Option<Var>,
     norm: Option<Norm>,
     projection: Option<Linear>,
     dropout: f64,
@@ -234,7 +234,7 @@ impl Embeddings {
         })
     }
 
-    fn forward(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<Value> {
+    fn forward(&self, batch: &PackedBatch, context: &Context, mode: Mode) -> Result<Var> {
         let mut tables = vec![(&self.word, batch.ids.clone())];
         if let Some((table, positions)) = &self.position {
             tables.push((table, positions.rows_of(batch)));

@@ -5,7 +5,7 @@
 //! not enough: in `x + softmax_last_dim(x)` only one of the two paths is cut. Inputs are shifted by a hundredth of
 //! their size first, because many functions have a kink at 0, where parameters often start.
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{DType, Tensor, Var as CandleVar};
 
 use super::tensors::{Leaf, Tensors};
 use crate::error::{Error, Result, without_backtrace};
@@ -128,7 +128,7 @@ fn point(leaf: &Leaf) -> Result<Point> {
         return Ok(Point { value, direction });
     }
     let shifted = (value + (random(&format!("{} shift", leaf.name), direction.dims())? * (0.01 * scale))?)?;
-    Ok(Point { value: Var::from_tensor(&shifted)?.into_inner(), direction })
+    Ok(Point { value: CandleVar::from_tensor(&shifted)?.into_inner(), direction })
 }
 
 /// Standard normal values, seeded by the name.

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 use super::audit::{check_gradients, check_reached, check_repeatable, failed, stopped};
 use super::tensors::{Leaf, Tensors};
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 
 type Function = dyn Fn(&Tensors) -> candle_core::Result<Tensor> + Send + Sync;
@@ -48,7 +48,7 @@ impl CandleFunction {
     ///
     /// # Errors
     /// `Error::Tensor` if the function fails, draws random numbers, or stops a gradient.
-    pub fn apply(&self, values: &[(&str, &Value)], constants: &[(&str, Tensor)]) -> Result<Value> {
+    pub fn apply(&self, values: &[(&str, &Var)], constants: &[(&str, Tensor)]) -> Result<Var> {
         let leaves = values.iter().map(|(name, value)| Leaf::new(name, value)).collect::<Result<Vec<_>>>()?;
         let named = leaves.iter().map(|leaf| (&*leaf.name, leaf.tensor.clone()));
         let all = named.chain(constants.iter().map(|(name, tensor)| (*name, tensor.clone())));
@@ -67,9 +67,9 @@ impl CandleFunction {
             check_reached(&self.name, &output, &leaves)?;
             check_gradients(&self.name, &*self.function, &leaves, constants, output.dims())?;
         }
-        let inputs: Vec<&Value> = values.iter().map(|(_, value)| *value).collect();
+        let inputs: Vec<&Var> = values.iter().map(|(_, value)| *value).collect();
         let array = Array::try_from(&output)?;
-        Ok(Value::computed(array, &inputs, Graph { name: self.name.clone(), output, leaves }))
+        Ok(Var::computed(array, &inputs, Graph { name: self.name.clone(), output, leaves }))
     }
 }
 

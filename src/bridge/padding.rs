@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 
 use super::function::CandleFunction;
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::compute::sum_rows_into;
 use crate::error::{Error, Result};
 use crate::ops::embedding::stacked_rows;
@@ -45,11 +45,11 @@ struct Bucket {
 /// as one sequence without tokens, so that parameters get zero gradients.
 pub fn apply_padded(
     function: &CandleFunction,
-    packed: &[(&str, &Value)],
+    packed: &[(&str, &Var)],
     cu_seqlens: &[u32],
-    parameters: &[(&str, &Value)],
+    parameters: &[(&str, &Var)],
     per: Per,
-) -> Result<Value> {
+) -> Result<Var> {
     let n_tokens = cu_seqlens.last().map(|&n| n as usize);
     for (name, x) in packed {
         let (t, d) = x.array().dims2()?;
@@ -133,14 +133,14 @@ impl Bucket {
     }
 
     /// Pads `x [T, D]` to `[b, L, D]` with zeros after the end of each sequence.
-    fn pad(&self, x: &Value) -> Result<Value> {
+    fn pad(&self, x: &Var) -> Result<Var> {
         let (_, d) = x.array().dims2()?;
         let (source, mut y) = (x.array().values()?, vec![0f32; self.rows.len() * self.length * d]);
         for (y, rows) in y.chunks_exact_mut((self.length * d).max(1)).zip(&self.rows) {
             y[..rows.len() * d].copy_from_slice(&source[rows.start * d..rows.end * d]);
         }
         let y = Array::new(y, (self.rows.len(), self.length, d))?;
-        Ok(Value::computed(y, &[x], Pad { rows: self.rows.clone(), length: self.length }))
+        Ok(Var::computed(y, &[x], Pad { rows: self.rows.clone(), length: self.length }))
     }
 }
 

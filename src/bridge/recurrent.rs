@@ -15,7 +15,7 @@ use super::function::CandleFunction;
 use super::tensors::Tensors;
 use super::time_steps::TimeSteps;
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Init, Parameters, Spec};
 use crate::error::{Error, Result};
 use crate::ops::columns::side_by_side;
@@ -120,11 +120,11 @@ impl Recurrent {
     /// Output at every token: `x [T, D]` to `[T, H]`, or `[T, 2H]` with the forward direction first.
     pub fn forward(
         &self,
-        x: &Value,
+        x: &Var,
         cu_seqlens: &[u32],
         parameters: &Parameters,
         dropout: Option<RecurrentDropout>,
-    ) -> Result<Value> {
+    ) -> Result<Var> {
         side_by_side(&self.directions(x, cu_seqlens, parameters, dropout)?)
     }
 
@@ -132,20 +132,20 @@ impl Recurrent {
     /// and the first token's output of the backward direction. Zeros for a sequence without tokens.
     pub fn last(
         &self,
-        x: &Value,
+        x: &Var,
         cu_seqlens: &[u32],
         parameters: &Parameters,
         dropout: Option<RecurrentDropout>,
-    ) -> Result<Value> {
+    ) -> Result<Var> {
         let directions = self.directions(x, cu_seqlens, parameters, dropout)?;
-        let zeros = Value::constant(Array::new(vec![0.0; self.hidden_size], (1, self.hidden_size))?);
+        let zeros = Var::constant(Array::new(vec![0.0; self.hidden_size], (1, self.hidden_size))?);
         let n_tokens = cu_seqlens.last().copied().unwrap_or(0);
         let end = |reversed: bool, rows: &[u32]| match rows[1] - rows[0] {
             0 => n_tokens,
             _ if reversed => rows[0],
             _ => rows[1] - 1,
         };
-        let ends = |(y, direction): (&Value, &Direction)| {
+        let ends = |(y, direction): (&Var, &Direction)| {
             let rows: Vec<u32> = cu_seqlens.windows(2).map(|rows| end(direction.reversed, rows)).collect();
             stacked_rows(&[y, &zeros], rows.into())
         };
@@ -155,11 +155,11 @@ impl Recurrent {
     /// Outputs `[T, H]` of each direction of the last layer.
     fn directions(
         &self,
-        x: &Value,
+        x: &Var,
         cu_seqlens: &[u32],
         parameters: &Parameters,
         drop: Option<RecurrentDropout>,
-    ) -> Result<Vec<Value>> {
+    ) -> Result<Vec<Var>> {
         let (t, d) = x.array().dims2()?;
         let fits = cu_seqlens.first() == Some(&0) && cu_seqlens.is_sorted() && cu_seqlens.last() == Some(&(t as u32));
         if d != self.input_size || !fits {
@@ -216,18 +216,18 @@ impl Direction {
     fn forward(
         &self,
         cell: Cell,
-        x: &Value,
+        x: &Var,
         cu_seqlens: &[u32],
         parameters: &Parameters,
         hidden_size: usize,
-    ) -> Result<Value> {
+    ) -> Result<Var> {
         let mut order = TimeSteps::new(cu_seqlens, self.reversed);
         if order.sizes.is_empty() {
             // Without tokens run one step on zeros and discard its output, so that parameters get zero gradients.
             (order.rows, order.sizes) = (vec![0], vec![1]);
         }
         let zeros = |rows: usize, columns: usize| {
-            Ok::<_, Error>(Value::constant(Array::new(vec![0.0; rows * columns], (rows, columns))?))
+            Ok::<_, Error>(Var::constant(Array::new(vec![0.0; rows * columns], (rows, columns))?))
         };
         let padding = zeros(1, self.input_size)?;
         let mut states =

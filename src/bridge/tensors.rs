@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Tensor, Var as CandleVar, bail};
 use candle_nn::VarBuilder;
 
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::Error;
 
 /// A value of our autograd as a candle tensor.
@@ -18,10 +18,10 @@ pub(super) struct Leaf {
 
 impl Leaf {
     /// Copies the value, because the optimiser updates parameters in place.
-    pub fn new(name: &str, value: &Value) -> std::result::Result<Self, Error> {
+    pub fn new(name: &str, value: &Var) -> std::result::Result<Self, Error> {
         let tensor = Tensor::try_from(value.array().clone())?.to_dtype(DType::F32)?;
-        let wanted = Value::differentiable(&[value]);
-        let tensor = if wanted { Var::from_tensor(&tensor)?.into_inner() } else { tensor };
+        let wanted = Var::differentiable(&[value]);
+        let tensor = if wanted { CandleVar::from_tensor(&tensor)?.into_inner() } else { tensor };
         Ok(Self { name: name.to_string(), tensor, wanted })
     }
 }

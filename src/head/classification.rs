@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::layers::HeadLayers;
 use super::targets::{TargetKind, Targets, Truth};
 use super::task::Head;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::Level;
 use crate::error::{Error, Result};
 use crate::ops::binary_cross_entropy::{BinaryCrossEntropy, binary_cross_entropy};
@@ -32,7 +32,7 @@ impl Classification {
     }
 
     /// The summed loss of `logits [B, C]`, divided by `normalizer`.
-    pub fn loss_of_logits(&self, logits: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+    pub fn loss_of_logits(&self, logits: &Var, targets: &Targets, normalizer: f64) -> Result<Var> {
         let (class_weight, row_weight) = (self.class_weight.clone(), targets.weights.clone());
         let label_smoothing = self.label_smoothing as f32;
         match &targets.truth {
@@ -97,7 +97,7 @@ impl Head for Classification {
         }
     }
 
-    fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+    fn loss(&self, layers: &HeadLayers, inputs: &Var, targets: &Targets, normalizer: f64) -> Result<Var> {
         self.loss_of_logits(&layers.outputs(inputs)?, targets, normalizer)
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::layers::HeadLayers;
 use super::targets::{TargetKind, Targets, Truth};
 use super::task::Head;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Config, Level};
 use crate::error::{Error, Result};
 use crate::matmul::Precision;
@@ -46,7 +46,7 @@ impl Head for LanguageHead {
         }
     }
 
-    fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+    fn loss(&self, layers: &HeadLayers, inputs: &Var, targets: &Targets, normalizer: f64) -> Result<Var> {
         match (&targets.truth, &targets.weights) {
             (Truth::Tokens(tokens), None) => {
                 vocabulary_loss(inputs, layers.output(), tokens.clone(), normalizer, self.precision)

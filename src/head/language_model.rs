@@ -11,7 +11,7 @@ use super::saving;
 use super::targets::{Targets, Truth};
 use super::task::{Head, Task};
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{
     Backbone, Cache, Cached, Config, Context, Memory, Mode, Parameters, Remember, Spec, Transformer, check_finite,
     same_values,
@@ -55,7 +55,7 @@ impl LanguageBatch {
 /// Result of a training pass over a batch.
 pub struct LanguageLoss {
     /// Summed loss of the labelled rows, divided by the normalizer.
-    pub loss: Value,
+    pub loss: Var,
     /// Input of the head's output layer, `[rows, D]`.
     pub(super) answers: Array,
     /// Hidden states to carry to the next batch, if the batch asked for them.
@@ -197,8 +197,8 @@ impl LanguageNetwork {
         context: &Context,
         rows: Option<Arc<[u32]>>,
         mode: Mode,
-        on_layer: &mut dyn FnMut(usize, &Value) -> Result<()>,
-    ) -> Result<Value> {
+        on_layer: &mut dyn FnMut(usize, &Var) -> Result<()>,
+    ) -> Result<Var> {
         let hidden = self.encoder.forward_within(batch, context, self.n_layers, mode, on_layer)?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;
         self.layers.before_output(&hidden, mode)
@@ -224,8 +224,8 @@ impl LanguageNetwork {
     }
 
     /// Logits `[n, V]` of `n` rows, from `first` on, of the output layer's inputs.
-    pub(super) fn logits_of(&self, answers: &Array, first: usize, n: usize) -> Result<Value> {
-        self.layers.outputs(&Value::constant(answers.rows(first, n)?))
+    pub(super) fn logits_of(&self, answers: &Array, first: usize, n: usize) -> Result<Var> {
+        self.layers.outputs(&Var::constant(answers.rows(first, n)?))
     }
 
     /// Loss of each row; none where there is no label.
@@ -236,13 +236,13 @@ impl LanguageNetwork {
     }
 
     /// Logits of the next token of each sequence, `[B, V]`; the batch's keys and values are added to the cache.
-    pub(super) fn next_logits(&self, batch: &PackedBatch, cache: &Arc<Mutex<Cache>>) -> Result<Value> {
+    pub(super) fn next_logits(&self, batch: &PackedBatch, cache: &Arc<Mutex<Cache>>) -> Result<Var> {
         let context = Context { cache: Some(cache.clone()), ..Context::default() };
         self.logits(batch, &context, Some(batch.last_tokens()))
     }
 
     /// Logits of these rows, `[rows, V]`: of the next token in causal models, of the token itself in others.
-    pub fn logits(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>) -> Result<Value> {
+    pub fn logits(&self, batch: &PackedBatch, context: &Context, rows: Option<Arc<[u32]>>) -> Result<Var> {
         let hidden =
             self.encoder.forward_within(batch, context, self.n_layers, Mode::inference(), &mut |_, _| Ok(()))?;
         let hidden = rows.map_or(Ok(hidden.clone()), |rows| embedding(&hidden, rows))?;

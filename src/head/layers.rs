@@ -1,6 +1,6 @@
 //! The layers of a head, as defined by the model family: `output(dropout(norm(activation(dense(dropout(x))))))`.
 
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Config, HeadOptions, Init, Linear, Map, Mode, Norm, NormMap, Parameters, SentenceMaps, Spec};
 use crate::error::Result;
 use crate::matmul::Precision;
@@ -80,12 +80,12 @@ impl HeadLayers {
     }
 
     /// Compute outputs `[B, C]` from pooled hidden states `[B, k D]`.
-    pub fn forward(&self, x: &Value, mode: Mode) -> Result<Value> {
+    pub fn forward(&self, x: &Var, mode: Mode) -> Result<Var> {
         self.outputs(&self.before_output(x, mode)?)
     }
 
     /// Apply the output layer: `[B, D']` to outputs `[B, C]`.
-    pub fn outputs(&self, x: &Value) -> Result<Value> {
+    pub fn outputs(&self, x: &Var) -> Result<Var> {
         self.output.forward(x)
     }
 
@@ -95,8 +95,8 @@ impl HeadLayers {
     }
 
     /// Compute the output layer's input `[B, D']` from pooled hidden states `[B, k D]`.
-    pub(crate) fn before_output(&self, x: &Value, mode: Mode) -> Result<Value> {
-        let drop = |x: Value, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
+    pub(crate) fn before_output(&self, x: &Var, mode: Mode) -> Result<Var> {
+        let drop = |x: Var, place: &str, p| mode.dropout(place, p).map_or(Ok(x.clone()), |p| dropout(&x, p));
         let mut x = self.sentence.as_ref().map_or(Ok(x.clone()), |maps| maps.forward(x))?;
         if let Some(dense) = &self.dense {
             x = dense.forward(&drop(x, "head", self.first_dropout)?)?;

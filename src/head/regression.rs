@@ -6,7 +6,7 @@ use super::classification::name_outputs;
 use super::layers::HeadLayers;
 use super::targets::{TargetKind, Targets, Truth};
 use super::task::Head;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::Level;
 use crate::error::{Error, Result};
 use crate::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
@@ -38,7 +38,7 @@ impl Regression {
     }
 
     /// The summed loss of `predictions [B, C]`, divided by `normalizer`.
-    fn loss_of_predictions(&self, predictions: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+    fn loss_of_predictions(&self, predictions: &Var, targets: &Targets, normalizer: f64) -> Result<Var> {
         let Truth::Numbers(values) = &targets.truth else {
             return Err(Error::internal(format!("numbers are learnt from, got {}", targets.truth.kind().name())));
         };
@@ -88,7 +88,7 @@ impl Head for Regression {
         rows * self.n_outputs() as f64
     }
 
-    fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value> {
+    fn loss(&self, layers: &HeadLayers, inputs: &Var, targets: &Targets, normalizer: f64) -> Result<Var> {
         self.loss_of_predictions(&layers.outputs(inputs)?, targets, normalizer)
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::language_model::{LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork};
 use super::saving;
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{
     Backbone, Config, Context, Init, Linear, Map, Mode, Owner, Parameters, Spec, Transformer, same_values,
 };
@@ -212,7 +212,7 @@ impl DetectorNetwork {
         mode: Mode,
         draw: Key,
         drawn: impl Fn(&[f32], usize, Key) -> Result<Vec<u32>>,
-    ) -> Result<[Value; 2]> {
+    ) -> Result<[Var; 2]> {
         let (masked, rows, labels) =
             (batch.packed.clone(), batch.rows.clone().unwrap_or_default(), batch.labels.clone());
         let LanguageLoss { loss: generator_loss, answers, .. } = self.generator.loss(batch, asked, mode)?;

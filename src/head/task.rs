@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::layers::HeadLayers;
 use super::targets::{TargetKind, Targets, Truth};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Backbone, Config, HeadOptions, Level, Owner, Parameters, Spec};
 use crate::error::Result;
 use crate::matmul::Precision;
@@ -41,7 +41,7 @@ pub trait Head: Debug + Send + Sync {
     /// Divisor that makes the summed loss of these targets a mean.
     fn normalizer(&self, targets: &Targets) -> f64;
     /// Summed loss of the items, divided by `normalizer`. `inputs [B, D']` is the input of the output layer.
-    fn loss(&self, layers: &HeadLayers, inputs: &Value, targets: &Targets, normalizer: f64) -> Result<Value>;
+    fn loss(&self, layers: &HeadLayers, inputs: &Var, targets: &Targets, normalizer: f64) -> Result<Var>;
     /// Decode outputs `[N, C]` to predictions: the likeliest class or token, 1 for each label with probability above
     /// 0.5, or the outputs themselves for regression.
     fn decode(&self, outputs: &[f32]) -> Truth {

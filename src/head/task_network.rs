@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::layers::HeadLayers;
 use super::targets::Targets;
 use super::task::{Head, Task};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Config, HeadOptions, Mode, Parameters, Pooling, Transformer};
 use crate::batch::PackedBatch;
 use crate::error::Result;
@@ -29,18 +29,18 @@ impl<'a> TaskNetwork<'a> {
     }
 
     /// Input of the head: the pooled last hidden states, `[N, k D]`.
-    pub fn pooled(&self, batch: &PackedBatch, mode: Mode) -> Result<Value> {
+    pub fn pooled(&self, batch: &PackedBatch, mode: Mode) -> Result<Var> {
         let hidden = self.encoder.forward(batch, self.n_layers, mode)?;
         Pooling::join(&self.options.pooling, &hidden, batch)
     }
 
     /// Outputs `[N, C]` from pooled hidden states `[N, k D]`.
-    pub fn outputs(&self, pooled: &Value, mode: Mode) -> Result<Value> {
+    pub fn outputs(&self, pooled: &Var, mode: Mode) -> Result<Var> {
         self.layers.forward(pooled, mode)
     }
 
     /// Summed loss from pooled hidden states `[N, k D]`, divided by `normalizer`.
-    pub fn loss(&self, pooled: &Value, targets: &Targets, normalizer: f64, mode: Mode) -> Result<Value> {
+    pub fn loss(&self, pooled: &Var, targets: &Targets, normalizer: f64, mode: Mode) -> Result<Var> {
         self.head.loss(&self.layers, &self.layers.before_output(pooled, mode)?, targets, normalizer)
     }
 }

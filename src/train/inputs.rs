@@ -1,7 +1,7 @@
 //! Inputs of a model: tokens, or precomputed features of a frozen encoder.
 
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Mode, Parameters, collect_rows};
 use crate::batch::PackedBatch;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::text::Encodings;
 pub struct Inputs<'a> {
     pub encodings: &'a Encodings,
     /// Pooled last hidden states of all texts or words, `[N, k D]`.
-    features: Option<Value>,
+    features: Option<Var>,
 }
 
 impl<'a> Inputs<'a> {
@@ -31,7 +31,7 @@ impl<'a> Inputs<'a> {
     ) -> Result<()> {
         let forward = |batch: &PackedBatch| network.pooled(batch, Mode::inference());
         let rows = collect_rows(self.encodings, batch_tokens, (width, params), &forward, progress)?;
-        self.features = Some(Value::constant(Array::new(rows, (self.encodings.n_items(), width))?));
+        self.features = Some(Var::constant(Array::new(rows, (self.encodings.n_items(), width))?));
         Ok(())
     }
 
@@ -41,7 +41,7 @@ impl<'a> Inputs<'a> {
     }
 
     /// Inputs of the head for the texts `examples`, `[N, k D]`.
-    pub fn pooled(&self, network: &TaskNetwork, examples: &[usize], mode: Mode) -> Result<Value> {
+    pub fn pooled(&self, network: &TaskNetwork, examples: &[usize], mode: Mode) -> Result<Var> {
         let Some(features) = &self.features else {
             return network.pooled(&PackedBatch::collate(self.encodings, examples.to_vec()), mode);
         };

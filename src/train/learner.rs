@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::batches::{Batches, Groups};
 use super::monitor::Monitor;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Memory, Mode, Parameters};
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub(super) trait Learner: Sync {
         batch: usize,
         mode: Mode,
         memory: &mut Option<Memory>,
-    ) -> Result<Vec<Value>>;
+    ) -> Result<Vec<Var>>;
     /// Evaluate on the held-out data; none without such data.
     fn evaluate(&self, network: &Self::Network, monitor: &mut dyn Monitor) -> Result<Option<Found>>;
     /// The error if no step of the run has any labels.

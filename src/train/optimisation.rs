@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use crate::array::Array;
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Parameters, damaged};
 use crate::compute::{in_pool, release};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ impl Optimisation {
         &mut self,
         step: usize,
         groups: &[Vec<usize>],
-        mut losses: impl FnMut(usize) -> Result<Vec<Value>> + Send,
+        mut losses: impl FnMut(usize) -> Result<Vec<Var>> + Send,
     ) -> Result<Record> {
         let factor = self.schedule.factor(step);
         let (loss, grad_norm) = in_pool(|| -> Result<(f64, f64)> {

@@ -1,6 +1,6 @@
 //! Models that can be pretrained: a language model, or a replaced-token detector with its generator.
 
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Backbone, Config, Memory, Mode, Parameters, Spec};
 use crate::error::Result;
 use crate::head::{DetectorNetwork, LanguageBatch, LanguageLoss, LanguageModel, LanguageNetwork, ReplacedDetector};
@@ -34,7 +34,7 @@ pub trait Pretrainable: Send + Sync + Sized {
 }
 
 /// Loss terms of a batch, and the hidden states carried to the next one.
-pub type Losses = (Vec<Value>, Option<Memory>);
+pub type Losses = (Vec<Var>, Option<Memory>);
 
 /// Settings of one pass of a batch through a network.
 pub struct Pass<'a> {

@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::pretrainable::{Pass, Pretrainable};
 use super::pretraining_data::{Data, Documents};
 use super::trainer::{Outcome, train};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Memory, Mode, Parameters};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
@@ -98,7 +98,7 @@ impl<M: Pretrainable> Learner for PretrainingLearner<'_, M> {
         batch: usize,
         mode: Mode,
         memory: &mut Option<Memory>,
-    ) -> Result<Vec<Value>> {
+    ) -> Result<Vec<Var>> {
         let taken = step.batches.get_mut(batch).and_then(Option::take);
         let mut data = taken.ok_or_else(|| Error::internal("a batch is asked for twice"))?;
         if step.asked == 0 && data.remember.is_none() {

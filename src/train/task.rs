@@ -8,7 +8,7 @@ use super::monitor::Monitor;
 use super::options::TaskOptions;
 use super::plan::Plan;
 use super::trainer::{Outcome, train};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::backbone::{Backbone, Level, Memory, Mode, Parameters, Transformer};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
@@ -162,7 +162,7 @@ impl<'a> Learner for TaskLearner<'a> {
         batch: usize,
         mode: Mode,
         _: &mut Option<Memory>,
-    ) -> Result<Vec<Value>> {
+    ) -> Result<Vec<Var>> {
         if !Self::asks(step) {
             return Ok(Vec::new());
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::{Storing, in_pool, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
@@ -105,12 +105,12 @@ impl Case {
     }
 }
 
-fn run(a: &[Value], scheme: Scheme, format: impl Into<Format>) -> Result<Value> {
+fn run(a: &[Var], scheme: Scheme, format: impl Into<Format>) -> Result<Var> {
     attention(&a[0], &a[1], &a[2], scheme, format)
 }
 
-fn constants(tensors: Vec<Array>) -> Vec<Value> {
-    tensors.into_iter().map(Value::constant).collect()
+fn constants(tensors: Vec<Array>) -> Vec<Var> {
+    tensors.into_iter().map(Var::constant).collect()
 }
 
 /// Blocks are of 56 queries: one less, as many, one more, several; empty and single tokens.
@@ -166,7 +166,7 @@ fn attention_when_dropout_is_on_drops_probabilities_and_its_gradients_follow_the
                 unit[(first + key) * keys..(first + key + 1) * keys].fill(1.0);
             }
             let mut args = constants(inputs.clone());
-            args[2] = Value::constant(Array::new(unit, (t, keys))?);
+            args[2] = Var::constant(Array::new(unit, (t, keys))?);
             let plain = f64s(run(&args, case.scheme(None), Precision::F32)?.array())?;
             let dropped = f64s(run(&args, scheme.clone(), Precision::F32)?.array())?;
             for (row, factor) in factor.iter_mut().enumerate() {
@@ -233,10 +233,10 @@ fn attention_when_some_gradients_are_not_wanted_gives_the_others() -> Outcome {
     let inputs = case.inputs()?;
     let gradients_of = |wanted: [bool; 3]| -> std::result::Result<Vec<Option<Vec<f32>>>, Box<dyn std::error::Error>> {
         let (params, gradients) = parameters(&inputs)?;
-        let args: Vec<Value> = params
+        let args: Vec<Var> = params
             .iter()
             .zip(wanted)
-            .map(|(p, w)| if w { p.clone() } else { Value::constant(p.array().clone()) })
+            .map(|(p, w)| if w { p.clone() } else { Var::constant(p.array().clone()) })
             .collect();
         let out = run(&args, case.scheme(None), Precision::F32)?;
         let weights: Vec<f32> = random(9, out.array().dims())?.values()?.to_vec();

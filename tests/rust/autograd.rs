@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use warmstart::array::Array;
-use warmstart::autograd::{Op, Slot, Value, checkpoint};
+use warmstart::autograd::{Op, Slot, Var, checkpoint};
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
@@ -87,14 +87,14 @@ unsafe impl Op for Picky {
 fn input_when_frozen_gets_no_gradient_and_is_not_asked_for() -> Outcome {
     let x = random(1, &[1])?;
     let (params, _gradients) = parameters(std::slice::from_ref(&x))?;
-    let (frozen, seen) = (Value::constant(x.clone()), Arc::default());
+    let (frozen, seen) = (Var::constant(x.clone()), Arc::default());
     // What follows from constants alone is a constant too, and its operation is not kept.
     let scale = Scale::new(3.0);
     let alive = scale.alive.clone();
     let followed = scale.apply(&frozen)?;
     assert_eq!(Arc::strong_count(&alive), 1);
-    assert!(!Value::differentiable(&[&frozen, &followed]));
-    Value::computed(x, &[&frozen, &params[0], &followed], Picky(Arc::clone(&seen))).backward()?;
+    assert!(!Var::differentiable(&[&frozen, &followed]));
+    Var::computed(x, &[&frozen, &params[0], &followed], Picky(Arc::clone(&seen))).backward()?;
     assert_eq!(*seen.lock().unwrap(), [false, true, false]);
     followed.backward()?;
     Ok(())
@@ -124,7 +124,7 @@ fn chain_when_very_long_is_dropped_without_exhausting_the_stack() -> Outcome {
     let (params, _gradients) = parameters(&[random(1, &[1])?])?;
     let mut value = params[0].clone();
     for _ in 0..if cfg!(miri) { 2_000 } else { 200_000 } {
-        value = Value::computed(value.array().clone(), &[&value], Scale::new(1.0));
+        value = Var::computed(value.array().clone(), &[&value], Scale::new(1.0));
     }
     drop(value);
     Ok(())
@@ -176,7 +176,7 @@ fn gradients_when_two_batches_arrive_are_their_sum_and_begin_anew_when_cleared()
     let (params, gradients) = parameters(&[w, b, random(5, &[2])?])?;
     let run = |batch: &Array| {
         let y = linear(
-            &Value::constant(batch.clone()),
+            &Var::constant(batch.clone()),
             &params[0],
             Some(&params[1]),
             Some(Activation::Tanh),
@@ -212,9 +212,9 @@ fn checkpoint_when_run_again_gives_the_same_bits() -> Outcome {
     let run = |recompute: bool, trained: usize| -> Result<_> {
         let (params, gradients) = parameters(&tensors)?;
         // The first `trained` are trained, the others frozen.
-        let value = |i: usize| if i < trained { params[i].clone() } else { Value::constant(tensors[i].clone()) };
+        let value = |i: usize| if i < trained { params[i].clone() } else { Var::constant(tensors[i].clone()) };
         let (w, b, norm, starts) = (value(1), value(2), value(3), starts.clone());
-        let layer = move |x: &[Value]| {
+        let layer = move |x: &[Var]| {
             let drop = |i| Some(Dropout::new(0.3, Key::new(5, Stream::Dropout).child(i)));
             let y = linear(&x[0], &w, Some(&b), Some(Activation::Gelu), Precision::F32)?;
             let y = attention(&y, &y, &x[0], starts.clone(), 2, drop(0), Precision::F32)?;
@@ -230,7 +230,7 @@ fn checkpoint_when_run_again_gives_the_same_bits() -> Outcome {
         let loss = weighted_sum(&[(&x, &weights), (&first, &weights)])?;
         let value = loss.scalar()?.to_bits();
         drop((x, first));
-        let differentiable = Value::differentiable(&[&loss]);
+        let differentiable = Var::differentiable(&[&loss]);
         loss.backward()?;
         Ok((value, differentiable, bits(&collected(&gradients))))
     };
@@ -250,7 +250,7 @@ fn checkpoint_when_forward_ends_keeps_nothing_of_the_inside() -> Outcome {
     let (alive, backwards) = (inside.alive.clone(), inside.backwards.clone());
     // The input is a constant: the parameter that the part holds is what wants a gradient.
     let held = params[1].clone();
-    let y = checkpoint(&[&Value::constant(random(3, &[4])?)], move |_| inside.twin().apply(&held))?;
+    let y = checkpoint(&[&Var::constant(random(3, &[4])?)], move |_| inside.twin().apply(&held))?;
     assert_eq!(Arc::strong_count(&alive), 2, "the part's own and this one");
     sum(&y)?.backward()?;
     assert_eq!(backwards.load(Ordering::Relaxed), 1);
@@ -264,7 +264,7 @@ fn misuse_when_it_happens_is_an_error() -> Outcome {
     let error = params[0].clone().backward().err().ok_or("a vector was differentiated")?;
     assert!(error.to_string().contains("expected a scalar"), "{error}");
     let slot = gradients.slots().remove(0);
-    assert!(Value::parameter(random(1, &[5])?, slot).is_err());
+    assert!(Var::parameter(random(1, &[5])?, slot).is_err());
     struct Wrong;
     // SAFETY: what is not added to is written, all of it.
     unsafe impl Op for Wrong {
@@ -275,7 +275,7 @@ fn misuse_when_it_happens_is_an_error() -> Outcome {
             into[0].give(Array::new(vec![0.0; 3], 3)?)
         }
     }
-    let wrong = Value::computed(Array::new(vec![0.0], ())?, &[&params[0]], Wrong);
+    let wrong = Var::computed(Array::new(vec![0.0], ())?, &[&params[0]], Wrong);
     let error = wrong.backward().err().ok_or("three values were taken for four")?;
     assert!(error.to_string().contains("wrong, backward: a gradient has shape [3], expected [4]"), "{error}");
     Ok(())

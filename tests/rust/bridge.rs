@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, D, Device, Layout, Shape, Tensor};
 use candle_nn::{Conv1dConfig, LayerNorm, Linear, Module};
 use warmstart::array::Array;
-use warmstart::autograd::{Value, checkpoint};
+use warmstart::autograd::{Var, checkpoint};
 use warmstart::bridge::{CandleFunction, Per, Tensors, apply_padded, conv1d};
 use warmstart::error::Result;
 use warmstart::ops::dropout::Dropout;
@@ -34,7 +34,7 @@ fn layer_formula(v: &[Vec<f64>], d: usize) -> Vec<f64> {
 fn function_when_applied_gives_gradients_to_inputs_and_parameters() -> Outcome {
     for [t, d, n] in [[1, 1, 1], [7, 5, 3], [33, 17, 9]] {
         let (function, arguments) = (layer(), [random(1, &[t, d])?, random(2, &[n, d])?, random(3, &[n])?]);
-        let apply = |a: &[Value]| function.apply(&[("x", &a[0]), ("map.weight", &a[1]), ("map.bias", &a[2])], &[]);
+        let apply = |a: &[Var]| function.apply(&[("x", &a[0]), ("map.weight", &a[1]), ("map.bias", &a[2])], &[]);
         check("layer", &arguments, apply, |v| layer_formula(v, d))?;
     }
     Ok(())
@@ -58,8 +58,7 @@ fn function_when_computed_again_gives_the_same_gradients() -> Outcome {
     let run = |again: bool| -> Result<Vec<Option<Vec<f32>>>> {
         let (values, gradients) = parameters(&arguments)?;
         let (function, weight, bias) = (function.clone(), values[1].clone(), values[2].clone());
-        let apply =
-            move |x: &[Value]| function.apply(&[("x", &x[0]), ("map.weight", &weight), ("map.bias", &bias)], &[]);
+        let apply = move |x: &[Var]| function.apply(&[("x", &x[0]), ("map.weight", &weight), ("map.bias", &bias)], &[]);
         let y = if again { checkpoint(&[&values[0]], apply)? } else { apply(&values[..1])? };
         sum(&y)?.backward()?;
         Ok(collected(&gradients))
@@ -144,7 +143,7 @@ fn function_when_it_draws_numbers_is_refused() -> Outcome {
     let dropout = |t: &Tensors| candle_nn::Dropout::new(0.5).forward(&t.get("x")?.broadcast_mul(t.get("w")?)?, true);
     let message = refused(dropout).ok_or("unseeded dropout was accepted")?;
     assert!(message.contains("head: two runs on the same inputs differ"), "{message}");
-    let x = Value::constant(random(1, &[3, 4])?);
+    let x = Var::constant(random(1, &[3, 4])?);
     let noise = CandleFunction::new("noise", |t: &Tensors| t.get("x")?.rand_like(0.0, 1.0));
     assert!(noise.apply(&[("x", &x)], &[]).is_err(), "also where nothing learns");
     // Our masks are inputs as others are.
@@ -171,7 +170,7 @@ fn function_when_it_fails_says_which_it_is() -> Outcome {
     };
     let message = refused(fixed).ok_or("a constant of f32 was accepted")?;
     assert!(message.contains("head: dtype mismatch"), "{message}");
-    let x = Value::constant(random(1, &[3, 4])?);
+    let x = Var::constant(random(1, &[3, 4])?);
     assert!(layer().apply(&[("x", &x), ("x", &x)], &[]).is_err(), "two inputs of one name");
     Ok(())
 }
@@ -204,7 +203,7 @@ fn graph_when_backward_is_done_or_nothing_learns_is_freed() -> Outcome {
     let held = token.clone();
     let function = CandleFunction::new("double", move |t: &Tensors| t.get("x")?.apply_op1(Double(held.clone())));
     let (values, gradients) = parameters(&[random(1, &[3, 4])?])?;
-    let kept = function.apply(&[("x", &Value::constant(random(1, &[3, 4])?))], &[])?;
+    let kept = function.apply(&[("x", &Var::constant(random(1, &[3, 4])?))], &[])?;
     assert_eq!(Arc::strong_count(&token), 2, "the function's own alone");
     drop(kept);
     let loss = sum(&function.apply(&[("x", &values[0])], &[])?)?;
@@ -324,10 +323,10 @@ fn sequence_when_padded_with_others_gives_what_it_gives_alone() -> Outcome {
         .chain([115])
         .collect();
     let (x, weight, bias) = (random(1, &[115, d])?, random(2, &[7, d, 3])?, random(3, &[7])?);
-    let [weight, bias] = [weight, bias].map(Value::constant);
+    let [weight, bias] = [weight, bias].map(Var::constant);
     let apply = |x: Array, starts: &[u32]| {
         let parameters = [("conv.weight", &weight), ("conv.bias", &bias)];
-        apply_padded(&function, &[("x", &Value::constant(x))], starts, &parameters, Per::Token)
+        apply_padded(&function, &[("x", &Var::constant(x))], starts, &parameters, Per::Token)
     };
     let together = apply(x.clone(), &starts)?;
     for w in starts.windows(2) {
@@ -353,7 +352,7 @@ fn padded_function_when_the_batch_is_empty_gives_no_rows_and_zero_gradients() ->
 
 #[test]
 fn padded_function_when_its_output_does_not_fit_is_refused() -> Outcome {
-    let x = Value::constant(random(1, &[9, 4])?);
+    let x = Var::constant(random(1, &[9, 4])?);
     let same = CandleFunction::new("same", |t: &Tensors| t.get("x")?.tanh());
     let apply = |per| apply_padded(&same, &[("x", &x)], &[0, 5, 9], &[], per);
     assert_eq!(apply(Per::Token)?.array().dims(), [9, 4]);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
@@ -65,7 +65,7 @@ impl Case {
         1.0 / (1.5 * self.d as f64).sqrt()
     }
 
-    fn run(&self, a: &[Value], dropout: Option<Dropout>, format: impl Into<Format>) -> Result<Value> {
+    fn run(&self, a: &[Var], dropout: Option<Dropout>, format: impl Into<Format>) -> Result<Var> {
         let mut tables = a[3..].iter();
         let [position_keys, position_queries, bias] = self.terms.map(|there| if there { tables.next() } else { None });
         let inputs = BucketedInputs { q: &a[0], k: &a[1], v: &a[2], position_keys, position_queries, bias };
@@ -142,8 +142,8 @@ fn bucketed_attention_when_dropout_is_on_drops_probabilities_and_its_gradients_f
     for key in 0..tokens {
         let mut unit = vec![0f32; tokens * width];
         unit[key * width..(key + 1) * width].fill(1.0);
-        let mut args: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
-        args[2] = Value::constant(Array::new(unit, (tokens, width))?);
+        let mut args: Vec<Var> = args.iter().cloned().map(Var::constant).collect();
+        args[2] = Var::constant(Array::new(unit, (tokens, width))?);
         let plain = f64s(case.run(&args, None, Precision::F32)?.array())?;
         let out = f64s(case.run(&args, Some(dropped), Precision::F32)?.array())?;
         for (row, factor) in factor.iter_mut().enumerate() {
@@ -168,7 +168,7 @@ fn bucketed_attention_when_products_are_in_bf16_stays_close() -> Outcome {
         let args = case.inputs()?;
         let values = args.iter().map(f64s).collect::<Result<Vec<_>>>()?;
         let expected = case.formula(&values, |_, _, _| 1.0);
-        let constants: Vec<Value> = args.into_iter().map(Value::constant).collect();
+        let constants: Vec<Var> = args.into_iter().map(Var::constant).collect();
         let format = Format { precision: Precision::Bf16, result: Storing::F32 };
         let got = f64s(case.run(&constants, None, format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
@@ -204,7 +204,7 @@ fn bucketed_attention_when_the_number_of_threads_changes_gives_the_same_bytes() 
 #[test]
 fn bucketed_attention_when_inputs_do_not_fit_is_an_error() -> Outcome {
     let case = Case { starts: vec![0, 4, 9], heads: 2, d: 3, terms: [true, true, true], row: growing };
-    let args: Vec<Value> = case.inputs()?.into_iter().map(Value::constant).collect();
+    let args: Vec<Var> = case.inputs()?.into_iter().map(Var::constant).collect();
     let fails = |case: &Case| case.run(&args, None, Precision::F32).is_err();
     assert!(!fails(&case));
     assert!(fails(&Case { starts: vec![0, 4, 8], ..case.clone() }), "a token without a sequence");

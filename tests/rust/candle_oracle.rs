@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, DType, Device, Tensor, Var};
+use candle_core::{D, DType, Device, Tensor, Var as CandleVar};
 use candle_nn::{Linear, Module, loss, ops};
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
@@ -36,12 +36,12 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 fn compare(
     what: &str,
     args: &[Array],
-    ours: impl Fn(&[Value]) -> Result<Value>,
+    ours: impl Fn(&[Var]) -> Result<Var>,
     candles: impl Fn(&[Tensor]) -> CandleResult,
 ) -> Outcome {
     let (values, gradients) = parameters(args)?;
     let y = ours(&values)?;
-    let variable = |array: &Array| Ok(Var::from_tensor(&Tensor::try_from(array.clone())?.to_dtype(DType::F64)?)?);
+    let variable = |array: &Array| Ok(CandleVar::from_tensor(&Tensor::try_from(array.clone())?.to_dtype(DType::F64)?)?);
     let variables = args.iter().map(variable).collect::<Result<Vec<_>>>()?;
     let expected = candles(&variables.iter().map(|v| v.as_tensor().clone()).collect::<Vec<_>>())?;
     assert_eq!(y.array().dims(), expected.dims(), "{what}");
@@ -117,7 +117,7 @@ fn activations_when_composed_of_candles_operations_agree() -> Outcome {
 fn norms_when_composed_of_candles_operations_agree() -> Outcome {
     for [t, d] in [[1, 3], [7, 33], [65, 129]] {
         let args = [random(1, &[t, d])?, random(2, &[d])?, random(3, &[d])?, random(4, &[t, d])?];
-        let layer = |a: &[Value]| layer_norm(&a[1], &a[2], f64::from(1e-5f32));
+        let layer = |a: &[Var]| layer_norm(&a[1], &a[2], f64::from(1e-5f32));
         let slow = |x: &Tensor, a: &[Tensor]| ops::layer_norm_slow(x, &a[1], &a[2], 1e-5);
         compare("layer norm", &args[..3], |a| norm(&a[0], &layer(a)), |a| slow(&a[0], a))?;
         compare(
@@ -126,12 +126,8 @@ fn norms_when_composed_of_candles_operations_agree() -> Outcome {
             |a| residual_norm(&a[0], &a[3], &layer(a), None),
             |a| slow(&(&a[0] + &a[3])?, a),
         )?;
-        let rms = |a: &[Value]| Norm {
-            kind: Kind::RootMeanSquare,
-            weight: a[1].clone(),
-            bias: None,
-            eps: f64::from(1e-6f32),
-        };
+        let rms =
+            |a: &[Var]| Norm { kind: Kind::RootMeanSquare, weight: a[1].clone(), bias: None, eps: f64::from(1e-6f32) };
         let slow = |a: &[Tensor]| ops::rms_norm_slow(&a[0], &a[1], 1e-6);
         compare("rms norm", &args[..2], |a| norm(&a[0], &rms(a)), slow)?;
     }

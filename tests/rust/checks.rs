@@ -1,7 +1,7 @@
 //! How an operation is held against a formula: values directly, gradients against central differences.
 
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::error::Result;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::dropout::{Dropout, dropout};
@@ -30,14 +30,14 @@ const MOST_IN_MIRI: usize = 500;
 pub fn check(
     what: &str,
     args: &[Array],
-    op: impl Fn(&[Value]) -> Result<Value>,
+    op: impl Fn(&[Var]) -> Result<Var>,
     formula: impl Fn(&[Vec<f64>]) -> Vec<f64>,
 ) -> Outcome {
     const PROBES: usize = if cfg!(miri) { 2 } else { 40 };
     if cfg!(miri) && args.iter().map(Array::elem_count).sum::<usize>() > MOST_IN_MIRI {
         return Ok(());
     }
-    let constants: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
+    let constants: Vec<Var> = args.iter().cloned().map(Var::constant).collect();
     let y = op(&constants)?.array().clone();
     let values: Vec<Vec<f64>> = args.iter().map(f64s).collect::<Result<_>>()?;
     assert_close(what, &f64s(&y)?, &formula(&values), TOLERANCE);
@@ -60,8 +60,8 @@ pub fn check(
         (0..args.len()).map(|a| picks(values[a].len()).map(|i| slope(a, i)).collect()).collect();
     for (computed, twice) in [(false, false), (false, true), (true, false), (true, true)] {
         let (params, gradients) = parameters(args)?;
-        let input = |p: &Value| if computed { Scale::new(1.0).apply(p) } else { Ok(p.clone()) };
-        let inputs: Vec<Value> = params.iter().map(input).collect::<Result<_>>()?;
+        let input = |p: &Var| if computed { Scale::new(1.0).apply(p) } else { Ok(p.clone()) };
+        let inputs: Vec<Var> = params.iter().map(input).collect::<Result<_>>()?;
         let first = op(&inputs)?;
         assert_eq!(f64s(first.array())?, f64s(&y)?, "{what}: with a gradient and without");
         if twice {
@@ -96,5 +96,5 @@ pub fn activate(kind: Option<Activation>, x: f64) -> f64 {
 
 /// What dropout multiplies each value of this shape by.
 pub fn factors(drop: Dropout, shape: &[usize]) -> Result<Vec<f64>> {
-    f64s(dropout(&Value::constant(Array::new(vec![1.0; shape.iter().product()], shape)?), drop)?.array())
+    f64s(dropout(&Var::constant(Array::new(vec![1.0; shape.iter().product()], shape)?), drop)?.array())
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::backbone::{Backbone, Config, Context, Mode};
 use warmstart::batch::PackedBatch;
 use warmstart::head::{LanguageBatch, ReplacedDetector};
@@ -53,7 +53,7 @@ fn loss(detector: &ReplacedDetector, ids: &[u32], replaced: &[bool]) -> Outcome<
         labels: before.collect(),
         remember: None,
     };
-    let [_, loss]: [Value; 2] =
+    let [_, loss]: [Var; 2] =
         network
             .losses(batch, (1.0, 1.0), Mode::inference(), Key::new(0, Stream::Sampling), |_, _, _| Ok(ids.to_vec()))?;
     Ok(loss.scalar()?)

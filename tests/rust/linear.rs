@@ -1,7 +1,7 @@
 //! The affine map at odd sizes, in each of its forms.
 
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
@@ -54,7 +54,7 @@ fn linear_when_a_side_is_frozen_computes_no_gradient_for_it() -> Outcome {
     let tensors = [random(1, &[4, 3])?, random(2, &[5, 3])?, random(3, &[5])?];
     for frozen in 0..3 {
         let (mut params, gradients) = parameters(&tensors)?;
-        params[frozen] = Value::constant(tensors[frozen].clone());
+        params[frozen] = Var::constant(tensors[frozen].clone());
         sum(&linear(&params[0], &params[1], Some(&params[2]), None, Precision::F32)?)?.backward()?;
         let arrived: Vec<bool> = collected(&gradients).iter().map(Option::is_some).collect();
         assert_eq!(arrived, (0..3).map(|i| i != frozen).collect::<Vec<_>>());
@@ -70,7 +70,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
     {
         let shape = if input_major { [k, n] } else { [n, k] };
         let args = [random(1, &[t, k])?, random(2, &shape)?, random(3, &[n])?];
-        let map = |a: &[Value], bias: bool| {
+        let map = |a: &[Var], bias: bool| {
             let bias = bias.then(|| &a[2]);
             let map = if input_major { Affine::input_major(&a[1], bias)? } else { Affine::new(&a[1], bias)? };
             map.outputs(outputs.clone())
@@ -81,11 +81,11 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
                 |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
             v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
         };
-        let run = |a: &[Value], bias| linear::linear(&a[0], &map(a, bias)?, Epilogue::None, Precision::F32);
+        let run = |a: &[Var], bias| linear::linear(&a[0], &map(a, bias)?, Epilogue::None, Precision::F32);
         check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
         check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
-            let constants = args.clone().map(Value::constant);
+            let constants = args.clone().map(Var::constant);
             let frozen = Frozen::new(&map(&constants, true)?, precision);
             let expected = formula(&args.iter().map(f64s).collect::<Result<Vec<_>>>()?, true);
             let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
@@ -106,7 +106,7 @@ fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcom
             let drop = (p > 0.0).then(|| Dropout::new(p, Key::new(5, Stream::Dropout)));
             let factor = factors(drop.unwrap_or(Dropout::new(0.0, Key::new(5, Stream::Dropout))), &[t, n])?;
             let args = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?, random(4, &[t, n])?];
-            let run = |a: &[Value]| {
+            let run = |a: &[Var]| {
                 linear::linear(
                     &a[0],
                     &Affine::new(&a[1], Some(&a[2]))?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
@@ -64,7 +64,7 @@ fn root_mean_square_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Ou
             };
             v[0].chunks(d).flat_map(row).collect()
         };
-        let of = |weight: &Value, bias: Option<&Value>| Norm {
+        let of = |weight: &Var, bias: Option<&Var>| Norm {
             kind: Kind::RootMeanSquare,
             weight: weight.clone(),
             bias: bias.cloned(),
@@ -73,8 +73,8 @@ fn root_mean_square_norm_when_shapes_are_odd_agrees_forward_and_backward() -> Ou
         check("rms norm", &args[..2], |a| norm(&a[0], &of(&a[1], None)), |v| formula(v, false))?;
         check("rms norm with bias", &args, |a| norm(&a[0], &of(&a[1], Some(&a[2]))), |v| formula(v, true))?;
     }
-    let x = Value::constant(random(1, &[2, 10])?);
-    let four = Value::constant(random(1, &[4])?);
+    let x = Var::constant(random(1, &[2, 10])?);
+    let four = Var::constant(random(1, &[4])?);
     assert!(norm(&x, &layer_norm(&four, &four, 1e-5)).is_err(), "10 values in fours");
     Ok(())
 }
@@ -92,9 +92,9 @@ fn gated_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
             )?;
         }
     }
-    let narrow = |array: Array| Ok::<_, warmstart::error::Error>(Value::constant(as_type(&array, DType::BF16)?));
+    let narrow = |array: Array| Ok::<_, warmstart::error::Error>(Var::constant(as_type(&array, DType::BF16)?));
     let (gate, up) = (narrow(random(1, &[3, 700])?)?, narrow(random(2, &[3, 700])?)?);
-    let wide = |x: &Value| Ok::<_, warmstart::error::Error>(Value::constant(as_type(x.array(), DType::F32)?));
+    let wide = |x: &Var| Ok::<_, warmstart::error::Error>(Var::constant(as_type(x.array(), DType::F32)?));
     let expected = gated(&wide(&gate)?, &wide(&up)?, Activation::Silu, Storing::F32)?;
     let got = gated(&gate, &up, Activation::Silu, Storing::Bf16)?;
     assert_eq!(f64s(wide(&got)?.array())?, f64s(&as_type(&as_type(expected.array(), DType::BF16)?, DType::F32)?)?);
@@ -139,7 +139,7 @@ fn dropout_when_applied_keeps_the_mean_and_its_backward_uses_the_same_mask() -> 
     let gradient: Vec<f64> = collected(&gradients).remove(0).ok_or("none")?.into_iter().map(f64::from).collect();
     assert_close("dropout gradient", &gradient, &factor, 1e-6);
     let narrow = as_type(params[0].array(), DType::BF16)?;
-    let dropped = as_type(dropout(&Value::constant(narrow.clone()), drop)?.array(), DType::F32)?;
+    let dropped = as_type(dropout(&Var::constant(narrow.clone()), drop)?.array(), DType::F32)?;
     let expected: Vec<f64> = f64s(&as_type(&narrow, DType::F32)?)?.iter().zip(&factor).map(|(x, f)| x * f).collect();
     assert_close("dropout of bf16", &f64s(&dropped)?, &expected, 4e-3);
     let small = Dropout::new(0.4, Key::new(13, Stream::Dropout));
@@ -170,7 +170,7 @@ fn embedding_when_ids_repeat_adds_their_gradients() -> Outcome {
             move |t| picked.iter().flat_map(|&id| t[0][id as usize * d..][..d].to_vec()).collect(),
         )?;
     }
-    let table = Value::constant(random(1, &[3, 2])?);
+    let table = Var::constant(random(1, &[3, 2])?);
     let error = embedding(&table, vec![0, 3].into()).err().ok_or("id 3 of 3 rows was accepted")?;
     assert!(error.to_string().contains("id 3 at position 1"), "{error}");
     Ok(())
@@ -193,7 +193,7 @@ fn embedding_sum_when_tables_differ_in_length_adds_their_rows() -> Outcome {
             (0..t as usize * d).map(|i| at(i, 0) + at(i, 1) + at(i, 2)).collect()
         },
     )?;
-    let tables = [(2, 3), (2, 4)].map(|(v, d)| random(1, &[v, d]).map(Value::constant));
+    let tables = [(2, 3), (2, 4)].map(|(v, d)| random(1, &[v, d]).map(Var::constant));
     let [narrow, wide] = tables;
     let (narrow, wide, ids) = (narrow?, wide?, Arc::<[u32]>::from([0, 1]));
     assert!(embedding_sum(&[(&narrow, ids.clone()), (&wide, ids.clone())]).is_err());
@@ -226,7 +226,7 @@ pub fn attention_formula(v: &[Vec<f64>], starts: &[u32], heads: usize, width: us
 
 #[test]
 fn attention_when_the_sequences_do_not_cover_the_tokens_is_an_error() -> Outcome {
-    let x = Value::constant(random(1, &[4, 6])?);
+    let x = Var::constant(random(1, &[4, 6])?);
     for cu in [vec![0u32, 3], vec![1, 4], vec![0, 3, 2, 4], vec![]] {
         assert!(attention(&x, &x, &x, cu.clone().into(), 2, None, Precision::F32).is_err(), "{cu:?}");
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::{Gradient, GradientBuffer, Op, Slot, Value};
+use warmstart::autograd::{Gradient, GradientBuffer, Op, Slot, Var};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
 use warmstart::ops::activation::Activation;
@@ -37,44 +37,44 @@ pub fn as_type(array: &Array, dtype: DType) -> Result<Array> {
 }
 
 /// Each array as a parameter, and where their gradients arrive.
-pub fn parameters(arrays: &[Array]) -> Result<(Vec<Value>, GradientBuffer)> {
+pub fn parameters(arrays: &[Array]) -> Result<(Vec<Var>, GradientBuffer)> {
     let gradients = GradientBuffer::new(&arrays.iter().map(Array::elem_count).collect::<Vec<_>>())?;
     let slots = gradients.slots();
-    let values = arrays.iter().zip(slots).map(|(array, slot)| Value::parameter(array.clone(), slot));
+    let values = arrays.iter().zip(slots).map(|(array, slot)| Var::parameter(array.clone(), slot));
     Ok((values.collect::<Result<_>>()?, gradients))
 }
 
 /// `activation(x w^T + b)`.
 pub fn linear(
-    x: &Value,
-    w: &Value,
-    b: Option<&Value>,
+    x: &Var,
+    w: &Var,
+    b: Option<&Var>,
     activation: Option<Activation>,
     format: impl Into<Format>,
-) -> Result<Value> {
+) -> Result<Var> {
     linear::linear(x, &Affine::new(w, b)?, activation.into(), format)
 }
 
 /// The map with `w` and `b`, packed.
-pub fn frozen(w: &Value, b: Option<&Value>, precision: Precision) -> Result<Frozen> {
+pub fn frozen(w: &Var, b: Option<&Var>, precision: Precision) -> Result<Frozen> {
     Ok(Frozen::new(&Affine::new(w, b)?, precision))
 }
 
 /// Layer norm with these parameters.
-pub fn layer_norm(weight: &Value, bias: &Value, eps: f64) -> Norm {
+pub fn layer_norm(weight: &Var, bias: &Var, eps: f64) -> Norm {
     Norm { kind: Kind::Layer, weight: weight.clone(), bias: Some(bias.clone()), eps }
 }
 
 /// Attention of `heads` heads over whole sequences.
 pub fn attention(
-    q: &Value,
-    k: &Value,
-    v: &Value,
+    q: &Var,
+    k: &Var,
+    v: &Var,
     cu_seqlens: Arc<[u32]>,
     heads: usize,
     dropout: Option<Dropout>,
     format: impl Into<Format>,
-) -> Result<Value> {
+) -> Result<Var> {
     let scheme = Scheme { cu_seqlens, heads, key_heads: heads, span: Span::ALL, rotary: None, dropout };
     attention::attention(q, k, v, scheme, format)
 }
@@ -85,7 +85,7 @@ pub fn collected(gradients: &GradientBuffer) -> Vec<Option<Vec<f32>>> {
 }
 
 /// `sum over inputs i of weights_i . x_i`, a scalar.
-pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
+pub fn weighted_sum(terms: &[(&Var, &[f32])]) -> Result<Var> {
     struct WeightedSum(Vec<Vec<f32>>);
     // SAFETY: what is not added to is written, all of it.
     unsafe impl Op for WeightedSum {
@@ -109,11 +109,11 @@ pub fn weighted_sum(terms: &[(&Value, &[f32])]) -> Result<Value> {
         total += x.array().values()?.iter().zip(*weights).map(|(x, w)| x * w).sum::<f32>();
     }
     let op = WeightedSum(terms.iter().map(|(_, weights)| weights.to_vec()).collect());
-    Ok(Value::computed(Array::new(vec![total], ())?, &inputs, op))
+    Ok(Var::computed(Array::new(vec![total], ())?, &inputs, op))
 }
 
 /// The sum of all values.
-pub fn sum(x: &Value) -> Result<Value> {
+pub fn sum(x: &Var) -> Result<Var> {
     weighted_sum(&[(x, &vec![1.0; x.array().elem_count()])])
 }
 
@@ -137,8 +137,8 @@ impl Scale {
         Self { factor: self.factor, backwards, alive, seen }
     }
 
-    pub fn apply(self, x: &Value) -> Result<Value> {
-        Ok(Value::computed(scaled(x.array(), f64::from(self.factor))?, &[x], self))
+    pub fn apply(self, x: &Var) -> Result<Var> {
+        Ok(Var::computed(scaled(x.array(), f64::from(self.factor))?, &[x], self))
     }
 }
 

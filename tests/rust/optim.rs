@@ -1,7 +1,7 @@
 //! Gradients in one buffer, and what AdamW makes of them.
 
 use warmstart::array::Array;
-use warmstart::autograd::{self, Gradient, Value};
+use warmstart::autograd::{self, Gradient, Var};
 use warmstart::backbone::Level;
 use warmstart::compute::CHUNK;
 use warmstart::error::{Error, Result};
@@ -20,8 +20,8 @@ fn trained(name: &str, values: &[f32], shape: &[usize]) -> Result<Trainable> {
     Ok(Trainable { name: name.into(), array, learning_rate: 1.0, weight_decay: 0.0 })
 }
 
-fn learning(trainable: &[Trainable], slots: Vec<autograd::GradientSlot>) -> Result<Vec<Value>> {
-    trainable.iter().zip(slots).map(|(p, slot)| Value::parameter(p.array.clone(), slot)).collect()
+fn learning(trainable: &[Trainable], slots: Vec<autograd::GradientSlot>) -> Result<Vec<Var>> {
+    trainable.iter().zip(slots).map(|(p, slot)| Var::parameter(p.array.clone(), slot)).collect()
 }
 
 #[test]

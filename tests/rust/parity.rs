@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Parameters, Pooling, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
@@ -110,7 +110,7 @@ impl Reference {
         Ok((params, trainable, gradients))
     }
 
-    fn logits(&self, params: &Parameters, precision: Precision) -> Result<Value, Error> {
+    fn logits(&self, params: &Parameters, precision: Precision) -> Result<Var, Error> {
         let mode = Mode::inference();
         let hidden = Transformer::load(params, &self.config, precision)?.forward(
             &self.batch,
@@ -127,7 +127,7 @@ impl Reference {
         head.forward(&Pooling::Cls.apply(&hidden, &self.batch)?, mode)
     }
 
-    fn loss(&self, logits: &Value) -> Result<Value, Error> {
+    fn loss(&self, logits: &Var) -> Result<Var, Error> {
         // bert_b is recorded with smoothing and class weights, bert_a without.
         let (class_weight, label_smoothing) = match logits.array().dims2()?.1 {
             4 => (Some(vec![1.0, 2.0, 0.5, 1.5]), 0.1),

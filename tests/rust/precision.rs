@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::Storing;
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
@@ -88,7 +88,7 @@ fn linear_in_bf16_when_shapes_are_odd_is_the_product_of_rounded_operands() -> Ou
     for shape in SHAPES {
         let [t, k, n] = shape;
         let (x, w) = (random(1, &[t, k])?, random(2, &[n, k])?);
-        let y = linear(&Value::constant(x.clone()), &Value::constant(w.clone()), None, None, Precision::Bf16)?;
+        let y = linear(&Var::constant(x.clone()), &Var::constant(w.clone()), None, None, Precision::Bf16)?;
         let (x, w) = (to_bf16(&f64s(&x)?)?, to_bf16(&f64s(&w)?)?);
         let bounds: Vec<f64> = matmul(&abs(&x), &abs(&w), shape).iter().map(|sum| F32 * sum).collect();
         within("linear", &f64s(y.array())?, &matmul(&x, &w, shape), &bounds);
@@ -215,14 +215,14 @@ fn attention_in_bf16_when_lengths_are_odd_is_within_the_rounding_of_its_operands
     Ok(())
 }
 
-fn bits(y: &Value) -> Result<Vec<u32>> {
+fn bits(y: &Var) -> Result<Vec<u32>> {
     Ok(y.array().values()?.to_vec().into_iter().map(f32::to_bits).collect())
 }
 
 #[test]
 fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
     for [t, k, n] in SHAPES {
-        let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Value::constant);
+        let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Var::constant);
         for precision in [Precision::F32, Precision::Bf16] {
             for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
                 let frozen = frozen(&w, bias, precision)?;
@@ -242,8 +242,8 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
 const NARROW: Format = Format { precision: Precision::Bf16, result: Storing::Bf16 };
 
 /// The bits of values kept in bf16, as those of f32.
-fn wide(y: &Value) -> Result<Vec<u32>> {
-    bits(&Value::constant(as_type(y.array(), DType::F32)?))
+fn wide(y: &Var) -> Result<Vec<u32>> {
+    bits(&Var::constant(as_type(y.array(), DType::F32)?))
 }
 
 fn rounded(x: &Array) -> Result<Array> {
@@ -253,12 +253,12 @@ fn rounded(x: &Array) -> Result<Array> {
 #[test]
 fn linear_when_its_result_is_kept_in_bf16_is_that_of_f32_rounded() -> Outcome {
     for [t, k, n] in SHAPES {
-        let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Value::constant);
+        let [x, w, b] = [random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?].map(Var::constant);
         for (bias, kind) in [(None, None), (Some(&b), Some(Activation::Gelu))] {
             let y = linear(&x, &w, bias, kind, Precision::Bf16)?;
             let narrow = linear(&x, &w, bias, kind, NARROW)?;
             assert_eq!(narrow.array().dtype(), DType::BF16);
-            let expected = bits(&Value::constant(rounded(y.array())?))?;
+            let expected = bits(&Var::constant(rounded(y.array())?))?;
             assert_eq!(wide(&narrow)?, expected, "{t}x{k}x{n}");
             let frozen = frozen(&w, bias, Precision::Bf16)?;
             assert_eq!(wide(&frozen_linear(&x, &frozen, kind.into(), Storing::Bf16)?)?, expected, "{t}x{k}x{n}");
@@ -280,11 +280,11 @@ fn gradients_when_values_are_kept_in_bf16_are_those_of_the_same_values_in_f32() 
         .into();
     let (t, d, n) = (131, 36, 45);
     let weights = [random(1, &[d, d])?, random(2, &[d, d])?, random(3, &[d, d])?, random(4, &[n, d])?];
-    let x = Value::constant(random(5, &[t, d])?);
+    let x = Var::constant(random(5, &[t, d])?);
     let dy: Vec<f32> = random(6, &[t * n])?.values()?.to_vec();
     let run = |format: Format| -> Result<Vec<Vec<u32>>> {
         let (params, gradients) = parameters(&weights)?;
-        let part = |i: usize| -> Result<Value> { linear(&x, &params[i], None, None, format) };
+        let part = |i: usize| -> Result<Var> { linear(&x, &params[i], None, None, format) };
         let attended = attention(&part(0)?, &part(1)?, &part(2)?, starts.clone(), 3, None, format)?;
         let y = linear(&attended, &params[3], None, None, Precision::Bf16)?;
         weighted_sum(&[(&y, &dy)])?.backward()?;
@@ -306,7 +306,7 @@ fn gelu_when_its_input_is_kept_in_bf16_has_the_slope_there() -> Outcome {
         let (params, gradients) = parameters(&args)?;
         // Onwards as an operand, whose gradient passes unchanged.
         let y = linear(&params[0], &params[1], None, Some(Activation::Gelu), format)?;
-        let identity = Value::constant(Array::try_from(&Tensor::eye(n, DType::F32, &Device::Cpu)?)?);
+        let identity = Var::constant(Array::try_from(&Tensor::eye(n, DType::F32, &Device::Cpu)?)?);
         weighted_sum(&[(&linear(&y, &identity, None, None, Precision::F32)?, &dy)])?.backward()?;
         Ok(collected(&gradients).into_iter().flatten().flatten().collect())
     };
@@ -324,9 +324,9 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
     for shape in SHAPES {
         let [t, k, n] = shape;
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
-        let map = [&w, &b].map(|tensor| Value::constant(tensor.clone()));
+        let map = [&w, &b].map(|tensor| Var::constant(tensor.clone()));
         let frozen = frozen(&map[0], Some(&map[1]), Precision::Int8)?;
-        let y = frozen_linear(&Value::constant(x.clone()), &frozen, Epilogue::None, Storing::F32)?;
+        let y = frozen_linear(&Var::constant(x.clone()), &frozen, Epilogue::None, Storing::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.
@@ -352,9 +352,9 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     infinite[36] = f32::INFINITY;
     let tiny = vec![1e-39f32; k];
     let rows = [vec![0f32; k], broken, ordinary.clone(), infinite, tiny].concat();
-    let frozen = frozen(&Value::constant(w), Some(&Value::constant(b.clone())), Precision::Int8)?;
+    let frozen = frozen(&Var::constant(w), Some(&Var::constant(b.clone())), Precision::Int8)?;
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
-        let x = Value::constant(Array::new(x.clone(), (x.len() / k, k))?);
+        let x = Var::constant(Array::new(x.clone(), (x.len() / k, k))?);
         Ok(frozen_linear(&x, &frozen, Epilogue::None, Storing::F32)?.array().values()?.to_vec())
     };
     let (y, b) = (run(rows)?, b.values()?.to_vec());
@@ -367,8 +367,8 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
 
 #[test]
 fn frozen_linear_in_int8_when_there_are_no_columns_is_refused() -> Outcome {
-    let weight = frozen(&Value::constant(Array::new(vec![], (4, 0))?), None, Precision::Int8)?;
-    let x = Value::constant(Array::new(vec![], (3, 0))?);
+    let weight = frozen(&Var::constant(Array::new(vec![], (4, 0))?), None, Precision::Int8)?;
+    let x = Var::constant(Array::new(vec![], (3, 0))?);
     assert!(frozen_linear(&x, &weight, Epilogue::None, Storing::F32).is_err());
     Ok(())
 }
@@ -377,10 +377,10 @@ fn frozen_linear_in_int8_when_there_are_no_columns_is_refused() -> Outcome {
 fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     // Together there are several tasks of rows, and enough work for threads; alone there are not.
     let (t, k, n) = (131, 300, 77);
-    let (x, w, b) = (random(1, &[t, k])?, Value::constant(random(2, &[n, k])?), Value::constant(random(3, &[n])?));
+    let (x, w, b) = (random(1, &[t, k])?, Var::constant(random(2, &[n, k])?), Var::constant(random(3, &[n])?));
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let run = |frozen: &Frozen, first: usize, rows: usize| {
-            let (x, then) = (Value::constant(x.rows(first, rows)?), Epilogue::Activation(Activation::Gelu));
+            let (x, then) = (Var::constant(x.rows(first, rows)?), Epilogue::Activation(Activation::Gelu));
             bits(&frozen_linear(&x, frozen, then, Storing::F32)?)
         };
         let packed = frozen(&w, Some(&b), precision)?;
@@ -396,7 +396,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
         let starts = [0usize, 57, 58, 131];
         let [q, k, v] = [random(4, &[t, 48])?, random(5, &[t, 48])?, random(6, &[t, 48])?];
         let run = |first: usize, end: usize, cu: Vec<u32>| -> Result<Vec<u32>> {
-            let part = |x: &Array| -> Result<Value> { Ok(Value::constant(x.rows(first, end - first)?)) };
+            let part = |x: &Array| -> Result<Var> { Ok(Var::constant(x.rows(first, end - first)?)) };
             bits(&attention(&part(&q)?, &part(&k)?, &part(&v)?, cu.into(), 3, None, precision)?)
         };
         let together = run(0, t, starts.map(|s| s as u32).to_vec())?;

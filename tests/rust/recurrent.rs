@@ -1,7 +1,7 @@
 //! LSTM and GRU over packed sequences against plain f64 loops over each sequence by itself.
 
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::backbone::{Owner, Parameters};
 use warmstart::bridge::{Cell, Recurrent, RecurrentDropout};
 use warmstart::compute::{in_pool, set_num_threads};
@@ -83,7 +83,7 @@ fn formula(cell: Cell, v: &[Vec<f64>], starts: &[u32], d: usize, directions: usi
 }
 
 /// The parameters of `network` with these values.
-fn with_values(network: &Recurrent, values: &[Value]) -> Result<Parameters> {
+fn with_values(network: &Recurrent, values: &[Var]) -> Result<Parameters> {
     let mut all = Parameters::default();
     for (spec, value) in network.specs().iter().zip(values) {
         all.insert(&spec.name, &Owner::head("test"), value.array().clone());
@@ -177,10 +177,10 @@ fn sequence_when_others_lie_beside_it_gives_what_it_gives_alone() -> Outcome {
         let network = Recurrent::new("rnn", cell, [d, h], 2, true)?;
         let parameters = Parameters::initialised(&network.specs(), Key::new(1, Stream::Init))?;
         let x = random(1, &[62, d])?;
-        let together = network.forward(&Value::constant(x.clone()), &starts, &parameters, None)?;
+        let together = network.forward(&Var::constant(x.clone()), &starts, &parameters, None)?;
         for w in starts.windows(2) {
             let (first, n) = (w[0] as usize, w[1] - w[0]);
-            let own = Value::constant(x.rows(first, n as usize)?);
+            let own = Var::constant(x.rows(first, n as usize)?);
             let alone = network.forward(&own, &[0, n], &parameters, None)?;
             // Products of other sizes sum in another order.
             assert_close("alone", &f64s(&together.array().rows(first, n as usize)?)?, &f64s(alone.array())?, 1e-6);
@@ -237,17 +237,13 @@ fn recurrent_layers_when_given_rows_that_do_not_fit_are_refused() -> Outcome {
     let network = Recurrent::new("rnn", Cell::Gru, [3, 2], 1, false)?;
     let parameters = Parameters::initialised(&network.specs(), Key::new(1, Stream::Init))?;
     for (shape, starts) in [([4, 2], &[0, 4][..]), ([4, 3], &[0, 5]), ([4, 3], &[0, 3, 2, 4]), ([4, 3], &[])] {
-        assert!(
-            network.forward(&Value::constant(random(1, &shape)?), starts, &parameters, None).is_err(),
-            "{starts:?}"
-        );
+        assert!(network.forward(&Var::constant(random(1, &shape)?), starts, &parameters, None).is_err(), "{starts:?}");
     }
     let narrow = Parameters::initialised(
         &Recurrent::new("rnn", Cell::Gru, [4, 2], 1, false)?.specs(),
         Key::new(1, Stream::Init),
     )?;
-    let error =
-        network.forward(&Value::constant(random(1, &[4, 3])?), &[0, 4], &narrow, None).err().ok_or("accepted")?;
+    let error = network.forward(&Var::constant(random(1, &[4, 3])?), &[0, 4], &narrow, None).err().ok_or("accepted")?;
     assert!(error.to_string().contains("rnn.weight_ih_l0"), "{error}");
     Ok(())
 }

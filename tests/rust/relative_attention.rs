@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::{Storing, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
@@ -60,7 +60,7 @@ fn inputs(relations: &Relations, heads: usize, d: usize, farthest: usize) -> Res
         .collect()
 }
 
-fn run(a: &[Value], scheme: &RelativeScheme, format: impl Into<Format>) -> Result<Value> {
+fn run(a: &[Var], scheme: &RelativeScheme, format: impl Into<Format>) -> Result<Var> {
     let inputs = RelativeInputs {
         q: &a[0],
         k: &a[1],
@@ -169,8 +169,8 @@ fn relative_attention_when_dropout_is_on_drops_probabilities_and_its_gradients_f
     for key in 0..keys {
         let mut unit = vec![0f32; keys * width];
         unit[key * width..(key + 1) * width].fill(1.0);
-        let mut args: Vec<Value> = args.iter().cloned().map(Value::constant).collect();
-        args[2] = Value::constant(Array::new(unit, (keys, width))?);
+        let mut args: Vec<Var> = args.iter().cloned().map(Var::constant).collect();
+        args[2] = Var::constant(Array::new(unit, (keys, width))?);
         let plain = f64s(run(&args, &scheme(&relations, heads, farthest, None), Precision::F32)?.array())?;
         let out = f64s(run(&args, &dropped, Precision::F32)?.array())?;
         for (row, factor) in factor.iter_mut().enumerate() {
@@ -196,7 +196,7 @@ fn relative_attention_when_products_are_in_bf16_stays_close() -> Outcome {
         let args = inputs(&relations, heads, d, farthest)?;
         let values = args.iter().map(f64s).collect::<Result<Vec<_>>>()?;
         let expected = formula(&values, &relations, heads, farthest, |_, _, _| 1.0);
-        let constants: Vec<Value> = args.into_iter().map(Value::constant).collect();
+        let constants: Vec<Var> = args.into_iter().map(Var::constant).collect();
         let format = Format { precision: Precision::Bf16, result: Storing::F32 };
         let got = f64s(run(&constants, &scheme(&relations, heads, farthest, None), format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
@@ -234,7 +234,7 @@ fn relative_attention_when_the_number_of_threads_changes_gives_the_same_bytes() 
 #[test]
 fn relative_attention_when_inputs_do_not_fit_is_an_error() -> Outcome {
     let relations = relations(&[(1, 4, vec![0, 1, 2, 3])], false, true);
-    let args: Vec<Value> = inputs(&relations, 2, 3, 4)?.into_iter().map(Value::constant).collect();
+    let args: Vec<Var> = inputs(&relations, 2, 3, 4)?.into_iter().map(Var::constant).collect();
     let fails = |relations: Relations, heads, farthest| {
         run(&args, &scheme(&relations, heads, farthest, None), Precision::F32).is_err()
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::compute::{in_pool, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
@@ -57,7 +57,7 @@ fn tensors([n, d, v]: [usize; 3]) -> Result<[Array; 3]> {
     Ok([random(1, &[n, d])?, scaled(&random(2, &[v, d])?, 1.0 / (d as f64).sqrt())?, random(3, &[v])?])
 }
 
-fn loss(args: &[Value], labels: &[Option<u32>], normalizer: f64, precision: Precision) -> Result<Value> {
+fn loss(args: &[Var], labels: &[Option<u32>], normalizer: f64, precision: Precision) -> Result<Var> {
     vocabulary_loss(&args[0], &Affine::new(&args[1], args.get(2))?, labels.to_vec(), normalizer, precision)
 }
 
@@ -129,7 +129,7 @@ fn loss_when_a_side_is_frozen_gives_the_others_the_same_gradient() -> Outcome {
     let (tensors, labels) = (tensors([7, 5, 37])?, labels(7, 37));
     let run = |trained: [bool; 3]| -> Result<_> {
         let (params, gradients) = parameters(&tensors)?;
-        let input = |i: usize| if trained[i] { params[i].clone() } else { Value::constant(tensors[i].clone()) };
+        let input = |i: usize| if trained[i] { params[i].clone() } else { Var::constant(tensors[i].clone()) };
         loss(&[input(0), input(1), input(2)], &labels, 3.0, Precision::F32)?.backward()?;
         Ok(collected(&gradients))
     };
@@ -193,13 +193,13 @@ fn loss_when_hidden_states_are_bf16_equals_that_of_the_same_values() -> Outcome 
 
 #[test]
 fn loss_when_logits_are_large_is_finite() -> Outcome {
-    let hidden = Value::constant(Array::new(vec![1000.0, -1000.0], (1, 2))?);
-    let weight = Value::constant(Array::new(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.0], (3, 2))?);
+    let hidden = Var::constant(Array::new(vec![1000.0, -1000.0], (1, 2))?);
+    let weight = Var::constant(Array::new(vec![1.0, 0.0, 0.0, 1.0, 0.5, 0.0], (3, 2))?);
     let map = Affine::new(&weight, None)?;
     for (label, expected) in [(0, 0.0), (1, 2000.0), (2, 500.0)] {
         assert_eq!(token_losses(&hidden, &map, &[Some(label)], Precision::F32)?, [Some(expected)]);
     }
-    let broken = Value::constant(Array::new(vec![f32::NAN, 0.0], (1, 2))?);
+    let broken = Var::constant(Array::new(vec![f32::NAN, 0.0], (1, 2))?);
     assert!(vocabulary_loss(&broken, &map, vec![Some(0)], 1.0, Precision::F32)?.scalar()?.is_nan());
     Ok(())
 }
@@ -228,9 +228,9 @@ fn loss_when_the_number_of_threads_changes_is_the_same_bytes() -> Outcome {
 
 #[test]
 fn loss_when_shapes_do_not_fit_is_refused() -> Outcome {
-    let [hidden, weight, bias] = tensors([2, 5, 37])?.map(Value::constant);
+    let [hidden, weight, bias] = tensors([2, 5, 37])?.map(Var::constant);
     let map = Affine::new(&weight, Some(&bias))?;
-    let refused = |hidden: &Value, map: &Affine, labels: &[Option<u32>]| {
+    let refused = |hidden: &Var, map: &Affine, labels: &[Option<u32>]| {
         let error = token_losses(hidden, map, labels, Precision::F32).err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("vocabulary loss")));
         assert!(vocabulary_loss(hidden, map, labels.to_vec(), 1.0, Precision::F32).is_err());
@@ -238,7 +238,7 @@ fn loss_when_shapes_do_not_fit_is_refused() -> Outcome {
     refused(&hidden, &map, &[Some(0)]);
     refused(&hidden, &map, &[Some(0), Some(37)]);
     refused(&weight, &Affine::new(&hidden, None)?.outputs(0..1)?, &[None; 37]);
-    refused(&Value::constant(random(1, &[2, 37])?), &Affine::input_major(&weight, None)?, &[None, None]);
-    refused(&Value::constant(random(1, &[2, 4])?), &map, &[None, None]);
+    refused(&Var::constant(random(1, &[2, 37])?), &Affine::input_major(&weight, None)?, &[None, None]);
+    refused(&Var::constant(random(1, &[2, 4])?), &map, &[None, None]);
     Ok(())
 }

@@ -10,16 +10,16 @@ mod function;
 use candle_core::DType;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::compute::Storing;
 use crate::error::Result;
 pub use function::Activation;
 
 /// `y = f(x)` as an operation of its own; `y` has the dtype of `x`.
-pub fn activate(x: &Value, activation: Activation) -> Result<Value> {
+pub fn activate(x: &Var, activation: Activation) -> Result<Var> {
     let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
     let y = cpu::forward(x.array().operand()?.elements(), activation, storing);
-    Ok(Value::computed(Array::from_buffer(y, x.array().shape())?, &[x], Activate(activation)))
+    Ok(Var::computed(Array::from_buffer(y, x.array().shape())?, &[x], Activate(activation)))
 }
 
 struct Activate(Activation);

@@ -4,7 +4,7 @@ mod part;
 
 use std::ops::Range;
 
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::{Error, Result};
 pub(super) use part::Part;
 
@@ -12,24 +12,24 @@ pub(super) use part::Part;
 /// layers (such as fused q, k, v).
 #[derive(Clone)]
 pub struct Affine {
-    pub(super) weight: Value,
-    pub(super) bias: Option<Value>,
+    pub(super) weight: Var,
+    pub(super) bias: Option<Var>,
     pub(super) part: Part,
 }
 
 impl Affine {
     /// A weight `[outputs, ..]`, as `torch.nn.Linear` stores it; the remaining dimensions are flattened into the
     /// inputs. The bias has one value per output.
-    pub fn new(weight: &Value, bias: Option<&Value>) -> Result<Self> {
+    pub fn new(weight: &Var, bias: Option<&Var>) -> Result<Self> {
         Self::stored(weight, bias, false)
     }
 
     /// A weight `[inputs, ..]`, as GPT-2's `Conv1D` stores it; the remaining dimensions are flattened into the outputs.
-    pub fn input_major(weight: &Value, bias: Option<&Value>) -> Result<Self> {
+    pub fn input_major(weight: &Var, bias: Option<&Var>) -> Result<Self> {
         Self::stored(weight, bias, true)
     }
 
-    fn stored(weight: &Value, bias: Option<&Value>, input_major: bool) -> Result<Self> {
+    fn stored(weight: &Var, bias: Option<&Var>, input_major: bool) -> Result<Self> {
         let dims = weight.array().dims();
         let (first, rest) = (dims.first().copied().unwrap_or(0), dims.iter().skip(1).product());
         let [n, k] = if input_major { [rest, first] } else { [first, rest] };
@@ -57,6 +57,6 @@ impl Affine {
 
     /// True if its parameters need gradients.
     pub fn learns(&self) -> bool {
-        Value::differentiable(&[&self.weight]) || self.bias.as_ref().is_some_and(|bias| Value::differentiable(&[bias]))
+        Var::differentiable(&[&self.weight]) || self.bias.as_ref().is_some_and(|bias| Var::differentiable(&[bias]))
     }
 }

@@ -15,7 +15,7 @@ pub(super) mod scratch;
 pub(super) mod softmax;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 use crate::matmul::{Format, Precision};
 pub use rotary::Rotary;
@@ -23,9 +23,9 @@ pub use scheme::{Scheme, Span};
 
 /// Attention within each packed sequence: `q [T, heads * d]`, `k, v [T, key_heads * d]` to `[T, heads * d]`, each f32
 /// or bf16.
-pub fn attention(q: &Value, k: &Value, v: &Value, scheme: Scheme, format: impl Into<Format>) -> Result<Value> {
+pub fn attention(q: &Var, k: &Var, v: &Var, scheme: Scheme, format: impl Into<Format>) -> Result<Var> {
     let Format { precision, result } = format.into();
-    scheme.check(shapes([q, k, v].map(Value::array))?)?;
+    scheme.check(shapes([q, k, v].map(Var::array))?)?;
     let (t, width) = q.array().dims2()?;
     let (out, log_sum_exp) = {
         let (q, k, v) = (q.array().operand()?, k.array().operand()?, v.array().operand()?);
@@ -34,7 +34,7 @@ pub fn attention(q: &Value, k: &Value, v: &Value, scheme: Scheme, format: impl I
         unsafe { kernel.forward([q.elements(), k.elements(), v.elements()], t, result) }
     };
     let op = Attention { scheme, precision, log_sum_exp };
-    Ok(Value::computed(Array::from_buffer(out, (t, width))?, &[q, k, v], op))
+    Ok(Var::computed(Array::from_buffer(out, (t, width))?, &[q, k, v], op))
 }
 
 fn shapes(arrays: [&Array; 3]) -> Result<[(usize, usize); 3]> {

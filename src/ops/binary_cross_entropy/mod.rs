@@ -10,15 +10,15 @@ mod target;
 use candle_core::Shape;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 pub use target::BinaryCrossEntropy;
 
 /// Scalar loss of `logits [B, C]`.
-pub fn binary_cross_entropy(logits: &Value, target: BinaryCrossEntropy) -> Result<Value> {
+pub fn binary_cross_entropy(logits: &Var, target: BinaryCrossEntropy) -> Result<Var> {
     let c = target.check(logits.array().shape())?;
     let loss = cpu::loss(&target, &logits.array().values()?, c);
-    Ok(Value::computed(Array::new(vec![loss], ())?, &[logits], target))
+    Ok(Var::computed(Array::new(vec![loss], ())?, &[logits], target))
 }
 
 impl BinaryCrossEntropy {

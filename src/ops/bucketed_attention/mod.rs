@@ -16,7 +16,7 @@ mod operands;
 mod scheme;
 
 use crate::array::{Array, Operand};
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::Result;
 use crate::matmul::{Format, Precision};
 pub use buckets::Buckets;
@@ -27,19 +27,19 @@ use scheme::Shapes;
 /// Inputs of the attention.
 pub struct BucketedInputs<'a> {
     /// Queries `[T, H * d]`, f32 or bf16, as are `k` and `v`.
-    pub q: &'a Value,
-    pub k: &'a Value,
-    pub v: &'a Value,
+    pub q: &'a Var,
+    pub k: &'a Var,
+    pub v: &'a Var,
     /// Relative position keys, multiplied with queries, `[R, H * d]`, f32 or bf16.
-    pub position_keys: Option<&'a Value>,
+    pub position_keys: Option<&'a Var>,
     /// Relative position queries, multiplied with keys, `[R, H * d]`, f32 or bf16.
-    pub position_queries: Option<&'a Value>,
+    pub position_queries: Option<&'a Var>,
     /// Relative position bias, `[R, H]`.
-    pub bias: Option<&'a Value>,
+    pub bias: Option<&'a Var>,
 }
 
 /// Computes the attention output `[T, H * d]`. Returns an error if shapes do not fit or a distance has no table row.
-pub fn bucketed_attention(inputs: &BucketedInputs, scheme: BucketedScheme, format: impl Into<Format>) -> Result<Value> {
+pub fn bucketed_attention(inputs: &BucketedInputs, scheme: BucketedScheme, format: impl Into<Format>) -> Result<Var> {
     let Format { precision, result } = format.into();
     let BucketedInputs { q, k, v, position_keys, position_queries, bias } = *inputs;
     let terms = Terms {
@@ -47,7 +47,7 @@ pub fn bucketed_attention(inputs: &BucketedInputs, scheme: BucketedScheme, forma
         position_queries: position_queries.is_some(),
         bias: bias.is_some(),
     };
-    let all: Vec<&Value> = [q, k, v].into_iter().chain(position_keys).chain(position_queries).chain(bias).collect();
+    let all: Vec<&Var> = [q, k, v].into_iter().chain(position_keys).chain(position_queries).chain(bias).collect();
     let arrays: Vec<&Array> = all.iter().map(|value| value.array()).collect();
     scheme.check(&shapes(terms, &arrays)?)?;
     let (out, log_sum_exp) = {
@@ -57,7 +57,7 @@ pub fn bucketed_attention(inputs: &BucketedInputs, scheme: BucketedScheme, forma
         unsafe { cpu::Kernel { scheme: &scheme, precision }.forward(&operands, result) }
     };
     let op = BucketedAttention { scheme, precision, terms, log_sum_exp };
-    Ok(Value::computed(Array::from_buffer(out, q.array().shape())?, &all, op))
+    Ok(Var::computed(Array::from_buffer(out, q.array().shape())?, &all, op))
 }
 
 fn shapes(terms: Terms, arrays: &[&Array]) -> Result<Shapes> {

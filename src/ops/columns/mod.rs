@@ -5,11 +5,11 @@
 mod cpu;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 
 /// Concatenates matrices `[B, D_i]` to `[B, D_1 + ... + D_n]`. A single matrix is returned unchanged.
-pub fn side_by_side(parts: &[Value]) -> Result<Value> {
+pub fn side_by_side(parts: &[Var]) -> Result<Var> {
     if let [one] = parts {
         return Ok(one.clone());
     }
@@ -25,7 +25,7 @@ pub fn side_by_side(parts: &[Value]) -> Result<Value> {
         at += columns;
     }
     let columns = sizes.into_iter().map(|(_, columns)| columns).collect();
-    Ok(Value::computed(Array::new(y, (rows, width))?, &parts.iter().collect::<Vec<_>>(), SideBySide { columns }))
+    Ok(Var::computed(Array::new(y, (rows, width))?, &parts.iter().collect::<Vec<_>>(), SideBySide { columns }))
 }
 
 struct SideBySide {

@@ -8,29 +8,29 @@ mod cpu;
 use std::sync::Arc;
 
 use crate::array::{Array, Values, rows_and_columns};
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 
 /// Rows `ids` of `table [V, D]`: `[T, D]`. Returns an error for an id outside the table.
-pub fn embedding(table: &Value, ids: Arc<[u32]>) -> Result<Value> {
+pub fn embedding(table: &Var, ids: Arc<[u32]>) -> Result<Var> {
     embedding_sum(&[(table, ids)])
 }
 
 /// Sum of embeddings from several tables `[V, D]`, each with its own ids `[T]`: `[T, D]`. Returns an error for an id
 /// outside its table.
-pub fn embedding_sum(lookups: &[(&Value, Arc<[u32]>)]) -> Result<Value> {
-    let (tables, ids): (Vec<&Value>, Vec<Arc<[u32]>>) = lookups.iter().cloned().unzip();
+pub fn embedding_sum(lookups: &[(&Var, Arc<[u32]>)]) -> Result<Var> {
+    let (tables, ids): (Vec<&Var>, Vec<Arc<[u32]>>) = lookups.iter().cloned().unzip();
     let (t, d) = check(&tables, &ids)?;
     let sources = tables.iter().map(|table| table.array().values()).collect::<Result<Vec<Values>>>()?;
     let sources: Vec<(&[f32], &[u32])> = sources.iter().zip(&ids).map(|(table, ids)| (&**table, &**ids)).collect();
     let out = cpu::sum_of_rows(&sources, t, d);
-    Ok(Value::computed(Array::new(out, (t, d))?, &tables, Embedding { ids }))
+    Ok(Var::computed(Array::new(out, (t, d))?, &tables, Embedding { ids }))
 }
 
 /// Rows of several tables `[.., D]`, numbered as if the tables were concatenated: `[T, D]`. Returns an error for a row
 /// outside them.
-pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
-    let shape = |table: &&Value| rows_and_columns("stacked rows", table.array().shape());
+pub fn stacked_rows(tables: &[&Var], rows: Arc<[u32]>) -> Result<Var> {
+    let shape = |table: &&Var| rows_and_columns("stacked rows", table.array().shape());
     let shapes = tables.iter().map(shape).collect::<Result<Vec<_>>>()?;
     let (total, d) = (shapes.iter().map(|(v, _)| v).sum::<usize>(), shapes.first().map_or(0, |(_, d)| *d));
     if d == 0 || shapes.iter().any(|(_, columns)| *columns != d) || rows.iter().any(|&row| row as usize >= total) {
@@ -43,11 +43,11 @@ pub fn stacked_rows(tables: &[&Value], rows: Arc<[u32]>) -> Result<Value> {
     let out = cpu::stacked_rows(&sources.iter().map(|values| &**values).collect::<Vec<_>>(), &rows, d);
     let out = Array::new(out, (rows.len(), d))?;
     drop(sources);
-    Ok(Value::computed(out, tables, StackedRows { rows }))
+    Ok(Var::computed(out, tables, StackedRows { rows }))
 }
 
 /// Checks the shapes and returns `T` and `D`.
-fn check(tables: &[&Value], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
+fn check(tables: &[&Var], ids: &[Arc<[u32]>]) -> Result<(usize, usize)> {
     let (Some(first), Some(table)) = (ids.first(), tables.first()) else {
         return Err(Error::internal("embedding: no tables"));
     };

@@ -7,12 +7,12 @@ mod cpu;
 
 use super::activation::Activation;
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::compute::Storing;
 use crate::error::{Error, Result};
 
 /// `activation(gate) * up`, each of shape `[.., F]`.
-pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) -> Result<Value> {
+pub fn gated(gate: &Var, up: &Var, activation: Activation, result: Storing) -> Result<Var> {
     let shape = gate.array().shape();
     if up.array().shape() != shape {
         return Err(Error::internal(format!("gated: got {shape:?} and {:?}", up.array().shape())));
@@ -21,7 +21,7 @@ pub fn gated(gate: &Value, up: &Value, activation: Activation, result: Storing) 
         let (gate, up) = (gate.array().operand()?, up.array().operand()?);
         cpu::forward(gate.elements(), up.elements(), activation, result)
     };
-    Ok(Value::computed(Array::from_buffer(y, shape)?, &[gate, up], Gated(activation)))
+    Ok(Var::computed(Array::from_buffer(y, shape)?, &[gate, up], Gated(activation)))
 }
 
 struct Gated(Activation);

@@ -6,7 +6,7 @@ use candle_core::Shape;
 
 use super::cpu::FusedEpilogue;
 use crate::array::{Values, rows_and_columns};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::affine::Affine;
@@ -19,7 +19,7 @@ pub enum Epilogue<'a> {
     None,
     Activation(Activation),
     /// `dropout(x W^T + b) + residual`; the residual is f32 and has the shape of the result.
-    AddResidual(&'a Value, Option<Dropout>),
+    AddResidual(&'a Var, Option<Dropout>),
 }
 
 impl From<Option<Activation>> for Epilogue<'_> {
@@ -36,7 +36,7 @@ pub(super) struct Operands<'a> {
 }
 
 impl Epilogue<'_> {
-    pub(super) fn residual(&self) -> Option<&Value> {
+    pub(super) fn residual(&self) -> Option<&Var> {
         match self {
             Self::AddResidual(residual, _) => Some(residual),
             _ => None,
@@ -77,7 +77,7 @@ impl Epilogue<'_> {
 }
 
 /// Number of rows of `x`, and the shape of the result.
-pub(super) fn output_shape(x: &Value, [n, k]: [usize; 2], epilogue: &Epilogue) -> Result<(usize, Shape)> {
+pub(super) fn output_shape(x: &Var, [n, k]: [usize; 2], epilogue: &Epilogue) -> Result<(usize, Shape)> {
     let shape = x.array().shape();
     let (t, x_k) = rows_and_columns("linear", shape)?;
     let mut dims = shape.dims().to_vec();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::cpu::{Product, forward};
 use super::epilogue::{Epilogue, output_shape};
 use crate::array::{Array, Operand};
-use crate::autograd::Value;
+use crate::autograd::Var;
 use crate::compute::Storing;
 use crate::error::{Error, Result};
 use crate::matmul::{Int8Weight, MAX_ROWS_UNPACKED, MatrixView, Packed, Precision};
@@ -66,12 +66,12 @@ impl Frozen {
 
 /// Like [`linear`](super::linear) but without gradients: `x`, residual and bias must be constants, and `x` f32 for a
 /// product in int8.
-pub fn frozen_linear(x: &Value, frozen: &Frozen, epilogue: Epilogue, result: Storing) -> Result<Value> {
+pub fn frozen_linear(x: &Var, frozen: &Frozen, epilogue: Epilogue, result: Storing) -> Result<Var> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &epilogue)?;
-    let inputs: Vec<&Value> = [x].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
-    if Value::differentiable(&inputs) {
+    let inputs: Vec<&Var> = [x].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
+    if Var::differentiable(&inputs) {
         return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
     }
     if k == 0 && *precision == Precision::Int8 {
@@ -96,5 +96,5 @@ pub fn frozen_linear(x: &Value, frozen: &Frozen, epilogue: Epilogue, result: Sto
         // SAFETY: the shape is that of the rows and of the weight; no columns in int8 were refused.
         unsafe { forward(product, [t, n], &epilogue.fused(&operands), result, false) }.0
     };
-    Ok(Value::constant(Array::from_buffer(y, shape)?))
+    Ok(Var::constant(Array::from_buffer(y, shape)?))
 }

@@ -13,7 +13,7 @@ use super::activation::{self, Activation};
 use super::affine::{Affine, Part};
 use super::dropout::{self, Dropout};
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::compute::Buffer;
 use crate::error::{Error, Result};
 use crate::matmul::{Format, MatrixView, Packed, Precision};
@@ -22,12 +22,12 @@ use epilogue::output_shape;
 pub use frozen::{Frozen, frozen_linear};
 
 /// Applies the layer `map` to `x [.., K]`, followed by `epilogue`: `[.., N]`.
-pub fn linear(x: &Value, map: &Affine, epilogue: Epilogue, format: impl Into<Format>) -> Result<Value> {
+pub fn linear(x: &Var, map: &Affine, epilogue: Epilogue, format: impl Into<Format>) -> Result<Var> {
     let Format { precision, result } = format.into();
-    let inputs: Vec<&Value> = [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
+    let inputs: Vec<&Var> = [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &epilogue)?;
-    let keep = epilogue.activation().is_some() && Value::differentiable(&inputs);
+    let keep = epilogue.activation().is_some() && Var::differentiable(&inputs);
     let (y, pre) = {
         let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
         let weight = Packed::new(map.part.rows(&weight), precision);
@@ -43,7 +43,7 @@ pub fn linear(x: &Value, map: &Affine, epilogue: Epilogue, format: impl Into<For
         dropout: epilogue.dropout(),
         precision,
     };
-    Ok(Value::computed(Array::from_buffer(y, shape)?, &inputs, op))
+    Ok(Var::computed(Array::from_buffer(y, shape)?, &inputs, op))
 }
 
 struct Linear {

@@ -12,7 +12,7 @@ mod kind;
 
 use super::dropout::Dropout;
 use crate::array::{Array, rows_and_columns};
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 pub use kind::Kind;
 
@@ -21,23 +21,23 @@ pub use kind::Kind;
 pub struct Norm {
     pub kind: Kind,
     /// Weight `[D]`.
-    pub weight: Value,
+    pub weight: Var,
     /// Bias `[D]`.
-    pub bias: Option<Value>,
+    pub bias: Option<Var>,
     pub eps: f64,
 }
 
 /// `norm(x)`.
-pub fn norm(x: &Value, norm: &Norm) -> Result<Value> {
+pub fn norm(x: &Var, norm: &Norm) -> Result<Var> {
     normed(x, None, norm, None)
 }
 
 /// `norm(dropout(x) + residual)`.
-pub fn residual_norm(x: &Value, residual: &Value, norm: &Norm, dropout: Option<Dropout>) -> Result<Value> {
+pub fn residual_norm(x: &Var, residual: &Var, norm: &Norm, dropout: Option<Dropout>) -> Result<Var> {
     normed(x, Some(residual), norm, dropout)
 }
 
-fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Dropout>) -> Result<Value> {
+fn normed(x: &Var, residual: Option<&Var>, norm: &Norm, dropout: Option<Dropout>) -> Result<Var> {
     let shape = x.array().shape();
     let (_, columns) = rows_and_columns("norm", shape)?;
     let d = norm.weight.array().elem_count();
@@ -57,9 +57,9 @@ fn normed(x: &Value, residual: Option<&Value>, norm: &Norm, dropout: Option<Drop
         cpu::forward(&rows, bias.as_deref(), norm.eps as f32)
     };
     // Bias and residual are optional and come last.
-    let inputs: Vec<&Value> = [&norm.weight, x].into_iter().chain(&norm.bias).chain(residual).collect();
+    let inputs: Vec<&Var> = [&norm.weight, x].into_iter().chain(&norm.bias).chain(residual).collect();
     let op = Normed { kind: norm.kind, has_bias: norm.bias.is_some(), dropout, moments };
-    Ok(Value::computed(Array::new(y, shape)?, &inputs, op))
+    Ok(Var::computed(Array::new(y, shape)?, &inputs, op))
 }
 
 struct Normed {

@@ -15,15 +15,15 @@ mod target;
 use candle_core::Shape;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 pub use target::{Penalty, RegressionLoss};
 
 /// Scalar loss of `predictions [B, C]`.
-pub fn regression_loss(predictions: &Value, target: RegressionLoss) -> Result<Value> {
+pub fn regression_loss(predictions: &Var, target: RegressionLoss) -> Result<Var> {
     let c = target.check(predictions.array().shape())?;
     let loss = cpu::loss(&target, &predictions.array().values()?, c);
-    Ok(Value::computed(Array::new(vec![loss], ())?, &[predictions], target))
+    Ok(Var::computed(Array::new(vec![loss], ())?, &[predictions], target))
 }
 
 impl RegressionLoss {

@@ -18,7 +18,7 @@ mod relations;
 mod scheme;
 
 use crate::array::{Array, Operand};
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 use crate::matmul::{Format, Precision};
 use operands::Operands;
@@ -29,27 +29,27 @@ pub use scheme::RelativeScheme;
 /// Inputs of the attention.
 pub struct RelativeInputs<'a> {
     /// Queries `[Tq, H * d]`, f32 or bf16, as are `k` and `v`.
-    pub q: &'a Value,
+    pub q: &'a Var,
     /// Keys `[Tk, H * d]`.
-    pub k: &'a Value,
+    pub k: &'a Var,
     /// Values `[Tk, H * d]`.
-    pub v: &'a Value,
+    pub v: &'a Var,
     /// Projected relative position embeddings, `[R, H * d]`, f32 or bf16.
-    pub r: &'a Value,
+    pub r: &'a Var,
     /// Biases added to queries before the products with keys, relative positions and segments, `[H, d]` each.
-    pub word_bias: &'a Value,
-    pub distance_bias: &'a Value,
-    pub segment_bias: &'a Value,
+    pub word_bias: &'a Var,
+    pub distance_bias: &'a Var,
+    pub segment_bias: &'a Var,
     /// Segment embeddings of equal and of different segments, `[2, H, d]`.
-    pub segments: &'a Value,
+    pub segments: &'a Var,
 }
 
 /// Computes the attention output `[Tq, H * d]`. Returns an error if shapes do not fit or a distance has no row in `r`.
-pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, format: impl Into<Format>) -> Result<Value> {
+pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, format: impl Into<Format>) -> Result<Var> {
     let Format { precision, result } = format.into();
     let RelativeInputs { q, k, v, r, word_bias, distance_bias, segment_bias, segments } = inputs;
     let inputs = [*q, k, v, r, word_bias, distance_bias, segment_bias, segments];
-    let arrays = inputs.map(Value::array);
+    let arrays = inputs.map(Var::array);
     let sequences = scheme.check(arrays)?;
     let (out, log_sum_exp) = {
         let read = read(&arrays)?;
@@ -58,7 +58,7 @@ pub fn relative_attention(inputs: &RelativeInputs, scheme: RelativeScheme, forma
         unsafe { kernel.forward(&operands(&read)?, result) }
     };
     let op = RelativeAttention { scheme, precision, sequences, log_sum_exp };
-    Ok(Value::computed(Array::from_buffer(out, q.array().shape())?, &inputs, op))
+    Ok(Var::computed(Array::from_buffer(out, q.array().shape())?, &inputs, op))
 }
 
 fn read<'a>(arrays: &[&'a Array]) -> Result<Vec<Operand<'a>>> {

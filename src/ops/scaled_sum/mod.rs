@@ -3,12 +3,12 @@
 mod cpu;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::compute::Storing;
 use crate::error::{Error, Result};
 
 /// `a + scale * b`.
-pub fn scaled_sum(a: &Value, b: &Value, scale: f32, result: Storing) -> Result<Value> {
+pub fn scaled_sum(a: &Var, b: &Var, scale: f32, result: Storing) -> Result<Var> {
     let shape = a.array().shape();
     if b.array().shape() != shape {
         return Err(Error::internal(format!("scaled sum: got {shape:?} and {:?}", b.array().shape())));
@@ -17,7 +17,7 @@ pub fn scaled_sum(a: &Value, b: &Value, scale: f32, result: Storing) -> Result<V
         let (a, b) = (a.array().operand()?, b.array().operand()?);
         cpu::forward(a.elements(), b.elements(), scale, result)
     };
-    Ok(Value::computed(Array::from_buffer(y, shape)?, &[a, b], ScaledSum(scale)))
+    Ok(Var::computed(Array::from_buffer(y, shape)?, &[a, b], ScaledSum(scale)))
 }
 
 struct ScaledSum(f32);

@@ -11,12 +11,12 @@ mod reduction;
 use std::sync::Arc;
 
 use crate::array::Array;
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 pub use reduction::Reduction;
 
 /// Pools the rows of each packed sequence of `x [T, D]`: `[B, D]`.
-pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Value> {
+pub fn segment_pool(x: &Var, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> Result<Var> {
     let (t, d) = x.array().dims2()?;
     let b = cu_seqlens.len().saturating_sub(1);
     if d == 0
@@ -28,7 +28,7 @@ pub fn segment_pool(x: &Value, cu_seqlens: Arc<[u32]>, reduction: Reduction) -> 
     }
     let y = cpu::forward(&x.array().values()?, d, &cu_seqlens, reduction);
     let y = Array::new(y, (b, d))?;
-    Ok(Value::computed(y.clone(), &[x], SegmentPool { cu_seqlens, reduction, y }))
+    Ok(Var::computed(y.clone(), &[x], SegmentPool { cu_seqlens, reduction, y }))
 }
 
 struct SegmentPool {
@@ -61,7 +61,7 @@ mod tests {
         for place in 0..3 {
             let mut rows = [1.0, 2.0, 3.0];
             rows[place] = f32::NAN;
-            let x = Value::constant(Array::new(rows.to_vec(), (3, 1))?);
+            let x = Var::constant(Array::new(rows.to_vec(), (3, 1))?);
             let y = segment_pool(&x, Arc::from([0, 3]), Reduction::Max)?;
             assert!(y.array().values()?[0].is_nan());
         }

@@ -17,7 +17,7 @@ mod cpu;
 
 use super::affine::{Affine, Part};
 use crate::array::{Array, rows_and_columns};
-use crate::autograd::{Op, Slot, Value};
+use crate::autograd::{Op, Slot, Var};
 use crate::error::{Error, Result};
 use crate::matmul::Precision;
 pub use cpu::BLOCK_BYTES;
@@ -26,24 +26,24 @@ use cpu::RowState;
 /// Scalar loss of `hidden [.., D]` through the output layer `map` to the vocabulary, against one label per row; rows
 /// without a label are ignored. `hidden` may be f32 or bf16. `map` must use a whole weight `[V, D]`.
 pub fn vocabulary_loss(
-    hidden: &Value,
+    hidden: &Var,
     map: &Affine,
     labels: Vec<Option<u32>>,
     normalizer: f64,
     precision: Precision,
-) -> Result<Value> {
+) -> Result<Var> {
     let states = states(hidden.array(), map, &labels, precision)?;
     let total: f64 = states.iter().map(RowState::loss).sum();
-    let inputs: Vec<&Value> = [hidden, &map.weight].into_iter().chain(&map.bias).collect();
+    let inputs: Vec<&Var> = [hidden, &map.weight].into_iter().chain(&map.bias).collect();
     let log_sums = states.iter().map(RowState::log_sum).collect();
     let op = VocabularyLoss { part: map.part.clone(), labels, log_sums, normalizer, precision };
-    Ok(Value::computed(Array::new(vec![(total / normalizer) as f32], ())?, &inputs, op))
+    Ok(Var::computed(Array::new(vec![(total / normalizer) as f32], ())?, &inputs, op))
 }
 
 /// Negative log-likelihood of each row's label, the terms that [`vocabulary_loss`] sums; None for rows without a label.
 /// No gradient flows.
 pub fn token_losses(
-    hidden: &Value,
+    hidden: &Var,
     map: &Affine,
     labels: &[Option<u32>],
     precision: Precision,

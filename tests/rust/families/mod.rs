@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use warmstart::array::Array;
-use warmstart::autograd::{Gradient, Value};
+use warmstart::autograd::{Gradient, Var};
 use warmstart::backbone::{Backbone, Checkpoint, Config, Level, Mode, Owner, Parameters, Spec, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
@@ -131,18 +131,18 @@ impl Reference {
         Ok((params, trainable, gradients))
     }
 
-    fn hidden(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
+    fn hidden(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Var, Error> {
         let encoder = Transformer::load(params, &self.config, precision)?;
         encoder.forward(batch, self.config.num_hidden_layers, Mode::inference())
     }
 
-    fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Value, Error> {
+    fn logits(&self, params: &Parameters, batch: &PackedBatch, precision: Precision) -> Result<Var, Error> {
         let options = &self.config.sequence_classifier;
         let pooled = options.pooling[0].apply(&self.hidden(params, batch, precision)?, batch)?;
         HeadLayers::load(params, &self.config, options, 3, Precision::F32)?.forward(&pooled, Mode::inference())
     }
 
-    fn token_logits(&self, params: &Parameters, batch: &PackedBatch) -> Result<Value, Error> {
+    fn token_logits(&self, params: &Parameters, batch: &PackedBatch) -> Result<Var, Error> {
         let hidden = self.hidden(params, batch, Precision::F32)?;
         HeadLayers::load(params, &self.config, &self.config.language_head, self.config.vocab_size, Precision::F32)?
             .forward(&hidden, Mode::inference())

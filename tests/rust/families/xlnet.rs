@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use warmstart::array::Array;
-use warmstart::autograd::Value;
+use warmstart::autograd::Var;
 use warmstart::backbone::{Backbone, Config, Context, Memory, Mode, Parameters, Prediction, Remember, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::Error;
@@ -133,7 +133,7 @@ fn xlnet_when_it_predicts_in_a_random_order_agrees_with_transformers() -> Outcom
     let (text, (hidden, positions)) = (reference.part("perm")?, reference.prediction()?);
     let n = positions.len() as u32;
     let labels = reference.tensors["perm.labels"].to_vec1::<i64>()?.into_iter().map(|y| u32::try_from(y).ok());
-    let predict = |params: &Parameters, batch: &PackedBatch, prediction: Prediction| -> Result<Value, Error> {
+    let predict = |params: &Parameters, batch: &PackedBatch, prediction: Prediction| -> Result<Var, Error> {
         let context = Context { prediction: Some(prediction), ..Context::default() };
         let encoder = Transformer::load(params, config, Precision::F32)?;
         let rows = context.rows(batch)?.predictions;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// An array, and where its gradient goes, if anywhere. Clones share both.
 #[derive(Clone)]
-pub struct Value {
+pub struct Var {
     array: Array,
     origin: Origin,
 }
@@ -33,10 +33,10 @@ pub(super) struct Node {
     /// Larger than the ids of the operations that produced its inputs.
     pub id: u64,
     pub op: Box<dyn Op>,
-    pub inputs: Vec<Value>,
+    pub inputs: Vec<Var>,
 }
 
-impl Value {
+impl Var {
     /// A value that no gradient flows to.
     pub fn constant(array: Array) -> Self {
         Self { array, origin: Origin::Constant }
@@ -90,7 +90,7 @@ impl Value {
     }
 }
 
-impl fmt::Debug for Value {
+impl fmt::Debug for Var {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match &self.origin {
             Origin::Constant => "constant",
@@ -98,7 +98,7 @@ impl fmt::Debug for Value {
             Origin::Leaf(_) => "leaf",
             Origin::Computed(node) => node.op.name(),
         };
-        write!(f, "Value({origin} {:?})", self.array.shape())
+        write!(f, "Var({origin} {:?})", self.array.shape())
     }
 }
 

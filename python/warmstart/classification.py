@@ -65,9 +65,12 @@ class Classification:
         """Return the mean loss, with class weights and without label smoothing."""
         return mean_loss(outputs, targets, self.classes.multi_label, self._weight, sample_weight)
 
-    def guessing_loss(self, targets: NDArray[Any]) -> float:
-        """Return the mean loss of the share of each class, whatever the text."""
+    def guessing_loss(self, targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
+        """Return the mean loss of the share of each class, whatever the text; all texts count alike."""
         return guessing_loss(targets, self.classes.multi_label, self._weight)
+
+    def check_scored(self, metric: Metric, targets: NDArray[Any]) -> None:
+        """Do nothing: every metric says something of any classes."""
 
     def score(self, metric: Metric, outputs: NDArray[np.float32], eval_loss: float, targets: NDArray[Any]) -> float:
         """Score outputs, higher is better."""

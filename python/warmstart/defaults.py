@@ -22,6 +22,9 @@ RATED_WIDTH = 384
 OF_WORDS = 2.0
 """What the rate is multiplied by where words are classified: a batch of texts is many of them."""
 
+GOING_ON = 0.1
+"""What the rate is multiplied by where training goes on from the head of a published model."""
+
 PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
@@ -62,15 +65,20 @@ class Learns(Protocol):
         """Whether the backbone stays as it is."""
 
 
-def learning_rate(strategy: Learns, hidden_size: int, of_words: bool) -> Choice:
-    """Choose the peak learning rate of a strategy, for hidden states of this many values."""
+def learning_rate(strategy: Learns, hidden_size: int, of_words: bool, goes_on: bool = False) -> Choice:
+    """Choose the peak learning rate of a strategy, for hidden states of this many values.
+
+    Where it `goes_on` from a head that was trained, large steps would lose what that has learnt.
+    """
+    factor = GOING_ON if goes_on else 1.0
     if strategy.is_of_head_alone:
-        return Choice(PROBING_RATE, "a new head alone learns fast")
-    rated = FINE_TUNING_RATE * (OF_WORDS if of_words else 1.0)
+        why = "a head that was trained goes on slowly" if goes_on else "a new head alone learns fast"
+        return Choice(factor * PROBING_RATE, why)
+    rated = factor * FINE_TUNING_RATE * (OF_WORDS if of_words else 1.0)
+    what = f"{' where words are tagged' if of_words else ''}{' and a trained head goes on' if goes_on else ''}"
     return Choice(
         float(f"{rated * sqrt(RATED_WIDTH / hidden_size):.1e}"),
-        f"{rated:g} for hidden states of {RATED_WIDTH} values{' where words are tagged' if of_words else ''}, less by "
-        f"the root of the width: {hidden_size}",
+        f"{rated:g} for hidden states of {RATED_WIDTH} values{what}, less by the root of the width: {hidden_size}",
     )
 
 

@@ -148,16 +148,18 @@ def refuse_alike(run: Prepared) -> None:
 
 def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
     """Ask a trained model some of the texts that it was trained on; say what it did not learn."""
-    if run.data.sample_weight is not None:  # then the shares of labels are not what counts
+    targets, weights, task = run.data.targets, run.data.sample_weight, run.task
+    if weights is not None and isinstance(task, Classification):  # then the shares of labels are not what counts
         return []
-    targets, task = run.data.targets, run.task
     text_of = np.repeat(np.arange(len(run.data.encodings)), run.data.encodings.item_counts())
     texts = drawn(len(run.data.encodings), TEXTS)
     found, asked = ask(texts), targets[np.isin(text_of, texts)]
     if isinstance(task, Classification) and run.is_default and run.head == SOLVED:
         return [_guessed(run, task, found)]
     trained = "a linear map of these features" if run.head == SOLVED else f"after {n_steps} steps the model"
-    loss, guessing = task.loss(found, asked), min(task.guessing_loss(some) for some in (targets, asked))
+    own = None if weights is None else weights[np.isin(text_of, texts)]
+    loss = task.loss(found, asked, own)
+    guessing = min(task.guessing_loss(targets, weights), task.guessing_loss(asked, own))
     if loss > HARDLY * guessing and not _is_mostly_right(task, found, asked):
         how = "hardly better" if loss <= guessing else "worse"
         return [
@@ -229,11 +231,20 @@ def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
 
 
 def _of_numbers(report: RegressionReport) -> list[str]:
-    if report.spearman is None or report.spearman > 0:
+    """Say which targets of `eval_set` are not predicted at all."""
+    if report.true is None or report.predicted is None:
         return []
+    missed = [
+        row["target"]
+        for row, true, predicted in zip(report.per_target, report.true.T, report.predicted.T, strict=True)
+        if (true != true[0]).any() and ((predicted == predicted[0]).all() or (row["spearman"] or 0.0) < 0)
+    ]
+    if not missed:
+        return []
+    which = "" if len(report.targets) == 1 else f" of {', '.join(map(repr, missed[:_NAMED]))}"
     return [
-        f"what is predicted of eval_set does not rise with its numbers (Spearman {report.spearman:.3g}): what was "
-        "learnt does not carry over; are texts and numbers in the same order in both sets?"
+        f"what is predicted of eval_set does not rise with its numbers{which}: what was learnt does not carry "
+        "over; more texts or epochs may help; or are texts and numbers in another order?"
     ]
 
 

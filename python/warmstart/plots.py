@@ -45,7 +45,7 @@ def draw_history(history: Curves) -> list[Any]:
             color=held_out,
             label="evaluation",
         )
-    axes[0].set(xlabel="epoch", ylabel="loss (nats)", title="Loss")
+    axes[0].set(xlabel="epoch", ylabel="loss", title="Loss")
     axes[0].legend(frameon=False)
     if scored:
         axes[1].plot([row["epoch"] for row in scored], [row[history.metric] for row in scored], "s-", color=held_out)
@@ -112,7 +112,7 @@ def draw_regression(report: Any) -> Any:
     """Draw predicted against true numbers, a panel for each of at most four targets."""
     plt = _pyplot()
     names = report.targets[:_MOST_PANELS]
-    _, grid = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4), squeeze=False, layout="constrained")
+    figure, grid = plt.subplots(1, len(names), figsize=(4.2 * len(names), 4), squeeze=False, layout="constrained")
     for i, (axis, name) in enumerate(zip(grid[0], names, strict=True)):
         true, predicted = report.true[:, i], report.predicted[:, i]
         low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
@@ -121,10 +121,15 @@ def draw_regression(report: Any) -> Any:
         shown = "" if len(report.targets) == 1 else f"{name}: "
         r2 = report.per_target[i]["r2"]
         title = f"{shown}{report.n_texts:,} texts" + ("" if r2 is None else f", R\u00b2 {r2:.3f}")
-        axis.set(xlabel="true", ylabel="predicted", title=title)
+        axis.set(xlabel="true", ylabel="" if i else "predicted", title=title)
         axis.set_aspect("equal", adjustable="datalim")
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
+    n_drawn, n = len(report.true), len(report.targets)
+    notes = [f"{n_drawn:,} of {report.n_texts:,} texts drawn"] if n_drawn < report.n_texts else []
+    notes += [f"{len(names)} of {n} targets"] if len(names) < n else []
+    if notes:
+        figure.supxlabel(", ".join(notes), fontsize=8)
     return grid[0, 0]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from warmstart import _core
 from warmstart.backbone import Backbone
+from warmstart.classification import Classification
 from warmstart.defaults import (
     BATCH_SIZE,
     IN_STEPS,
@@ -56,7 +57,7 @@ def settle(
     batch_tokens = batch_tokens_of(params, data.encodings)
     steps = ceil(data.encodings.n_tokens / batch_tokens / options["accumulation_steps"])
     of_words = task.of_words
-    resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps)
+    resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps, model is not None)
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
     asked = steps_asked(params) + ([] if task.is_solvable else ["loss"])
@@ -65,7 +66,10 @@ def settle(
         head = Choice(IN_STEPS, "it goes on from the head of the published model")
     choices = {"head": head, **({} if head.value == SOLVED else choices)}
     if fraction is not None and held_out is not None:
-        choices["eval_set"] = _part(len(held_out.encodings), len(data.encodings), fraction)
+        shares = ", labels in like shares" if isinstance(task, Classification) else ""
+        choices["eval_set"] = _part(
+            len(held_out.encodings), len(data.encodings), fraction, f"drawn by random_state{shares}"
+        )
     if options["patience"] is not None and params["patience"] is None:
         choices["patience"] = Choice(options["patience"], "as early_stopping asked")
     batches = params["batch_size"] is None and params["batch_tokens"] == "auto" and params["accumulation_steps"] == 1
@@ -85,7 +89,7 @@ def settle(
 
 
 def resolve(
-    params: dict[str, Any], hidden_size: int, of_words: bool, n_texts: int, steps: int
+    params: dict[str, Any], hidden_size: int, of_words: bool, n_texts: int, steps: int, goes_on: bool = False
 ) -> tuple[dict[str, Any], dict[str, Choice]]:
     """Settle how a run in steps is made.
 
@@ -99,6 +103,8 @@ def resolve(
         Whether words are classified, not texts.
     n_texts, steps : int
         Texts to train on, and about how many optimiser steps a pass over them has.
+    goes_on : bool
+        Whether it goes on from the head of a published model.
 
     Returns
     -------
@@ -115,7 +121,7 @@ def resolve(
     strategy, choices = require_strategy(params["strategy"]), {}
     rate = params["learning_rate"]
     if rate is None:
-        choices["learning_rate"] = learning_rate(strategy, hidden_size, of_words)
+        choices["learning_rate"] = learning_rate(strategy, hidden_size, of_words, goes_on)
         rate = choices["learning_rate"].value
     n_epochs, max_steps = params["epochs"], optional_positive_int("max_steps", params["max_steps"])
     if n_epochs is None and max_steps is None:
@@ -129,9 +135,9 @@ def resolve(
     return options, choices
 
 
-def _part(n_held_out: int, n_left: int, fraction: float) -> Choice:
+def _part(n_held_out: int, n_left: int, fraction: float, drawn: str) -> Choice:
     why = f"of {n_held_out + n_left:,} are held out and not trained on, as validation_fraction={fraction:g}"
-    return Choice(f"{n_held_out:,} texts", f"{why}; drawn by random_state, labels in like shares")
+    return Choice(f"{n_held_out:,} texts", f"{why}; {drawn}")
 
 
 def smoothing(label_smoothing: Any) -> float:

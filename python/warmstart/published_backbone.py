@@ -1,5 +1,6 @@
 """`PublishedBackbone`: a backbone together with the head of a published model."""
 
+from dataclasses import replace
 from typing import Any
 
 from warmstart import _core
@@ -84,20 +85,26 @@ def published_tags(backbone: Backbone) -> list[str]:
     return backbone._target.names
 
 
-def published_numbers(backbone: Backbone, numbers: Numbers, pooling: Any) -> _core.TaskModel | None:
-    """Return the model of a published head of as many numbers, which it gives in the units of the targets; else None.
+def published_numbers(backbone: Backbone, numbers: Numbers, pooling: Any) -> tuple[Numbers, _core.TaskModel | None]:
+    """Return numbers as a published head has them, and its model, which gives them in their units; else None for it.
+
+    Its columns are those of the same names, and where one side has none those of the same place.
 
     Warns
     -----
     UserWarning
-        There is a head of more or fewer numbers, or another pooling was asked for.
+        There is a head of other numbers, or another pooling was asked for.
     """
     if not isinstance(backbone, PublishedBackbone) or not isinstance(backbone._target, Numbers) or _left_out(pooling):
-        return None
-    if len(backbone._target) == len(numbers):
-        return backbone._model
+        return numbers, None
+    own = backbone._target
+    by_name = own.is_named and numbers.is_named
+    if len(own) == len(numbers) and (not by_name or set(own.names) == set(numbers.names)):
+        order = [numbers.names.index(name) for name in own.names] if by_name else list(range(len(own)))
+        names = own.names if own.is_named else numbers.names
+        return replace(numbers, names=names, shift=numbers.shift[order], scale=numbers.scale[order]), backbone._model
     warn(
-        f"the model's own head is left out and a new one begins: it has {len(backbone._target)} targets, and labels "
-        f"has {len(numbers)}"
+        f"the model's own head is left out and a new one begins: its targets are {own.names[:5]}, and labels has "
+        f"{numbers.names[:5]}"
     )
-    return None
+    return numbers, None

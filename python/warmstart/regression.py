@@ -24,6 +24,9 @@ METRICS = ("loss", "r2", "pearson", "spearman")
 START_L2 = 10.0
 """Penalty of the head that fine-tuning begins from."""
 
+NEAR = 3.0
+"""Where targets are cut off, in units of their scale, for the start of a run with Huber or pinball loss."""
+
 
 @dataclass(frozen=True, eq=False)
 class Regression:
@@ -81,7 +84,7 @@ class Regression:
 
     def loss(self, outputs: NDArray[Any], targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
         """Return the mean loss."""
-        r = outputs.astype(np.float64) - targets
+        r = outputs.astype(np.float64) - targets.astype(np.float64)
         if self.kind == "mse":
             losses = r**2
         elif self.kind == "huber":
@@ -90,13 +93,29 @@ class Regression:
             losses = np.maximum(-self.quantile * r, (1 - self.quantile) * r)
         return float(np.average(losses.mean(axis=1), weights=sample_weight))
 
-    def guessing_loss(self, targets: NDArray[Any]) -> float:
-        """Return the mean loss of the best number for all texts, which for Huber is taken to be the median."""
+    def guessing_loss(self, targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
+        """Return the mean loss of one number for all texts: their mean, or for other losses a quantile."""
+        wide = targets.astype(np.float64)
         if self.kind == "mse":
-            best = targets.mean(axis=0, keepdims=True)
+            best = np.average(wide, axis=0, weights=sample_weight)
         else:
-            best = np.quantile(targets, self.quantile if self.kind == "pinball" else 0.5, axis=0, keepdims=True)
-        return self.loss(np.broadcast_to(best, targets.shape), targets)
+            share = self.quantile if self.kind == "pinball" else 0.5
+            best = np.quantile(wide, share, axis=0)
+        return self.loss(np.broadcast_to(best, wide.shape), wide, sample_weight)
+
+    def check_scored(self, metric: Metric, targets: NDArray[Any]) -> None:
+        """Refuse a metric that says nothing of what is held out.
+
+        Raises
+        ------
+        ValueError
+            All numbers of a target are alike.
+        """
+        if isinstance(metric, str) and metric != "loss" and (targets == targets[:1]).all(axis=0).any():
+            raise ValueError(
+                f"metric={metric!r} says nothing of a held-out set in which all numbers of a target are alike; give it "
+                "more texts, or metric='loss'"
+            )
 
     def score(self, metric: Metric, outputs: NDArray[np.float32], eval_loss: float, targets: NDArray[Any]) -> float:
         """Score outputs, higher is better; a callable gets numbers in the units of the targets."""
@@ -150,4 +169,6 @@ class Regression:
         with_gain: bool,
     ) -> Callable[[float | None], Solution]:
         """Return what finds the linear map of features for a strength of the penalty; None chooses it."""
-        return lambda l2: solve_ridge(features, targets, l2, has_bias, sample_weight)
+        # Outliers are cut off for the losses that they should not pull: what is solved for is the squared error.
+        near = targets if self.is_solvable else np.clip(targets, -NEAR, NEAR)
+        return lambda l2: solve_ridge(features, near, l2, has_bias, sample_weight)

@@ -24,7 +24,7 @@ MOST_POINTS = 1000
 class RegressionReport(RunReport):
     """Quality on evaluation texts, and the facts of the training run; either part may be absent.
 
-    `plot` draws predicted against true numbers.
+    `plot` draws predicted against true numbers, of the first four targets.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class RegressionReport(RunReport):
         return draw_regression(self)
 
     def _quality(self) -> list[tuple[str, str]]:
-        values = [("loss", self.loss), *((name, getattr(self, name)) for name in MEASURES)]
+        values = [("loss (standard deviations)", self.loss), *((name, getattr(self, name)) for name in MEASURES)]
         return [(name, _shown(value)) for name, value in values]
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -160,4 +160,4 @@ def _mean(per_target: list[dict[str, Any]], measure: str) -> float | None:
 
 
 def _shown(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4f}"
+    return "none" if value is None else f"{value:.4g}"

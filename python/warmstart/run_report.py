@@ -99,7 +99,8 @@ def _run_facts(run: dict[str, Any]) -> list[tuple[str, str]]:
         return []
     is_solved = run.get("l2") is not None
     if is_solved:
-        training = f"solved in {run['steps']:,} iterations, {run['elapsed_s']:.1f} s, with a penalty of {run['l2']:.2g}"
+        took = f"{run['steps']:,} iteration{'' if run['steps'] == 1 else 's'}"
+        training = f"solved in {took}, {run['elapsed_s']:.1f} s, with a penalty of {run['l2']:.2g}"
     else:
         epochs = f"{run['epochs']:.4g} epoch{'' if run['epochs'] == 1 else 's'}"
         training = f"{epochs}, {run['steps']:,} step{'' if run['steps'] == 1 else 's'}, {run['elapsed_s']:.1f} s"

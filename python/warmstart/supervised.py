@@ -34,7 +34,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         Parameters
         ----------
         X, y, sample_weight, eval_set
-            As in `fit`: the lengths of the texts and the number of classes decide.
+            As in `fit`: the lengths of the texts and the number of outputs decide.
 
         Returns
         -------

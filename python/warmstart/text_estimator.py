@@ -49,6 +49,8 @@ class TextEstimator(SupervisedEstimator):
         run, metric = self._settle(X, y, sample_weight, eval_set), self._settings()["metric"]
         task, held_out = run.task, run.held_out
         run.check_memory()
+        if held_out is not None:
+            task.check_scored(metric, held_out.targets)
 
         def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
             assert held_out is not None

@@ -33,14 +33,15 @@ impl Backbone {
         }
         let head: Vec<String> = ignored.iter().filter(|name| self.config.is_of_head(name)).cloned().collect();
         // Question-answering heads have no classes, whatever the configuration says.
-        let has_classes = head.iter().any(|name| !name.starts_with("qa_outputs."));
+        let is_regression = self.config.raw.get("problem_type").and_then(Value::as_str) == Some("regression");
+        let has_classes = !is_regression && head.iter().any(|name| !name.starts_with("qa_outputs."));
         let labels = self.config.raw.get("id2label").filter(|_| has_classes).and_then(Value::as_object);
         let labels: Vec<String> = labels.into_iter().flatten().map(|(_, label)| label_text(label)).collect();
         let classes = if labels.is_empty() { String::new() } else { format!(" (classes {})", shorten(&labels)) };
         Some(format!(
             "the checkpoint's head {}{classes} is left out; an estimator's fit() begins a new one. \
-             TextClassifier.from_pretrained and TokenClassifier.from_pretrained open a model with its head, load() what an \
-             estimator's save() wrote",
+             from_pretrained of TextClassifier, TextRegressor and TokenClassifier opens a model with its head, load() what \
+             an estimator's save() wrote",
             shorten(&head)
         ))
     }

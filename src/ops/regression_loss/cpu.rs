@@ -6,7 +6,7 @@ use crate::compute::{CHUNK, for_chunks, put};
 /// The loss of `predictions [B, C]`.
 pub(super) fn loss(target: &RegressionLoss, predictions: &[f32], c: usize) -> f32 {
     let residuals = predictions.iter().zip(&target.targets).map(|(p, t)| p - t).enumerate();
-    let one = |(i, r): (usize, f32)| f64::from(target.weight(i, c)) * f64::from(target.penalties[i % c].loss(r));
+    let one = |(i, r): (usize, f32)| f64::from(target.weight(i, c)) * target.penalties[i % c].loss(f64::from(r));
     (residuals.map(one).sum::<f64>() / target.normalizer) as f32
 }
 

@@ -14,15 +14,25 @@ pub enum Penalty {
     },
 }
 
+impl std::fmt::Display for Penalty {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Squared => write!(f, "mse"),
+            Self::Huber { delta } => write!(f, "huber, delta {delta}"),
+            Self::Pinball { quantile } => write!(f, "pinball, quantile {quantile}"),
+        }
+    }
+}
+
 impl Penalty {
     #[inline(always)]
-    pub(super) fn loss(self, r: f32) -> f32 {
+    pub(super) fn loss(self, r: f64) -> f64 {
         match self {
             Self::Squared => r * r,
-            Self::Huber { delta } if r.abs() <= delta => 0.5 * r * r,
-            Self::Huber { delta } => delta * (r.abs() - 0.5 * delta),
-            Self::Pinball { quantile } if r < 0.0 => -quantile * r,
-            Self::Pinball { quantile } => (1.0 - quantile) * r,
+            Self::Huber { delta } if r.abs() <= f64::from(delta) => 0.5 * r * r,
+            Self::Huber { delta } => f64::from(delta) * (r.abs() - 0.5 * f64::from(delta)),
+            Self::Pinball { quantile } if r < 0.0 => -f64::from(quantile) * r,
+            Self::Pinball { quantile } => (1.0 - f64::from(quantile)) * r,
         }
     }
 

@@ -30,8 +30,8 @@ pub(super) fn build(vocabulary: &Vocabulary, architecture: &str) -> Checked<(Tok
     let merges = vocabulary.metadata.texts("tokenizer.ggml.merges", vocabulary.file)?;
     let merges = merges.ok_or("has no tokenizer.ggml.merges")?;
     let merges = merges.iter().map(|merge| {
-        // In files that do not spell spaces in the byte alphabet a token may begin with a space: split after the first
-        // character.
+        // In files that do not spell spaces in the byte alphabet a token may begin with a space, so the separator is
+        // searched from the second character on.
         let at = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
         let (left, right) =
             merge.split_at(at.ok_or_else(|| format!("tokenizer.ggml.merges has {merge:?}; expected two tokens"))?);

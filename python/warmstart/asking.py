@@ -1,4 +1,4 @@
-"""`Asking`: what a language model can be asked: probabilities of tokens, what fills a mask, how a text goes on."""
+"""`Asking`: inference of a language model: token probabilities, mask filling, text generation."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,19 +16,19 @@ from warmstart.tokenizer import Tokenizer
 
 
 class Asking:
-    """What `LanguageModel` answers, before `fit` too."""
+    """Inference methods of `LanguageModel`, which work before `fit`, too."""
 
     precision: str
     verbose: bool
     _limit: int | None
-    """Where texts that are scored are cut; None where the backbone says."""
+    """Maximum length of texts that are scored, in tokens; None takes the backbone's."""
 
     def _asked(self) -> _core.LanguageModel:
-        """Return the model that answers."""
+        """Return the core model that runs inference."""
         raise NotImplementedError
 
     def score(self, X: Texts, y: Any = None) -> float:
-        """Return the mean logarithm of the probability of a token, higher is better: minus that of `perplexity`.
+        """Return the mean log probability of a token, higher is better: minus the logarithm of `perplexity`.
 
         Parameters
         ----------
@@ -56,14 +56,13 @@ class Asking:
         Parameters
         ----------
         X : sequence of str
-            N texts; what is longer than the model bears is cut, with a warning.
+            N texts; a text longer than the model supports is truncated, with a warning.
 
         Returns
         -------
         list of ndarray of float32
-            One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
-            said: of the token that stands for unknown words; of a causal model's first token; of others of special
-            tokens, also those written in the text.
+            One array for each text, a value for each of its tokens, special ones included. NaN for unknown tokens; for
+            the first token of a causal model; for special tokens of other models, also those written in the text.
 
         Raises
         ------

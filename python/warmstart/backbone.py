@@ -33,7 +33,7 @@ POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
 
 
 class Vectors(NamedTuple):
-    """Which vectors of a text: pooled hidden states, or without `layers` those that the model directory makes."""
+    """The vectors that `embed` returns: pooled hidden states, or if `layers` is None those of the model directory."""
 
     layers: list[int] | None
     pooling: list[str]

@@ -37,8 +37,9 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     strategy : FullFineTuning or LinearProbing, optional
         What is trained; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
-        Which vectors of a text the head takes; several are put side by side. "auto" follows the model directory: what
-        sentence-transformers takes where it says so, else the head of the family's class in transformers.
+        Pooling of token vectors into the head's input; several are concatenated. "auto" follows the model directory:
+        the pooling of sentence-transformers if it has one, else that of the family's classification class in
+        transformers.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
@@ -59,12 +60,12 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     max_length : int, optional
         Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
     multi_label : bool
-        Texts bear any number of labels: a 0/1 matrix ``[N, C]``, or a table of it whose columns are named after the
+        Each text has any number of labels: a 0/1 matrix ``[N, C]``, or such a table whose columns are named after the
         classes, or a list of labels for every text.
     class_weight : None, "balanced" or dict
         Weight of each class in the loss.
     metric : {"accuracy", "macro_f1", "loss"} or callable
-        What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
+        Metric that chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     validation_fraction : float, optional
@@ -77,9 +78,9 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     keep : {"best", "last"}
         Which weights to keep where something is evaluated.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run, one run in a directory: clones of a search would share it. A run that begins
-        with the same data and settings as the one whose checkpoint is there goes on from it and ends with the weights
-        and the history it would have had, with its seed where ``random_state`` is None; another run is refused.
+        Directory for checkpoints of a single run: clones in a search would share it. A run with the same data and
+        settings as the checkpoint in it resumes there and ends with the weights and the history that it would have had,
+        with its seed if ``random_state`` is None. A run with others is refused.
     checkpoint_every : int, optional
         Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
     precision : {"auto", "f32", "bf16", "int8"}
@@ -205,17 +206,17 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Returns
         -------
         TextClassifier
-            Fitted. ``classes_`` are its labels, sorted, and of several at once in the order of its outputs; whether it
-            is `multi_label` follows from its ``problem_type``.
+            A fitted classifier. ``classes_`` are its labels, sorted, or for multi-label in the order of its outputs;
+            `multi_label` follows from its ``problem_type``.
 
         Raises
         ------
         FileNotFoundError
             It is not there.
         ValueError
-            ``config.json`` names another kind of head, or labels that are none, as those of a regression.
+            ``config.json`` names another kind of head, or has no class labels, as for a regression.
         WeightsError
-            The weights are not those of such a head with as many outputs as there are labels.
+            The weights do not belong to such a head with as many outputs as there are labels.
 
         Warns
         -----
@@ -225,9 +226,10 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Notes
         -----
         Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
-        ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
-        all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
-        `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
+        ``label2id`` without ``id2label``, which transformers ignores: a warning says so. `fit` continues from the head
+        if all labels are among its own, else a new head is trained, with a warning. ``backbone_`` does not include the
+        head, so a model written by `save` and opened by ``load`` gets a new head, too; with ``from_pretrained`` of that
+        directory `fit` continues from the saved head.
         """
         return open_published(cls, path, revision, token, params, "classes")
 
@@ -320,7 +322,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         X : sequence
             N texts.
         y : sequence
-            What is true, as in `fit`.
+            True labels, as in `fit`.
         sample_weight : sequence of float, optional
             N weights: how much each text counts.
         """

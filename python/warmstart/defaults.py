@@ -26,8 +26,7 @@ PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
 SOLVED, SOLVED_FIRST, IN_STEPS = "solved", "solved, then trained", "trained in steps"
-"""How a head is trained: a linear map solved to its optimum; in steps from that optimum; in steps from random
-weights."""
+"""How a head is trained: solved for as a linear map; in steps from such a solution; in steps from random weights."""
 
 START_TEXTS = 1000
 """Maximum number of texts, sampled from more, on which the initial head of fine-tuning is solved."""

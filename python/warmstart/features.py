@@ -51,7 +51,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     _opened: tuple[Any, Backbone] | None = None
-    """What `backbone` was when it was opened, and the model."""
+    """The value of `backbone` when it was opened, and the opened model."""
 
     @naming_what_was_meant()
     def __init__(
@@ -147,11 +147,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a path names is opened again where it is unpickled.
+        # A backbone given by path is opened again after unpickling.
         return {name: value for name, value in super().__getstate__().items() if name != "_opened"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What was pickled before there was `normalize` has it not.
+        # Estimators pickled before `normalize` existed lack it.
         super().__setstate__({"normalize": None} | state)
 
     def __sklearn_is_fitted__(self) -> bool:

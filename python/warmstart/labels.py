@@ -147,7 +147,7 @@ class Classes:
         return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
 
     def _order(self, names: list[Label] | None, name: str) -> list[int]:
-        """Return the column of each class: by name if the names agree, else by position if either side has none."""
+        """Return the column of each class: by name if the names agree, by position if one side has numbers or none."""
         known = self.values.tolist()
         if names is not None and set(map(_kind_and_value, names)) == set(map(_kind_and_value, known)):
             return [names.index(label) for label in known]

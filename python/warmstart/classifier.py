@@ -35,7 +35,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Pooling of token vectors into the head's input; several are concatenated. "auto" follows the model directory:
         the pooling of sentence-transformers if it has one, else that of the family's classification class in
@@ -43,22 +43,22 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     label_smoothing : float
         Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
+        Maximum length in tokens; longer texts are truncated. None takes the backbone's ``max_length`` in `fit`.
     multi_label : bool
         Each text has any number of labels: a 0/1 matrix ``[N, C]``, or such a table whose columns are named after the
         classes, or a list of labels for every text.
@@ -76,13 +76,13 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
         Directory for checkpoints of a single run: clones in a search would share it. A run with the same data and
         settings as the checkpoint in it resumes there and ends with the weights and the history that it would have had,
         with its seed if ``random_state`` is None. A run with others is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
@@ -90,7 +90,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
         same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -101,7 +101,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     classes_ : ndarray of shape (C,)
         The labels, sorted; of a table with named columns these names, in their order.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : Report
@@ -199,7 +199,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
             A directory of transformers whose class is ``...ForSequenceClassification``, or a repository of the Hugging
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
-            As there.
+            As in `Backbone.from_pretrained`.
         **params
             As in `TextClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
@@ -247,8 +247,8 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
         sample_weight : sequence of float, optional
-            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
-            out. `eval_set` and what is held out count all texts alike.
+            N weights: how much each text counts, in the loss and where a head is solved for. A text of weight 0 is left
+            out. `eval_set` and held-out texts are not weighted.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -271,8 +271,8 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; a class has one text; a parameter has no
-            effect.
+            Texts were truncated, or are mostly words that the vocabulary lacks; a class has one text; a parameter has
+            no effect.
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """

@@ -44,7 +44,7 @@ def open_corpus(
     tokenizer : Tokenizer
         The tokenizer whose ids are stored.
     cache_dir : path, optional
-        Where the cache is; None takes $WARMSTART_CACHE, else $XDG_CACHE_HOME/warmstart, else ~/.cache/warmstart.
+        Directory of the cache; None takes $WARMSTART_CACHE, else $XDG_CACHE_HOME/warmstart, else ~/.cache/warmstart.
     text_field : str
         The field of a JSON line, or the column of a parquet file, that holds the text.
     on_error : {"stop", "skip"}

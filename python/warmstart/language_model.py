@@ -40,20 +40,20 @@ class LanguageModel(Asking, TrainedEstimator):
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         The training objective; None takes the one for which the backbone is made.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     learning_rate : float, optional
         Peak learning rate; None takes 5e-5, or 1e-2 for a new head on a frozen backbone. From scratch, 3e-4 to 1e-3 are
         usual.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     epochs : int
-        Passes over the corpus.
+        Epochs over the corpus.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_tokens : int
-        Tokens in one batch, which bound the memory of a step.
+        Tokens per batch, which bound the memory of a step.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
         Maximum sequence length in tokens, special ones included, at most `batch_tokens`; longer documents are split.
         None takes the model's maximum length, or `batch_tokens` if that is less.
@@ -67,13 +67,13 @@ class LanguageModel(Asking, TrainedEstimator):
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     precision : {"auto", "f32", "bf16"}
         Number format of matrix products; weights, sums and the optimiser's state are float32 always.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     checkpoint_dir : str or path, optional
@@ -82,7 +82,7 @@ class LanguageModel(Asking, TrainedEstimator):
         ``random_state`` is None. A checkpoint of another run is refused, and so is one of an older version, which the
         error names.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     cache_dir : str or path, optional
         Directory of tokenised corpora; None takes ``WARMSTART_CACHE``, else ``~/.cache/warmstart``.
     verbose : bool

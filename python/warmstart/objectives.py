@@ -25,7 +25,7 @@ class Objective(ABC):
 class MaskedLM(Objective):
     """Predict hidden tokens from those around them (BERT, Devlin et al. 2019).
 
-    Of the chosen tokens 80% are replaced by the mask, 10% by a random token, and 10% stay.
+    80% of the chosen tokens are replaced by the mask token, 10% by a random token, and 10% stay.
 
     Parameters
     ----------

@@ -30,9 +30,9 @@ class AdamW(Parameters):
     weight_decay : float
         Decoupled decay of weight matrices; biases and norms have none.
     beta1, beta2, epsilon : float
-        Of Adam (Kingma and Ba, 2015).
+        Adam's parameters (Kingma and Ba, 2015).
     schedule : {"linear", "cosine", "constant"}
-        How the rate falls after warm-up: to zero, or not at all.
+        Decay of the learning rate after warm-up: to zero, or not at all.
     warmup_ratio : float
         Share of the steps in which the rate rises from zero, in [0, 1].
     max_grad_norm : float or None

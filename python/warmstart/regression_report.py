@@ -44,7 +44,7 @@ class RegressionReport(RunReport):
     true, predicted : ndarray of float64, shape (P, T)
         True and predicted numbers of at most 1000 texts, sampled from more, for the plot.
     training : dict
-        As `Report` has it.
+        Facts of the training run, as in `Report`.
     """
 
     targets: list[str]

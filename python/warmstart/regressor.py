@@ -42,27 +42,27 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
     quantile : float, optional
         Quantile that the pinball loss predicts, in (0, 1): this share of texts lies below it; None is the median.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is solved for: ridge
+        Training strategy; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is solved for: ridge
         regression, its penalty chosen by leave-one-out.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Pooling of token vectors into the head's input, as in `TextClassifier`.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
+        Maximum length in tokens; longer texts are truncated. None takes the backbone's ``max_length`` in `fit`.
     metric : {"loss", "r2", "pearson", "spearman"} or callable
         Metric that chooses the best weights on `eval_set`, for several targets the mean over them; a callable gets
         ``(y_true, y_pred)``, higher is better.
@@ -76,17 +76,17 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
         Directory for checkpoints of the run, as in `TextClassifier`.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -97,7 +97,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
     target_names_ : list of str
         Column names of the table of targets, else ``LABEL_0`` and on, as in transformers.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : RegressionReport
@@ -236,8 +236,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
             N numbers, which may be a table of one column; for several targets a matrix, a table or a list of lists
             ``[N, T]``.
         sample_weight : sequence of float, optional
-            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
-            out. `eval_set` and what is held out count all texts alike.
+            N weights: how much each text counts, in the loss and where a head is solved for. A text of weight 0 is left
+            out. `eval_set` and held-out texts are not weighted.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -260,7 +260,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; a parameter has no effect.
+            Texts were truncated, or are mostly words that the vocabulary lacks; a parameter has no effect.
         ConvergenceWarning
             The model is hardly better than guessing; what may help is said.
         """

@@ -113,7 +113,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
 
     @property
     def backbone_(self) -> Backbone:
-        """The backbone as training left it."""
+        """The backbone after training."""
         check_is_fitted(self)
         return Backbone(self._trained.model.backbone)
 

@@ -13,8 +13,8 @@ from warmstart import _core
 from warmstart.warn import warn
 
 Texts = Any
-"""What a user may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars Series, an
-Arrow array, a ``datasets`` column."""
+"""Texts that users may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars
+Series, an Arrow array, a ``datasets`` column."""
 
 
 SEVERAL = 3
@@ -32,7 +32,7 @@ def to_list(values: Any, name: str) -> list[Any]:
     values : sequence
         The container.
     name : str
-        What to call it in a message.
+        Name of the argument in error messages.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
     texts : sequence of str, or of 2-tuples of str, or array of shape (N, 2)
         Empty strings are texts like any other.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
     pairs : bool or None
         Whether it was trained on pairs; None if that is not known.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def encode(
     max_length : int or None
         Maximum length in tokens, special tokens included; None takes the model's maximum length.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
     prompt : str
         Text to put before each text, or before the first text of each pair.
 

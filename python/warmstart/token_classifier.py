@@ -50,24 +50,24 @@ class TokenClassifier(ClassEstimator):
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     label_smoothing : float
         Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
         Maximum length of a window in tokens; None takes the model's maximum length.
     metric : {"f1", "accuracy", "loss"} or callable
@@ -83,19 +83,19 @@ class TokenClassifier(ClassEstimator):
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
         Directory for checkpoints of a single run: clones in a search would share it. A run with the same data and
         settings as the checkpoint in it resumes there and ends with the weights and the history that it would have had,
         with its seed if ``random_state`` is None. A run with others is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -106,7 +106,7 @@ class TokenClassifier(ClassEstimator):
     classes_ : ndarray of str, shape (C,)
         The tags: ``O``, then ``B-`` and ``I-`` of each label.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : Report
@@ -194,7 +194,7 @@ class TokenClassifier(ClassEstimator):
             A directory of transformers whose class is ``...ForTokenClassification``, or a repository of the Hugging
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
-            As there.
+            As in `Backbone.from_pretrained`.
         **params
             As in `TokenClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 

@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = {
     *("compile_config", "disable_compile", "continuous_batching_config", "is_assistant", "num_assistant_tokens"),
     *("num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens"),
     *("max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "use_mtp"),
-    # Settings of beam search, which is warned of by `num_beams`.
+    # Settings of beam search only; the warning names `num_beams` instead.
     *("early_stopping", "length_penalty", "diversity_penalty"),
     # Handling of logits that are not finite, which are an error here; normalisation, which keeps the probabilities.
     *("remove_invalid_values", "renormalize_logits"),

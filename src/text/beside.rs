@@ -28,7 +28,7 @@ pub(super) fn apply(
         tokenizer.set_encode_special_tokens(true);
         let added = tokenizer.get_added_tokens_decoder();
         let is_plain = |id: &u32| added.get(id).is_some_and(|token| !token.special);
-        // The library still treats it as text, but would match it as a token once the tokenizer is saved and read again.
+        // The library treats it as text now, but would match it as a token once the tokenizer is saved and read again.
         if let Some((_, token)) = before.1.iter().find(|(id, token)| token.special && is_plain(id)) {
             return Err(Error::Data(format!(
                 "tokenizer_config.json: split_special_tokens is true, and added_tokens_decoder says that {:?} is not \

@@ -25,10 +25,10 @@ class Entity:
     ----------
     start, end : int
         Characters ``text[start:end]``.
-    The entity's label.
-        Its kind.
-    The text of the entity.
-        The part itself.
+    label : str
+        The entity's label.
+    text : str
+        The text of the entity.
     score : float
         Mean probability of the tags of its words.
     """

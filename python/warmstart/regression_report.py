@@ -30,8 +30,8 @@ class RegressionReport(RunReport):
     ----------
     targets : list of str
         The names of the T targets.
-    Number of texts evaluated; if it is 0, the next ones are None or empty.
-        Number of texts evaluated; 0 where there were none, and then the next ones are None or empty.
+    n_texts : int
+        Number of texts evaluated; if it is 0, the next ones are None or empty.
     loss : float or None
         Mean training loss, of numbers in standard deviations of the training set; for a published model in its own
         units.

@@ -103,8 +103,8 @@ class Windows:
         labels : sequence
             For every text the tags of its words, or its entities: ``(start, end, label)``, mappings with these keys, or
             `Entity`, which do not overlap.
-        Tags of a model, which need not be BIO tags.
-            Tags of a model, which may be no BIO tags.
+        known : collection of str
+            Tags of a model, which need not be BIO tags.
 
         Raises
         ------

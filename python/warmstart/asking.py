@@ -1,4 +1,4 @@
-"""`Asking`: what a language model can be asked: probabilities of tokens, what fills a mask, how a text goes on."""
+"""`Asking`: inference of a language model: token probabilities, mask filling, text generation."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,26 +16,26 @@ from warmstart.tokenizer import Tokenizer
 
 
 class Asking:
-    """What `LanguageModel` answers, before `fit` too."""
+    """Inference methods of `LanguageModel`, which work before `fit`, too."""
 
     precision: str
     verbose: bool
     _limit: int | None
-    """Where texts that are scored are cut; None where the backbone says."""
+    """Maximum length of texts that are scored, in tokens; None takes the backbone's."""
 
     def _asked(self) -> _core.LanguageModel:
-        """Return the model that answers."""
+        """Return the core model that runs inference."""
         raise NotImplementedError
 
     def score(self, X: Texts, y: Any = None) -> float:
-        """Return the mean logarithm of the probability of a token, higher is better: minus that of `perplexity`.
+        """Return the mean log probability of a token, higher is better: minus the logarithm of `perplexity`.
 
         Parameters
         ----------
         X : sequence of str
             N texts.
         y : None
-            Not used: scikit-learn's searches and pipelines hand it on.
+            Not used: scikit-learn's searches and pipelines pass it.
 
         Raises
         ------
@@ -50,20 +50,19 @@ class Asking:
     def token_log_probs(self, X: Texts) -> list[NDArray[np.float32]]:
         """Return the logarithm of the probability of each token of each text.
 
-        A causal model gives it from the tokens before, so that the first has none; others from all other tokens, in one
-        pass for each of them (pseudo-log-likelihoods, Salazar et al. 2020).
+        A causal model predicts a token from those before it, so the first token has no value. Other models predict it
+        from all other tokens, in one pass for each token (pseudo-log-likelihoods, Salazar et al. 2020).
 
         Parameters
         ----------
         X : sequence of str
-            N texts; what is longer than the model bears is cut, with a warning.
+            N texts; a text longer than the model supports is truncated, with a warning.
 
         Returns
         -------
         list of ndarray of float32
-            One array for each text, a value for each of its tokens, special ones included; NaN where nothing can be
-            said: of the token that stands for unknown words; of a causal model's first token; of others of special
-            tokens, also those written in the text.
+            One array for each text, a value for each of its tokens, special ones included. NaN for unknown tokens; for
+            the first token of a causal model; for special tokens of other models, also those written in the text.
 
         Raises
         ------
@@ -98,25 +97,25 @@ class Asking:
         return float(np.exp(-known.mean()))
 
     def fill_mask(self, texts: str | Texts, top_k: int = 5) -> Any:
-        """Return the likeliest tokens in the place of each mask token of a text.
+        """Return the likeliest tokens for each mask token of a text.
 
         Parameters
         ----------
         texts : str or sequence of str
-            One or several, each with the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
+            One or several texts, each with the tokenizer's mask token, as in ``"Paris is the [MASK] of France."``.
         top_k : int
-            How many.
+            Number of tokens to return per mask.
 
         Returns
         -------
         list of list of (str, float)
-            For each mask, tokens with their probabilities, the likeliest first; of several texts, one such list for
-            each.
+            For each mask, tokens with their probabilities, the likeliest first; for several texts, a list of such
+            lists.
 
         Raises
         ------
         ValueError
-            There is no mask in one, or the model is causal.
+            A text has no mask token, or the model is causal.
         """
         model = self._asked()
         single, top = isinstance(texts, str), positive_int("top_k", top_k)
@@ -147,7 +146,7 @@ class Asking:
         random_state: Any = None,
         stream: Callable[..., object] | None = None,
     ) -> Any:
-        """Let a causal model go on with texts.
+        """Generate continuations of prompts with a causal model.
 
         A text ends at the end-of-text tokens of the model's ``generation_config.json``, else of its ``config.json`` and
         tokenizer. An argument that is None takes the value of that file, or where there is none of ``config.json``,
@@ -157,46 +156,46 @@ class Asking:
         Parameters
         ----------
         prompts : str or sequence of str
-            One or several; what one gives does not depend on the others.
+            One or several prompts; the result of one does not depend on the others.
         max_new_tokens : int, optional
-            Stop after so many tokens, if no end-of-text token comes before; or where prompt and text are as long as
-            what the model bears. None takes the file's, or its ``max_length`` for prompt and text together, else 50.
+            Maximum number of new tokens, if no end-of-text token comes before; prompt and text together are at most as
+            long as the model supports. None takes the file's, or its ``max_length`` for both together, else 50.
         temperature : float, optional
-            What logits are divided by; 0 takes the likeliest token each time. None takes the file's, else 1; of a file
-            with 0, beside a `top_k` or `top_p` that is given, 1.
+            Divisor of the logits; 0 takes the likeliest token each time. None takes the file's, else 1; it is 1, too,
+            if the file has 0 and `top_k` or `top_p` is given.
         top_k : int, optional
-            Draw from so many of the likeliest tokens only; a number as large as the vocabulary draws from all. None
+            Sample from this many of the likeliest tokens; the vocabulary size or more samples from all. None
             takes the file's, else all.
         top_p : float, optional
-            Draw from the likeliest tokens that together have this probability (nucleus sampling). None takes the
+            Sample from the likeliest tokens that together have this probability (nucleus sampling). None takes the
             file's, else 1.
         repetition_penalty : float, optional
-            Above 1, tokens that are in prompt or text already become less likely (Keskar et al. 2019). None takes the
-            file's, else 1.
+            Above 1, tokens that are already in the prompt or text become less likely (Keskar et al. 2019). None takes
+            the file's, else 1.
         stop : str or sequence of str, optional
-            Texts that end one; they are not part of what is returned. None takes the file's ``stop_strings``.
+            Strings that end a text; they are not part of the result. None takes the file's ``stop_strings``.
         random_state : int, RandomState or None
-            The seed of what is drawn.
+            Seed of the sampling.
         stream : callable, optional
-            Gets the text as it is written, piece by piece: ``stream(piece)`` for one prompt, ``stream(index, piece)``
-            for several.
+            Called with the text while it is generated, piece by piece: ``stream(piece)`` for one prompt,
+            ``stream(index, piece)`` for several.
 
         Returns
         -------
         str or list of str
-            What follows each prompt.
+            The continuation of each prompt.
 
         Raises
         ------
         ValueError
-            The model is not causal; a prompt is longer than what the model bears; a parameter is out of range.
+            The model is not causal; a prompt is longer than the model supports; a parameter is out of range.
         DataError
             ``generation_config.json`` cannot be read.
 
         Warns
         -----
         UserWarning
-            The file has settings that change texts and are not there, as ``num_beams``; they are named.
+            The file has settings that change texts and are not implemented, as ``num_beams``; they are named.
 
         Examples
         --------
@@ -226,7 +225,7 @@ class Asking:
 
 
 def refuse_labels(y: Any) -> None:
-    """Refuse what would be labels; scikit-learn's searches and pipelines hand on None."""
+    """Refuse labels; scikit-learn's searches and pipelines pass None."""
     if y is not None:
         raise TypeError(
             f"y is {type(y).__name__}, and a language model learns from texts alone; texts to evaluate on are given by "

@@ -33,7 +33,7 @@ POOLINGS = ("mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean")
 
 
 class Vectors(NamedTuple):
-    """Which vectors of a text: pooled hidden states, or without `layers` those that the model directory makes."""
+    """The vectors that `embed` returns: pooled hidden states, or if `layers` is None those of the model directory."""
 
     layers: list[int] | None
     pooling: list[str]
@@ -85,7 +85,7 @@ class Backbone:
             ``sentencepiece.bpe.model``, ``tokenizer.model``, ``spm.model``. A str that is no path here
             and reads ``"org/name"`` or ``"name"`` is a repository: the files needed are fetched by ``huggingface_hub``
             (extra ``hub``) into its cache, and found there from then on, also with ``HF_HUB_OFFLINE=1``.
-            What ``modules.json`` and its like say of sentence vectors is obeyed by `embed`.
+            `embed` follows the files of sentence-transformers, such as ``modules.json``.
         revision : str, optional
             Branch, tag or commit of the repository; None is its main branch.
         token : str or bool, optional
@@ -112,13 +112,13 @@ class Backbone:
         -----
         UserWarning
             The hub cannot be reached, and the copy in the cache is taken. Weights are NaN or infinite: they are named.
-            The checkpoint has a head of a task, which is left out; heads of pretraining are left out without a word.
-            The tokenizer has added tokens that the model has no rows for. A file says what is read otherwise, as
+            The checkpoint has a task head, which is left out; pretraining heads are left out without a warning.
+            The tokenizer has added tokens that the model has no rows for. A setting of a file is not followed, as
             ``dropout`` in a ``tokenizer.json``, which is switched off.
 
         Notes
         -----
-        The files beside a ``tokenizer.json`` are obeyed as transformers 4.57 obeys them: ``tokenizer_config.json``,
+        The files beside a ``tokenizer.json`` are applied as in transformers 4.57: ``tokenizer_config.json``,
         ``special_tokens_map.json`` and ``added_tokens.json``. Without the first, ``tokenizer.json`` is taken as it
         stands.
 
@@ -145,12 +145,12 @@ class Backbone:
             The name of a model type, as ``"bert"`` or ``"gpt2"``; or the contents of a ``config.json``, its path,
             or a directory that holds one.
         tokenizer : Tokenizer or path
-            What `train_tokenizer` gave, or a directory that holds a tokenizer.
+            Result of `train_tokenizer`, or a directory that holds a tokenizer.
         random_state : int, RandomState or None
             Seed of the weights; None draws one.
         **fields
-            Fields of the configuration that are to be others, by the names they have in ``config.json``. Of a model
-            type, those left out are as transformers has them, and ``vocab_size`` is the tokenizer's.
+            Fields that replace those of the configuration, by their names in ``config.json``. With a model type, other
+            fields have transformers' defaults, and ``vocab_size`` is the tokenizer's.
 
         Raises
         ------
@@ -198,8 +198,8 @@ class Backbone:
     def extend_vocabulary(self, corpus_or_tokens: Iterable[str], n_tokens: int | None = None) -> "Backbone":
         """Give the model new tokens; old ids, pieces and merges stay.
 
-        A new row of the word embedding is the mean of the rows of the pieces that stood in its place. A word becomes
-        one token where a space precedes it. A token that would be cut into several words, as ``[NEW]``, is matched as
+        A new row of the embedding table is the mean of the rows of the pieces that it replaces. A word becomes one
+        token where a space precedes it. A token that would be cut into several words, as ``[NEW]``, is matched as
         it is written. In byte-pair encoding a word of k pieces takes k - 1 tokens, as its merges need them.
 
         Parameters
@@ -213,7 +213,7 @@ class Backbone:
         Returns
         -------
         Backbone
-            A new one; its configuration's ``vocab_size`` has grown where it was too small.
+            A new backbone; its configuration's ``vocab_size`` is raised if it was too small.
 
         Raises
         ------
@@ -262,7 +262,7 @@ class Backbone:
 
     @property
     def max_length_source(self) -> str:
-        """What sets `max_length`: a field of one of the directory's files, or the positions that the model has."""
+        """Source of `max_length`: a field of one of the directory's files, or the number of positions of the model."""
         return self._inner.max_length_source
 
     def embed(
@@ -278,26 +278,26 @@ class Backbone:
     ) -> NDArray[np.float32]:
         """Turn texts into vectors.
 
-        Of a sentence-transformers directory, ``layers=-1`` with ``pooling="auto"`` gives the vectors of
-        ``SentenceTransformer.encode``: its prompt, its poolings, its dense layers, its norm. Anything else, a list as
-        ``layers=[-1]`` too, gives hidden states, pooled and no more.
+        For a sentence-transformers directory, ``layers=-1`` with ``pooling="auto"`` gives the vectors of
+        ``SentenceTransformer.encode``: its prompt, its poolings, its dense layers, its norm. Anything else,
+        including a list as ``layers=[-1]``, gives pooled hidden states and nothing more.
 
         Parameters
         ----------
         texts : sequence of str or of pairs of str
             N texts, in any container.
         layers : int or sequence of int
-            Which hidden states: 0 is the embedding output, ``n_layers`` or -1 the last. Several are put side by side.
+            Hidden states to use: 0 is the embedding output, ``n_layers`` or -1 the last. Several are concatenated.
         pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a sequence of them
-            How the tokens of a text become one vector; several are put side by side, for each layer. "auto" follows the
+            Pooling of token vectors into one text vector; several are concatenated, for each layer. "auto" follows the
             model directory, else it is the mean, or the last token of a decoder.
         max_length : int, optional
-            Cut longer texts; None takes the backbone's `max_length`.
+            Maximum length in tokens; longer texts are truncated. None takes the backbone's `max_length`.
         normalize : bool, optional
             Divide each row by its length. None does what the model directory asks for where ``layers=-1`` and
             ``pooling="auto"``, and nothing elsewhere.
         batch_tokens : int
-            Tokens in one batch.
+            Tokens per batch.
         precision : {"auto", "f32", "bf16", "int8"}
             Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32.
         verbose : bool
@@ -320,7 +320,7 @@ class Backbone:
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; their number is told.
+            Texts were truncated, or are mostly words that the vocabulary lacks; their number is told.
         """
         vectors = self.resolve_vectors(layers, pooling)
         of_directory = vectors.layers is None and self._inner.normalizes
@@ -345,14 +345,14 @@ class Backbone:
             )
 
     def resolve_vectors(self, layers: int | Sequence[int], pooling: str | Sequence[str]) -> "Vectors":
-        """Turn `layers` and `pooling` as `embed` takes them into what the core takes."""
+        """Convert `layers` and `pooling` of `embed` to the core's arguments."""
         indices, how = self.resolve_layers(layers), self.resolve_pooling(pooling)
         are_single = isinstance(pooling, str) and not isinstance(layers, Sequence | np.ndarray)
         is_of_directory = are_single and pooling == "auto" and indices == [self.n_layers]
         return Vectors(None if is_of_directory else indices, how)
 
     def resolve_layers(self, layers: int | Sequence[int]) -> list[int]:
-        """Turn `layers` as `embed` takes it into indices from 0 (embedding output) to ``n_layers``."""
+        """Convert `layers` of `embed` to indices from 0 (embedding output) to ``n_layers``."""
         wanted = list(layers) if isinstance(layers, Sequence | np.ndarray) and not isinstance(layers, str) else [layers]
         if not wanted:
             raise ValueError("layers is empty; name at least one, as in layers=-1")
@@ -367,7 +367,7 @@ class Backbone:
         return [int(layer) % (n + 1) for layer in wanted]
 
     def resolve_pooling(self, pooling: str | Sequence[str]) -> list[str]:
-        """Return the ways to pool; "auto" becomes what the model directory says."""
+        """Return the poolings; "auto" is replaced by that of the model directory."""
         if isinstance(pooling, str) and pooling == "auto":
             return self._inner.default_pooling
         if isinstance(pooling, str) or not isinstance(pooling, Sequence | np.ndarray):
@@ -396,11 +396,11 @@ class Backbone:
 
     @property
     def load_report(self) -> dict[str, Any]:
-        """What happened to the checkpoint's tensors at loading.
+        """Report on the checkpoint's tensors at loading.
 
-        ``loaded`` is a count; ``missing`` (begun anew), ``ignored`` (heads and buffers), ``converted`` (to float32) and
-        ``not_finite`` (NaN or infinite values) are lists of names. ``prefix`` is what stood before every name and was
-        taken off, as ``module.`` of ``DataParallel``. A tensor that fits no plan is a `WeightsError`.
+        ``loaded`` is a count; ``missing`` (newly initialised), ``ignored`` (heads and buffers), ``converted`` (to
+        float32) and ``not_finite`` (NaN or infinite values) are lists of names. ``prefix`` is what stood before every
+        name and was taken off, as ``module.`` of ``DataParallel``. A tensor that fits no plan is a `WeightsError`.
         """
         return self._inner.load_report()
 

@@ -1,4 +1,4 @@
-"""What a language model begins from: its backbone, with the head that is there or a new one."""
+"""The model that language model training starts from: a backbone with its own head or a new one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from warmstart.warn import warn, warn_notes
 
 @dataclass(frozen=True, eq=False)
 class Beginning:
-    """What a run with this seed begins from, and what it learns."""
+    """The model that a run with this seed starts from, and its objective."""
 
     seed: int
     backbone: LanguageBackbone
@@ -31,23 +31,23 @@ class Beginning:
 
 
 def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> Beginning:
-    """Return the model that training or asking begins from, and what it is to learn.
+    """Return the model that training or inference starts from, and its objective.
 
     Parameters
     ----------
     given : Backbone, LanguageBackbone, str or path
-        The head that a `LanguageBackbone` has is kept where the objective trains such a one.
+        A `LanguageBackbone` keeps its head if the objective trains such a head.
     objective : Objective or None
-        None takes what the model is made for.
+        None takes the default objective of the model.
     seed : int
-        Of a new head.
+        Seed of a new head.
     verbose : bool
         Show the progress bars of ``huggingface_hub``.
 
     Raises
     ------
     TypeError, ValueError
-        `given` is no backbone, `objective` no objective, or the one cannot serve the other.
+        `given` is no backbone, `objective` is no objective, or the backbone does not support the objective.
     """
     if objective is not None:
         require_objective(objective)
@@ -70,17 +70,17 @@ def begin(given: Any, objective: Objective | None, seed: int, verbose: bool) -> 
 
 
 def checkpoint(path: str | os.PathLike[str], verbose: bool) -> Backbone:
-    """Open a checkpoint with the head of its language model, where it has one; else the backbone alone.
+    """Open a checkpoint with its language model head, if it has one; else the backbone alone.
 
     Raises
     ------
     FileNotFoundError, WeightsError
-        It is not there, or its weights are damaged.
+        The checkpoint does not exist, or its weights are damaged.
 
     Warns
     -----
     UserWarning
-        It has no such head, or not all of it.
+        It has no language model head, or an incomplete one.
     """
     place = fetched(path, None, None, verbose)
     try:
@@ -96,12 +96,12 @@ def checkpoint(path: str | os.PathLike[str], verbose: bool) -> Backbone:
 
 
 def with_head(place: str) -> LanguageBackbone:
-    """Open a checkpoint with the head of its language model.
+    """Open a checkpoint with its language model head.
 
     Raises
     ------
     FileNotFoundError, WeightsError
-        It is not there, or it has no such head.
+        The checkpoint does not exist, or has no language model head.
     """
     model = _core.LanguageModel.from_pretrained(place)
     warn_notes(model.backbone)
@@ -109,7 +109,7 @@ def with_head(place: str) -> LanguageBackbone:
 
 
 def default_objective(model: Model) -> Objective:
-    """Return what a model is made for."""
+    """Return the default objective of a model."""
     if isinstance(model, _core.ReplacedDetector):
         return ReplacedTokenDetection()
     return _made_for(model.backbone)
@@ -127,7 +127,7 @@ def generator_for(backbone: Backbone, seed: int) -> Backbone:
     Raises
     ------
     ValueError
-        The backbone sees no token behind another, or its configuration does not say how wide it is.
+        The backbone is no masked language model, or its configuration lacks the sizes to scale down.
     """
     config = json.loads(backbone._inner.config)
     made_for = _made_for(backbone._inner)

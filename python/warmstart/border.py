@@ -1,4 +1,4 @@
-"""From options checked in Python to the core's typed ones: a name that either side does not know is an error."""
+"""Convert options checked in Python to the core's typed ones; a name that either side does not know is an error."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -9,32 +9,32 @@ TRAINING = (
     *("epochs", "max_steps", "batch_tokens", "accumulation_steps", "eval_every", "patience", "keep", "seed"),
     *("precision", "recompute", "checkpoint_dir", "checkpoint_every"),
 )
-"""What all runs have, by the names that both sides have for it."""
+"""Options of all runs; Python and the core use the same names."""
 
 OTHERS = ("strategy", "objective", "max_length")
-"""What some runs have, and what goes to the core by other ways."""
+"""Options of some runs only, which are passed to the core separately."""
 
 
 class PretrainingOptions(TypedDict):
-    """What runs of pretraining have beside `TRAINING`."""
+    """Options of pretraining runs, in addition to `TRAINING`."""
 
     objective: _core.Objective
     max_length: int
 
 
 def update_rule(rule: Mapping[str, Any]) -> tuple[_core.Strategy, _core.AdamW]:
-    """Return what learns, and by which steps, from what `strategies.update_rule` returns."""
+    """Return the core's strategy and optimiser, from the result of `strategies.update_rule`."""
     steps = {name: value for name, value in rule.items() if name not in ("method", "layer_decay")}
     return _core.Strategy(rule["method"], layer_decay=rule.get("layer_decay", 1.0)), _core.AdamW(**steps)
 
 
 def training_options(options: Mapping[str, Any]) -> _core.TrainingOptions:
-    """Return what all runs have, from the options of one.
+    """Return the options common to all runs.
 
     Raises
     ------
     ValueError
-        There is another name among them.
+        An option has an unknown name.
     """
     unknown = [name for name in options if name not in TRAINING + OTHERS]
     if unknown:
@@ -44,7 +44,7 @@ def training_options(options: Mapping[str, Any]) -> _core.TrainingOptions:
 
 
 def pretraining_options(options: Mapping[str, Any]) -> PretrainingOptions:
-    """Return what runs of pretraining have beside it."""
+    """Return the options of a pretraining run that are not in `TRAINING`."""
     objective = dict(options["objective"])
     made = getattr(_core.Objective, objective.pop("kind"))(**objective)
     return {"objective": made, "max_length": options["max_length"]}

@@ -1,4 +1,4 @@
-"""`Classification`: the task of classifying texts or words, with its loss and what is made of its logits."""
+"""`Classification`: the task of classifying texts or words: its loss, scores and report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from warmstart.weights import Weights
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """Logits of classes: cross entropy over them, or for multi-label a sigmoid cross entropy each."""
+    """Outputs are logits of classes: softmax cross entropy, or for multi-label a sigmoid cross entropy each."""
 
     classes: Classes
     of_words: bool = False
@@ -29,7 +29,7 @@ class Classification:
 
     @cached_property
     def inner(self) -> _core.Task:
-        """The core's."""
+        """The core's task."""
         return _core.Task.classification(
             len(self.classes),
             of_words=self.of_words,
@@ -40,21 +40,21 @@ class Classification:
 
     @property
     def target(self) -> Classes:
-        """What outputs stand for."""
+        """The classes that the outputs stand for."""
         return self.classes
 
     @property
     def n_outputs(self) -> int:
-        """C."""
+        """Number of outputs C."""
         return len(self.classes)
 
     def folded(self, model: _core.TaskModel) -> _core.TaskModel:
-        """Return the model that predicts what it is asked for: logits as they are."""
+        """Return the model for prediction: unchanged, because it predicts logits."""
         return model
 
     @property
     def is_solvable(self) -> bool:
-        """Whether a head of one linear map has an optimum that can be solved for."""
+        """Whether a linear head has an optimum that can be solved for directly."""
         return True
 
     @property
@@ -83,27 +83,27 @@ class Classification:
         training: dict[str, Any] | None = None,
         sample_weight: Weights | None = None,
     ) -> Report:
-        """Evaluate outputs."""
+        """Return the report on outputs."""
         return Report.of_logits(outputs, targets, self.classes, training, sample_weight)
 
     def blank_report(self, training: dict[str, Any]) -> Report:
-        """Return a report on no texts."""
+        """Return a report without evaluation texts."""
         return Report(classes=self.classes.values.tolist(), training=training)
 
     def follows_gain(self, targets: NDArray[Any]) -> bool:
-        """Tell whether to learn such texts by heart may cost something: most of them have one label."""
+        """Tell whether overfitting such texts may lower the accuracy: most of them have one label."""
         if self.of_words or self.classes.multi_label:
             return False
         shares = np.bincount(targets) / len(targets)
         return bool(shares.max() - (shares**2).sum() > RISK)
 
     def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
-        """Return rows such that each class has `least` of them, or all that it has."""
+        """Return rows with `least` texts of each class, or with all texts of a class that has fewer."""
         return some_of_each(targets, least)
 
     @property
     def start_l2(self) -> float:
-        """Penalty of the head that fine-tuning begins from."""
+        """L2 penalty of the head from which fine-tuning starts."""
         return START_L2 if self.classes.multi_label else START_L2 * min(1.0, START_CLASSES / len(self.classes))
 
     def solver(
@@ -114,7 +114,7 @@ class Classification:
         has_bias: bool,
         with_gain: bool,
     ) -> Callable[[float | None], Solution]:
-        """Return what finds the linear map of features for a strength of the penalty; None chooses it."""
+        """Return a function that fits a linear head on features with a given L2 penalty; None chooses the penalty."""
         return lambda l2: solve(
             features,
             targets,

@@ -35,36 +35,37 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
-        Which vectors of a text the head takes; several are put side by side. "auto" follows the model directory: what
-        sentence-transformers takes where it says so, else the head of the family's class in transformers.
+        Pooling of token vectors into the head's input; several are concatenated. "auto" follows the model directory:
+        the pooling of sentence-transformers if it has one, else that of the family's classification class in
+        transformers.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     label_smoothing : float
         Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
+        Maximum length in tokens; longer texts are truncated. None takes the backbone's ``max_length`` in `fit`.
     multi_label : bool
-        Texts bear any number of labels: a 0/1 matrix ``[N, C]``, or a table of it whose columns are named after the
+        Each text has any number of labels: a 0/1 matrix ``[N, C]``, or such a table whose columns are named after the
         classes, or a list of labels for every text.
     class_weight : None, "balanced" or dict
         Weight of each class in the loss.
     metric : {"accuracy", "macro_f1", "loss"} or callable
-        What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
+        Metric that chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     validation_fraction : float, optional
@@ -75,13 +76,13 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run, one run in a directory: clones of a search would share it. A run that begins
-        with the same data and settings as the one whose checkpoint is there goes on from it and ends with the weights
-        and the history it would have had, with its seed where ``random_state`` is None; another run is refused.
+        Directory for checkpoints of a single run: clones in a search would share it. A run with the same data and
+        settings as the checkpoint in it resumes there and ends with the weights and the history that it would have had,
+        with its seed if ``random_state`` is None. A run with others is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. Weights,
         sums and the optimiser's state are float32 always. "int8" is for prediction alone: set it after `fit`.
@@ -89,7 +90,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Keep only the input of each layer and compute the layer again in the backward pass: less memory, more time, the
         same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -100,7 +101,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     classes_ : ndarray of shape (C,)
         The labels, sorted; of a table with named columns these names, in their order.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : Report
@@ -198,24 +199,24 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
             A directory of transformers whose class is ``...ForSequenceClassification``, or a repository of the Hugging
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
-            As there.
+            As in `Backbone.from_pretrained`.
         **params
             As in `TextClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
         Returns
         -------
         TextClassifier
-            Fitted. ``classes_`` are its labels, sorted, and of several at once in the order of its outputs; whether it
-            is `multi_label` follows from its ``problem_type``.
+            A fitted classifier. ``classes_`` are its labels, sorted, or for multi-label in the order of its outputs;
+            `multi_label` follows from its ``problem_type``.
 
         Raises
         ------
         FileNotFoundError
             It is not there.
         ValueError
-            ``config.json`` names another kind of head, or labels that are none, as those of a regression.
+            ``config.json`` names another kind of head, or has no class labels, as for a regression.
         WeightsError
-            The weights are not those of such a head with as many outputs as there are labels.
+            The weights do not belong to such a head with as many outputs as there are labels.
 
         Warns
         -----
@@ -225,9 +226,10 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Notes
         -----
         Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
-        ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
-        all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
-        `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
+        ``label2id`` without ``id2label``, which transformers ignores: a warning says so. `fit` continues from the head
+        if all labels are among its own, else a new head is trained, with a warning. ``backbone_`` does not include the
+        head, so a model written by `save` and opened by ``load`` gets a new head, too; with ``from_pretrained`` of that
+        directory `fit` continues from the saved head.
         """
         return open_published(cls, path, revision, token, params, "classes")
 
@@ -245,8 +247,8 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
             A pandas, polars or Arrow table as matrix is read by the names of its columns. Members of
             ``class Kind(str, Enum)`` are taken as their values.
         sample_weight : sequence of float, optional
-            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
-            out. `eval_set` and what is held out count all texts alike.
+            N weights: how much each text counts, in the loss and where a head is solved for. A text of weight 0 is left
+            out. `eval_set` and held-out texts are not weighted.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -269,8 +271,8 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; a class has one text; a parameter has no
-            effect.
+            Texts were truncated, or are mostly words that the vocabulary lacks; a class has one text; a parameter has
+            no effect.
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a class; what may help is said.
         """
@@ -320,7 +322,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         X : sequence
             N texts.
         y : sequence
-            What is true, as in `fit`.
+            True labels, as in `fit`.
         sample_weight : sequence of float, optional
             N weights: how much each text counts.
         """

@@ -1,4 +1,4 @@
-"""The configuration of a new model: a name, the contents of a ``config.json``, or where it lies."""
+"""The configuration of a new model: a model type, the contents of a ``config.json``, or its path."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def configuration_text(config: Mapping[str, Any] | str | os.PathLike[str], fields: dict[str, Any]) -> str:
-    """Return the JSON text of a configuration, with some of its fields others.
+    """Return the JSON text of a configuration, with some of its fields replaced.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def configuration_text(config: Mapping[str, Any] | str | os.PathLike[str], field
 
 
 def _is_name(config: Any) -> bool:
-    """Whether this names a model type: it has no form of a path, and there is no such file."""
+    """Whether this is the name of a model type: it does not look like a path, and no such file exists."""
     return isinstance(config, str) and not set(config) & set("/\\.") and not Path(config).exists()
 
 

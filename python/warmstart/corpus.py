@@ -1,4 +1,4 @@
-"""`open_corpus`: texts and files of any size, tokenised once and kept in a cache."""
+"""`open_corpus`: tokenise texts and files of any size once, and cache the result."""
 
 import hashlib
 import os
@@ -28,12 +28,12 @@ def open_corpus(
     on_error: str = "stop",
     verbose: bool = True,
 ) -> _core.Corpus:
-    """Tokenise texts or files once, and open what the cache holds of them from then on.
+    """Tokenise texts or files once; later calls open the result from the cache.
 
-    The cache knows a corpus by its content, its tokenizer and how it is read: files may move, and a changed one is
-    tokenised anew. A file whose path, size, inode and times are those of the last time is not read to find that out.
-    Memory does not grow with the corpus, nor with its longest document, except that a JSON line and a row of a parquet
-    file are read whole.
+    The cache key is the content of the corpus, its tokenizer and how it is read: files may move, and a changed file is
+    tokenised again. A file whose path, size, inode and times are unchanged is not read to find that out. Memory does
+    not grow with the corpus, nor with its longest document, except that a JSON line and a row of a parquet file are
+    read whole.
 
     Parameters
     ----------
@@ -42,13 +42,14 @@ def open_corpus(
         read and tokenised each time. Or files: ``.txt`` (UTF-8, blank lines between documents), ``.jsonl`` or ``.json``
         (an object a line), ``.parquet``.
     tokenizer : Tokenizer
-        Whose ids.
+        The tokenizer whose ids are stored.
     cache_dir : path, optional
-        Where the cache is; None takes $WARMSTART_CACHE, else $XDG_CACHE_HOME/warmstart, else ~/.cache/warmstart.
+        Directory of the cache; None takes $WARMSTART_CACHE, else $XDG_CACHE_HOME/warmstart, else ~/.cache/warmstart.
     text_field : str
         The field of a JSON line, or the column of a parquet file, that holds the text.
     on_error : {"stop", "skip"}
-        What a line or row of a file that cannot be read does: raise, or be left out with one warning that counts them.
+        For a line or row of a file that cannot be read: raise, or leave it out with one warning that counts all of
+        them.
     verbose : bool
         Show a progress bar where it takes long.
 
@@ -99,13 +100,13 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def _update(key: Any, content: bytes) -> None:
-    """Add to a hash what cannot be mistaken for two things, or for a part of one."""
+    """Update a hash unambiguously, so that no two sequences of contents give the same bytes."""
     key.update(len(content).to_bytes(8, "little"))
     key.update(content)
 
 
 def _cached(path: Path) -> _core.Corpus | None:
-    """Open what the cache holds; what was cut or changed there is made anew."""
+    """Open a corpus from the cache; None if it is missing or damaged, so that it is made again."""
     try:
         return _core.Corpus.open(os.fspath(path))
     except (FileNotFoundError, DataError):
@@ -113,7 +114,7 @@ def _cached(path: Path) -> _core.Corpus | None:
 
 
 class _Texts:
-    """The texts of a container in lists, each list hashed as it comes."""
+    """The texts of a container in batches; each batch is hashed as it is read."""
 
     def __init__(self, source: Any) -> None:
         if isinstance(source, dict | set | frozenset) or not hasattr(source, "__iter__") or hasattr(source, "columns"):
@@ -121,7 +122,7 @@ class _Texts:
                 f"the corpus is a {type(source).__name__}; expected texts (a list, a generator, one column of a table) "
                 f"or the path of a file"
             )
-        # An Arrow array gives scalars, no texts, where it is walked through.
+        # Iterating over an Arrow array gives scalars instead of str.
         self._source: Iterable[Any] = source.to_pylist() if hasattr(source, "to_pylist") else source
         self.is_read_once = iter(self._source) is self._source
         self.n_bytes = 0
@@ -171,7 +172,7 @@ def _refuse_file_name(text: str) -> None:
 
 
 def _files(source: Any) -> list[Path] | None:
-    """Return the files that a source names; None where it holds texts."""
+    """Return the paths of the files in a source; None if it holds texts."""
     if isinstance(source, str | os.PathLike):
         paths = [Path(source)]
     elif isinstance(source, list | tuple) and source and all(isinstance(path, os.PathLike) for path in source):
@@ -233,7 +234,7 @@ def _of_files(
 
 
 def _digests(files: list[Path], digests: Digests, verbose: bool) -> list[bytes]:
-    """Return what the files contain; those that did not change are not read."""
+    """Return the digests of the files' contents; unchanged files are not read."""
     known = [digests.recall(path) for path in files]
     total = sum(path.stat().st_size for path, digest in zip(files, known, strict=True) if digest is None)
     with TokenBar(total, "reading", verbose, _BAR_DELAY_S, unit="B") as bar:
@@ -299,7 +300,7 @@ def _add_parquet(
 
 
 def _values(column: Any) -> list[Any]:
-    """Return the values of an Arrow array; in the place of one that is not UTF-8 the error that says so."""
+    """Return the values of an Arrow array; a value that is not UTF-8 is replaced by the error."""
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:

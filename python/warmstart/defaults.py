@@ -1,4 +1,4 @@
-"""What a run does where nothing was asked for: rate, length and batches follow the data and the model."""
+"""Defaults of training runs: learning rate, epochs and batch size follow from the data and the model."""
 
 from math import ceil, sqrt
 from typing import Any, Protocol
@@ -6,21 +6,21 @@ from typing import Any, Protocol
 from warmstart.plan import Choice
 
 BATCH_SIZE = 16
-"""Texts in a batch, on average."""
+"""Mean number of texts in a batch."""
 
 EPOCHS = 3
-"""Passes over the texts at least."""
+"""Minimum number of epochs."""
 
 LEAST_STEPS = 60
-"""Optimiser steps of a fine-tuning run at least: fewer leave a model of few texts where it was."""
+"""Minimum number of optimiser steps of fine-tuning: with fewer, small training sets hardly change the model."""
 
 FINE_TUNING_RATE = 1e-4
-"""Of models whose hidden states have `RATED_WIDTH` values; it falls with the square root of the width."""
+"""Learning rate of models with hidden size `RATED_WIDTH`; it falls with the square root of the hidden size."""
 
 RATED_WIDTH = 384
 
 OF_WORDS = 2.0
-"""What the rate is multiplied by where words are classified: a batch of texts is many of them."""
+"""Factor on the learning rate for token classification: a batch of texts has many words to classify."""
 
 GOING_ON = 0.1
 """What the rate is multiplied by where training goes on from the head of a published model."""
@@ -29,40 +29,40 @@ PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
 SOLVED, SOLVED_FIRST, IN_STEPS = "solved", "solved, then trained", "trained in steps"
-"""How a head learns: to the optimum of a linear map, from such a map on, or from random weights on."""
+"""How a head is trained: solved for as a linear map; in steps from such a solution; in steps from random weights."""
 
 START_TEXTS = 1000
-"""Texts that the head is solved on that fine-tuning begins from, drawn from more."""
+"""Maximum number of texts, sampled from more, on which the initial head of fine-tuning is solved."""
 
 RISK = 0.08
-"""Share of texts that the commonest label alone gets right beyond what guessing in proportion does, from which on
-learning texts by heart costs something; of two labels with 60 to 90% of the commoner."""
+"""Overfitting may lower the accuracy if the share of the most frequent label exceeds the accuracy of proportional
+guessing by this much; for two labels, if the more frequent one has 60 to 90% of the texts."""
 
 HARDLY = 0.9
-"""A loss above this share of that of guessing is hardly better than guessing."""
+"""A loss above this share of the loss of guessing counts as hardly better than guessing."""
 
 SURE = 2.0
-"""Standard errors of the gain of features over guessing, each text left out in turn, from which on it is sure."""
+"""Number of standard errors from which on the leave-one-out gain of features over guessing counts as certain."""
 
 SLOWER, MORE_EPOCHS = 0.5, 5
-"""Factor of the rate, and passes at least, where features gain surely over guessing and yet hardly."""
+"""Factor on the learning rate, and minimum epochs, if features gain little over guessing, but certainly."""
 
 START_L2, START_CLASSES = 1.0, 6
-"""Penalty of the head that fine-tuning begins from: strong, so that the layers below are left something to learn.
+"""L2 penalty of the head from which fine-tuning starts: strong, so that the layers below still get gradients.
 
-Of more classes than the second number it is weaker in proportion: the texts of a class are then few of all.
+With more classes than the second number it falls in proportion, because each class then has a small share of the texts.
 """
 
 STEPPED = ("learning_rate", "optimizer", "epochs", "max_steps", "eval_every", "patience", "early_stopping")
-"""Parameters of an estimator that only a run in steps has."""
+"""Parameters of an estimator that only apply to a run in optimiser steps."""
 
 
 class Learns(Protocol):
-    """What a strategy says of what learns."""
+    """The properties of a strategy from which defaults follow."""
 
     @property
     def is_of_head_alone(self) -> bool:
-        """Whether the backbone stays as it is."""
+        """Whether the backbone is frozen."""
 
 
 def learning_rate(strategy: Learns, hidden_size: int, of_words: bool, goes_on: bool = False) -> Choice:
@@ -83,9 +83,9 @@ def learning_rate(strategy: Learns, hidden_size: int, of_words: bool, goes_on: b
 
 
 def epochs(strategy: Learns, n_texts: int, steps: int) -> Choice:
-    """Choose the passes over `n_texts` texts, each of about so many optimiser steps.
+    """Choose the number of epochs over `n_texts` texts, with about `steps` optimiser steps each.
 
-    Few texts are passed over more often, until there are `LEAST_STEPS` of them.
+    Small training sets get more epochs, until there are `LEAST_STEPS` steps.
     """
     if strategy.is_of_head_alone:
         return Choice(PROBING_EPOCHS, "the frozen part is computed once: passes cost little")
@@ -100,9 +100,9 @@ def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choi
     ----------
     strategy : Strategy
     is_linear : bool
-        Whether the last map of the head is all that is new of it.
+        Whether the head's last linear map is its only new layer.
     asked : list of str
-        Parameters that ask for steps.
+        Parameters set by the user that require training in steps.
     """
     if not is_linear:
         return Choice(IN_STEPS, "it has more than one layer that is not pretrained")
@@ -116,5 +116,5 @@ def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choi
 
 
 def steps_asked(params: dict[str, Any]) -> list[str]:
-    """Return which parameters ask that a `LinearProbing` be trained in steps."""
+    """Return the parameters that require a `LinearProbing` to be trained in steps."""
     return [name for name in STEPPED if params[name] not in (None, False)]

@@ -1,4 +1,4 @@
-"""`Digests`: what files contain, in 32 bytes each, without reading again those that did not change."""
+"""`Digests`: cached SHA-256 digests of files, so that unchanged files are not read again."""
 
 import contextlib
 import hashlib
@@ -10,32 +10,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 _READ_BYTES = 1 << 22
-# The coarsest clock of a file system in use, FAT's. A change within one tick of it leaves the times as they were.
+# FAT has the coarsest clock of the file systems in use. A change within one tick of it leaves the times unchanged.
 _TICK_NS = 2_000_000_000
 
 
 class Digests:
     """SHA-256 digests of files, remembered in a directory.
 
-    A file counts as unchanged while size, inode and both its times are the same: the time of the last change of its
-    content can be set back, that of its inode cannot (Windows has the time of creation in its place). A file that
-    changed just before it was read could change once more within the same tick of the clock, and is not remembered, as
-    ccache does it.
+    A file counts as unchanged while its size, inode, modification time and inode change time are the same: the
+    modification time can be set back, the inode change time cannot (on Windows the creation time is used in its place).
+    A file that changed just before it was read could change again within the same clock tick, so its digest is not
+    stored, as in ccache.
 
-    There is one small file for each path, written to a temporary name and renamed: processes that write at once do not
-    hinder each other, and what is damaged or cannot be written costs no more than reading the file again.
+    Each path has one small file, written under a temporary name and then renamed, so that processes can write at the
+    same time. If that file is damaged or cannot be written, the original is just read again.
 
     Parameters
     ----------
     directory : path
-        Where they are remembered; made when the first one is.
+        Where digests are stored; created on the first write.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def recall(self, path: Path) -> bytes | None:
-        """Return the digest of a file as it is now, if it is remembered."""
+        """Return the digest of an unchanged file; None if it is not stored."""
         try:
             check, content = self._entry(path).read_bytes().split(b"\n", 1)
         except (OSError, ValueError):
@@ -46,13 +46,13 @@ class Digests:
         return bytes.fromhex(entry["sha256"]) if entry["state"] == _state(path.stat()) else None
 
     def compute(self, path: Path, on_read: Callable[[int], None]) -> bytes:
-        """Read a file, and remember its digest.
+        """Read a file, and store its digest.
 
         Parameters
         ----------
         path : path
         on_read : callable
-            Gets the number of bytes of each part that was read.
+            Called with the number of bytes of each part that was read.
 
         Raises
         ------

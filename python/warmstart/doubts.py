@@ -1,4 +1,4 @@
-"""What makes a run doubtful: settings without effect, texts with nothing to learn from, a model that learnt nothing."""
+"""Warnings about doubtful runs: settings without effect, training data without signal, models that learnt nothing."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ if TYPE_CHECKING:
 _FINE_TUNING = (1e-5, 5e-4, 1e-2)
 _PROBING = (1e-3, 1e-1, 0.5)
 PRETRAINING = (1e-5, 1e-3, 1e-2)
-"""Learning rates: from, to what they are usual; above the third a model is most likely destroyed."""
+"""Usual learning rates, lowest and highest, and the rate above which a model is most likely destroyed."""
 
 LOW = 1e-3
-"""Share of the least usual rate below which a model hardly moves."""
+"""Share of the lowest usual rate below which a model hardly changes."""
 
 TEXTS = 256
-"""Texts that a trained model is asked again."""
+"""Number of training texts on which a trained model is checked."""
 
 OFTEN, ASKED, MOST_ASKED = 3, 20, 1024
-"""A class with so many texts should be predicted for one of so many of them; of fewer, where that were more in all."""
+"""A class with `OFTEN` texts should be predicted for one of up to `ASKED` of them; at most `MOST_ASKED` in all."""
 
 FEW_STEPS = 100
-"""Of a run that more steps most likely help."""
+"""Number of optimiser steps below which more steps most likely help."""
 
 EVALUATED = 20
-"""Texts of an `eval_set` from which on its accuracy says something."""
+"""Number of texts in `eval_set` from which on its accuracy is meaningful."""
 
 SWAPPED = 2
-"""Labels for each different text, from which on they are each other's."""
+"""Number of labels per distinct text from which on texts and labels were most likely swapped."""
 
 _NAMED = 5
 
 Ask = Callable[[NDArray[np.int64]], NDArray[np.float32]]
-"""Logits of all that is classified of these texts."""
+"""Returns the logits of all items (texts or words) of the texts with these indices."""
 
 
 def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> list[str]:
-    """Say what is asked and has no effect, or most likely not the one that is meant."""
+    """Return warnings about settings without effect, or most likely with another than the intended one."""
     found = []
     if run.held_out is None and params["metric"] != default_metric:
         name = metric_name(params["metric"])
@@ -69,7 +69,7 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
 
 
 def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
-    """Say that a learning rate is beyond reason, on either side."""
+    """Return a warning about a learning rate that is far too low or too high."""
     least, most, beyond = usual
     if rate > beyond:
         what = "most likely destroys the model"
@@ -81,7 +81,7 @@ def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
 
 
 def of_labels(run: Prepared) -> list[str]:
-    """Say which classes have no text, a single one, or all, to be learnt from."""
+    """Return warnings about classes with no text, a single text, or all texts."""
     if run.of_words or not isinstance(run.task, Classification):
         return []
     counts, classes, found = _counts(run.task, run.data.targets), run.task.classes, []
@@ -90,7 +90,7 @@ def of_labels(run: Prepared) -> list[str]:
         (1, "one text: too few to be learnt from"),
         (max(2, len(run.data.encodings)), "every text: what it is not cannot be learnt"),
     ):
-        # A published head knows classes that it is not shown now.
+        # A published head may have classes without training texts here.
         few = classes.values[:0] if n == 0 and run.model is not None else classes.values[counts == n]
         if len(few):
             have = "has" if len(few) == 1 else "have"
@@ -99,7 +99,7 @@ def of_labels(run: Prepared) -> list[str]:
 
 
 def of_entities(tags: list[list[str]]) -> list[str]:
-    """Say of which kinds there is a single entity to be learnt from."""
+    """Return a warning about labels with a single entity in the training set."""
     counts = Counter(label for own in tags for *_, label in to_spans(own))
     once = [label for label, n in counts.items() if n == 1]
     if not once:
@@ -109,7 +109,7 @@ def of_entities(tags: list[list[str]]) -> list[str]:
 
 
 def refuse_alike(run: Prepared) -> None:
-    """Refuse texts or labels that are all the same, or that are each other's: there is nothing to be learnt.
+    """Refuse texts or labels that are all the same, or that were swapped: nothing can be learnt from them.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def of_run(run: Prepared, n_steps: int, ask: Ask) -> list[str]:
 
 
 def _is_mostly_right(task: Task, found: NDArray[np.float32], asked: NDArray[Any]) -> bool:
-    """Tell whether classes are predicted right: a strong penalty makes a loss large and leaves them so."""
+    """Tell whether most classes are predicted right: a strong penalty may raise the loss while they are."""
     if not isinstance(task, Classification):
         return False
     several = task.classes.multi_label
@@ -188,7 +188,7 @@ def _is_mostly_right(task: Task, found: NDArray[np.float32], asked: NDArray[Any]
 
 
 def _guessed(run: Prepared, task: Classification, logits: NDArray[np.float32]) -> str:
-    """Say that fine-tuning was left out."""
+    """Return a warning that fine-tuning was left out."""
     targets = run.data.targets
     label = int(np.bincount(targets).argmax())
     name, share, said = (
@@ -205,7 +205,7 @@ def _guessed(run: Prepared, task: Classification, logits: NDArray[np.float32]) -
 
 
 def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
-    """Say that what is predicted of `eval_set` is no better than its commonest class, or that no entity is found."""
+    """Return warnings if predictions on `eval_set` are no better than its commonest class, or if no entity is found."""
     if run.held_out is None or len(run.held_out.encodings) < EVALUATED:
         return []
     if isinstance(report, RegressionReport):
@@ -249,7 +249,7 @@ def _of_numbers(report: RegressionReport) -> list[str]:
 
 
 def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_steps: int) -> list[str]:
-    """Say that a language model is hardly better than one that holds every token for equally likely."""
+    """Return a warning if a language model is hardly better than a uniform distribution over tokens."""
     guessing, rate = log(vocab_size), options["strategy"]["learning_rate"]
     if loss <= HARDLY * guessing:
         return []
@@ -266,7 +266,7 @@ def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_step
 def _never_predicted(
     run: Prepared, task: Classification, logits: NDArray[np.float32], text_of: NDArray[np.int64], ask: Ask
 ) -> NDArray[Any]:
-    """Return classes that are predicted neither with these logits nor for texts of their own, which are asked too."""
+    """Return classes that occur neither in the predictions of these logits nor in those for some of their own texts."""
     targets, classes = run.data.targets, task.classes
 
     def predicted(found: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -288,7 +288,7 @@ def _never_predicted(
 
 
 def _counts(task: Classification, targets: NDArray[Any]) -> NDArray[Any]:
-    """Return how often each class occurs."""
+    """Return the number of training items of each class."""
     classes = task.classes
     return np.asarray(targets.sum(axis=0) if classes.multi_label else np.bincount(targets, minlength=len(classes)))
 
@@ -296,7 +296,7 @@ def _counts(task: Classification, targets: NDArray[Any]) -> NDArray[Any]:
 def rates(
     strategy: dict[str, Any], full: tuple[float, float, float] = _FINE_TUNING
 ) -> tuple[float, tuple[float, float, float]]:
-    """Return the learning rate of a strategy as the core takes it, and the usual ones; `full` where all is trained."""
+    """Return a strategy's learning rate, and the usual rates; `full` is the range if all weights are trained."""
     return strategy["learning_rate"], _PROBING if strategy["method"] == LinearProbing.method else full
 
 
@@ -314,7 +314,7 @@ def _remedy(run: Prepared, n_steps: int) -> str:
 
 
 def _commonest(targets: NDArray[Any], multi_label: bool) -> float:
-    """Return how much is right if always the commonest is predicted; for multi-label in each column."""
+    """Return the accuracy of always predicting the commonest label; for multi-label the mean over columns."""
     if multi_label:
         shares = targets.mean(axis=0)
         return float(np.maximum(shares, 1 - shares).mean())

@@ -1,4 +1,4 @@
-"""Entities and BIO tags: from one to the other, and how well predicted ones agree with true ones.
+"""Conversion between entities and BIO tags, and scores of predicted entities.
 
 Tags are ``O``, or ``B-`` or ``I-`` before a label. ``I-`` after ``O`` or another label begins an entity too, as
 seqeval 1.2.2 reads it by default.
@@ -14,23 +14,23 @@ import numpy as np
 OUTSIDE = "O"
 
 Span = tuple[int, int, str]
-"""First item, the one behind the last, label."""
+"""Index of the first item, index after the last one, label."""
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A part of a text and what it is.
+    """An entity: a part of a text with a label.
 
     Attributes
     ----------
     start, end : int
         Characters ``text[start:end]``.
     label : str
-        Its kind.
+        The entity's label.
     text : str
-        The part itself.
+        The text of the entity.
     score : float
-        Mean probability of its words' tags.
+        Mean probability of the tags of its words.
     """
 
     start: int
@@ -41,14 +41,14 @@ class Entity:
 
 
 def check_tag(tag: Any, where: str, known: Collection[str] = ()) -> str:
-    """Return a tag as a plain str: a BIO tag, or one of those of a model, `known`.
+    """Return a tag as a plain str: a BIO tag, or one of a model's tags, `known`.
 
     Raises
     ------
     TypeError
-        It is no str.
+        The tag is no str.
     ValueError
-        It is neither.
+        The tag is neither a BIO tag nor in `known`.
     """
     if isinstance(tag, int | np.integer):
         raise TypeError(
@@ -66,9 +66,9 @@ def check_tag(tag: Any, where: str, known: Collection[str] = ()) -> str:
 
 
 def in_scheme(tag: str, known: Collection[str]) -> str:
-    """Return a tag by the name that a model has for it, where it has one.
+    """Return the form of a tag that a model has, if it has one.
 
-    Of a model without ``B-`` of a label it is ``I-``, as in IOB1, and without both the label itself.
+    If a model has no ``B-`` tag of a label, that is the ``I-`` tag, as in IOB1; if it has neither, the label itself.
 
     Examples
     --------
@@ -80,10 +80,10 @@ def in_scheme(tag: str, known: Collection[str]) -> str:
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """Return how a tag goes on, ``"B"`` or ``"I"``, and its label; ``"O"`` and none of what is outside.
+    """Split a tag into its prefix, ``"B"`` or ``"I"``, and its label; ``"O"`` has an empty label.
 
-    A published model may have tags of another kind, as of parts of speech: each goes on where it stands again, as in
-    transformers (``TokenClassificationPipeline``).
+    A published model may have tags without prefix, such as parts of speech. They count as ``"I"``, so that neighbouring
+    words with the same tag are one entity, as in transformers (``TokenClassificationPipeline``).
 
     Examples
     --------
@@ -126,7 +126,7 @@ def to_tags(spans: Iterable[Span], n: int) -> list[str]:
 def count(
     true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], weights: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Count entities that agree in place and label, each as often as its text weighs.
+    """Count entities that agree in position and label, each weighted by the weight of its text.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def f1(
 ) -> float:
     """Return the F1 over all entities, equal to ``seqeval.metrics.f1_score``; 0 where there are none.
 
-    With weights of the texts each entity counts as often as its text weighs.
+    With weights of the texts each entity is weighted by the weight of its text.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`TrainedEstimator`: the parameters of what a training run fits, by scikit-learn's protocol."""
+"""`TrainedEstimator`: scikit-learn's parameter protocol for estimators that are trained."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 FIT = {"fit(X, y, {}=...)": ["eval_set", "sample_weight"]}
-"""What is given later, for `naming_what_was_meant`."""
+"""Arguments of `fit` rather than of the constructor, for `naming_what_was_meant`."""
 
 
 NESTED = ("strategy", "optimizer")
-"""Parameters that have parameters."""
+"""Parameters that have nested parameters."""
 
 ASKED = (
     *("fit", "estimate_memory", "explain", "evaluate", "score", "perplexity", "token_log_probs"),
     *("predict", "predict_proba", "predict_tags", "decision_function"),
 )
-"""Methods that take texts; what they are called elsewhere is named."""
+"""Methods that take texts; an unknown keyword given to one of them raises an error that names the right one."""
 
 
 class TrainedEstimator:
-    """What scikit-learn asks of an estimator, with the parameters of ``strategy`` and ``optimizer`` as parameters.
+    """scikit-learn's parameter protocol, including the nested parameters of ``strategy`` and ``optimizer``.
 
-    It does not import scikit-learn, which takes a second and 140 MB: a language model may do without.
+    It does not import scikit-learn, which takes a second and 140 MB, because a language model works without it.
     """
 
     strategy: Any
@@ -44,22 +44,23 @@ class TrainedEstimator:
             cls.__init__ = naming_what_was_meant(PARTS | FIT)(cls.__init__)  # type: ignore[method-assign]
         parameters = {f"{cls.__name__}({{}}=...)": list(signature(cls.__init__).parameters)[1:]}
         for name in ASKED:
-            # Inherited ones too, where the class has parameters of its own to be named.
+            # Inherited methods too, if the class has its own constructor, whose parameters the error should name.
             if name in cls.__dict__ or ("__init__" in cls.__dict__ and hasattr(cls, name)):
                 setattr(cls, name, naming_what_was_meant(parameters)(unchecked(getattr(cls, name))))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; of a strategy or optimiser that is None those of the one it stands for.
+        """Return the parameters by name; those of a strategy or optimiser that is None are those of its default.
 
         Parameters
         ----------
         deep : bool
-            With those of strategy and optimiser, as ``strategy__layer_decay`` and ``optimizer__weight_decay``.
+            Whether to include those of strategy and optimiser, as ``strategy__layer_decay`` and
+            ``optimizer__weight_decay``.
 
         Raises
         ------
         RuntimeError
-            A class made from this one has a constructor that takes ``*args``.
+            The constructor of a subclass takes ``*args``.
         """
         if any(one.kind is Parameter.VAR_POSITIONAL for one in signature(type(self)).parameters.values()):
             raise RuntimeError(
@@ -74,18 +75,18 @@ class TrainedEstimator:
 
     @classmethod
     def _of_package(cls) -> type:
-        """Return the package's class, from which one of a user's own is made."""
+        """Return this package's class, also for a user's subclass."""
         return next(kind for kind in cls.__mro__ if kind.__module__.partition(".")[0] == __package__)
 
     def _settings(self) -> dict[str, Any]:
-        """Return what a run is set to: the parameters of the package's class, whatever a class made from it takes."""
+        """Return the settings of a run: the parameters of this package's class, even if a subclass takes others."""
         return {name: getattr(self, name) for name in _parameters(self._of_package())}
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters by name, those of strategy and optimiser as ``strategy__layer_decay``.
 
-        A strategy or optimiser that is given as None in the same call stays None where none of its parameters differs
-        from what it stands for, so that ``set_params(**get_params())`` changes nothing.
+        A strategy or optimiser that is given as None in the same call stays None if none of its parameters differs from
+        the default, so that ``set_params(**get_params())`` changes nothing.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class TrainedEstimator:
                 nested.setdefault(name, {})[field] = value
             else:
                 setattr(self, name, value)
-        # A strategy first: what an optimiser of None stands for follows from it.
+        # The strategy first, because the default optimiser follows from it.
         for name in sorted(nested, reverse=True):
             self._set_nested(name, nested[name], name in params and params[name] is None)
         return self
@@ -119,7 +120,7 @@ class TrainedEstimator:
             setattr(self, name, part)
 
     def _stood_for(self, name: str) -> Parameters:
-        """Return what a nested parameter that is None stands for; what is no strategy is refused by `fit` alone."""
+        """Return the default of a nested parameter that is None; only `fit` refuses a strategy of a wrong type."""
         strategy = getattr(self, "strategy", None)
         chosen = strategy if isinstance(strategy, Strategy) else FullFineTuning()
         return chosen if name == "strategy" else chosen.default_optimizer()
@@ -128,13 +129,13 @@ class TrainedEstimator:
         return shown(self, _defaults(type(self)))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What was pickled before there was a parameter takes its default.
+        # Parameters that did not exist when the estimator was pickled take their defaults.
         of = self._of_package()
         self.__dict__.update(_defaults(of) | _defaults(type(self)) | state_of_version_2(state, _parameters(of)))
 
 
 def _parameters(kind: type) -> dict[str, Parameter]:
-    """Return what the constructor takes by name; that of a class of one's own may take others, which `clone` loses."""
+    """Return the constructor's parameters by name; a user's subclass may have others, which `clone` loses."""
     known = signature(kind).parameters.items()
     others = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
     return {name: one for name, one in known if one.kind not in others}

@@ -24,21 +24,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The pretrained model. A path, or the name of a repository of the Hugging Face hub, is opened when it is first
         needed, by each clone for itself; a `Backbone` is shared by all of them.
     layers : int or list of int
-        Which hidden states: 0 is the embedding output, -1 the last layer. Several are put side by side.
+        Hidden states to use: 0 is the embedding output, -1 the last layer. Several are concatenated.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
-        How the tokens of a text become one vector; several are put side by side. "auto" follows the model directory: of
+        Pooling of token vectors into one text vector; several are concatenated. "auto" follows the model directory: of
         a sentence-transformers directory the last layer then gives the vectors of ``SentenceTransformer.encode``.
     normalize : bool, optional
         Divide each row by its length; None follows the model directory where ``layers=-1`` and ``pooling="auto"``.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes the backbone's ``max_length``.
+        Maximum length in tokens; longer texts are truncated. None takes the backbone's ``max_length``.
     batch_tokens : int
-        Tokens in one batch.
+        Tokens per batch.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; "auto" is bf16 where the processor has instructions for it, else f32. int8
         rounds the weights once and the activations as they come.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     verbose : bool
         Show a progress bar in a notebook or terminal.
 
@@ -51,7 +51,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     _opened: tuple[Any, Backbone] | None = None
-    """What `backbone` was when it was opened, and the model."""
+    """The value of `backbone` when it was opened, and the opened model."""
 
     @naming_what_was_meant()
     def __init__(
@@ -113,7 +113,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; their number is told.
+            Texts were truncated, or are mostly words that the vocabulary lacks; their number is told.
         """
         check_compute(self.precision, self.device, INFERENCE_PRECISIONS)
         return self._backbone().embed(
@@ -130,7 +130,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Name the columns: ``layer6_mean_0``, ``layer6_mean_1`` and so on; `input_features` is not used.
 
-        Those that dense layers of a sentence-transformers directory make are ``sentence_0`` and so on.
+        Columns from dense layers of a sentence-transformers directory are ``sentence_0`` and so on.
         """
         backbone = self._backbone()
         vectors = backbone.resolve_vectors(self.layers, self.pooling)
@@ -147,11 +147,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a path names is opened again where it is unpickled.
+        # A backbone given by path is opened again after unpickling.
         return {name: value for name, value in super().__getstate__().items() if name != "_opened"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What was pickled before there was `normalize` has it not.
+        # Estimators pickled before `normalize` existed lack it.
         super().__setstate__({"normalize": None} | state)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -1,4 +1,4 @@
-"""How `LanguageModel.generate` goes on with a text: its arguments, else what the model's files say."""
+"""Options of `LanguageModel.generate`: its arguments, else the settings in the model's files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,27 +8,27 @@ from warmstart.texts import normalise
 from warmstart.warn import warn
 
 MAX_NEW_TOKENS = 50
-"""What is written where neither the caller nor the file says how much."""
+"""Default of `max_new_tokens`, if neither the caller nor the file gives a length."""
 
 _SMALLEST, _LARGEST = 2.0**-149, (2 - 2.0**-23) * 2.0**127
-"""The numbers above 0 that float32 has."""
+"""Smallest and largest positive numbers in float32."""
 
 _OBEYED = {
     *("do_sample", "temperature", "top_k", "top_p", "repetition_penalty"),
     *("max_new_tokens", "max_length", "stop_strings", "eos_token_id"),
 }
 _WITHOUT_EFFECT = {
-    # Of the file, and of what is returned beside the text.
+    # Facts about the file, and outputs other than the text.
     *("transformers_version", "return_dict_in_generate", "return_legacy_cache", "bos_token_id", "pad_token_id"),
     *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "decoder_start_token_id"),
-    # Of speed.
+    # Settings that only affect speed.
     *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "low_memory", "prefill_chunk_size"),
     *("compile_config", "disable_compile", "continuous_batching_config", "is_assistant", "num_assistant_tokens"),
     *("num_assistant_tokens_schedule", "assistant_confidence_threshold", "prompt_lookup_num_tokens"),
     *("max_matching_ngram_size", "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "use_mtp"),
-    # Of beams alone, which are named by their number.
+    # Settings of beam search only; the warning names `num_beams` instead.
     *("early_stopping", "length_penalty", "diversity_penalty"),
-    # Of logits that are not finite, which are an error here; of a constant that leaves probabilities as they are.
+    # Handling of logits that are not finite, which are an error here; normalisation, which keeps the probabilities.
     *("remove_invalid_values", "renormalize_logits"),
 }
 _NEUTRAL = {
@@ -37,14 +37,14 @@ _NEUTRAL = {
     **dict.fromkeys(("min_length", "min_new_tokens", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size"), 0),
     **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "min_p", "penalty_alpha", "xtc_probability", "mirostat"), 0),
 }
-"""Values with which a setting that is not there changes nothing."""
+"""Values with which a setting that is not implemented has no effect."""
 _OF_A_CONFIG = {
     **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id")),
     **dict.fromkeys(("forced_eos_token_id", "exponential_decay_length_penalty")),
     **{"do_sample": False, "temperature": 1, "top_k": 50, "top_p": 1, "repetition_penalty": 1, "max_length": 20},
     **_NEUTRAL,
 }
-"""What a ``config.json`` may say where no other file does; with the defaults that old versions wrote out."""
+"""Generation settings in a ``config.json`` if there is no other file, with the defaults that old versions wrote."""
 
 
 def generation_options(
@@ -58,26 +58,27 @@ def generation_options(
     repetition_penalty: float | None,
     stop: str | Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Return what the generation takes: the arguments, what `config` says where they are None, else the defaults.
+    """Return the generation options: the arguments, where they are None the values in `config`, else the defaults.
 
     Parameters
     ----------
     config : mapping
         The contents of `file`.
     file : {"generation_config.json", "config.json"}
-        What to call it in a message. Of a ``config.json`` counts what differs from transformers' defaults.
+        Name of the file for messages. From a ``config.json`` only values that differ from transformers' defaults are
+        used.
     max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop
         As `LanguageModel.generate` takes them.
 
     Raises
     ------
     TypeError, ValueError
-        A value is out of its range; the name says whether it is that of an argument or of the file.
+        A value is out of range; the message says whether it is an argument's or the file's.
 
     Warns
     -----
     UserWarning
-        The file has settings that change texts and are not there; they are named.
+        The file has settings that change texts and are not implemented; the warning names them.
     """
     if file == "config.json":
         config = {
@@ -94,9 +95,9 @@ def generation_options(
     name, limit = from_file("max_new_tokens", max_new_tokens, None)
     tokens = optional_positive_int(name, limit)
     length = optional_positive_int(*from_file("max_length", None, None)) if tokens is None else None
-    # 0 is how transformers spells "all tokens" in a file.
+    # In a file, 0 means all tokens for transformers.
     whole = top_k is None and config.get("top_k") == 0
-    # An argument that only matters where tokens are drawn asks for that.
+    # An argument that only matters for sampling implies sampling.
     is_drawn = top_k is not None or top_p is not None
     is_greedy = not flag(*from_file("do_sample", None, True)) and not is_drawn
     heat = 0.0
@@ -125,7 +126,7 @@ def generation_options(
 
 
 def _within(name: str, value: Any, least: float, most: float, expected: str) -> float:
-    """Return a number of this range, which the core checks too, but not knowing whose it is."""
+    """Return a number in this range; checked here, too, because the core cannot name the argument or file at fault."""
     number = finite(name, value)
     if not least <= number <= most:
         raise ValueError(f"{name}={value}: expected {expected}, as float32")
@@ -133,7 +134,7 @@ def _within(name: str, value: Any, least: float, most: float, expected: str) -> 
 
 
 def _warn_of_others(config: Mapping[str, Any], file: str) -> None:
-    """Warn of settings that change texts and that `generate` does not have."""
+    """Warn of settings that change texts and that `generate` does not implement."""
     others = {
         name: value
         for name, value in config.items()

@@ -34,7 +34,7 @@ class History:
 
     @classmethod
     def of_run(cls, told: dict[str, list[dict[str, Any]]], metric: str, best_step: int | None) -> "History":
-        """Return what a run of the core has told: its ``rows`` and ``curve``."""
+        """Return the history from the ``rows`` and ``curve`` that the core recorded."""
         rows = told["rows"]
         for row in rows:
             score = row.pop("score", None)

@@ -1,4 +1,4 @@
-"""Which texts of a training set are held out, drawn by the seed of the run."""
+"""Hold out a validation set, stratified by label and drawn with the seed of the run."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,10 +10,10 @@ Rows = NDArray[np.int64]
 
 
 def hold_out(labels: Sequence[Iterable[Hashable]], fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Divide texts so that both parts have labels in like shares, as far as they allow, and training has each of them.
+    """Split texts so that both parts have similar label shares, as far as possible, and training has every label.
 
-    Texts are dealt with label by label, those with the same labels together: of each such group the same part is held
-    out. A text is not held out if it is the last one to be trained on with one of its labels.
+    Texts are grouped by their sets of labels, and the same share of each group is held out. A text is not held out if
+    it is the last training text of one of its labels.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ def hold_out(labels: Sequence[Iterable[Hashable]], fraction: float, seed: int) -
     fraction : float
         Part of the texts to hold out.
     seed : int
-        The same gives the same texts.
+        Seed of the split: the same seed gives the same split.
 
     Returns
     -------
     train, held_out : ndarray of int64
-        Numbers of texts, in order.
+        Sorted indices of the texts.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def hold_out(labels: Sequence[Iterable[Hashable]], fraction: float, seed: int) -
     random = np.random.default_rng(seed)
     for text in random.permutation(n).tolist():
         groups.setdefault(sets[text], []).append(text)
-    # Anywhere in the part of its group that a text stands for: held out are those that come first.
+    # A text's position is random within its share of the group; the texts that come first are held out.
     place = {text: (i + random.random()) / len(group) for group in groups.values() for i, text in enumerate(group)}
     left = Counter(label for own in sets for label in own)
     held: list[int] = []

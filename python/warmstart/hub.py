@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: fetched by ``huggingface_hub`` into its own cache, and only the files needed."""
+"""Download models of the Hugging Face hub with ``huggingface_hub`` into its cache, and only the files needed."""
 
 import fnmatch
 import json
@@ -24,7 +24,7 @@ _REPOSITORY = re.compile(r"(?!.*\.(gguf|safetensors|bin)$)\w[\w.-]*(/[\w.-]+)?",
 
 
 def fetched(path: str | os.PathLike[str], revision: str | None, token: str | bool | None, verbose: bool) -> str:
-    """Return `path` where it is one, else the directory in the cache that holds the repository of that name.
+    """Return `path` if it exists, else the cache directory of the repository of that name.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def fetched(path: str | os.PathLike[str], revision: str | None, token: str | boo
 
 
 class _GgufAlone(FileNotFoundError):
-    """A repository that has no weights but in GGUF files."""
+    """The repository has weights only in GGUF files."""
 
 
 def _fetch(repository: str, revision: str | None, token: str | bool | None) -> str:
@@ -83,7 +83,7 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
-        """Of its own accord the bar that counts files shows itself in a pipe too."""
+        """A progress bar that is not shown in a pipe; by default the bar that counts files is."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{"disable": None, **options})  # type: ignore[no-untyped-call]
@@ -95,7 +95,7 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
     modules = _NO_MODULES
     if _MODULES in listed:
         folder = Path(fetch(revision=revision, allow_patterns=[_MODULES]))
-        # The same commit from here on, even if the branch moves on meanwhile.
+        # Use the same commit from here on, even if the branch moves meanwhile.
         modules, revision = _modules(folder), folder.name
     weights = next((name for name in modules.of_transformer(WEIGHT_FILES) if name in listed), _CONFIG)
     gguf = sorted(name for name in listed if name.lower().endswith(".gguf"))
@@ -105,7 +105,7 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
             f"{repository} holds its weights in {len(gguf)} GGUF files ({some}); "
             f"open one of them: from_pretrained(huggingface_hub.hf_hub_download({repository!r}, {gguf[0]!r}))"
         )
-    # The weights come last: where they are whole, so is everything else.
+    # Weights are fetched last, so that complete weights mean a complete copy.
     templates = sorted(fnmatch.filter(listed, *modules.of_transformer([_TEMPLATES])))
     small = [*modules.small_files(), *templates, *([weights] if weights.endswith(_INDEX) else [])]
     cached = Path(_cached(repository, revision) or "")
@@ -119,7 +119,7 @@ def _fetch(repository: str, revision: str | None, token: str | bool | None) -> s
 
 @dataclass(frozen=True)
 class _Modules:
-    """Where a model directory has its transformer, and the other modules of sentence-transformers."""
+    """Folder of the transformer in a model directory, and folders of the other sentence-transformers modules."""
 
     transformer: str
     folders: tuple[str, ...]
@@ -128,12 +128,12 @@ class _Modules:
         return [f"{self.transformer}/{name}" if self.transformer else name for name in names]
 
     def small_files(self) -> list[str]:
-        """Return the names of all files but weights; not all need be there."""
+        """Return the names of all files except weights; not all of them need exist."""
         of_modules = [f"{folder}/{_CONFIG}" for folder in self.folders]
         return list(dict.fromkeys([*self.of_transformer([_CONFIG, _ADAPTER, *SIDE_FILES]), *SIDE_FILES, *of_modules]))
 
     def weights(self, folder: str, is_there: Callable[[str], bool]) -> str | None:
-        """Return the file of a module's own weights."""
+        """Return the path of a module's weight file, if it has one."""
         return next(filter(is_there, (f"{folder}/{name}" for name in WEIGHT_FILES if not name.endswith(_INDEX))), None)
 
 
@@ -151,7 +151,7 @@ def _modules(folder: Path) -> _Modules:
 
 
 def _weight_files(folder: Path, weights: str) -> list[str]:
-    """Return the files that hold the weights: `weights` itself, or those that it names as an index."""
+    """Return the weight files: `weights` itself, or the files that it lists if it is an index."""
     if not weights.endswith(_INDEX):
         return [weights]
     directory = weights.rpartition("/")[0]
@@ -164,7 +164,7 @@ def _weight_files(folder: Path, weights: str) -> list[str]:
 
 
 def _cached(repository: str, revision: str | None) -> str | None:
-    """Return the directory of a copy in the cache that is whole."""
+    """Return the cache directory of a repository if its copy is complete."""
     from huggingface_hub import try_to_load_from_cache
 
     found = (try_to_load_from_cache(repository, name, revision=revision) for name in (_MODULES, _CONFIG))
@@ -185,7 +185,7 @@ def _cached(repository: str, revision: str | None) -> str | None:
 
 
 def _has_weights(config: Path) -> bool:
-    """Whether a module has weights of its own: what says how many inputs it takes."""
+    """Whether a module has weights: those with a number of inputs in their configuration do."""
     try:
         return "in_features" in json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -193,7 +193,7 @@ def _has_weights(config: Path) -> bool:
 
 
 def _status(error: Exception) -> int | None:
-    """Return the status of the answer that the error is about."""
+    """Return the HTTP status of the response in an error."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
@@ -204,7 +204,7 @@ def _is_offline(error: Exception) -> bool:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Tell a hub that says no from one that does not answer; a name it could not have is refused too."""
+    """Tell a refusal of the hub, or an invalid repository name, from a hub that does not answer."""
     from huggingface_hub.errors import HFValidationError
 
     says_no = 400 <= (_status(error) or 0) < 500 and _status(error) not in _TRY_LATER

@@ -1,4 +1,4 @@
-"""Keywords that a function does not have: the error names the one that was meant."""
+"""Unknown keyword arguments: the error names the one that was most likely meant."""
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -57,19 +57,19 @@ _NAMES_ELSEWHERE = {
     "optim": "optimizer",
     "optimiser": "optimizer",
 }
-"""What scikit-learn, transformers and others call what is here called otherwise."""
+"""Names in scikit-learn, transformers and other libraries, with the names used here."""
 
 
 def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> Callable[[_Function], _Function]:
-    """Wrap a method, so that a keyword it does not have raises TypeError with the one that was meant.
+    """Wrap a method, so that an unknown keyword raises a TypeError that names the one most likely meant.
 
-    One argument too many, which is given by its name alone, raises TypeError with that name. A method that takes any
-    keyword stays as it is.
+    A positional argument too many, which must be given by keyword, raises a TypeError with its name. A method that
+    takes any keyword is not wrapped.
 
     Parameters
     ----------
     parts : mapping of str to sequence of str, optional
-        Where else names may be given: what to write, with ``{}`` for the name, and the names.
+        Other places where arguments can be given: a template of the code, with ``{}`` for the name, and their names.
     """
 
     def wrap(method: _Function) -> _Function:
@@ -102,14 +102,14 @@ def naming_what_was_meant(parts: Mapping[str, Sequence[str]] | None = None) -> C
 
 
 def unchecked(method: _Function) -> _Function:
-    """Return a method as it was before `naming_what_was_meant`; what else it is wrapped in stays."""
+    """Return a method without the wrapper of `naming_what_was_meant`; other wrappers stay."""
     found: _Function = getattr(method, "unchecked", method)
-    # A user's wrapper around ours has the mark, too, where `functools.wraps` copied it.
+    # `functools.wraps` in a user's wrapper around ours copies the mark.
     return found if getattr(method, "__wrapped__", None) is found else method
 
 
 def hint(name: str, known: Sequence[str], parts: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Say which of the known names is most likely meant by an unknown one, and where else it may be given."""
+    """Return a hint: the known name most likely meant by an unknown one, or the other place where it can be given."""
     plain = name.removeprefix("strategy__").removeprefix("optimizer__")  # as set_params has it, and no constructor
     meant = _NAMES_ELSEWHERE.get(plain, plain)
     if meant in known:

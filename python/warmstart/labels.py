@@ -1,6 +1,6 @@
-"""Labels of any kind to class indices and back.
+"""Conversion between labels and class indices.
 
-One label a text gives indices ``[N]``; several labels a text (multi-label) give a 0/1 matrix ``[N, C]``.
+One label per text gives indices ``[N]``; several labels per text (multi-label) give a 0/1 matrix ``[N, C]``.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Classes:
     Attributes
     ----------
     values : ndarray of shape (C,)
-        The labels, sorted, or where a table names them in the order of its columns; str, int64 or bool.
+        The labels, sorted, or in the order of the columns of a table that names them; str, int64 or bool.
     multi_label : bool
-        Whether a text bears any number of labels instead of one.
+        Whether each text has any number of labels instead of exactly one.
     """
 
     values: NDArray[Any]
@@ -40,17 +40,17 @@ class Classes:
 
     @classmethod
     def learn(cls, labels: Any, n_texts: int, multi_label: bool) -> "Classes":
-        """Find the classes that occur.
+        """Find the classes that occur in the labels.
 
         Parameters
         ----------
         labels : sequence
-            N labels; for multi-label a 0/1 matrix ``[N, C]``, whose classes are the names of its columns where it has
-            some, or N collections of labels.
+            N labels; for multi-label a 0/1 matrix ``[N, C]``, whose column names, if it has any, are the classes, or N
+            collections of labels.
         n_texts : int
             N, the number of texts they belong to.
         multi_label : bool
-            How to read them.
+            Whether each text has any number of labels.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Classes:
         return cls(values, False)
 
     def encode(self, labels: Any, n_texts: int, name: str = "labels") -> Targets:
-        """Turn labels into what the core trains on.
+        """Convert labels to targets for the core.
 
         Returns
         -------
@@ -117,25 +117,25 @@ class Classes:
         return np.fromiter((index_of[label] for label in items), dtype=np.int64, count=n_texts)
 
     def read(self, labels: Any, n_texts: int, name: str = "labels") -> NDArray[Any]:
-        """Return one label a text as an array ``[N]``, known to the model or not; errors as in `learn`."""
+        """Return one label per text as an array ``[N]``, whether or not it is a known class; errors as in `learn`."""
         return np.array(_single_labels(labels, n_texts, name), dtype=None if n_texts else self.values.dtype)
 
     def decode(self, targets: NDArray[Any]) -> NDArray[Any]:
-        """Turn class indices ``[N]`` into labels ``[N]``; a 0/1 matrix ``[N, C]`` into one of int64."""
+        """Convert class indices ``[N]`` to labels ``[N]``, or a 0/1 matrix ``[N, C]`` to int64."""
         return targets.astype(np.int64) if self.multi_label else self.values[targets]
 
     @property
     def names(self) -> list[str]:
-        """What ``config.json`` calls the outputs."""
+        """The names of the outputs in ``config.json``."""
         return [str(label) for label in self.values.tolist()]
 
     def label_sets(self, targets: NDArray[Any]) -> list[list[int]]:
-        """Return the classes of each text: one that is held out leaves others of them to be trained on."""
+        """Return the class indices of each text, for the stratified split of `hold_out`."""
         rows: list[list[int]] = targets[:, None].tolist()
         return [np.flatnonzero(row).tolist() for row in targets] if self.multi_label else rows
 
     def metadata(self) -> dict[str, Any]:
-        """Return what ``warmstart.json`` says of them, with the kind of the labels."""
+        """Return the classes, with the type of the labels, as ``warmstart.json`` stores them."""
         kind = {"U": "str", "b": "bool"}.get(self.values.dtype.kind, "int")
         return {"classes": {"kind": kind, "values": self.values.tolist(), "multi_label": self.multi_label}}
 
@@ -147,7 +147,7 @@ class Classes:
         return cls(np.array(data["values"], dtype=dtype), bool(data["multi_label"]))
 
     def _order(self, names: list[Label] | None, name: str) -> list[int]:
-        """Return the column of each class: by name where both have the same, by place where one has numbers or none."""
+        """Return the column of each class: by name if the names agree, by position if one side has numbers or none."""
         known = self.values.tolist()
         if names is not None and set(map(_kind_and_value, names)) == set(map(_kind_and_value, known)):
             return [names.index(label) for label in known]
@@ -170,7 +170,7 @@ class Classes:
 def is_indicator(labels: Any) -> bool:
     """Tell whether labels are a matrix: a two-dimensional array, a data frame or a sparse matrix.
 
-    One column of lists is none.
+    A single column of lists is no matrix.
     """
     n_columns = _n_columns(labels)
     if n_columns == 1:
@@ -189,7 +189,7 @@ def _n_columns(labels: Any) -> int | None:
 
 
 def _column(labels: Any, name: str) -> list[Any]:
-    """Return the elements of labels that are a container of one dimension, or a table or matrix of one column."""
+    """Return labels as a list: a one-dimensional container, or a table or matrix with a single column."""
     n_columns = _n_columns(labels)
     if n_columns is None:
         return to_list(labels, name)
@@ -210,8 +210,8 @@ def _dense(labels: Any, name: str) -> NDArray[Any]:
 
 
 def column_names(labels: Any, name: str) -> list[Label] | None:
-    """Return what a table calls its columns; None where it is no table."""
-    # An Arrow table's `columns` are the columns themselves.
+    """Return the column names of a table; None for other containers."""
+    # For an Arrow table `columns` holds the columns themselves.
     own = getattr(labels, "column_names", None)
     own = own if isinstance(own, list) else getattr(labels, "columns", None)
     if own is None:
@@ -230,12 +230,12 @@ def column_names(labels: Any, name: str) -> list[Label] | None:
 
 
 def _are_numbered(labels: list[Label]) -> bool:
-    """Tell whether they are the numbers from 0 on, which stand for places."""
+    """Tell whether labels are the numbers from 0 on, which stand for positions."""
     return list(map(_kind_and_value, labels)) == [(int, i) for i in range(len(labels))]
 
 
 def _kind_and_value(label: Label) -> tuple[type, Label]:
-    """Return what tells False from 0, which are equal in Python."""
+    """Return a key that distinguishes False from 0, which are equal in Python."""
     return type(label), label
 
 
@@ -244,7 +244,7 @@ def _indicator(labels: Any, n_texts: int, name: str) -> NDArray[np.float32]:
     _check_length(len(dense), n_texts, name)
     if not dense.shape[1]:
         raise ValueError(f"{name} has shape {dense.shape}; at least one column is expected")
-    # Missing ones first: pandas' NA cannot be compared with 0 and 1.
+    # Check for missing values first: pandas' NA cannot be compared with 0 and 1.
     missing = np.vectorize(is_missing, otypes=[bool])(dense) if dense.dtype == object else dense != dense
     bad = np.argwhere(missing if missing.any() else ~np.isin(dense, (0, 1)))
     if len(bad):
@@ -281,7 +281,7 @@ def _label_sets(labels: Any, n_texts: int, name: str) -> list[list[Label]]:
 def _single_labels(labels: Any, n_texts: int, name: str) -> list[Label]:
     items = _column(labels, name)
     _check_length(len(items), n_texts, name)
-    # Missing ones first: they turn the integers beside them into floats, which is what would be reported otherwise.
+    # Check for missing values first: they turn the integers beside them into floats, which would be reported instead.
     for index, item in enumerate(items):
         if is_missing(item):
             raise ValueError(f"{name}[{index}] is missing ({item}); give every text a label or drop it")
@@ -310,7 +310,7 @@ def _label(item: Any, where: str) -> Label:
 
 
 def _plain(item: Any) -> Any:
-    """Return a str or int as just that: NumPy's scalars, members of ``class Kind(str, Enum)`` and the like."""
+    """Return a plain str or int for NumPy's scalars, members of ``class Kind(str, Enum)`` and the like."""
     if isinstance(item, np.generic):
         item = item.item()
     if isinstance(item, str):

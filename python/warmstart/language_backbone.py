@@ -9,10 +9,10 @@ Model = _core.LanguageModel | _core.ReplacedDetector
 
 
 class LanguageBackbone(Backbone):
-    """A backbone with the head of its language model, or of a detector of replaced tokens with its generator.
+    """A backbone with its language model head, or a detector of replaced tokens with its generator.
 
-    `LanguageModel` goes on from all of it, everything else takes it for the backbone that it is. It is what
-    ``LanguageModel.from_pretrained`` opens, and what ``LanguageModel.backbone_`` is.
+    `LanguageModel` trains all of it further; everything else uses it as a plain backbone.
+    ``LanguageModel.from_pretrained`` opens one, and ``LanguageModel.backbone_`` is one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""`LanguageModel`: a backbone with the head of a language model: pretrained, continued, asked."""
+"""`LanguageModel`: a backbone with a language model head, for pretraining and inference."""
 
 import os
 import sys
@@ -28,34 +28,35 @@ from warmstart.warn import warn, warn_unlearnt
 
 
 class LanguageModel(Asking, TrainedEstimator):
-    """A language model, to be trained on a corpus and to be asked.
+    """A language model, for training on a corpus and for inference.
 
     Parameters
     ----------
     backbone : Backbone, str or path
-        What to start from; it is never changed. Of a `Backbone` the head begins anew, but for weights it shares with
-        the embeddings. Of a directory, a GGUF file or a repository of the hub the head of the checkpoint is kept, and a
-        warning says so where it has none; so are that of `from_pretrained` and of another model's ``backbone_``.
+        The model to start from; it is never changed. For a `Backbone` a new head is made, except for weights that it
+        shares with the embeddings. For a directory, a GGUF file or a repository of the hub the head of the checkpoint
+        is kept, and a warning says so if it has none. The heads of `from_pretrained` and of another model's
+        ``backbone_`` are kept, too.
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
-        What to learn; None takes what the backbone is made for.
+        The training objective; None takes the one for which the backbone is made.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     learning_rate : float, optional
-        Peak learning rate; None takes 5e-5, for a new head on a frozen backbone 1e-2. From scratch, 3e-4 to 1e-3 are
+        Peak learning rate; None takes 5e-5, or 1e-2 for a new head on a frozen backbone. From scratch, 3e-4 to 1e-3 are
         usual.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     epochs : int
-        Passes over the corpus.
+        Epochs over the corpus.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_tokens : int
-        Tokens in one batch, which bound the memory of a step.
+        Tokens per batch, which bound the memory of a step.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Longest sequence in tokens, special ones included, at most `batch_tokens`; longer documents become several. None
-        takes what the model bears, or `batch_tokens`.
+        Maximum sequence length in tokens, special ones included, at most `batch_tokens`; longer documents are split.
+        None takes the model's maximum length, or `batch_tokens` if that is less.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     validation_fraction : float, optional
@@ -66,36 +67,36 @@ class LanguageModel(Asking, TrainedEstimator):
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     precision : {"auto", "f32", "bf16"}
         Number format of matrix products; weights, sums and the optimiser's state are float32 always.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run. A run that begins with the same weights and settings as the one whose
-        checkpoint is there goes on from it, and ends with the weights and the history it would have had; of a finished
-        run that is all there is to do. Its seed is taken where ``random_state`` is None. Another run is refused, and so
-        is one of an older version, which is named.
+        Directory for checkpoints. A run with the same weights and settings as the checkpoint in it resumes there, and
+        ends with the weights and the history that it would have had; a finished run is just loaded. Its seed is used if
+        ``random_state`` is None. A checkpoint of another run is refused, and so is one of an older version, which the
+        error names.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     cache_dir : str or path, optional
-        Where tokenised corpora lie; None takes ``WARMSTART_CACHE``, else ``~/.cache/warmstart``.
+        Directory of tokenised corpora; None takes ``WARMSTART_CACHE``, else ``~/.cache/warmstart``.
     verbose : bool
         Show a progress bar, and before it the memory that the run will take.
 
     Attributes
     ----------
     backbone_ : Backbone
-        The backbone as training left it, with its head: `LanguageModel` of it trains on. Before `fit` what it begins
-        from.
+        The backbone after training, with its head: a `LanguageModel` of it trains further. Before `fit` the model that
+        training starts from.
     objective_ : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection
-        What was learnt.
+        The objective of the training.
     history_ : History
-        A row for each evaluation, after `fit`, those before a checkpoint among them.
+        A row for each evaluation, after `fit`, including those before a resumed checkpoint.
     random_state_ : int
         The seed, after `fit`.
     n_iter_ : int
@@ -111,9 +112,9 @@ class LanguageModel(Asking, TrainedEstimator):
     _limit: int | None = None
     _fitted: LanguageBackbone | None = None
     _drawn: tuple[tuple[Any, ...], int] | None = None
-    """The seed of the next `fit`, with the parameters that it follows from."""
+    """The seed of the next `fit`, with the parameters on which it depends."""
     _begun: Beginning | None = None
-    """What is asked before the first `fit`, of this seed."""
+    """The model used for inference before the first `fit`, made with this seed."""
 
     def __init__(
         self,
@@ -202,7 +203,7 @@ class LanguageModel(Asking, TrainedEstimator):
 
     @property
     def backbone_(self) -> Backbone:
-        """The backbone as training left it, with its head; before `fit` what it begins from."""
+        """The backbone after training, with its head; before `fit` the model that training starts from."""
         return self._now()
 
     @property
@@ -224,7 +225,7 @@ class LanguageModel(Asking, TrainedEstimator):
 
     @property
     def n_parameters(self) -> int:
-        """Values of all parameters, head included."""
+        """Number of values of all parameters, head included."""
         return self._now()._model.n_parameters
 
     def fit(
@@ -236,7 +237,7 @@ class LanguageModel(Asking, TrainedEstimator):
         text_field: str = "text",
         on_error: str = "stop",
     ) -> "LanguageModel":
-        """Train on a corpus, beginning from ``backbone``; to train on, give another model this one's ``backbone_``.
+        """Train on a corpus, starting from ``backbone``; to train further, give another model this one's ``backbone_``.
 
         Parameters
         ----------
@@ -355,33 +356,33 @@ class LanguageModel(Asking, TrainedEstimator):
         save_language_model(self, self._now()._model, self._objective(), self._limit, os.fspath(path), n_bytes)
 
     def _prepare(self, X: Any, eval_set: Any, text_field: str, on_error: str) -> tuple[Objective, Prepared]:
-        """Return what is to be learnt, and the run of `fit` with these arguments before it starts."""
-        # A path is opened anew: what lies there may be another model by now.
+        """Return the objective, and the run of `fit` with these arguments before it starts."""
+        # A path is opened again, because there may be another model by now.
         self._begun = None
         begun = begin(self.backbone, self.objective, self._seed(), self.verbose)
         settings = self._settings() | {"seed": begun.seed, "objective": begun.objective}
         return begun.objective, prepare(begun.backbone._model, settings, X, eval_set, text_field, on_error)
 
     def _now(self) -> LanguageBackbone:
-        """Return the fitted model, or before `fit` the one that it begins from, alike each time."""
+        """Return the fitted model, or before `fit` the model that training starts from, the same each time."""
         return self._begin().backbone if self._fitted is None else self._fitted
 
     def _seed(self) -> int:
-        """Return the seed of the next `fit`: one that is drawn is the same until then, while the parameters are."""
+        """Return the seed of the next `fit`; a drawn seed stays the same unless the parameters change."""
         of = (self.backbone, self.objective, self.random_state, self.checkpoint_dir)
         if self._drawn is None or any(a is not b for a, b in zip(of, self._drawn[0], strict=True)):
             self._drawn, self._begun = (of, seed_of_run(self.random_state, self.checkpoint_dir)), None
         return self._drawn[1]
 
     def _begin(self) -> Beginning:
-        """Return what the first `fit` begins from, alike until then while the parameters are."""
+        """Return the model that the first `fit` starts from; it stays the same unless the parameters change."""
         seed = self._seed()
         if self._begun is None:
             self._begun = begin(self.backbone, self.objective, seed, self.verbose)
         return self._begun
 
     def _objective(self) -> Objective:
-        """Return what was learnt, or before `fit` what is to be."""
+        """Return the objective that was trained, or before `fit` that of the next run."""
         return self._begin().objective if self._fitted is None else self.objective_
 
     def _asked(self) -> _core.LanguageModel:
@@ -397,7 +398,7 @@ class LanguageModel(Asking, TrainedEstimator):
         return now._model
 
     def __getstate__(self) -> dict[str, Any]:
-        # What it begins from is made anew of its parameters and the seed.
+        # The initial model is made again from the parameters and the seed.
         return {name: value for name, value in self.__dict__.items() if name != "_begun"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

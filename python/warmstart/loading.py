@@ -30,12 +30,12 @@ from warmstart.warn import warn_notes
 def _check_resolved(
     directory: Path, metadata: dict[str, Any], backbone: _core.Backbone, pooling: list[str]
 ) -> int | None:
-    """Return where texts are cut, as it was resolved when the estimator was saved; None in files of version 1.
+    """Return the maximum length that was resolved when the estimator was saved; None in files of version 1.
 
     Raises
     ------
     WarmstartError
-        The files beside ``warmstart.json`` say something else of the vectors than it does.
+        The files beside ``warmstart.json`` disagree with it about the text vectors.
     """
     try:
         max_length = optional_positive_int("max_length", metadata["max_length"])
@@ -55,7 +55,7 @@ def _load_language_model(directory: Path, metadata: dict[str, Any]) -> LanguageM
         fields = dict(metadata["objective"])
         objective = OBJECTIVES[fields.pop("kind")](**fields)
         params = metadata["params"]
-        # Up to version 2 that was the length alone.
+        # Up to version 2 the maximum length was the only resolved value.
         params = (
             _params_from_json(params, 3) if metadata["format_version"] > 2 else {"max_length": params["max_length"]}
         )
@@ -90,9 +90,9 @@ ESTIMATORS: dict[str, type[TextClassifier] | type[TextRegressor] | type[TokenCla
 def load(path: str | os.PathLike[str]) -> TextClassifier | TextRegressor | TokenClassifier | LanguageModel:
     """Open an estimator or a language model that `save` wrote.
 
-    An estimator's ``backbone`` is the fine-tuned one, since the one that training began from is not saved; fitting
-    again goes on from there, and so does a ``clone``: scores of a cross-validation on the texts it was fitted on are
-    too good. What a class made from one of these saved is opened as the class it is made from.
+    An estimator's ``backbone`` is the fine-tuned one, since the one that training started from is not saved. Fitting
+    again continues from it, and so does a ``clone``, so that cross-validation scores on the texts it was fitted on are
+    too good. A model saved by a user's subclass is opened as this package's class.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TextRegressor | Token
         history = History(**metadata["history"])
         report = (RegressionReport if isinstance(target, Numbers) else Report).from_dict(metadata["report"])
         seed, n_iter = metadata["random_state"], int(metadata["n_iter"])
-        # Of a published model, which was not trained here, no seed is known.
+        # The seed of a published model, which was not trained here, is unknown.
         random_state = None if seed is None and n_iter == 0 else int(seed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(directory, f"{type(error).__name__}: {error}") from error
@@ -178,7 +178,7 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
 
 
 def _not_saved(path: Path) -> _core.WarmstartError:
-    """Say what can be opened instead, where there is something."""
+    """Return the error for a directory without a save; it names what can be opened instead."""
     place = path.parent if path.is_file() else path
     if (place / METADATA_FILE).exists():
         return _core.WarmstartError(

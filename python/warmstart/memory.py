@@ -1,4 +1,4 @@
-"""`MemoryEstimate`: what a training run takes at its peak, and whether the machine has it."""
+"""`MemoryEstimate`: peak memory of a training run, compared with that of the machine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,26 +11,26 @@ _HEADERS = ("part", "bytes", "size")
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Peak resident bytes of the process during `fit`, by what holds them.
+    """Peak resident bytes of the process during `fit`, by purpose.
 
     Attributes
     ----------
     process, weights : int
-        What the process holds now: all but the backbone's weights, and these.
+        What the process holds now: all but the backbone's weights, and these weights.
     trainable, gradients, optimizer : int
-        Copies of the weights that learn, their gradients, Adam's two moments.
+        Copies of the trainable weights, their gradients, Adam's two moments.
     kept : int
-        The best weights so far.
+        A copy of the best weights so far.
     activations : int
-        What the forward pass of the largest batch keeps for the backward pass, and the gradients beside it.
+        Activations of the largest batch that the forward pass keeps for the backward pass, and their gradients.
     scratch : int
         Packed operand of a matrix product.
     loss : int
         Logits and labels of a batch.
     evaluation : int
-        What a pass without gradients takes beyond a training step.
+        Memory of an evaluation pass beyond that of a training step.
     allocator : int
-        What the allocator holds unused: a measured share.
+        Memory that the allocator holds unused: a measured share.
     """
 
     process: int
@@ -52,11 +52,11 @@ class MemoryEstimate:
 
     @property
     def growth(self) -> int:
-        """What `fit` takes beyond what the process holds now, in bytes."""
+        """Bytes that `fit` needs beyond what the process holds now."""
         return self.total - self.process - self.weights
 
     def line(self) -> str:
-        """Return what there is to know before a run, in one line."""
+        """Return a one-line summary to show before a run."""
         return f"memory: {format_bytes(self.total)} at the peak, {format_bytes(self.growth)} more than now"
 
     def _parts(self) -> list[tuple[str, int]]:
@@ -85,27 +85,27 @@ def estimate(
 
 
 def beside(n_parameters: int, parts: dict[str, int]) -> MemoryEstimate:
-    """Put what a run takes beside what the process holds now, its model's parameters among that."""
+    """Add the memory of a run to what the process holds now, which includes the model's parameters."""
     weights = 4 * n_parameters
     return MemoryEstimate(process=max(_core.resident_memory_bytes() - weights, 0), weights=weights, **parts)
 
 
 def check_fits(needed: MemoryEstimate, batch_tokens: int, least: int, again: Callable[..., MemoryEstimate]) -> None:
-    """Refuse a run that takes more than the machine has; where the system does not tell, do nothing.
+    """Refuse a run that needs more memory than the machine has; do nothing if the system does not report it.
 
     Parameters
     ----------
     needed : MemoryEstimate
-        Of the run.
+        Estimate of the run.
     batch_tokens, least : int
-        Tokens of its batches, and of the longest text: a batch cannot be smaller.
+        Tokens per batch, and of the longest text, which is the smallest possible batch.
     again : callable
         Gives the estimate with other options, passed as keywords.
 
     Raises
     ------
     DeviceError
-        There is less; the message says what would help.
+        The machine has less memory; the message says what would help.
     """
     available = _core.available_memory_bytes()
     if available is None or needed.growth <= available:

@@ -1,4 +1,4 @@
-"""`FitMonitor`: what a training run of the core calls back into; it scores and moves the bar."""
+"""`FitMonitor`: callbacks of a core training run, which compute scores and update the progress bar."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ class FitMonitor:
     best_logits : ndarray of float32, shape (N, C), or None
         Evaluation logits of the best score so far.
     best_step : int or None
-        The step they belong to.
+        The optimiser step of that evaluation.
     """
 
     def __init__(self, metric: str, scorer: Scorer, verbose: bool) -> None:
@@ -57,9 +57,9 @@ class FitMonitor:
     def on_evaluate(self, logits: NDArray[np.float32], record: dict[str, Any]) -> float:
         """Score the evaluation texts and show it."""
         score = self._scorer(logits, record["eval_loss"])
-        # Before it counts: for the core an evaluation that Ctrl-C stops here is none.
+        # Before the score counts: the core ignores an evaluation that Ctrl-C interrupts here.
         self._show(record if self.metric == "loss" else {**record, self.metric: score})
-        # The core's rule: of equal scores the one with the smaller loss.
+        # As in the core, the smaller loss decides between equal scores.
         if (score, -record["eval_loss"]) > self._best:
             self._best = (score, -record["eval_loss"])
             self.best_step, self.best_logits = record["step"], logits

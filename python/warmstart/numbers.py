@@ -1,4 +1,4 @@
-"""`Numbers`: real numbers of texts to what a head learns, and back."""
+"""`Numbers`: conversion between real numbers and the targets of a regression head."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,15 +34,15 @@ NORMAL_QUARTILES = 1.349
 class Numbers:
     """The targets of a regression: T numbers of a text.
 
-    A head learns them less their mean, in standard deviations, so that a rate suits numbers of any size; its last map
-    is scaled back when it has learnt.
+    The targets are standardised for training, so that a learning rate suits numbers of any size; after training the
+    head's last linear layer is scaled back.
 
     Attributes
     ----------
     names : list of str
-        What a table called its columns, else ``LABEL_0`` and on, as transformers has them.
+        Column names of the table of targets, else ``LABEL_0`` and on, as in transformers.
     is_matrix : bool
-        Whether they came as a matrix: predictions then are one, of one target too.
+        Whether the targets were given as a matrix: predictions then are a matrix, too, even of a single target.
     shift, scale : ndarray of float64, shape (T,)
         Mean and standard deviation of the training set, or what takes their place.
     """
@@ -79,7 +79,7 @@ class Numbers:
         Raises
         ------
         TypeError
-            One is no number.
+            A value is no number.
         ValueError
             One is missing or infinite, their number is wrong, all of a target are alike, or float32 does not hold them.
 
@@ -106,14 +106,14 @@ class Numbers:
 
     @classmethod
     def as_they_are(cls, names: list[str], is_matrix: bool) -> "Numbers":
-        """Return targets that a head predicts without being scaled."""
+        """Return targets that a head predicts without scaling."""
         return cls(names, is_matrix, np.zeros(len(names)), np.ones(len(names)))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def encode(self, labels: Any, n_texts: int, name: str = "labels") -> NDArray[np.float32]:
-        """Turn numbers into what the core trains on, float32 ``[N, T]``; errors as in `learn`.
+        """Convert numbers to targets for the core, float32 ``[N, T]``; errors as in `learn`.
 
         Raises
         ------
@@ -163,19 +163,19 @@ class Numbers:
         return self.names != [f"LABEL_{i}" for i in range(len(self.names))]
 
     def decode(self, outputs: NDArray[Any]) -> Float:
-        """Turn what a head that learns says, ``[N, T]``, into numbers."""
+        """Convert outputs of a head in training, ``[N, T]``, to numbers in the units of the targets."""
         return np.asarray(outputs * self.scale + self.shift)
 
     def shaped(self, values: Float) -> Float:
-        """Return numbers ``[N, T]`` as they were given: ``[N]`` where that was one for each text."""
+        """Return numbers ``[N, T]`` in the form of the training targets: ``[N]`` if they were one number per text."""
         return values if self.is_matrix else values[:, 0]
 
     def label_sets(self, targets: NDArray[Any]) -> list[list[int]]:
-        """Return nothing for each text: any of them may be held out."""
+        """Return an empty list for each text: any of them may be held out."""
         return [[] for _ in targets]
 
     def metadata(self) -> dict[str, Any]:
-        """Return what ``warmstart.json`` says of them."""
+        """Return the names, shift and scale as ``warmstart.json`` stores them."""
         return {
             "targets": {
                 "names": self.names,

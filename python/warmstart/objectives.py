@@ -1,4 +1,4 @@
-"""What a language model is trained towards, as plain data; the core checks values and what a backbone can serve."""
+"""Training objectives of language models, as plain data; the core checks values and whether a backbone fits."""
 
 import os
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ UNITS = ("token", "word", "span")
 
 
 class Objective(ABC):
-    """What all objectives can do: be written as JSON for the core."""
+    """Base class of objectives, which can be written as JSON for the core."""
 
     kind: ClassVar[str]
 
@@ -25,15 +25,15 @@ class Objective(ABC):
 class MaskedLM(Objective):
     """Predict hidden tokens from those around them (BERT, Devlin et al. 2019).
 
-    Of the chosen tokens 80% are replaced by the mask, 10% by a random token, and 10% stay.
+    80% of the chosen tokens are replaced by the mask token, 10% by a random token, and 10% stay.
 
     Parameters
     ----------
     rate : float
         Part of the tokens that is chosen.
     unit : {"token", "word", "span"}
-        What is chosen together: tokens, whole words, or spans of words of geometric length (SpanBERT,
-        Joshi et al. 2020).
+        Unit that is chosen as a whole: tokens, words, or spans of words of geometric length (SpanBERT, Joshi et al.
+        2020).
 
     Examples
     --------
@@ -92,16 +92,15 @@ class CausalLM(Objective):
 class PermutationLM(Objective):
     """Predict a sixth of the tokens in a random order, each from those before it (XLNet, Yang et al. 2019).
 
-    A document that is longer than `max_length` is trained on sequence after sequence: each sees the hidden states
-    that the text before had in the last step, and gradients stop there (Dai et al. 2019). Up to eight sequences of a
-    document follow each other so; the next ones come at another time, without memory at first. Evaluation remembers
-    nothing.
+    A document longer than `max_length` is split into consecutive sequences: each one attends to the hidden states of
+    the text before it, kept from the previous step without gradients (Dai et al. 2019). Up to eight sequences of a
+    document follow each other; the next ones come at another time and start without memory. Evaluation uses no memory.
 
     Parameters
     ----------
     memory : int, optional
-        Tokens before a sequence that it remembers, 0 for none. None takes `max_length`: what a step remembers is then
-        no more than what it reads. The paper has 384 for sequences of 512.
+        Number of tokens before a sequence whose hidden states are kept, 0 for none. None takes `max_length`, so that a
+        step keeps no more tokens than it reads. The paper has 384 for sequences of 512.
 
     Examples
     --------
@@ -133,7 +132,8 @@ class ReplacedTokenDetection(Objective):
     Parameters
     ----------
     generator : Backbone, str or path, optional
-        Of the same tokenizer, not causal, for texts as long; None makes one of the backbone's kind, a quarter as wide.
+        A model with the same tokenizer and maximum length, not causal; None makes one like the backbone, a quarter as
+        wide.
     rate : float
         Part of the tokens that is hidden from the generator.
     weight : float

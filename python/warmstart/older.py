@@ -1,6 +1,6 @@
-"""What older versions wrote and pickled, as of today.
+"""Conversion of files and pickles of older versions to the current format.
 
-Until format version 2 a strategy held what is now the optimiser, the learning rate and the loss settings too.
+Up to format version 2 a strategy also held the optimiser, the learning rate and the loss settings.
 """
 
 from collections.abc import Collection
@@ -14,16 +14,16 @@ from warmstart.strategies import STRATEGIES, Strategy
 def metadata_of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the metadata of version 1 as version 2 has them.
 
-    Version 1 cut texts where the tokenizer's file or the positions end, and never normalised: as a directory without
-    modules is read today, which is how the core reads such files. Of language models it did not keep the number of
-    steps.
+    Version 1 truncated texts at the limit of the tokenizer's file or of the positions, and never normalised vectors,
+    which is how the core reads a directory without modules today. It did not store the number of steps of language
+    models.
     """
     params = metadata.get("params") or {"max_length": metadata.get("max_length")}
     return {"n_iter": None, **metadata, "params": params, "max_length": None, "pooling": None, "normalize": False}
 
 
 def params_of_version_2(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters of an estimator, as ``warmstart.json`` held them up to version 2, as version 3 holds them."""
+    """Convert estimator parameters from ``warmstart.json`` of version 2 or earlier to version 3."""
     params = dict(params)
     if params["strategy"] is None:
         return {"optimizer": None, **params}
@@ -35,9 +35,9 @@ def params_of_version_2(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def state_of_version_2(state: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Return the pickled attributes of an estimator, whose strategy may be one of before, as of today.
+    """Convert the pickled attributes of an estimator, whose strategy may be of an older version, to current ones.
 
-    `known` are its parameters: a language model never had the loss settings of a strategy.
+    `known` are its parameters: a language model never had a strategy's loss settings.
     """
     strategy = state.get("strategy")
     if not isinstance(strategy, Strategy) or not (strategy.__dict__.keys() - strategy.get_params()):
@@ -48,7 +48,7 @@ def state_of_version_2(state: dict[str, Any], known: Collection[str]) -> dict[st
 
 
 def language_model_of_version_2(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the pickled attributes of a `LanguageModel`, which was no estimator up to version 2, as of today."""
+    """Convert the pickled attributes of a `LanguageModel` of version 2 or earlier, when it was no estimator."""
     if "_inner" not in state:
         return state
     state = dict(state)
@@ -59,12 +59,12 @@ def language_model_of_version_2(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def split(kind: type[Strategy], fields: dict[str, Any]) -> tuple[Strategy, dict[str, Any]]:
-    """Split the parameters that a strategy had.
+    """Split the parameters of an older strategy.
 
     Returns
     -------
     strategy : Strategy
-        With those that it still has.
+        The strategy with the parameters that it still has.
     moved : dict
         ``learning_rate, label_smoothing, optimizer`` of the estimator; the last is None where it is the default.
     """
@@ -80,6 +80,6 @@ def split(kind: type[Strategy], fields: dict[str, Any]) -> tuple[Strategy, dict[
 
 
 def _not_given_twice(params: dict[str, Any], moved: dict[str, Any]) -> dict[str, Any]:
-    """Keep the learning rate that the estimator had itself where the strategy had none: only one could be given."""
+    """Keep the estimator's own learning rate if the strategy had none: only one of them could be given."""
     own = moved["learning_rate"]
     return {**moved, "learning_rate": params.get("learning_rate") if own is None else own}

@@ -1,4 +1,4 @@
-"""A backbone as estimators take it: itself, a path or a name on the hub."""
+"""Backbones as estimators take them: an object, a path or a name on the hub."""
 
 import os
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from warmstart.backbone import Backbone
 
 
 def opened(value: Any, verbose: bool = True) -> Backbone:
-    """Return a backbone, opened where its path or its name on the hub is given.
+    """Return a backbone; a path or a name on the hub is opened.
 
     Raises
     ------
     TypeError
-        It is something else.
+        `value` is of another type.
     FileNotFoundError, ImportError, ValueError, WarmstartError
         As `Backbone.from_pretrained` raises them.
     """
@@ -23,12 +23,12 @@ def opened(value: Any, verbose: bool = True) -> Backbone:
 
 
 def require_backbone(value: Any) -> Backbone:
-    """Return `value`, or say how to get a backbone.
+    """Return `value` if it is a backbone; else raise an error that says how to get one.
 
     Raises
     ------
     TypeError
-        It is something else.
+        `value` is no backbone.
     """
     if isinstance(value, Backbone):
         return value
@@ -43,12 +43,12 @@ def require_backbone(value: Any) -> Backbone:
 
 
 def with_pooling(backbone: Backbone, pooling: str | Sequence[str]) -> Backbone:
-    """Return the backbone, on which the head of a classifier of texts takes the vectors of `pooling`.
+    """Return the backbone with `pooling` as the pooling of the classification head.
 
     Raises
     ------
     ValueError, TypeError
-        A pooling does not exist, or dense layers of the directory take another.
+        A pooling does not exist, or does not fit dense layers of the directory.
     """
     if isinstance(pooling, str) and pooling == "auto":
         return backbone

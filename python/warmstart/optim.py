@@ -1,6 +1,6 @@
-"""The optimiser as plain data: how gradients become steps.
+"""The optimiser as plain data.
 
-An optimiser is a set of parameters in scikit-learn's sense, so ``optimizer__weight_decay`` is a name in a grid search.
+An optimiser has parameters in scikit-learn's sense, so ``optimizer__weight_decay`` is a name in a grid search.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OF_THE_ESTIMATOR = {
         *("class_weight", "patience", "eval_every"),
     ]
 }
-"""What says how to train and is a parameter of the estimator, for `naming_what_was_meant`."""
+"""Training parameters that belong to the estimator, not to the optimiser, for `naming_what_was_meant`."""
 
 
 @dataclass(kw_only=True, repr=False)
@@ -30,9 +30,9 @@ class AdamW(Parameters):
     weight_decay : float
         Decoupled decay of weight matrices; biases and norms have none.
     beta1, beta2, epsilon : float
-        Of Adam (Kingma and Ba, 2015).
+        Adam's parameters (Kingma and Ba, 2015).
     schedule : {"linear", "cosine", "constant"}
-        How the rate falls after warm-up: to zero, or not at all.
+        Decay of the learning rate after warm-up: to zero, or not at all.
     warmup_ratio : float
         Share of the steps in which the rate rises from zero, in [0, 1].
     max_grad_norm : float or None
@@ -77,7 +77,7 @@ AdamW.__init__ = naming_what_was_meant(OF_THE_ESTIMATOR)(AdamW.__init__)  # type
 OPTIMIZERS: dict[str, type[AdamW]] = {AdamW.kind: AdamW}
 
 PART = {"optimizer=AdamW({}=...)": list(AdamW().get_params())}
-"""Where the parameters of the optimiser are given, for `naming_what_was_meant`."""
+"""Templates of the code that sets optimiser parameters, for `naming_what_was_meant`."""
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from warmstart import _core
 
 EMBED_BATCH_TOKENS = 2048
-"""Tokens in one batch where nothing is trained: enough to fill the processor, small enough to stay in its caches."""
+"""Tokens per batch without training: enough to fill the processor, small enough to stay in its caches."""
 
 MAX_SHARD_SIZE = "5GB"
-"""Weights larger than this are saved in several files."""
+"""Default maximum size of a weight file; larger weights are saved in several files."""
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt])(i?)b", re.IGNORECASE)
 _MAX_SEED = 2**32 - 1
@@ -23,12 +23,12 @@ _MAX_COUNT = 2**40
 
 
 def positive_int(name: str, value: Any, where: str = "") -> int:
-    """Return ``value`` as an int that is at least 1.
+    """Return ``value`` as an int of at least 1.
 
     Raises
     ------
     TypeError
-        It is no integer.
+        ``value`` is no integer.
     ValueError
         It is below 1, or so large that it can only be a mistake.
     """
@@ -54,7 +54,7 @@ def finite(name: str, value: Any) -> float:
     Raises
     ------
     TypeError, ValueError
-        It is no number, or not a finite one.
+        ``value`` is no number, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
@@ -69,7 +69,7 @@ def flag(name: str, value: Any) -> bool:
     Raises
     ------
     TypeError
-        It is none.
+        ``value`` is no bool.
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
@@ -77,12 +77,12 @@ def flag(name: str, value: Any) -> bool:
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    """Return ``value``, which is one of these.
+    """Return ``value`` if it is one of ``choices``.
 
     Raises
     ------
     ValueError
-        It is something else.
+        ``value`` is none of them.
     """
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
@@ -100,7 +100,7 @@ def byte_count(name: str, value: Any) -> int:
     Raises
     ------
     TypeError
-        It is neither an integer nor text.
+        ``value`` is neither an integer nor text.
     ValueError
         It is below 1, or text of another form.
     """
@@ -119,26 +119,26 @@ INFERENCE_PRECISIONS = (*TRAINING_PRECISIONS, "int8")
 
 
 def check_compute(precision: Any, device: Any, precisions: tuple[str, ...] = TRAINING_PRECISIONS) -> None:
-    """Refuse a precision or device that this build cannot give.
+    """Refuse a precision or device that this build does not support.
 
     Raises
     ------
     DeviceError
         A known value that is not available here.
     ValueError
-        An unknown value, or a precision that nothing can be trained in.
+        An unknown value, or a precision that does not support training.
     """
     check_precision(precision, precisions)
     _check_choice("device", device, available=("auto", "cpu"), known=("cuda",))
 
 
 def check_precision(precision: Any, precisions: tuple[str, ...] = INFERENCE_PRECISIONS) -> None:
-    """Refuse what is not one of `precisions`.
+    """Refuse a precision that is not in `precisions`.
 
     Raises
     ------
     ValueError
-        It is something else.
+        The precision is not in `precisions`.
     """
     if precision == "int8" and "int8" not in precisions:
         raise ValueError(
@@ -160,7 +160,7 @@ def _check_choice(name: str, value: Any, available: tuple[str, ...], known: tupl
 
 
 def seed_of_run(random_state: Any, checkpoint_dir: Any) -> int:
-    """Return the seed of a run: as `as_seed` does, but for None that of the run whose checkpoint is there."""
+    """Return the seed of a run: that of `as_seed`, or if None is given that of the checkpoint, if there is one."""
     found = None
     if random_state is None and checkpoint_dir is not None:
         found = _core.checkpoint_seed(os.fspath(checkpoint_dir))

@@ -1,4 +1,4 @@
-"""`Parameters`: plain data with scikit-learn's parameter protocol, as strategies and optimisers are."""
+"""`Parameters`: plain data with scikit-learn's parameter protocol, the base of strategies and optimisers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Parameters:
-    """A dataclass that can be cloned, nested in an estimator, and that shows what was changed.
+    """A dataclass that can be cloned and nested in an estimator, and whose repr shows the changed parameters.
 
     Values are stored as given, and checked when a run or a plan is made.
     """
 
     elsewhere: ClassVar[Mapping[str, Sequence[str]]] = {}
-    """Where else names may be given, for `hint`."""
+    """Other places where arguments can be given, for `hint`."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name, as scikit-learn asks for them."""
@@ -47,7 +47,7 @@ class Parameters:
 
 
 def shown(of: Any, defaults: Mapping[str, Any]) -> str:
-    """Show an object as its constructor is called, with the parameters that are not at their defaults."""
+    """Format an object as a constructor call, with the parameters that differ from their defaults."""
     changed = [
         f"{name}={value!r}"
         for name, value in of.get_params(deep=False).items()

@@ -1,4 +1,4 @@
-"""`Plan`: what a strategy does to every parameter of a model, as ``strategy.explain(backbone)`` shows it."""
+"""`Plan`: effect of a strategy on every parameter of a model, as shown by ``strategy.explain(backbone)``."""
 
 from dataclasses import dataclass
 from math import prod
@@ -12,7 +12,7 @@ _HEADERS = ("layer", "parameters", "trainable", "learning rate", "weight decay")
 
 @dataclass(frozen=True)
 class Choice:
-    """A value that was chosen because none was given, and why."""
+    """A value that was chosen by default, and the reason."""
 
     value: Any
     why: str
@@ -26,9 +26,9 @@ class Plan:
     rows : list of dict
         One for each parameter tensor: ``name, shape, trainable, learning_rate, weight_decay``.
     choices : dict of Choice
-        What was chosen because nothing was asked for, by name, each with its ``value`` and ``why``.
+        Values that were chosen by default, by name, each with its ``value`` and ``why``.
     is_solved : bool
-        Whether what is trainable is solved for: rates and decays do not apply.
+        Whether the trainable parameters are solved for directly: rates and decays then do not apply.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ _MOST_PANELS = 4
 
 
 class Curves(Protocol):
-    """What is drawn of a `History`."""
+    """The attributes of a `History` that are drawn."""
 
     rows: list[dict[str, Any]]
     steps: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""What a run is evaluated on, when it stops, which weights it keeps, and where its state lies."""
+"""Policies of a run: evaluation set, early stopping, kept weights, checkpoints."""
 
 import os
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from warmstart.options import finite, flag, one_of, optional_positive_int
 
 FRACTION = 0.1
-"""Of the training set that is held out, where ``early_stopping`` asks for it and not how much."""
+"""Share of the training set that is held out for ``early_stopping`` if no other share is given."""
 
 PATIENCE = 3
-"""Evaluations without improvement after which ``early_stopping`` stops, where it is not said."""
+"""Default patience of ``early_stopping``: evaluations without improvement."""
 
 KEEP = ("best", "last")
 
 
 def fraction_held_out(params: dict[str, Any], eval_set: Any) -> float | None:
-    """Return which part of the training set is held out; None where `eval_set` is there or nothing is asked for.
+    """Return the share of the training set to hold out; None if there is an `eval_set` or nothing asks for it.
 
     Raises
     ------
     TypeError, ValueError
-        ``validation_fraction`` or ``early_stopping`` is not as it should be.
+        ``validation_fraction`` or ``early_stopping`` is of a wrong type or out of range.
     """
     fraction, stops = params["validation_fraction"], flag("early_stopping", params["early_stopping"])
     if fraction is not None and not 0 < finite("validation_fraction", fraction) < 1:
@@ -37,12 +37,12 @@ def patience(params: dict[str, Any]) -> int | None:
 
 
 def kept(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the core's options of weights that are kept and of checkpoints.
+    """Return the core's options for kept weights and checkpoints.
 
     Raises
     ------
     TypeError, ValueError
-        A parameter is not as it should be.
+        A parameter is of a wrong type or out of range.
     """
     keep, directory = one_of("keep", params["keep"], KEEP), params["checkpoint_dir"]
     every = optional_positive_int("checkpoint_every", params["checkpoint_every"])

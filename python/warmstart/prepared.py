@@ -1,4 +1,4 @@
-"""A training run before it starts: parameters checked, and what they leave open chosen."""
+"""A training run before it starts: checked parameters and chosen defaults."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,20 +25,20 @@ from warmstart.weights import Weights, unless_alike
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Encoded texts with their targets, and perhaps a weight for each, float64, above 0: of a text, or of its words."""
+    """Encoded texts with targets and optional weights, float64, above 0, one per text or one per word."""
 
     encodings: _core.Encodings
     targets: Targets
     sample_weight: Weights | None = None
 
     def select(self, texts: NDArray[np.int64]) -> "Labelled":
-        """Return some of the texts, without weights that are then all alike."""
+        """Return a selection of the texts; weights that are then all equal are dropped."""
         part, items = self.encodings.select(texts.tolist())
         weights = None if self.sample_weight is None else self.sample_weight[items]
         return Labelled(part, self.targets[items], unless_alike(weights))
 
     def text_weights(self) -> NDArray[np.float32] | None:
-        """Return the weight of each text, as the core takes it; None where all count alike."""
+        """Return the weight of each text for the core; None if all are equal."""
         if self.sample_weight is None:
             return None
         counts = self.encodings.item_counts()
@@ -57,39 +57,39 @@ class Prepared:
     data: Labelled
     held_out: Labelled | None
     choices: dict[str, Choice]
-    """What was chosen, by the name of the parameter."""
+    """Values that were chosen by default, by the name of the parameter."""
     head: str
-    """`SOLVED`, `SOLVED_FIRST` or `IN_STEPS`."""
+    """How the head is trained: `SOLVED`, `SOLVED_FIRST` or `IN_STEPS`."""
     pairs: bool | None = None
-    """Whether texts are pairs; None of tagged words."""
+    """Whether texts are pairs; None for token classification."""
     is_default: bool = False
-    """Whether neither a strategy nor how to train was asked for."""
+    """Whether both the strategy and its training parameters are defaults."""
     model: _core.TaskModel | None = None
-    """Whose head training in steps goes on from; None where a new one begins."""
+    """The model whose head training continues from; None for a new head."""
 
     @property
     def of_words(self) -> bool:
-        """Whether words are classified, not texts."""
+        """Whether words are classified instead of texts."""
         return self.task.of_words
 
     @property
     def is_weighted(self) -> bool:
-        """Whether classes or texts count differently."""
+        """Whether classes or texts have different weights."""
         return self.task.class_weight is not None or self.data.sample_weight is not None
 
     @property
     def follows_gain(self) -> bool:
-        """Whether fine-tuning is left out, or slower, where features turn out to tell nothing, or little.
+        """Whether fine-tuning is left out, or slowed down, if features turn out to have no or little signal.
 
-        Few texts, most of them with one label, and nothing asked for: to learn such texts by heart makes predictions
-        that are right less often than that label. Where rare labels are very few, it costs nothing.
+        This holds for few texts, most of them with one label, and default parameters: overfitting such texts gives
+        predictions that are right less often than that label. If rare labels are very few, overfitting costs nothing.
         """
         if not self.is_default or self.is_weighted or len(self.data.encodings) > START_TEXTS:
             return False
         return self.task.follows_gain(self.data.targets)
 
     def with_little_gain(self, gain: Gain) -> "Prepared":
-        """Return the run for features that gain little: the head stays as it is solved, or all learns slowly."""
+        """Return the run for features that gain little: the head stays as solved, or all weights are trained slowly."""
         why = f"left out in turn, texts lose {gain.loss:.3g} by what the features tell, {gain.guessing:.3g} by guessing"
         sure = f"{gain.errors:.2g} standard errors"
         if not gain.is_sure:
@@ -112,14 +112,14 @@ class Prepared:
         found = estimate(self.backbone._inner, self.data.encodings, held_out, options, self.task.inner)
         if self.head != SOLVED:
             return found
-        # Beside what a run in steps has: the features in float64, and the vectors of L-BFGS.
+        # In addition to a run in steps: the features in float64, and the vectors of L-BFGS.
         n_values = found.trainable // np.dtype(np.float32).itemsize
         n_features = len(self.data.targets) * (n_values // self.task.n_outputs)
         solving = np.dtype(np.float64).itemsize * (n_features + VECTORS * n_values)
         return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:
-        """Return what is done to every parameter, and what was chosen."""
+        """Return the plan: the treatment of every parameter, and the chosen defaults."""
         rule = border.update_rule(self.options["strategy"])
         told = self.backbone._inner.explain(*rule, self.task.inner)
         return Plan(told, self.choices, self.head == SOLVED)

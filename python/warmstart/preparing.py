@@ -1,4 +1,4 @@
-"""From the parameters of an estimator and its data to a run that can start: checked, and what is left open chosen."""
+"""From the parameters of an estimator and its data to a run that can start: parameters checked, defaults chosen."""
 
 from dataclasses import replace
 from math import ceil, isfinite
@@ -43,15 +43,15 @@ def settle(
     fraction: float | None = None,
     model: _core.TaskModel | None = None,
 ) -> Prepared:
-    """Choose what the parameters leave open, now that the data are known, as `Prepared`.
+    """Choose the parameters that were left open, now that the data are known, and return the run.
 
-    `fraction` is the part of the training set that `held_out` was made of; None if it is a set of its own. `model` has
-    the head that training goes on from; None where a new one begins.
+    `fraction` is the share of the training set that `held_out` was taken from; None if it is a set of its own. `model`
+    has the head that training continues from; None for a new head.
 
     Raises
     ------
     TypeError, ValueError
-        A parameter is not as it should be, or given twice.
+        A parameter is of a wrong type or out of range, or given twice.
     """
     strategy = require_strategy(params["strategy"])
     batch_tokens = batch_tokens_of(params, data.encodings)
@@ -80,7 +80,7 @@ def settle(
         then = "it stays as solved where the features tell nothing, and all learns more slowly where they tell little"
         choices["head"] = replace(head, why=f"{head.why}; {then}")
     refuse_alike(prepared)
-    if not of_words:  # of words it was told where they were cut
+    if not of_words:  # for words this warning came when texts were split into windows
         warn_unread(data.encodings, *([] if held_out is None else [held_out.encodings]))
     warn_empty(data.encodings)
     for doubt in [*of_settings(params, prepared, default_metric), *of_labels(prepared)]:
@@ -91,16 +91,16 @@ def settle(
 def resolve(
     params: dict[str, Any], hidden_size: int, of_words: bool, n_texts: int, steps: int, goes_on: bool = False
 ) -> tuple[dict[str, Any], dict[str, Choice]]:
-    """Settle how a run in steps is made.
+    """Choose the options of a run in steps.
 
     Parameters
     ----------
     params : dict
-        Those of the estimator, unchecked.
+        Parameters of the estimator, unchecked.
     hidden_size : int
-        Values of a hidden state.
+        Width of the hidden states.
     of_words : bool
-        Whether words are classified, not texts.
+        Whether words are classified instead of texts.
     n_texts, steps : int
         Texts to train on, and about how many optimiser steps a pass over them has.
     goes_on : bool
@@ -109,14 +109,14 @@ def resolve(
     Returns
     -------
     options : dict
-        ``strategy, epochs, max_steps`` as the core takes them, the optimiser in the first.
+        ``strategy, epochs, max_steps`` as the core takes them; ``strategy`` includes the optimiser.
     choices : dict of Choice
-        Those of them that were chosen, by the name of the parameter.
+        Options that were chosen by default, by the name of the parameter.
 
     Raises
     ------
     TypeError, ValueError
-        A parameter is not as it should be.
+        A parameter is of a wrong type or out of range.
     """
     strategy, choices = require_strategy(params["strategy"]), {}
     rate = params["learning_rate"]
@@ -146,7 +146,7 @@ def smoothing(label_smoothing: Any) -> float:
     Raises
     ------
     TypeError, ValueError
-        It is no number, or out of its range.
+        ``label_smoothing`` is no number, or out of range.
     """
     share = finite("label_smoothing", label_smoothing)
     if not 0 <= share < 1:
@@ -160,8 +160,8 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     Parameters
     ----------
     class_weight : None, "balanced" or dict
-        "balanced" is scikit-learn's: inverse to how often a class occurs, 1 where all occur alike, and for one that
-        occurs nowhere. A dict gives weights by label; a class it does not name weighs 1.
+        "balanced" is scikit-learn's: inversely proportional to the number of texts of a class, 1 if all classes are
+        equally frequent, and 1 for a class without texts. A dict gives weights by label; other classes have weight 1.
     classes : Classes
         The C classes.
     targets : ndarray
@@ -170,7 +170,7 @@ def class_weights(class_weight: Any, classes: Classes, targets: Targets) -> list
     Raises
     ------
     TypeError, ValueError
-        It is something else, names an unknown label, or a weight is negative or not finite.
+        The value is of another type, names an unknown label, or a weight is negative or not finite.
     """
     if class_weight is None:
         return None
@@ -202,7 +202,7 @@ def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
     Raises
     ------
     TypeError, ValueError, DeviceError
-        One is not as it should be.
+        A parameter is of a wrong type or out of range.
     """
     check_compute(params["precision"], params["device"])
     require_strategy(params["strategy"])
@@ -225,12 +225,12 @@ def fit_options(params: dict[str, Any], is_evaluated: bool) -> dict[str, Any]:
 
 
 def batch_tokens_of(params: dict[str, Any], encodings: _core.Encodings) -> int:
-    """Return the budget of a batch in tokens: as given, or `batch_size` times the mean length.
+    """Return the number of tokens per batch: as given, or `batch_size` times the mean length.
 
     Raises
     ------
     TypeError, ValueError
-        One of the two is not as it should be, or both are given.
+        One of the two is of a wrong type or out of range, or both are given.
     """
     batch_tokens, batch_size = params["batch_tokens"], optional_positive_int("batch_size", params["batch_size"])
     if isinstance(batch_tokens, str) and batch_tokens == "auto":

@@ -1,4 +1,4 @@
-"""A language model's training run before it starts: options checked, corpora opened, its memory foretold."""
+"""A pretraining run before it starts: checked options, tokenised corpora, estimated memory."""
 
 from dataclasses import dataclass
 from numbers import Real
@@ -24,14 +24,14 @@ from warmstart.tokenizer import Tokenizer
 from warmstart.warn import warn
 
 RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
-"""Peak learning rates where none is given: a model goes on from what it knows, or a new head learns by itself."""
+"""Default peak learning rates: for a model that is trained further, and for a new head on a frozen backbone."""
 
 Documents = tuple[_core.Corpus, int, int]
-"""A corpus, the first of its documents, and the one behind the last."""
+"""A corpus, the index of its first document, and the index after the last one."""
 
 _SHORTEST = 64
 _DOCUMENTS = 256
-"""That are looked at for unknown words."""
+"""Number of documents that are checked for unknown words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Prepared:
     train: Documents
     held_out: Documents | None
     sets_length: bool
-    """Whether `max_length` was asked for; else it is no more than a batch has."""
+    """Whether the user set `max_length`; else it is at most the number of tokens per batch."""
 
     def memory(self, **changed: Any) -> MemoryEstimate:
         """Estimate the peak of memory, with some options changed."""
@@ -63,13 +63,13 @@ class Prepared:
         return needed
 
     def batches(self, evaluation: bool = False, **changed: Any) -> list[list[dict[str, NDArray[Any]]]]:
-        """Return what the run sees, with some options changed: what `_core.pretraining_batches` returns."""
+        """Return the batches of the run, with some options changed, as `_core.pretraining_batches` returns them."""
         options = {**self.options, **changed}
         training, own = training_options(options), pretraining_options(options)
         return _core.pretraining_batches(self.model.backbone, self.train, training, evaluation, **own)
 
     def fit(self, monitor: FitMonitor) -> tuple[Model | None, dict[str, Any], BaseException | None]:
-        """Train: what `_core.pretrain` returns."""
+        """Train; returns the result of `_core.pretrain`."""
         options, own = training_options(self.options), pretraining_options(self.options)
         return _core.pretrain(self.model, self.train, self.held_out, options, monitor, **own)
 
@@ -82,16 +82,16 @@ def prepare(
     Parameters
     ----------
     model : _core.LanguageModel or _core.ReplacedDetector
-        What training begins from.
+        The model that training starts from.
     settings : dict
-        The parameters, unchecked, with the ``objective`` that None stands for, and the ``seed``.
+        The parameters, unchecked, with the resolved ``objective`` and the ``seed``.
     corpus, eval_set, text_field, on_error
         As `LanguageModel.fit` takes them.
 
     Raises
     ------
     TypeError, ValueError, DataError, DeviceError
-        They do not fit.
+        The arguments are of a wrong type, or do not fit each other or the machine.
     """
     fraction = fraction_held_out(settings, eval_set)
     options = _options(model, settings)
@@ -130,7 +130,7 @@ def prepare(
 
 
 def _warn_unknown(corpus: _core.Corpus, tokenizer: Tokenizer) -> None:
-    """Warn where many of some documents are mostly unknown words."""
+    """Warn if many of some documents consist mostly of unknown words."""
     documents = [corpus.ids(document) for document in drawn(corpus.n_documents, _DOCUMENTS).tolist()]
     unknown = tokenizer._inner.unknown_id
     if unknown is not None:

@@ -1,4 +1,4 @@
-"""A head of one linear map on a frozen backbone: its features computed once, its weights solved for."""
+"""Linear probing: a linear head on a frozen backbone; features are computed once, weights are solved for."""
 
 import time
 from collections.abc import Callable
@@ -19,28 +19,28 @@ from warmstart.solve import NO_WEIGHTS, Gain, Solution
 from warmstart.tasks import Task
 
 START_A_CLASS, START_ITEMS = 8, 20_000
-"""Of the texts that it is solved on at least so many of each class; and about so many words, where they are classified.
+"""Limits on the data for the initial head: at least so many texts of each class; about so many words to classify.
 
-More would take time and memory, and training soon leaves the start behind."""
+More would take time and memory, and training soon moves away from the initial head."""
 
 STRONGER = 10.0
-"""By what that penalty grows until the head bears dropout."""
+"""Factor by which the L2 penalty is raised until the head tolerates dropout."""
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The optimum, and what it took."""
+    """The solved head, with its time and features."""
 
     solution: Solution
     seconds: float
     features: NDArray[np.float32] | None = None
-    """Of all that is classified, ``[N, D]``; None of a start."""
+    """Features of all items (texts or words), ``[N, D]``; None if the head is only the start of fine-tuning."""
     gain: Gain | None = None
-    """Of the features over guessing, where it decides how the run goes on."""
+    """Gain of the features over guessing, if it decides how the run continues."""
 
     @classmethod
     def of(cls, run: Prepared, verbose: bool) -> "Probe":
-        """Compute the features of what is trained on, and solve."""
+        """Compute the features of the training data, and solve for the head."""
         started = time.perf_counter()
         data = run.data if run.head == SOLVED else some(run.data, run.task)
         found = features(run, data.encodings, verbose)
@@ -57,7 +57,7 @@ class Probe:
     def finish(
         self, run: Prepared, monitor: FitMonitor
     ) -> tuple[_core.TaskModel, dict[str, Any], BaseException | None]:
-        """Return what `_core.TaskModel.fit` returns, of a head that stays as it is solved."""
+        """Return the result of `_core.TaskModel.fit` for a head that stays as solved."""
         solution, held_out, options = self.solution, run.held_out, run.options
         encodings = run.data.encodings
         model = _core.TaskModel.with_last_map(run.backbone._inner, run.task.inner, solution.weight, solution.bias)
@@ -101,10 +101,10 @@ class Probe:
 def _start(
     found: NDArray[np.float32], data: Labelled, run: Prepared, solved: Callable[[float | None], Solution]
 ) -> Solution:
-    """Return the head that fine-tuning begins from: with a penalty such that it bears the dropout of training.
+    """Return the initial head of fine-tuning, with a penalty strong enough for the dropout of training.
 
-    Where features are nearly the same for all texts, as those of a model that was hardly trained, what tells them apart
-    is small beside what dropout adds, and a head that reads it is worse than guessing once training begins.
+    If features are nearly the same for all texts, as in a model that was hardly trained, their differences are small
+    compared with the noise of dropout, and a head that relies on them is worse than guessing once training begins.
     """
     share, l2 = run.backbone._inner.head_dropout(run.of_words), run.task.start_l2
     solution = solved(l2)
@@ -128,7 +128,7 @@ def _start(
 
 
 def some(data: Labelled, task: Task) -> Labelled:
-    """Return what the head that training begins from is solved on: of many texts some, with a few of each class."""
+    """Return the data on which the initial head is solved: a sample of the texts, with a few of each class."""
     encodings, targets = data.encodings, data.targets
     n, n_items = len(encodings), len(targets)
     wanted = max(1, min(START_TEXTS, START_ITEMS * n // n_items))
@@ -140,7 +140,7 @@ def some(data: Labelled, task: Task) -> Labelled:
 
 
 def features(run: Prepared, encodings: _core.Encodings, verbose: bool) -> NDArray[np.float32]:
-    """Compute what the last map takes, float32 ``[N, D]``, with a bar where it takes more than a second."""
+    """Compute the inputs of the last linear layer, float32 ``[N, D]``, with a bar if it takes more than a second."""
     with TokenBar(encodings.n_tokens, "features", verbose, delay_s=1.0) as bar:
         return _core.TaskModel.features(
             run.backbone._inner, run.task.inner, encodings, EMBED_BATCH_TOKENS, run.options["precision"], bar.callback

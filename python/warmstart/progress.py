@@ -11,7 +11,7 @@ class TokenBar:
     Parameters
     ----------
     total_tokens : int or None
-        Tokens to work through; None where nobody knows.
+        Total number of tokens; None if unknown.
     description : str
         Shown before the bar.
     verbose : bool
@@ -20,9 +20,9 @@ class TokenBar:
     delay_s : float
         Show the bar only after this many seconds.
     unit : str
-        What is counted, if not tokens.
+        Unit that is counted, if not tokens.
     already_done : int
-        Of the total, by an earlier run: it counts in the bar, not in its rate.
+        Tokens that an earlier run processed; they count in the bar, but not in its rate.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TokenBar:
         )
 
     def move_to(self, tokens: int, **shown: str) -> None:
-        """Set the number of tokens done and what is shown behind the bar."""
+        """Set the number of tokens done and the text behind the bar."""
         if self._bar is None or self._bar.disable:
             return
         if shown:
@@ -67,11 +67,11 @@ class TokenBar:
 
     @property
     def callback(self) -> Callable[[int], None] | None:
-        """What to hand to the core; None where there is nothing to move."""
+        """Callback for the core; None if there is no bar."""
         return None if self._bar is None or self._bar.disable else self.move_to
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar and leave it on screen."""
         if self._bar is not None:
             self._bar.close()
 

@@ -30,7 +30,7 @@ def open_published(
     params: dict[str, Any],
     outputs: str,
 ) -> Estimator:
-    """Return the estimator with the head of a published model; `outputs` are "classes", "tags" or "numbers".
+    """Return an estimator with the head of a published model; `outputs` is "classes", "tags" or "numbers".
 
     Other arguments and errors are those of ``from_pretrained``.
     """

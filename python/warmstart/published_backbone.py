@@ -12,10 +12,10 @@ from warmstart.warn import warn
 
 
 class PublishedBackbone(Backbone):
-    """A backbone with the head of a published model, and what its outputs mean.
+    """A backbone with the head of a published model, and the meaning of its outputs.
 
-    It is the ``backbone`` of what ``from_pretrained`` of an estimator opens: fitted on labels that the head has, it
-    goes on from the head; everything else takes it for the backbone that it is.
+    It is the ``backbone`` of an estimator opened by ``from_pretrained``: fitting on labels that the head has continues
+    from the head; everything else uses it as a plain backbone.
     """
 
     __slots__ = ("_model", "_target")
@@ -30,7 +30,7 @@ class PublishedBackbone(Backbone):
 
 
 def _left_out(pooling: Any) -> bool:
-    """Tell whether a head cannot be gone on from, and warn of it."""
+    """Tell whether training cannot continue from a head, and warn of it."""
     if pooling == "auto":
         return False
     warn(f"the model's own head is left out and a new one begins, as pooling={pooling!r} asked")
@@ -40,25 +40,25 @@ def _left_out(pooling: Any) -> bool:
 def with_published_head(
     backbone: Backbone, classes: Classes, of_words: bool, pooling: Any = "auto", by_place: bool = False
 ) -> tuple[Classes, _core.TaskModel | None]:
-    """Return the classes of a published head that has all of `classes`, and its model; else `classes` and None.
+    """Return the classes and the model of a published head that has all of `classes`; else `classes` and None.
 
     Parameters
     ----------
     backbone : Backbone
-        As it was given.
+        The estimator's backbone as given.
     classes : Classes
-        Those that were learnt from the labels.
+        Classes of the training labels.
     of_words : bool
-        Whether words are classified, not texts.
+        Whether words are classified instead of texts.
     pooling : str or sequence of str
-        What the head of texts is to take.
+        Pooling for the head of a text classifier.
     by_place : bool
-        Whether the labels are a matrix without names: its columns are those of the head, in its order.
+        Whether the labels are a matrix without names, whose columns are the head's outputs in order.
 
     Warns
     -----
     UserWarning
-        There is a head for such a task, but its labels are others, or another pooling was asked for.
+        There is a head for this task, but with other labels, or another pooling was asked for.
     """
     if not isinstance(backbone, PublishedBackbone) or backbone._model.of_words != of_words:
         return classes, None
@@ -79,7 +79,7 @@ def with_published_head(
 
 
 def published_tags(backbone: Backbone) -> list[str]:
-    """Return the tags of a published tagger, in the order of its outputs; none where there is none."""
+    """Return the tags of a published token classifier in the order of its outputs; empty if there is none."""
     if not isinstance(backbone, PublishedBackbone) or not backbone._model.of_words:
         return []
     return backbone._target.names

@@ -1,4 +1,4 @@
-"""`Regression`: the task of predicting real numbers of texts, with its loss and what is made of its outputs."""
+"""`Regression`: the task of predicting real numbers of texts: its loss, scores and report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LOSSES = ("mse", "huber", "pinball")
 METRICS = ("loss", "r2", "pearson", "spearman")
 
 START_L2 = 10.0
-"""Penalty of the head that fine-tuning begins from."""
+"""L2 penalty of the head from which fine-tuning starts."""
 
 NEAR = 3.0
 """Where targets are cut off, in units of their scale, for the start of a run with Huber or pinball loss."""
@@ -30,12 +30,12 @@ NEAR = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """Numbers in standard deviations from the mean: squared, Huber or pinball loss, each target counting alike."""
+    """Outputs are standardised numbers: squared, Huber or pinball loss, with equal weight for each target."""
 
     numbers: Numbers
     kind: str = "mse"
     huber_delta: float | None = None
-    """In the units of the targets; None is one standard deviation of each."""
+    """Point where Huber's loss becomes linear, in the units of the targets; None is one standard deviation of each."""
     quantile: float = 0.5
 
     of_words = False
@@ -48,7 +48,7 @@ class Regression:
 
     @cached_property
     def inner(self) -> _core.Task:
-        """The core's."""
+        """The core's task."""
         return _core.Task.regression(
             len(self.numbers),
             loss=self.kind,
@@ -58,16 +58,16 @@ class Regression:
 
     @property
     def target(self) -> Numbers:
-        """What outputs stand for."""
+        """The numbers that the outputs stand for."""
         return self.numbers
 
     @property
     def n_outputs(self) -> int:
-        """T."""
+        """Number of outputs T."""
         return len(self.numbers)
 
     def folded(self, model: _core.TaskModel) -> _core.TaskModel:
-        """Return the model that predicts what it is asked for: in the units of the targets."""
+        """Return the model for prediction: its outputs are scaled to the units of the targets."""
         scale, shift = (part.astype(np.float32) for part in (self.numbers.scale, self.numbers.shift))
         return model.with_outputs_scaled(scale, shift)
 
@@ -79,7 +79,7 @@ class Regression:
 
     @property
     def is_solvable(self) -> bool:
-        """Whether a head of one linear map has an optimum that can be solved for."""
+        """Whether a linear head has an optimum that can be solved for directly."""
         return self.kind == "mse"
 
     def loss(self, outputs: NDArray[Any], targets: NDArray[Any], sample_weight: Weights | None = None) -> float:
@@ -128,7 +128,7 @@ class Regression:
             from sklearn.metrics import r2_score
 
             return float(r2_score(targets, outputs))
-        # Where all is alike nothing goes along with it.
+        # A constant has no correlation with anything.
         return correlation(str(metric), targets, outputs) or 0.0
 
     def report(
@@ -138,13 +138,13 @@ class Regression:
         training: dict[str, Any] | None = None,
         sample_weight: Weights | None = None,
     ) -> RegressionReport:
-        """Evaluate outputs."""
+        """Return the report on outputs."""
         true, predicted = self.numbers.decode(targets), self.numbers.decode(outputs)
         loss = self.loss(outputs, targets, sample_weight)
         return RegressionReport.of_predictions(predicted, true, self.numbers.names, loss, training, sample_weight)
 
     def blank_report(self, training: dict[str, Any]) -> RegressionReport:
-        """Return a report on no texts."""
+        """Return a report without evaluation texts."""
         return RegressionReport(targets=self.numbers.names, training=training)
 
     def follows_gain(self, targets: NDArray[Any]) -> bool:
@@ -152,12 +152,12 @@ class Regression:
         return False
 
     def some_of_each(self, targets: NDArray[Any], least: int) -> Rows:
-        """Return no rows: there are no classes that must be among a part."""
+        """Return no rows: there are no classes that a sample must contain."""
         return np.empty(0, dtype=np.int64)
 
     @property
     def start_l2(self) -> float:
-        """Penalty of the head that fine-tuning begins from."""
+        """L2 penalty of the head from which fine-tuning starts."""
         return START_L2
 
     def solver(

@@ -1,4 +1,4 @@
-"""`RegressionReport`: how good a model of real numbers is and what its training cost."""
+"""`RegressionReport`: quality of a model of real numbers, and facts of its training run."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _HEADERS = ("target", *MEASURES)
 _SHOWN_TARGETS = 20
 
 MOST_POINTS = 1000
-"""Texts whose true and predicted numbers are kept to be drawn."""
+"""Number of texts, sampled from more, whose true and predicted numbers are kept for the plot."""
 
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
@@ -31,20 +31,20 @@ class RegressionReport(RunReport):
     targets : list of str
         The names of the T targets.
     n_texts : int
-        Number of texts evaluated; 0 where there were none, and then the next ones are None or empty.
+        Number of texts evaluated; if it is 0, the next ones are None or empty.
     loss : float or None
-        Mean loss that the head learns by, of numbers in standard deviations of the training set; of a published model
-        in their units.
+        Mean training loss, of numbers in standard deviations of the training set; for a published model in its own
+        units.
     r2, mae, rmse, pearson, spearman : float or None
-        Share of the variance that is explained, mean absolute and root mean squared error in the units of the targets,
-        correlations of numbers and of ranks; of several targets the mean over them. The correlations are None where
-        all numbers are alike, or texts have weights.
+        Share of explained variance, mean absolute and root mean squared error in the units of the targets, correlations
+        of numbers and of ranks; for several targets the mean over them. The correlations are None if all numbers are
+        equal, or texts have weights.
     per_target : list of dict
-        ``target`` and the same of each.
+        ``target`` and these scores for each target.
     true, predicted : ndarray of float64, shape (P, T)
-        Of at most 1000 texts, drawn from more, to be plotted.
+        True and predicted numbers of at most 1000 texts, sampled from more, for the plot.
     training : dict
-        As `Report` has it.
+        Facts of the training run, as in `Report`.
     """
 
     targets: list[str]
@@ -124,7 +124,7 @@ class RegressionReport(RunReport):
 
 
 def correlation(kind: str, true: NDArray[Any], predicted: NDArray[Any]) -> float | None:
-    """Return Pearson's or Spearman's, the mean over the columns of matrices; None where one of them is all alike."""
+    """Return Pearson's or Spearman's correlation, averaged over columns; None if a column is constant."""
     from scipy import stats
 
     measure = stats.pearsonr if kind == "pearson" else stats.spearmanr
@@ -132,7 +132,7 @@ def correlation(kind: str, true: NDArray[Any], predicted: NDArray[Any]) -> float
     if len(true) < 2 or any((one == one[0]).all() for pair in pairs for one in pair):
         return None
     with warnings.catch_warnings():
-        # Nearly alike is told too; a number is what was asked for.
+        # scipy also warns of nearly constant input, but then there still is a correlation.
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)
         return float(np.mean([measure(*pair).statistic for pair in pairs]))
 
@@ -146,7 +146,7 @@ def _measures(
         kind: correlation(kind, true, predicted) if weights is None else None for kind in ("pearson", "spearman")
     }
     return {
-        # Of one text, or of numbers that are all alike, there is no variance to be explained.
+        # R2 is undefined for a single text and for constant numbers.
         "r2": None if (true == true[0]).all() else float(r2_score(true, predicted, sample_weight=weights)),
         "mae": float(mean_absolute_error(true, predicted, sample_weight=weights)),
         "rmse": float(root_mean_squared_error(true, predicted, sample_weight=weights)),

@@ -28,7 +28,7 @@ from warmstart.weights import Weights, read_weights
 
 
 class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
-    """Predict one or several real numbers of texts, or of pairs of texts, as how alike two sentences are.
+    """Predict one or several real numbers of texts, or of pairs of texts, such as the similarity of two sentences.
 
     The two texts of a pair are read together, which is more exact than comparing the vector of each and takes some
     hundreds of pairs to learn. Without any, the cosine of ``backbone.embed`` of both is what there is to beat. Targets
@@ -41,38 +41,38 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     loss : {"mse", "huber", "pinball"}
-        What is minimised: the mean squared error; the same near the target and linear beyond `huber_delta`, so that
-        outliers pull less; or the pinball loss of a `quantile`. Each target counts alike, in standard deviations.
+        The loss: mean squared error; Huber's, squared near the target and linear beyond `huber_delta`, so that outliers
+        pull less; or the pinball loss of a `quantile`. Each target counts alike, in standard deviations.
     huber_delta : float, optional
         Where Huber's loss becomes linear, in the units of the targets; None is one standard deviation of each, as the
         quartiles give it.
     quantile : float, optional
-        What the pinball loss predicts, in (0, 1): the number that this share of texts lies below; None is the median.
+        Quantile that the pinball loss predicts, in (0, 1): this share of texts lies below it; None is the median.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is solved for: ridge
+        Training strategy; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is solved for: ridge
         regression, its penalty chosen by leave-one-out.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
-        Which vectors of a text the head takes, as in `TextClassifier`.
+        Pooling of token vectors into the head's input, as in `TextClassifier`.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Cut longer texts, in tokens; None takes the backbone's ``max_length``, when it is fitted.
+        Maximum length in tokens; longer texts are truncated. None takes the backbone's ``max_length`` in `fit`.
     metric : {"loss", "r2", "pearson", "spearman"} or callable
-        What chooses the best weights on `eval_set`; a callable gets ``(y_true, y_pred)``, higher is better. Of several
-        targets it is the mean over them.
+        Metric that chooses the best weights on `eval_set`, for several targets the mean over them; a callable gets
+        ``(y_true, y_pred)``, higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     validation_fraction : float, optional
@@ -83,17 +83,17 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run, as in `TextClassifier`.
+        Directory for checkpoints of the run, as in `TextClassifier`.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -102,9 +102,9 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
     Attributes
     ----------
     target_names_ : list of str
-        The columns of a table of targets, else ``LABEL_0`` and on, which is what transformers calls them.
+        Column names of the table of targets, else ``LABEL_0`` and on, as in transformers.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : RegressionReport
@@ -197,8 +197,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         Parameters
         ----------
         path : str or path
-            A directory of transformers whose class is ``...ForSequenceClassification`` with ``problem_type``
-            "regression", or with one label and none, or a repository of the Hugging Face hub.
+            A directory of transformers whose class is ``...ForSequenceClassification``, with ``problem_type``
+            "regression" or with a single label and no ``problem_type``; or a repository of the Hugging Face hub.
         revision, token
             As `Backbone.from_pretrained` takes them.
         **params
@@ -207,7 +207,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         Returns
         -------
         TextRegressor
-            Fitted. It predicts the outputs as they are, as transformers does.
+            A fitted regressor. It predicts the outputs unscaled, as transformers does.
 
         Raises
         ------
@@ -216,7 +216,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         ValueError
             ``config.json`` names another kind of head.
         WeightsError
-            The weights are not those of such a head with as many outputs as there are labels.
+            The weights do not belong to such a head with as many outputs as there are labels.
 
         Warns
         -----
@@ -225,8 +225,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
 
         Notes
         -----
-        `fit` goes on from the head where there are as many targets as it has outputs, else a new one begins, with a
-        warning. ``backbone_`` is without the head.
+        `fit` continues from the head if there are as many targets as it has outputs, else a new head is trained, with a
+        warning. ``backbone_`` does not include the head.
         """
         return open_published(cls, path, revision, token, params, "numbers")
 
@@ -240,11 +240,11 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         X : sequence of str or of pairs of str
             N texts, as `TextClassifier.fit` takes them.
         y : sequence of numbers, or matrix
-            N numbers, which may be a table of one column; of several targets a matrix, a table or a list of lists
+            N numbers, which may be a table of one column; for several targets a matrix, a table or a list of lists
             ``[N, T]``.
         sample_weight : sequence of float, optional
-            N weights: how much each text counts, in the loss and where a head is solved for. One of weight 0 is left
-            out. `eval_set` and what is held out count all texts alike.
+            N weights: how much each text counts, in the loss and where a head is solved for. A text of weight 0 is left
+            out. `eval_set` and held-out texts are not weighted.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -267,7 +267,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         Warns
         -----
         UserWarning
-            Texts were cut, or are mostly words that the vocabulary lacks; a parameter has no effect.
+            Texts were truncated, or are mostly words that the vocabulary lacks; a parameter has no effect.
         ConvergenceWarning
             The model is hardly better than guessing; what may help is said.
         """
@@ -275,11 +275,11 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Texts) -> NDArray[np.float64]:
-        """Return the number of each text, float64 ``[N]``; a matrix ``[N, T]`` where `fit` was given one."""
+        """Return the number of each text, float64 ``[N]``; a matrix ``[N, T]`` if `fit` was given a matrix."""
         return self._numbers.shaped(self._outputs(X).astype(np.float64))
 
     def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
-        """Return R2, the share of the variance that is explained; of several targets the mean over them.
+        """Return R2, the share of explained variance; for several targets the mean over them.
 
         Parameters
         ----------

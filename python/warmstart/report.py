@@ -1,4 +1,4 @@
-"""`Report`: how good a model of classes is and what its training cost."""
+"""`Report`: quality of a classification model, and facts of its training run."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,20 +28,20 @@ class Report(RunReport):
     classes : list of str, int or bool
         The C labels.
     n_texts : int
-        Number of texts evaluated; 0 where there were none, and then the next six are None or empty.
+        Number of texts evaluated; if it is 0, the next six are None or empty.
     accuracy : float or None
-        Share of texts that are right; for multi-label, right in every class.
+        Share of texts predicted right; for multi-label, right in every class.
     macro_f1 : float or None
         Mean F1 of the classes that occur.
     loss : float or None
         Mean cross entropy in nats, without class weights and label smoothing.
     entity_f1 : float or None
-        F1 over all entities, where they are what was looked for; the classes are then their labels.
+        F1 over all entities for entity recognition; the classes are then the labels of entities.
     per_class : list of dict
         ``label, precision, recall, f1, support`` of every class.
     confusion : ndarray of int64, shape (C, C), or None
-        Texts by true (row) and predicted (column) class; None for multi-label. With `sample_weight` the sums of their
-        weights, float64, as is the support of a class.
+        Number of texts by true (row) and predicted (column) class; None for multi-label. With `sample_weight` these are
+        sums of weights, float64, and so is the support of a class.
     training : dict
         ``tokens, elapsed_s, tokens_per_s, peak_memory_bytes, parameters, trainable_parameters, steps, epochs``,
         ``best_step, best_score, kept_step, stopped_early, stopped_by, batch_tokens``, of a head that was solved for
@@ -65,14 +65,14 @@ class Report(RunReport):
         training: dict[str, Any] | None = None,
         sample_weight: NDArray[np.float64] | None = None,
     ) -> "Report":
-        """Evaluate.
+        """Compute the report from logits.
 
         Parameters
         ----------
         logits : ndarray of float32, shape (N, C)
-            What the model says.
+            Logits of the model.
         targets : ndarray
-            What is true: class indices ``[N]``, or for multi-label 0/1 ``[N, C]``.
+            True class indices ``[N]``, or for multi-label 0/1 ``[N, C]``.
         classes : Classes
             The C labels.
         training : dict, optional

@@ -1,8 +1,8 @@
-"""The optimum of one linear map on frozen features for real numbers: ridge regression, its strength by leave-one-out.
+"""Ridge regression on frozen features: an optimal linear map to real numbers, its penalty chosen by leave-one-out.
 
-The objective is the sum of squared residuals, weighted by text, plus ``l2`` times the squared weights; the bias is
-free. Features are centred and divided by one number, their root mean square length, which the map undoes. The loss is
-a sum, so that an `l2` chosen on a part of the texts serves them all.
+The objective is the sum of squared residuals, weighted by text, plus ``l2`` times the squared weights; the bias is not
+penalised. Features are centred and divided by a single number, their root mean square length; the returned map takes
+the original features. The loss is a sum, so that an `l2` chosen on a sample of the texts suits all of them.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ from warmstart.solve import Solution
 from warmstart.weights import Weights
 
 STRENGTHS = np.logspace(-3, 3, 13)
-"""Halves of a decade: of normalised features with a mean square length of 1."""
+"""Penalties to choose from, in half decades, for features normalised to a mean square length of 1."""
 
 MOST_TEXTS = 2000
-"""Texts that the strength is chosen on, drawn from more."""
+"""Maximum number of texts, sampled from more, on which the penalty is chosen."""
 
 
 def solve_ridge(
@@ -28,7 +28,7 @@ def solve_ridge(
     has_bias: bool,
     sample_weight: Weights | None,
 ) -> Solution:
-    """Find the map.
+    """Solve for the linear map.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def solve_ridge(
     l2 : float, optional
         Strength of the penalty; None chooses it by leave-one-out, which scikit-learn's ``RidgeCV`` does in closed form.
     has_bias : bool
-        False of a map without a bias: that of the solution is 0.
+        False for a map without bias: the bias of the solution is 0.
     sample_weight : ndarray, optional
         Weight of each text, above 0, ``[N]``; scaled so that their mean is 1.
 

@@ -1,4 +1,4 @@
-"""`RunReport`: what a training run cost, beside what each kind of report says of quality."""
+"""`RunReport`: the facts of a training run, common to all kinds of reports."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from warmstart.tables import format_bytes
 
 @dataclass(frozen=True, repr=False, eq=False, kw_only=True)
 class RunReport:
-    """The facts of a training run, and on how many texts its model was evaluated; either part may be absent.
+    """Facts of a training run, and the number of texts on which its model was evaluated; either part may be absent.
 
     Attributes
     ----------
@@ -55,11 +55,11 @@ class RunReport:
         return self.training.get("trainable_parameters")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, as ``warmstart.json`` holds it."""
+        """Return plain data, as ``warmstart.json`` stores it."""
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
     def plot(self) -> Any:
-        """Draw what the kind of report has to show.
+        """Draw the plot of this kind of report.
 
         Returns
         -------
@@ -82,11 +82,11 @@ class RunReport:
         raise NotImplementedError
 
     def _quality(self) -> list[tuple[str, str]]:
-        """Return lines of quality: name and value."""
+        """Return lines on quality: name and value."""
         raise NotImplementedError
 
     def _facts(self) -> list[tuple[str, str]]:
-        """Return the lines of the report: quality, then what the run cost."""
+        """Return the lines of the report: quality, then facts of the run."""
         if self.n_texts:
             facts = [("texts evaluated", f"{self.n_texts:,}"), *self._quality()]
         else:

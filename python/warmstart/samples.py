@@ -1,4 +1,4 @@
-"""Some of many texts, drawn by chance and alike each time, with some of every class among them."""
+"""Reproducible samples of texts, with texts of every class among them."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ Rows = NDArray[np.int64]
 
 
 def drawn(n: int, wanted: int) -> Rows:
-    """Return `wanted` of the numbers below `n` in their order, all if there are fewer; always the same ones."""
+    """Return `wanted` of the numbers below `n`, sorted, or all if there are fewer; the sample is always the same."""
     return np.sort(np.random.default_rng(0).permutation(n)[:wanted])
 
 
 def some_of_each(targets: Targets, least: int) -> Rows:
-    """Return rows such that each class has `least` of them, or all that it has; a class is a column of a matrix."""
+    """Return rows with `least` texts of each class, or all of a smaller class; matrix columns are classes."""
     order = np.random.default_rng(0).permutation(len(targets))
     if targets.ndim == 2:
         of_class = [order[targets[order, k] > 0][:least] for k in range(targets.shape[1])]

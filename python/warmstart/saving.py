@@ -1,4 +1,4 @@
-"""Estimators to directories: ``warmstart.json`` beside a Hugging Face model, never a pickle."""
+"""Save estimators to directories: ``warmstart.json`` beside a Hugging Face model, never a pickle."""
 
 import json
 from inspect import signature
@@ -20,7 +20,7 @@ FORMAT_VERSION = 3
 METADATA_FILE = "warmstart.json"
 
 LEFT_OUT = ("backbone", "objective", "checkpoint_dir", "checkpoint_every", "cache_dir")
-"""Parameters that are written elsewhere, or that are of places on this machine."""
+"""Parameters that are stored elsewhere, or that are paths on this machine."""
 
 
 def save_estimator(estimator: TrainedEstimator, trained: Trained, path: str, max_shard_bytes: int) -> None:
@@ -29,13 +29,13 @@ def save_estimator(estimator: TrainedEstimator, trained: Trained, path: str, max
     Parameters
     ----------
     estimator : SupervisedEstimator
-        Whose parameters to keep.
+        The estimator whose parameters are stored.
     trained : Trained
         Its fitted state.
     path : str
-        The directory.
+        Path of the directory.
     max_shard_bytes : int
-        Largest weight file.
+        Maximum size of a weight file in bytes.
 
     Warns
     -----
@@ -72,17 +72,17 @@ def save_language_model(
     Parameters
     ----------
     model : LanguageModel
-        Whose parameters and history to keep.
+        The language model whose parameters and history are stored.
     inner : _core.LanguageModel or _core.ReplacedDetector
-        As it is now.
+        The core model in its current state.
     objective : Objective
-        What it is trained with.
+        Its training objective.
     max_length : int, optional
-        Where its texts are cut, if not where the model says.
+        Maximum length in tokens, if it differs from the model's.
     path : str
-        The directory.
+        Path of the directory.
     max_shard_bytes : int
-        Largest weight file.
+        Maximum size of a weight file in bytes.
     """
     history = getattr(model, "history_", None)
     seed = getattr(model, "random_state_", model.random_state)
@@ -105,7 +105,7 @@ def _history_to_json(history: History) -> dict[str, Any]:
 
 
 def _resolved(backbone: _core.Backbone, max_length: int | None, pooling: list[str]) -> dict[str, Any]:
-    """Return what the directory and defaults of a version decided, so that another reads the same of it."""
+    """Return the settings that follow from the directory and this version's defaults, so that they stay the same."""
     return {
         "max_length": backbone.max_length if max_length is None else max_length,
         "pooling": pooling,

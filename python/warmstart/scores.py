@@ -1,4 +1,4 @@
-"""From logits to probabilities, predictions, losses and scores.
+"""Probabilities, predictions, losses and scores from logits.
 
 ``C`` classes, logits ``[N, C]``; targets are class indices ``[N]``, or for multi-label a 0/1 matrix ``[N, C]``.
 """
@@ -57,7 +57,7 @@ def mean_loss(
 
 
 def guessing_loss(targets: NDArray[Any], multi_label: bool, weight: NDArray[np.float64] | None) -> float:
-    """Return the mean loss of the share of each class, whatever the text."""
+    """Return the mean loss of predicting the share of each class for every text."""
     if multi_label:
         shares = np.clip(targets.mean(axis=0, dtype=np.float64), 1e-12, 1 - 1e-12)
         return float(np.average(-(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)), weights=weight))
@@ -80,18 +80,18 @@ def macro_f1(targets: NDArray[Any], predicted: NDArray[Any], sample_weight: NDAr
 
 
 def accuracy(targets: NDArray[Any], predicted: NDArray[Any], sample_weight: NDArray[np.float64] | None = None) -> float:
-    """Share of texts that are right; for multi-label, right in every class."""
+    """Share of texts predicted right; for multi-label, right in every class."""
     right = targets == predicted
     return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=sample_weight))
 
 
 def check_metric(metric: Any) -> None:
-    """Refuse a metric that is no name of one and not callable.
+    """Refuse a metric that is neither a known name nor callable.
 
     Raises
     ------
     ValueError
-        It is neither.
+        The metric is neither.
     """
     if not callable(metric) and not (isinstance(metric, str) and metric in METRICS):
         raise ValueError(
@@ -100,7 +100,7 @@ def check_metric(metric: Any) -> None:
 
 
 def metric_name(metric: Metric) -> str:
-    """Name the column of a metric."""
+    """Return the column name of a metric."""
     return metric if isinstance(metric, str) else getattr(metric, "__name__", "score")
 
 

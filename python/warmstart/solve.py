@@ -1,8 +1,9 @@
-"""The optimum of one linear map on frozen features: L-BFGS, the strength of its penalty chosen by leave-one-out.
+"""Logistic regression on frozen features: linear map fitted by L-BFGS, its penalty chosen by leave-one-out.
 
 The objective is the sum over texts of the cross entropy, weighted by class and text, plus ``l2 / 2`` times the squared
-weights; the bias is free. Features are centred and divided by one number, their root mean square length, which the map
-undoes. The loss is a sum, no mean, so that an `l2` chosen on a part of the texts serves them all.
+weights; the bias is not penalised. Features are centred and divided by a single number, their root mean square length;
+the returned map takes the original features. The loss is a sum, not a mean, so that an `l2` chosen on a sample of the
+texts suits all of them.
 """
 
 from dataclasses import dataclass
@@ -18,38 +19,38 @@ from warmstart.warn import warn_unlearnt
 Array = NDArray[np.float64]
 
 DECADES = (10.0, 1.0, 0.1, 0.01, 1e-3)
-"""Strengths that are tried first, from strong to weak; then the halves of a decade on both sides of the best."""
+"""Penalties that are tried first, from strong to weak; then the half decades on both sides of the best one."""
 
 MOST_TEXTS, FEW = 1000, 8
-"""Texts that the strength is chosen on, drawn from more: beyond them it hardly changes; and so many of each class."""
+"""Number of texts, sampled from more, on which the penalty is chosen: more hardly change it; minimum of each class."""
 
 LEFT_OUT, MOST_LEFT_OUT = 200, 20_000
-"""Texts that are left out in turn: all, as long as that are no more logits than the second; the first at least."""
+"""Number of texts left out in turn: at least the first, and as many as have no more logits than the second."""
 
 NO_WEIGHTS = 1e6
-"""A strength that leaves the biases alone: the share of each class."""
+"""Penalty so strong that only the biases remain: it predicts the share of each class."""
 
 MOST_ITERATIONS = 1000
-"""Of L-BFGS; most problems take less than a hundred."""
+"""Maximum number of L-BFGS iterations; most problems take less than a hundred."""
 
 CORRECTIONS = 20
-"""Of L-BFGS: pairs of steps and gradients that it keeps."""
+"""Number of pairs of steps and gradients that L-BFGS keeps."""
 
 VECTORS = 2 * CORRECTIONS + 5
-"""As long as the map, that it takes: the pairs, the map, its gradient, and a few more."""
+"""Number of vectors of the map's size that L-BFGS needs: the pairs, the map, its gradient, and a few more."""
 
 BIAS_L2 = 1e-6
-"""Keeps the bias of a class finite that has no text, or all."""
+"""Penalty of the biases, which keeps the bias of a class finite if it has no text, or all."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What features tell of labels, each text left out in turn.
+    """Leave-one-out gain of features over guessing.
 
     Attributes
     ----------
     loss, guessing : float
-        Mean loss by the map of the others, and by the share of each class among them.
+        Mean leave-one-out loss of the linear map, and of predicting the share of each class.
     errors : float
         The difference, in standard errors of its mean.
     """
@@ -65,28 +66,28 @@ class Gain:
 
     @property
     def is_sure(self) -> bool:
-        """Whether it is no accident."""
+        """Whether the gain is statistically certain."""
         return self.errors >= SURE
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The map ``weight @ x + bias`` from features to logits.
+    """The linear map ``weight @ x + bias`` from features to logits.
 
     Attributes
     ----------
     weight : ndarray of float32, shape (C, D)
     bias : ndarray of float32, shape (C,)
     l2 : float
-        Strength of the penalty, of features with a mean square length of 1.
+        Strength of the L2 penalty, for features with a mean square length of 1.
     loss : float
-        Mean loss of the texts, without the penalty.
+        Mean loss over the texts, without the penalty.
     path : list of (float, float)
-        Each strength tried, with the mean loss of each text by the map that the others give; empty if it was given.
+        Each penalty tried, with its mean leave-one-out loss; empty if the penalty was given.
     n_iter : int
-        Iterations of L-BFGS in all.
+        Total number of L-BFGS iterations.
     gain : Gain or None
-        Of the features over guessing, where it was asked for.
+        Gain of the features over guessing, if it was asked for.
     """
 
     weight: NDArray[np.float32]
@@ -98,7 +99,7 @@ class Solution:
     gain: Gain | None = None
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``[N, C]`` of features ``[N, D]``."""
+        """Return logits ``[N, C]`` from features ``[N, D]``."""
         return np.asarray(features @ self.weight.T + self.bias)
 
 
@@ -114,16 +115,16 @@ def solve(
     with_gain: bool = False,
     sample_weight: Array | None = None,
 ) -> Solution:
-    """Find the map.
+    """Solve for the linear map.
 
     Parameters
     ----------
     features : ndarray of float32, shape (N, D)
-        What the map takes.
+        Inputs of the map.
     targets : ndarray
         Class indices int64 ``[N]``, or for multi-label 0/1 float32 ``[N, C]``.
     n_outputs : int
-        C. Of two classes the logits add up to 0, and their difference is what is penalised.
+        Number of outputs C. With two classes the logits add up to 0, and their difference is penalised.
     multi_label : bool
         A sigmoid for each output instead of a softmax.
     class_weight : list of float, optional
@@ -133,11 +134,11 @@ def solve(
     l2 : float, optional
         Strength of the penalty; None chooses it by leave-one-out.
     has_bias : bool
-        False of a map without a bias: that of the solution is 0.
+        False for a map without bias: the bias of the solution is 0.
     with_gain : bool
-        Tell what the features gain over guessing; where `l2` is None.
+        Whether to compute the gain of the features over guessing; only if `l2` is None.
     sample_weight : ndarray, optional
-        Weight of each text in the loss, above 0, ``[N]``; scaled as `class_weight`.
+        Weight of each text in the loss, above 0, ``[N]``; scaled like `class_weight`.
 
     Raises
     ------
@@ -186,7 +187,7 @@ def _solve(
     scale = float(np.sqrt(np.einsum("nd,nd->", x, x) / len(x))) or 1.0
     if not has_bias:  # what is taken off could not be given back
         mean, x = np.zeros_like(mean), features.astype(np.float64)
-    # The optimum lies in what the features span: with fewer texts than columns that is smaller.
+    # The optimal weights lie in the span of the features, which is smaller if there are fewer texts than columns.
     basis = _basis(x) if len(x) < x.shape[1] else None
     if basis is not None:
         x = x @ basis
@@ -223,7 +224,7 @@ def _solve(
 
 
 def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array, int]:
-    """Choose the strength by leave-one-out; also those tried with their losses, the optimum, and all iterations."""
+    """Choose the penalty by leave-one-out; also return the penalties tried, the optimum, and all iterations."""
     found: dict[float, tuple[float, Array, int]] = {}
 
     def attempt(l2: float, start: Array) -> Array:
@@ -247,9 +248,9 @@ def _strength(part: "Problem") -> tuple[float, list[tuple[float, float]], Array,
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Features ``[N, D]``, what is true of each text ``[N, K]``, its weight in the loss ``[N, K]`` or ``[N, 1]``.
+    """Features ``[N, D]``, targets ``[N, K]``, and weights in the loss, ``[N, K]`` or ``[N, 1]``.
 
-    K is the number of outputs, or 1 of two classes.
+    K is the number of outputs, or 1 for two classes.
     """
 
     x: Array
@@ -258,7 +259,7 @@ class Problem:
     is_softmax: bool
     is_binary: bool
     has_bias: bool = True
-    """Without one it begins at 0 and has no gradient."""
+    """Without a bias it stays 0, because its gradient is 0."""
 
     @classmethod
     def of(
@@ -272,7 +273,7 @@ class Problem:
         has_bias: bool = True,
         sample_weight: Array | None = None,
     ) -> "Problem":
-        """Put targets and weights into this form."""
+        """Convert targets and weights to this form."""
         by_class = np.ones(n_outputs) if class_weight is None else np.array(class_weight, dtype=np.float64)
         if multi_label:
             y = targets.astype(np.float64) * (1 - label_smoothing) + label_smoothing / 2
@@ -290,19 +291,19 @@ class Problem:
         return cls(x, y[:, 1:] if is_binary else y, weights, not multi_label and not is_binary, is_binary, has_bias)
 
     def part(self, targets: NDArray[Any]) -> "Problem":
-        """Return about `MOST_TEXTS` of the texts, a few of each class among them."""
+        """Return a sample of about `MOST_TEXTS` texts, with a few of each class."""
         if len(self.x) <= MOST_TEXTS:
             return self
         rows = np.union1d(drawn(len(self.x), MOST_TEXTS), some_of_each(targets, FEW))
         return Problem(self.x[rows], self.y[rows], self.weights[rows], self.is_softmax, self.is_binary, self.has_bias)
 
     def split(self, theta: Array) -> tuple[Array, Array]:
-        """Return weight ``[K, D]`` and bias ``[K]``."""
+        """Split parameters into weight ``[K, D]`` and bias ``[K]``."""
         matrix = theta.reshape(self.y.shape[1], -1)
         return matrix[:, :-1], matrix[:, -1]
 
     def start(self) -> Array:
-        """Return no weights, and the biases of the share of each class."""
+        """Return the start of the optimisation: weights 0, and biases that predict the share of each class."""
         share = np.clip((self.weights * self.y).mean(axis=0), 1e-3, None)
         bias = (
             np.log(share) if self.is_softmax else np.log(share / np.clip(self.weights.mean(axis=0) - share, 1e-3, None))
@@ -310,7 +311,7 @@ class Problem:
         return np.column_stack([np.zeros((len(bias), self.x.shape[1])), bias * self.has_bias]).ravel()
 
     def outcome(self, logits: Array) -> tuple[Array, Array]:
-        """Return what each text loses ``[N]``, and the probabilities ``[N, K]``: softmax, or a sigmoid each."""
+        """Return the loss of each text ``[N]``, and the probabilities ``[N, K]``: softmax, or a sigmoid each."""
         if self.is_softmax:
             logits = logits - logits.max(axis=1, keepdims=True)
             p = np.exp(logits)
@@ -324,7 +325,7 @@ class Problem:
         return losses, p
 
     def objective(self, theta: Array, l2: float) -> tuple[float, Array]:
-        """Return value and gradient."""
+        """Return value and gradient of the objective."""
         weight, bias = self.split(theta)
         losses, p = self.outcome(self.logits(theta))
         gradient = self.weights * (p - self.y)
@@ -333,12 +334,12 @@ class Problem:
         return float(value), np.column_stack([gradient.T @ self.x + l2 * weight, of_bias]).ravel()
 
     def logits(self, theta: Array) -> Array:
-        """Return ``[N, K]``."""
+        """Return logits ``[N, K]``."""
         weight, bias = self.split(theta)
         return np.asarray(self.x @ weight.T + bias * self.has_bias)
 
     def minimise(self, l2: float, start: Array) -> tuple[Array, int]:
-        """Return the optimum and the iterations it took."""
+        """Return the optimum and the number of iterations."""
         from scipy.optimize import minimize
 
         options = {"maxiter": MOST_ITERATIONS, "maxcor": CORRECTIONS, "gtol": 1e-4, "ftol": 1e-12}
@@ -346,10 +347,10 @@ class Problem:
         return np.asarray(found.x), int(found.nit)
 
     def leave_one_out(self, theta: Array, l2: float) -> Array:
-        """Return the loss of each text by the map of the others, one Newton step away from the optimum.
+        """Return the leave-one-out loss of each text, approximated by one Newton step from the optimum.
 
-        The step is exact to first order for one logit and for multi-label; of a softmax the curvature between classes
-        is left out, which makes the loss too large by up to an eighth where the penalty is weak. Source: Rad and Maleki
+        The step is exact to first order for one logit and for multi-label. For a softmax the curvature between classes
+        is ignored, which makes the loss too large by up to an eighth if the penalty is weak. Source: Rad and Maleki
         (2020), A scalable estimate of the out-of-sample prediction error via approximate leave-one-out.
         """
         from scipy.linalg import cho_factor, solve_triangular
@@ -357,7 +358,7 @@ class Problem:
         logits = self.logits(theta)
         _, p = self.outcome(logits)
         gradient, curvature = self.weights * (p - self.y), self.weights * p * (1 - p)
-        # Half the time of float64, and it is only compared.
+        # float32 takes half the time of float64, and losses are only compared.
         x = np.column_stack([self.x, np.full(len(self.x), self.has_bias)]).astype(np.float32)
         ridge = np.append(np.full(self.x.shape[1], l2), BIAS_L2)
         left_out = drawn(len(x), max(LEFT_OUT, MOST_LEFT_OUT // logits.shape[1]))
@@ -375,7 +376,7 @@ class Problem:
         return np.asarray(self.outcome(logits)[0][left_out])
 
     def gain(self, theta: Array, l2: float) -> Gain:
-        """Return what the features gain over guessing, by the optimum of a strength."""
+        """Return the leave-one-out gain over guessing of the optimum for a penalty."""
         guessing, _ = self.minimise(NO_WEIGHTS, self.start())
         losses, guessed = self.leave_one_out(theta, l2), self.leave_one_out(guessing, NO_WEIGHTS)
         gains = guessed - losses
@@ -384,7 +385,7 @@ class Problem:
 
 
 def _basis(centred: Array) -> Array:
-    """Return orthonormal columns that span the rows, ``[D, R]``; one of zeros where the rows are."""
+    """Return an orthonormal basis of the rows' span, ``[D, R]``; one column of zeros if all rows are zero."""
     _, lengths, rows = np.linalg.svd(centred, full_matrices=False)
     spanned = lengths > 1e-7 * max(float(lengths[0]), 1e-30)
     return np.asarray(rows[spanned].T if spanned.any() else np.zeros((centred.shape[1], 1)))

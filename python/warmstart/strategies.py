@@ -1,6 +1,6 @@
-"""Strategies: which parameters are trained, and how fast layers learn beside each other, as plain data.
+"""Strategies as plain data: which parameters are trained, and the relative learning rates of layers.
 
-A strategy is a set of parameters in scikit-learn's sense, so ``strategy__layer_decay`` is a name in a grid search.
+A strategy has parameters in scikit-learn's sense, so ``strategy__layer_decay`` is a name in a grid search.
 Values are stored as given and checked by the core when a plan is made, in `fit` or in `explain`.
 """
 
@@ -17,19 +17,19 @@ from warmstart.parameters import Parameters
 from warmstart.plan import Plan
 
 ELSEWHERE = OF_THE_ESTIMATOR | {f"the estimator {how}": names for how, names in PART.items()}
-"""What is no parameter of a strategy though it says how to train, for `naming_what_was_meant`."""
+"""Training parameters that do not belong to the strategy, for `naming_what_was_meant`."""
 
 
 class Strategy(Parameters):
-    """What all strategies can do: be cloned, be nested in an estimator, be written as JSON, be explained."""
+    """Base class of strategies, which can be cloned, nested in an estimator, written as JSON, and explained."""
 
     method: ClassVar[str]
     is_of_head_alone: ClassVar[bool] = False
-    """Whether the backbone stays as it is."""
+    """Whether the backbone is frozen."""
     elsewhere: ClassVar = ELSEWHERE
 
     def default_optimizer(self) -> AdamW:
-        """Return the optimiser where the estimator has none."""
+        """Return the optimiser to use if the estimator has none."""
         return AdamW()
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class FullFineTuning(Strategy):
     Parameters
     ----------
     layer_decay : float
-        Factor on the rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
+        Factor on the learning rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
 
     Examples
     --------
@@ -114,10 +114,10 @@ class FullFineTuning(Strategy):
 class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
 
-    A head that is one linear map is solved to its optimum: cross entropy with an L2 penalty, whose strength is chosen
-    by leave-one-out (see ``warmstart.solve``). ``learning_rate``, ``optimizer``, ``epochs``, ``max_steps``,
-    ``eval_every``, ``patience`` or ``early_stopping`` of the estimator has it trained in steps instead, as heads of
-    several layers are; by default without weight decay and warm-up.
+    A linear head is solved to its optimum: cross entropy with an L2 penalty, whose strength is chosen by leave-one-out
+    (see ``warmstart.solve``). If the estimator sets ``learning_rate``, ``optimizer``, ``epochs``, ``max_steps``,
+    ``eval_every``, ``patience`` or ``early_stopping``, the head is trained in steps instead, as are heads of several
+    layers; by default without weight decay and warm-up.
 
     Examples
     --------
@@ -129,7 +129,7 @@ class LinearProbing(Strategy):
     is_of_head_alone: ClassVar[bool] = True
 
     def default_optimizer(self) -> AdamW:
-        """Return the optimiser where the estimator has none."""
+        """Return the optimiser to use if the estimator has none."""
         return AdamW(weight_decay=0.0, warmup_ratio=0.0)
 
 
@@ -139,7 +139,7 @@ PARTS = {
     **{f"strategy={kind.__name__}({{}}=...)": list(kind().get_params()) for kind in STRATEGIES.values()},
     **PART,
 }
-"""Where the parameters of strategy and optimiser are given, for `naming_what_was_meant`."""
+"""Templates of the code that sets parameters of strategy and optimiser, for `naming_what_was_meant`."""
 
 
 def require_strategy(value: Any) -> Strategy:
@@ -148,7 +148,7 @@ def require_strategy(value: Any) -> Strategy:
     Raises
     ------
     TypeError
-        It is something else.
+        `value` is of another type.
     """
     if value is None:
         return FullFineTuning()
@@ -171,7 +171,7 @@ def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
     Raises
     ------
     TypeError
-        It is something else.
+        `value` is of another type.
     """
     if value is None:
         return strategy.default_optimizer()
@@ -181,7 +181,7 @@ def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
 
 
 def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any) -> dict[str, Any]:
-    """Return what the core takes under ``options["strategy"]``: what learns, and by which steps.
+    """Return the update rule for the core's ``options["strategy"]``: trainable parameters and optimiser.
 
     Parameters
     ----------

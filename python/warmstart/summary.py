@@ -1,4 +1,4 @@
-"""`Summary`: what a backbone consists of, module by module, as ``backbone.summary()`` shows it."""
+"""`Summary`: the modules of a backbone, as shown by ``backbone.summary()``."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -16,8 +16,8 @@ Row = dict[str, Any]
 class Summary:
     """The parameters of a model.
 
-    Shown with a line for each module, its weight and bias together; neighbouring layers that are alike are one block,
-    and its lines count what all of them hold.
+    It is shown with a line for each module, weight and bias together. Neighbouring layers of the same structure are one
+    block, whose lines count the parameters of all of them.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Summary:
         return sum(row["bytes"] for row in self.rows)
 
     def lines(self) -> list[tuple[Any, ...]]:
-        """Return what is shown: module, shape, parameters, dtype and bytes; the modules of a layer are indented."""
+        """Return the displayed lines: module, shape, parameters, dtype, bytes; modules of a layer are indented."""
         lines = []
         for layers in _alike(self.rows):
             modules = [_module(names, rows) for names, rows in _modules(layers)]
@@ -67,7 +67,7 @@ Layer = tuple[str, list[Row]]
 
 
 def _alike(rows: list[Row]) -> list[list[Layer]]:
-    """Cut rows into layers, and put neighbours together that differ in their number alone."""
+    """Split rows into layers, and group neighbours that differ only in their number."""
     blocks: list[list[Layer]] = []
     for name, group in groupby(rows, key=lambda row: layer_of(row["name"])):
         layer = (name, list(group))
@@ -88,12 +88,12 @@ def _stem(name: str) -> str:
 
 
 def _span(names: list[str]) -> str:
-    """``["encoder.layer.0", ..., "encoder.layer.5"]`` as ``"encoder.layer.0-5"``."""
+    """Abbreviate ``["encoder.layer.0", ..., "encoder.layer.5"]`` to ``"encoder.layer.0-5"``."""
     return names[0] if len(names) == 1 else f"{names[0]}-{names[-1][len(_stem(names[-1])) :]}"
 
 
 def _modules(layers: list[Layer]) -> list[tuple[str, list[list[Row]]]]:
-    """Name each module inside layers that are alike, with the rows that each of its tensors has there."""
+    """Name each module of a group of equal layers, with the rows of each of its tensors in all of them."""
     prefix = len(layers[0][0]) + 1
     tensors = list(zip(*(rows for _, rows in layers), strict=True))
     modules = groupby(tensors, key=lambda rows: _without_kind(rows[0]["name"])[prefix:])
@@ -101,7 +101,7 @@ def _modules(layers: list[Layer]) -> list[tuple[str, list[list[Row]]]]:
 
 
 def _without_kind(name: str) -> str:
-    """Cut ``.weight`` or ``.bias`` off."""
+    """Remove ``.weight`` or ``.bias``."""
     return name.rpartition(".")[0] if name.endswith((".weight", ".bias")) else name
 
 

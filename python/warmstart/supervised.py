@@ -1,4 +1,4 @@
-"""`SupervisedEstimator`: what estimators that learn from texts and labels have in common."""
+"""`SupervisedEstimator`: the base of estimators that learn from texts and labels."""
 
 import os
 from typing import Any
@@ -85,8 +85,8 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
     def save(self, path: str | os.PathLike[str], *, max_shard_size: int | str = MAX_SHARD_SIZE) -> None:
         """Write a Hugging Face directory that `load` reads; an older save there is replaced whole.
 
-        transformers reads it, too, with the head of its class; of a head on sentence vectors, for which it has no
-        class, the backbone alone.
+        transformers reads it, too, with the head of its own class; if the head is on sentence vectors, for which
+        transformers has no class, it reads the backbone alone.
 
         Parameters
         ----------
@@ -104,21 +104,21 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
 
         Notes
         -----
-        Of a decoder the files name a padding token, with which transformers runs it in batches: the tokenizer's own, or
-        as is custom the one that ends a text. A text that ends with that token itself transformers classifies by the
-        token before.
+        For a decoder the files name a padding token, which transformers needs for batches: the tokenizer's own, or as
+        is custom the end-of-text token. If a text itself ends with that token, transformers classifies it by the token
+        before.
         """
         check_is_fitted(self)
         save_estimator(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
     @property
     def backbone_(self) -> Backbone:
-        """The backbone as training left it."""
+        """The backbone after training."""
         check_is_fitted(self)
         return Backbone(self._trained.model.backbone)
 
     def _limit(self) -> int | None:
-        """Where texts are cut: as asked, else as in training."""
+        """Maximum length in tokens: the one set by the user, else that of the training."""
         asked = optional_positive_int("max_length", self.max_length)
         return self._trained.max_length if asked is None else asked
 
@@ -131,7 +131,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
 
 
 class ClassEstimator(SupervisedEstimator):
-    """An estimator of classes; fitted, it has ``classes_``."""
+    """A classification estimator; fitted, it has ``classes_``."""
 
     @property
     def _classes(self) -> Classes:

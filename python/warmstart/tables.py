@@ -1,4 +1,4 @@
-"""Tables as text and as HTML: how every object of this package shows itself."""
+"""Tables as text and as HTML, for the display of this package's objects."""
 
 import re
 from collections.abc import Sequence

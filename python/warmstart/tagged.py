@@ -1,8 +1,9 @@
-"""Texts or lists of words with tags or entities, cut into windows whose words a token classifier tags.
+"""Texts or lists of words with tags or entities, split into windows for token classification.
 
-A *unit* is what bears a tag for the user: a word of a list, or of a plain text a word as the core cuts it. A *row* is
-a word as the core cuts it; to a unit belongs the first row that begins in it, and none where the tokenizer makes
-nothing of it. A unit without a row goes on with the entity that stands on both sides of it, and is outside elsewhere.
+A *unit* is an item that has a tag for the user: a word of a list, or for a plain text a word as the core splits it. A
+*row* is a word as the core splits it. A unit is tagged by the first row that begins in it; it has no row if the
+tokenizer gives no token for it. A unit without a row continues an entity that stands on both sides of it, and is
+outside otherwise.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -22,24 +23,24 @@ NO_ROW = -1
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """N texts as the core takes them.
+    """N texts, encoded in windows for the core.
 
     Attributes
     ----------
     texts : list of str
-        Words of lists joined by spaces.
+        The texts; words of lists are joined by spaces.
     encodings : Encodings
-        Windows with R rows.
+        Encodings of the windows, with R rows.
     spans : ndarray of int64, shape (R, 2)
-        Characters of each row.
+        Start and end of each row, in characters.
     owners : ndarray of int64, shape (R,)
-        The text of each row.
+        Index of the text of each row.
     units : list of ndarray of int64, shape (U, 2)
-        For each text the characters of its units.
+        For each text, start and end of its units in characters.
     rows : list of ndarray of int64, shape (U,)
-        For each text the row of each unit, or `NO_ROW`.
+        For each text, the row of each unit, or `NO_ROW`.
     are_words : bool
-        Whether texts came as lists of words.
+        Whether texts were given as lists of words.
     """
 
     texts: list[str]
@@ -55,12 +56,12 @@ class Windows:
 
     @classmethod
     def of(cls, backbone: _core.Backbone, texts: Texts, max_length: int | None, name: str = "texts") -> "Windows":
-        """Cut texts.
+        """Split texts into windows.
 
         Raises
         ------
         TypeError, ValueError
-            They are neither texts nor lists of words.
+            The elements are neither texts nor lists of words.
         """
         items = to_list(texts, name)
         for i, item in enumerate(items):
@@ -94,8 +95,8 @@ class Windows:
     def read(self, labels: Any, name: str = "labels", known: Collection[str] = ()) -> list[list[str]]:
         """Return the tags of every text's units, as far as a model can give them.
 
-        No model tags a word without tokens: an entity loses those at its ends, and one of such words alone is no
-        entity. What is returned is what is left, for training and scores alike.
+        No model tags a word without tokens: an entity loses such words at its ends, and an entity of only such words is
+        dropped. Training and scores use the same remaining tags.
 
         Parameters
         ----------
@@ -103,12 +104,12 @@ class Windows:
             For every text the tags of its words, or its entities: ``(start, end, label)``, mappings with these keys, or
             `Entity`, which do not overlap.
         known : collection of str
-            Tags of a model, which may be no BIO tags.
+            Tags of a model, which need not be BIO tags.
 
         Raises
         ------
         TypeError, ValueError
-            They are something else or do not fit the texts.
+            The labels are of another type or do not fit the texts.
 
         Warns
         -----
@@ -161,7 +162,7 @@ class Windows:
             )
 
     def _are_tags(self, own: list[Any], text: int) -> bool:
-        """Tell tags from entities, wrong ones too: None for every word is a wrong tag."""
+        """Tell tags from entities; also for wrong tags, such as None for every word."""
         if own and isinstance(own[0], str | int | np.integer):
             return True
         one_each = self.are_words and len(own) == len(self.units[text])
@@ -175,7 +176,7 @@ class Windows:
         return [check_tag(tag, f"{where}[{j}]", known) for j, tag in enumerate(tags)]
 
     def _read_entities(self, entities: list[Any], text: int, where: str) -> tuple[list[Span], int, int]:
-        """Return spans of units, how many entities were moved to them, and how many left out."""
+        """Return spans of units, the number of entities moved to whole units, and the number left out."""
         units, whole = self.units[text], self.texts[text]
         spans, moved, lost, last_end, taken = [], 0, 0, 0, 0
         for start, end, label in sorted(_entity(entity, f"{where}[{j}]") for j, entity in enumerate(entities)):
@@ -195,9 +196,9 @@ class Windows:
         return spans, moved, lost
 
     def row_tags(self, tags: Sequence[Sequence[str]]) -> list[str]:
-        """Return a tag for each of the R rows: that of the unit it lies in, going on where it does not begin it.
+        """Return a tag for each of the R rows: that of its unit, with ``I-`` for later rows of an entity.
 
-        Where an entity's first units have no row, its first row begins it.
+        If an entity's first units have no row, its first row gets ``B-``.
         """
         return [tag for text, own in enumerate(tags) for tag in self._row_tags(text, own)]
 
@@ -214,13 +215,13 @@ class Windows:
             if first == behind:
                 continue
             out[first:behind] = [f"I-{label}"] * (behind - first)
-            # Two entities may have become neighbours, where what parts them has no row.
+            # Two entities may have become neighbours, if the units between them have no row.
             if tags[start][0] == "B" or (first and out[first - 1][2:] == label):
                 out[first] = f"B-{label}"
         return out
 
     def unit_tags(self, row_tags: Sequence[str]) -> list[list[str]]:
-        """Return the tags of every text's units, given those of the rows."""
+        """Return the tags of every text's units, from the tags of the rows."""
         return [self._unit_tags(text, row_tags[self._rows_of(text)]) for text in range(len(self))]
 
     def _unit_tags(self, text: int, row_tags: Sequence[str]) -> list[str]:
@@ -238,7 +239,7 @@ class Windows:
         return tags + [OUTSIDE] * without
 
     def entities(self, row_tags: Sequence[str], row_scores: NDArray[np.float64]) -> list[list[Entity]]:
-        """Return every text's entities, given tags and their probabilities ``[R]``."""
+        """Return every text's entities, from the tags of the rows and their probabilities ``[R]``."""
         found = []
         for text, tags in enumerate(self.unit_tags(row_tags)):
             units, rows, whole = self.units[text], self.rows[text], self.texts[text]

@@ -1,4 +1,4 @@
-"""`TaggedTexts`: texts whose words have tags, to learn from or to hold predictions against."""
+"""`TaggedTexts`: texts with tagged words, for training and evaluation."""
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -29,7 +29,7 @@ class TaggedTexts:
     windows: Windows
     tags: list[list[str]]
     weights: Weights | None = None
-    """Of the texts."""
+    """Weight of each text."""
 
     @classmethod
     def of(
@@ -41,12 +41,12 @@ class TaggedTexts:
         name: str = "",
         known: Collection[str] = (),
     ) -> "TaggedTexts":
-        """Cut texts and read their tags, BIO tags or those of a model, `known`.
+        """Split texts into windows and read their tags: BIO tags, or those of a model, `known`.
 
         Raises
         ------
         TypeError, ValueError
-            They do not fit, or there is no word.
+            Texts and tags do not fit each other, or there is no word.
         """
         windows = Windows.of(backbone._inner, texts, optional_positive_int("max_length", max_length), f"{name}texts")
         tags = windows.read(labels, f"{name}labels", known)
@@ -55,7 +55,7 @@ class TaggedTexts:
         return cls(windows, tags)
 
     def part(self, backbone: Backbone, texts: Texts, rows: NDArray[np.int64], max_length: int | None) -> "TaggedTexts":
-        """Return some of the texts, whose tags are read and of which was warned already."""
+        """Return a selection of the texts, without repeating the warnings of reading them."""
         items = to_list(texts, "texts")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -64,15 +64,15 @@ class TaggedTexts:
         return TaggedTexts(windows, [self.tags[row] for row in rows], weights)
 
     def counted(self) -> NDArray[np.int64]:
-        """Return the texts that do not weigh 0."""
+        """Return the indices of the texts whose weight is not 0."""
         return np.arange(len(self.tags)) if self.weights is None else np.flatnonzero(self.weights)
 
     def row_tags(self, known: Collection[str] = ()) -> list[str]:
-        """Return the tag of each word by the name that a model with these tags has for it."""
+        """Return the tag of each word, in the form that a model with the tags `known` has for it."""
         return [in_scheme(tag, known) for tag in self.windows.row_tags(self.tags)]
 
     def labelled(self, classes: Classes, name: str) -> Labelled:
-        """Return windows, and the class of each of their words."""
+        """Return the windows with the class of each of their words."""
         tags = self.row_tags(set(classes.values.tolist()))
         weights = None if self.weights is None else self.weights[self.windows.owners]
         return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
@@ -85,7 +85,7 @@ class TaggedTexts:
         return f1(self.tags, predicted) if metric == "f1" else _accuracy(self.tags, predicted)
 
     def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
-        """Evaluate logits ``[R, C]``; `facts` are those of the training run."""
+        """Return the report on logits ``[R, C]``; `facts` are those of the training run."""
         predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
         data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
         per_class = count(self.tags, predicted, weights)

@@ -1,4 +1,4 @@
-"""The tasks that a model can be trained for, and what their outputs stand for."""
+"""The tasks that a model can be trained for, and the targets that their outputs stand for."""
 
 from warmstart.classification import Classification
 from warmstart.labels import Classes

@@ -1,4 +1,4 @@
-"""`TextEstimator`: what estimators of texts, or pairs of texts, have in common."""
+"""`TextEstimator`: the base of estimators of texts, or pairs of texts."""
 
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from warmstart.weights import Weights
 
 
 class TextEstimator(SupervisedEstimator):
-    """An estimator with a head on the vectors of texts."""
+    """An estimator with a head on pooled text vectors."""
 
     precision: str
     device: str
@@ -45,7 +45,7 @@ class TextEstimator(SupervisedEstimator):
         return prepare(self._settings(), X, y, sample_weight, eval_set, learn, self.default_metric)
 
     def _fit(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> None:
-        """Train; raise what stopped the run once what it has learnt is kept."""
+        """Train; an error that stopped the run is raised only after the trained model is stored."""
         run, metric = self._settle(X, y, sample_weight, eval_set), self._settings()["metric"]
         task, held_out = run.task, run.held_out
         run.check_memory()

@@ -1,4 +1,4 @@
-"""From texts and what is true of them to a run that can start."""
+"""From texts and labels to a run that can start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from warmstart.weights import Weights, read_weights
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """What was learnt of the labels of a training set."""
+    """The target and task that were learnt from the labels of a training set."""
 
     target: Target
-    """What outputs stand for."""
+    """The classes or numbers that outputs stand for."""
     model: _core.TaskModel | None
-    """Whose head training goes on from; None where a new one begins."""
+    """The model whose head training continues from; None for a new head."""
     task: Callable[[Any], Task]
-    """Makes the task from the encoded labels that are trained on."""
+    """Makes the task from the encoded labels of the training set."""
 
 
 def prepare(
@@ -52,12 +52,12 @@ def prepare(
         ``learn(given, backbone, n_texts, weights)`` reads the labels of ``n_texts`` texts; `backbone` is the one that
         was given with the pooling that was asked for.
     default_metric : str
-        What no effect is told of.
+        Metric for which there is no warning that it has no effect.
 
     Raises
     ------
     TypeError, ValueError, DataError, DeviceError
-        They do not fit.
+        The arguments are of a wrong type, or do not fit each other or the machine.
     """
     given = opened(params["backbone"], params["verbose"])
     backbone = with_pooling(given, params["pooling"])
@@ -92,7 +92,7 @@ def _eval_data(
 
 
 def _weighted(data: Labelled, weights: Weights | None) -> Labelled:
-    """Return texts with their weights ``[N]``; those of weight 0 are left out, and weights that are then all alike."""
+    """Return texts with their weights ``[N]``, without texts of weight 0; equal weights are dropped."""
     if weights is None:
         return data
     return Labelled(data.encodings, data.targets, weights).select(np.flatnonzero(weights))

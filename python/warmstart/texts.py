@@ -1,6 +1,6 @@
-"""Texts from any container, normalised to lists of ``str`` and tokenised.
+"""Texts from any container, converted to lists of ``str`` and tokenised.
 
-Containers are recognised by what they can do (``to_numpy``, ``to_pylist``, ``to_list``), so that pandas, polars,
+Containers are recognised by their methods (``to_numpy``, ``to_pylist``, ``to_list``), so that pandas, polars,
 pyarrow and datasets are never imported.
 """
 
@@ -13,15 +13,15 @@ from warmstart import _core
 from warmstart.warn import warn
 
 Texts = Any
-"""What a user may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars Series, an
-Arrow array, a ``datasets`` column."""
+"""Texts that users may pass: a list or tuple of ``str`` or of pairs of ``str``, a NumPy array, a pandas or polars
+Series, an Arrow array, a ``datasets`` column."""
 
 
 SEVERAL = 3
-"""Texts for each label from which on a column that tells the label is taken for the label, and not for chance."""
+"""Number of texts per label from which on a column that determines the label is refused as the label itself."""
 
 MANY = 0.25
-"""A share of texts that are empty, or mostly unknown words, from which on it is told."""
+"""Share of texts that are empty, or mostly unknown words, from which on there is a warning."""
 
 
 def to_list(values: Any, name: str) -> list[Any]:
@@ -32,7 +32,7 @@ def to_list(values: Any, name: str) -> list[Any]:
     values : sequence
         The container.
     name : str
-        What to call it in a message.
+        Name of the argument in error messages.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def to_list(values: Any, name: str) -> list[Any]:
 
 
 def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] | None]:
-    """Return the texts, and their second halves where they are pairs.
+    """Return the texts, and their second halves if they are pairs.
 
     Parameters
     ----------
     texts : sequence of str, or of 2-tuples of str, or array of shape (N, 2)
         Empty strings are texts like any other.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
 
     Returns
     -------
@@ -111,13 +111,13 @@ def normalise(texts: Texts, name: str = "texts") -> tuple[list[str], list[str] |
 
 
 def are_pairs(texts: Texts, name: str = "texts") -> bool | None:
-    """Tell pairs from single texts; None where there are none."""
+    """Tell pairs from single texts; None if there are no texts."""
     items = _column(texts, to_list(texts, name))
     return isinstance(items[0], tuple | list) if items else None
 
 
 def _column(texts: Texts, items: list[Any]) -> list[Any]:
-    """Return the texts of a table or array of one column, whose rows these are; else the rows as they are."""
+    """Return the texts of a table or array with a single column, whose rows are `items`; else `items` unchanged."""
     shape = getattr(texts, "shape", None)
     is_column = isinstance(shape, tuple) and len(shape) == 2 and shape[1] == 1
     if not is_column:
@@ -128,21 +128,21 @@ def _column(texts: Texts, items: list[Any]) -> list[Any]:
 
 
 def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
-    """Refuse pairs where single texts were trained on, and the reverse.
+    """Refuse pairs if the model was trained on single texts, and the reverse.
 
     Parameters
     ----------
     texts : sequence
         See `normalise`.
     pairs : bool or None
-        What was trained on; None if that is not known.
+        Whether it was trained on pairs; None if that is not known.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
 
     Raises
     ------
     ValueError
-        They are of the other kind.
+        The texts are of the other kind.
     """
     found = are_pairs(texts, name)
     if found is None or pairs is None or found == pairs:
@@ -153,13 +153,13 @@ def check_kind(texts: Texts, pairs: bool | None, name: str = "texts") -> None:
 
 
 def refuse_labels_beside(texts: Texts, labels: list[Any], name: str = "texts") -> None:
-    """Refuse pairs of which one half is the label: a table was passed, and what is to be predicted with it.
+    """Refuse pairs in which one half is the label: the user passed a table that includes the target column.
 
     Raises
     ------
     ValueError
-        In one column is the label itself; or each label has a value of its own, whatever it is called there, in several
-        texts, while the other column has more.
+        One column is the label itself, or determines it one to one, with several texts for each label, while the other
+        column has more distinct values.
     """
     first, second = normalise(texts, name)
     if second is None or not all(isinstance(label, Hashable) for label in labels):
@@ -186,27 +186,27 @@ def encode(
     Parameters
     ----------
     backbone : _core.Backbone or _core.Tokenizer
-        Whose tokenizer to use.
+        The object whose tokenizer is used.
     texts : sequence
         See `normalise`.
     max_length : int or None
-        Longest text in tokens, special tokens included; None takes what the model bears.
+        Maximum length in tokens, special tokens included; None takes the model's maximum length.
     name : str
-        What to call the argument in a message.
+        Name of the argument in error messages.
     prompt : str
-        What to put before each text, of a pair before the first.
+        Text to put before each text, or before the first text of each pair.
 
     Returns
     -------
     Encodings
-        Of N texts, in input order.
+        Encodings of the N texts, in input order.
 
     Raises
     ------
     TypeError
         An element is no text.
     ValueError
-        An element holds a lone surrogate and so is no Unicode text, or `max_length` is more than the model bears.
+        An element holds a lone surrogate and so is no Unicode text, or `max_length` is more than the model supports.
     """
     first, second = normalise(texts, name)
     if prompt:
@@ -223,7 +223,7 @@ def encode(
 
 
 def warn_unread(*encodings: _core.Encodings) -> None:
-    """Warn, with their number, of texts that the model does not read: cut ones, and those that it has no words for."""
+    """Warn of texts that the model does not read in full: truncated, or mostly unknown words; count them."""
     total = sum(map(len, encodings))
     cut = sum(e.n_truncated for e in encodings)
     if cut:
@@ -237,7 +237,7 @@ def warn_unread(*encodings: _core.Encodings) -> None:
 
 
 def warn_empty(encodings: _core.Encodings) -> None:
-    """Warn where many of the texts are empty."""
+    """Warn if many of the texts are empty."""
     total, empty = len(encodings), encodings.n_empty
     if empty and empty >= MANY * total:
         are = "is" if total == 1 else "are"
@@ -245,7 +245,7 @@ def warn_empty(encodings: _core.Encodings) -> None:
 
 
 def warn_unknown(unknown: int, total: int) -> None:
-    """Warn where many of the texts are mostly unknown words."""
+    """Warn if many of the texts consist mostly of unknown words."""
     if unknown and unknown >= MANY * total:
         warn(
             f"{unknown} of {total} texts {'is' if total == 1 else 'are'} mostly words that the vocabulary lacks: all "
@@ -263,7 +263,7 @@ def _describe(item: Any) -> str:
 
 
 def is_missing(item: Any) -> bool:
-    """Tell None, NaN and what pandas has for them."""
+    """Tell whether an item is None, NaN or pandas' missing value."""
     return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
 
 

@@ -39,9 +39,10 @@ METRICS = ("f1", "accuracy", "loss")
 class TokenClassifier(ClassEstimator):
     """Find entities: tag the words of texts with BIO tags.
 
-    A text is a str or a list of words. Texts longer than the model bears are read in windows that overlap; none is cut.
-    Words of lists are joined by spaces, and entities are told by their characters in that text. Byte-level tokenizers,
-    as GPT-2's and RoBERTa's, put a space before the first word, too, and those of what is saved do.
+    A text is a str or a list of words. Texts longer than the model supports are split into overlapping windows; none is
+    truncated. Words of lists are joined by spaces, and entities are given by their characters in that text. With
+    byte-level tokenizers, as in GPT-2 and RoBERTa, the first word gets a space before it, too, also in the saved
+    tokenizer.
 
     Parameters
     ----------
@@ -49,29 +50,29 @@ class TokenClassifier(ClassEstimator):
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
     strategy : FullFineTuning or LinearProbing, optional
-        What is trained; None means ``FullFineTuning()``.
+        Training strategy; None means ``FullFineTuning()``.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
-        How gradients become steps: decay, schedule, clipping. None takes the strategy's default.
+        Optimiser with weight decay, schedule and gradient clipping. None takes the strategy's default.
     label_smoothing : float
         Share of probability given to all classes alike, in [0, 1).
     epochs : int, optional
-        Passes over the training texts; None chooses by their number.
+        Epochs over the training texts; None chooses by their number.
     max_steps : int, optional
         Optimiser steps to train for, instead of `epochs`.
     batch_size : int, optional
-        Texts in one batch, on average; None is 16.
+        Mean number of texts per batch; None is 16.
     batch_tokens : int or "auto"
-        Tokens in one batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
+        Tokens per batch, instead of `batch_size`. "auto" takes `batch_size` times the mean length of the training
         texts, at least the longest of them.
     accumulation_steps : int
-        Batches for one optimiser step.
+        Batches per optimiser step.
     max_length : int, optional
-        Tokens of a window; None takes what the model bears.
+        Maximum length of a window in tokens; None takes the model's maximum length.
     metric : {"f1", "accuracy", "loss"} or callable
-        What chooses the best weights on `eval_set`: the F1 of entities, the share of words that are right, or the
-        loss. A callable gets the true and the predicted tags of all texts, as lists of lists; higher is better.
+        Metric that chooses the best weights on `eval_set`: F1 of entities, accuracy over words, or loss. A callable
+        gets the true and the predicted tags of all texts, as lists of lists; higher is better.
     eval_every : int, optional
         Evaluate every so many optimiser steps instead of each epoch.
     validation_fraction : float, optional
@@ -82,19 +83,19 @@ class TokenClassifier(ClassEstimator):
     patience : int, optional
         Stop after so many evaluations without improvement.
     keep : {"best", "last"}
-        Which weights to keep where something is evaluated.
+        Weights to keep if there are evaluations: those of the best one, or the last.
     checkpoint_dir : str or path, optional
-        Where to keep the state of the run, one run in a directory: clones of a search would share it. A run that begins
-        with the same data and settings as the one whose checkpoint is there goes on from it and ends with the weights
-        and the history it would have had, with its seed where ``random_state`` is None; another run is refused.
+        Directory for checkpoints of a single run: clones in a search would share it. A run with the same data and
+        settings as the checkpoint in it resumes there and ends with the weights and the history that it would have had,
+        with its seed if ``random_state`` is None. A run with others is refused.
     checkpoint_every : int, optional
-        Optimiser steps between checkpoints; None writes one at the end alone: a run that is stopped has none.
+        Optimiser steps between checkpoints; None writes one only at the end, so a stopped run has none.
     precision : {"auto", "f32", "bf16", "int8"}
         Number format of matrix products; see `TextClassifier`.
     recompute : bool
         Compute each layer again in the backward pass: less memory, more time, the same weights.
     device : {"auto", "cpu"}
-        Where to compute.
+        Device to compute on.
     random_state : int, RandomState or None
         The same seed gives the same weights, byte for byte. None draws one and records it in ``random_state_``.
     verbose : bool
@@ -105,7 +106,7 @@ class TokenClassifier(ClassEstimator):
     classes_ : ndarray of str, shape (C,)
         The tags: ``O``, then ``B-`` and ``I-`` of each label.
     backbone_ : Backbone
-        The backbone as training left it.
+        The backbone after training.
     history_ : History
         A row for each evaluation.
     report_ : Report
@@ -193,25 +194,26 @@ class TokenClassifier(ClassEstimator):
             A directory of transformers whose class is ``...ForTokenClassification``, or a repository of the Hugging
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
-            As there.
+            As in `Backbone.from_pretrained`.
         **params
             As in `TokenClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
         Returns
         -------
         TokenClassifier
-            Fitted. ``classes_`` are its tags, in the order of its outputs; of a word its first token is read. Tags
-            that are no BIO tags are predicted, each going on where it stands again; `fit` and `score` take them, too.
-            Where it has no ``B-`` of a label, as of IOB1, entities are learnt with ``I-`` alone.
+            A fitted tagger. ``classes_`` are its tags, in the order of its outputs; each word gets the tag of its first
+            token. Tags that are not BIO tags are predicted, too, and neighbouring words with the same tag are one
+            entity; `fit` and `score` accept such tags. If there is no ``B-`` tag of a label, as in IOB1, entities are
+            learnt with ``I-`` alone.
 
         Raises
         ------
         FileNotFoundError
             It is not there.
         ValueError
-            ``config.json`` names another kind of head, or labels that are none.
+            ``config.json`` names another kind of head, or has no labels.
         WeightsError
-            The weights are not those of such a head with as many outputs as there are labels.
+            The weights do not belong to such a head with as many outputs as there are labels.
 
         Warns
         -----
@@ -221,9 +223,10 @@ class TokenClassifier(ClassEstimator):
         Notes
         -----
         Labels are those of ``id2label``; without it ``LABEL_0`` and on, as in transformers, or the names of a
-        ``label2id`` that stands alone, which transformers ignores: a warning says so. `fit` goes on from the head where
-        all labels are among its own, else a new one begins, with a warning. ``backbone_`` is without the head, and what
-        `save` wrote and ``load`` opens begins a new one, too; ``from_pretrained`` of that directory goes on.
+        ``label2id`` without ``id2label``, which transformers ignores: a warning says so. `fit` continues from the head
+        if all labels are among its own, else a new head is trained, with a warning. ``backbone_`` does not include the
+        head, so a model written by `save` and opened by ``load`` gets a new head, too; with ``from_pretrained`` of that
+        directory `fit` continues from the saved head.
         """
         return open_published(cls, path, revision, token, params, "tags")
 
@@ -240,8 +243,8 @@ class TokenClassifier(ClassEstimator):
             For each text its entities: ``(start, end, label)`` in characters, mappings with these keys, or `Entity`;
             for lists of words also the BIO tag of each word.
         sample_weight : sequence of float, optional
-            N weights: how much each text counts, as every word of it. One of weight 0 is left out. `eval_set` and what
-            is held out count all texts alike.
+            N weights: how much each text, and so each of its words, counts. A text of weight 0 is left out. `eval_set`
+            and held-out texts are not weighted.
         eval_set : tuple, optional
             ``(X, y)`` to evaluate on, instead of `validation_fraction`; the weights with the best `metric` are kept.
 
@@ -264,8 +267,8 @@ class TokenClassifier(ClassEstimator):
         Warns
         -----
         UserWarning
-            Entities do not begin and end with a word, or tags are on words that the tokenizer makes no token of; texts
-            are mostly words that the vocabulary lacks; a parameter has no effect.
+            Entities do not begin and end with a word, or tags are on words without tokens; texts consist mostly of
+            words that the vocabulary lacks; a parameter has no effect.
         ConvergenceWarning
             The model is hardly better than guessing, or never predicts a tag; what may help is said.
         """
@@ -291,7 +294,7 @@ class TokenClassifier(ClassEstimator):
         return self._prepare(X, y, sample_weight, eval_set).prepared
 
     def predict(self, X: Texts) -> list[list[Entity]]:
-        """Return the entities of each text, in order, by their characters; of lists of words in the joined text."""
+        """Return the entities of each text, in order, by their characters; for lists of words in the joined text."""
         windows, found = self._outputs(X)
         shares = probabilities(found, False)
         return windows.entities(self._tags(found), shares.max(axis=1, initial=0.0))
@@ -299,24 +302,23 @@ class TokenClassifier(ClassEstimator):
     def predict_tags(self, X: Texts) -> list[list[str]]:
         """Return the BIO tag of each word of each text.
 
-        A word that the tokenizer makes no token of, such as a zero-width space, has the tag ``I-`` within an entity and
-        ``O`` elsewhere.
+        A word without tokens, such as a zero-width space, has the tag ``I-`` within an entity and ``O`` elsewhere.
         """
         windows, found = self._outputs(X)
         return windows.unit_tags(self._tags(found))
 
     def score(self, X: Texts, y: Any, sample_weight: Any = None) -> float:
-        """Return the F1 over all entities, by place and label; of tags it is that of seqeval.
+        """Return the F1 over all entities, matched by position and label; for BIO tags it equals seqeval's.
 
-        Entities count without the words at their ends that the tokenizer makes no token of, which no model tags; a
-        warning tells how many.
+        Words without tokens at the ends of entities do not count, because no model tags them; a warning gives their
+        number.
 
         Parameters
         ----------
         X, y : sequence
             As in `fit`.
         sample_weight : sequence of float, optional
-            N weights: how often the entities of each text count.
+            N weights: how much the entities of each text count.
         """
         windows, found = self._outputs(X)
         weights = read_weights(sample_weight, len(windows))
@@ -336,7 +338,7 @@ class TokenClassifier(ClassEstimator):
         Returns
         -------
         Report
-            Its classes are the labels of entities; without facts of training.
+            Its classes are the labels of entities; it has no facts of training.
 
         Raises
         ------
@@ -364,7 +366,7 @@ class TokenClassifier(ClassEstimator):
 
     def _prepare(self, X: Texts, y: Any, sample_weight: Any, eval_set: Any) -> "_Run":
         params = self._settings()
-        # Words are trained on with the space before them, the first word too; the trained backbone keeps it.
+        # Words are trained with the space before them, the first word too; the trained backbone's tokenizer keeps it.
         given = opened(self.backbone, self.verbose)
         backbone = Backbone(given._inner.with_prefix_space())
         if not callable(self.metric) and self.metric not in METRICS:

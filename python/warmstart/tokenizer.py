@@ -1,4 +1,4 @@
-"""`Tokenizer` and `train_tokenizer`: texts to ids, with a vocabulary of one's own."""
+"""`Tokenizer` and `train_tokenizer`: text to token ids and back, and training of new vocabularies."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ _BATCH_CHARACTERS = 1 << 20
 
 
 class Tokenizer:
-    """Texts to token ids and back. Train one with `train_tokenizer`; a backbone has one as ``backbone.tokenizer``.
+    """Converts texts to token ids and back. Train one with `train_tokenizer`; a backbone has ``backbone.tokenizer``.
 
     Examples
     --------
@@ -29,7 +29,7 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The largest id, and one more: what a model's ``vocab_size`` must reach."""
+        """The largest id plus one: the minimum ``vocab_size`` of a model."""
         return self._inner.vocab_size
 
     def encode(self, texts: Texts, max_length: int | None = None) -> list[list[int]]:
@@ -40,7 +40,7 @@ class Tokenizer:
         texts : sequence of str or of pairs of str
             N texts, in any container.
         max_length : int, optional
-            Cut longer texts; None cuts nothing.
+            Maximum length in tokens; longer texts are truncated. None truncates nothing.
 
         Returns
         -------
@@ -61,7 +61,7 @@ class Tokenizer:
         Parameters
         ----------
         ids : iterable of sequence of int
-            The ids of each text; those that the vocabulary does not know are passed over.
+            The ids of each text; ids that are not in the vocabulary are skipped.
         skip_special_tokens : bool
             Leave out special tokens.
 
@@ -101,14 +101,14 @@ def train_tokenizer(
     kind : {"wordpiece", "bpe", "unigram"}
         WordPiece; byte-level byte-pair encoding, which knows every text; unigram language model.
     vocab_size : int
-        Most tokens, special ones included; a small corpus gives fewer.
+        Maximum number of tokens, special ones included; a small corpus gives fewer.
     family : {"bert", "gpt2", "roberta", "xlnet", "albert"}, optional
-        Whose special tokens, template and layout: "bert" for WordPiece, "gpt2" (default) or "roberta" for BPE, "xlnet"
-        (default) or "albert" for unigram.
+        Model family whose special tokens, template and layout are used: "bert" for WordPiece, "gpt2" (default) or
+        "roberta" for BPE, "xlnet" (default) or "albert" for unigram.
     min_frequency : int
-        Leave out pieces seen less often, and characters for which no bytes stand in.
+        Minimum count of a piece, and of a character that bytes cannot replace; rarer ones are left out.
     lowercase : bool, optional
-        Whether case and accents are dropped; None is what the family is known for: True for "bert" and "albert".
+        Whether to lower-case texts and strip accents; None takes the family's habit: True for "bert" and "albert".
 
     Returns
     -------
@@ -133,7 +133,7 @@ def train_tokenizer(
 
 
 def batches(corpus: Iterable[str]) -> Iterable[list[str]]:
-    """Cut a corpus into lists of about a million characters.
+    """Split a corpus into lists of about a million characters.
 
     Parameters
     ----------

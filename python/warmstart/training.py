@@ -1,4 +1,4 @@
-"""A training run: the core called, its results gathered."""
+"""Runs a training: calls the core and collects the results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,19 +26,19 @@ from warmstart.warn import warn, warn_unlearnt
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What a run leaves behind: the model, what its outputs mean, and how it went."""
+    """The result of a run: the model, the targets that its outputs stand for, and the course of training."""
 
     model: _core.TaskModel
     target: Target
     history: History
     report: RunReport
     random_state: int | None
-    """The seed used; None of a published model, whose training is not known."""
+    """The seed used; None for a published model, whose training is not known."""
     n_iter: int
     max_length: int | None = None
-    """Where texts are cut, in tokens; None where an older version pickled it: what the backbone says."""
+    """Maximum length in tokens; None in pickles of older versions, where it is the backbone's."""
     pairs: bool | None = None
-    """Whether texts were pairs; None where that is not known."""
+    """Whether texts were pairs; None if that is not known."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "classes" in state:  # of version 0.2, whose models did not tell several labels from one
@@ -49,7 +49,7 @@ class Trained:
 
 
 Scorer = Callable[[NDArray[np.float32], float], float]
-"""Logits and loss of what is held out to a score, higher is better."""
+"""Computes a score from logits and loss on the validation set, higher is better."""
 
 
 def execute(
@@ -59,17 +59,17 @@ def execute(
     judge: Callable[[NDArray[np.float32], dict[str, Any]], RunReport],
     verbose: bool,
 ) -> tuple[Trained, BaseException | None]:
-    """Run what is prepared.
+    """Train a prepared run.
 
     Parameters
     ----------
     run : Prepared
     metric : str
-        Name of what `scorer` measures.
+        Name of the metric that `scorer` computes.
     scorer : callable
-        Scores the logits of what is held out.
+        Scores the logits of the validation set.
     judge : callable
-        ``judge(logits, facts)`` makes the report on what is held out.
+        ``judge(logits, facts)`` returns the report on the validation set.
     verbose : bool
         Show a bar.
 
@@ -77,12 +77,12 @@ def execute(
     -------
     trained : Trained
     stopped : BaseException or None
-        What stopped the run before its end; to be raised once `trained` is stored.
+        The exception that stopped the run early, to be raised once `trained` is stored; else None.
 
     Raises
     ------
     BaseException
-        What stopped the run before its first step was done.
+        The exception that stopped the run before its first step was done.
     """
 
     def finite(found: NDArray[np.float32], eval_loss: float) -> float:
@@ -128,7 +128,7 @@ def execute(
 def _doubted(
     run: Prepared, model: _core.TaskModel, head: Probe | None, facts: dict[str, Any], report: RunReport, metric: str
 ) -> BaseException | None:
-    """Warn of what the model did not learn or learn now; return what that raised, which must not cost the model."""
+    """Warn of what the model did not learn; return an exception raised by a warning, so that the model is not lost."""
 
     def ask(texts: NDArray[np.int64]) -> NDArray[np.float32]:
         some, items = run.data.encodings.select(texts.tolist())
@@ -168,7 +168,7 @@ def _stepped(
 def outputs(
     model: _core.TaskModel, encodings: _core.Encodings, precision: str, verbose: bool, description: str
 ) -> NDArray[np.float32]:
-    """Compute what the head says, ``[N, C]`` in input order, with a bar where it takes more than a second."""
+    """Compute the outputs of the head, ``[N, C]`` in input order, with a bar if it takes more than a second."""
     if not len(encodings):
         return np.empty((0, model.n_outputs), dtype=np.float32)
     with TokenBar(encodings.n_tokens, description, verbose, delay_s=1.0) as bar:

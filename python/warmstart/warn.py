@@ -1,4 +1,4 @@
-"""Warnings: told at the line of the user's code that led to them, and once in a search that fits many times."""
+"""Warnings: they point to the line of user code that led to them, and are shown once in a search that fits often."""
 
 import re
 import sys
@@ -12,8 +12,9 @@ _OURS = ("warmstart", "sklearn", "joblib")
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the first line outside this package and scikit-learn's wrappers of it.
 
-    Python's filters decide what is shown. A search or a cross-validation of scikit-learn resets them for each fit;
-    under one a thing is told once, whatever its numbers; in a process of ``n_jobs``, which knows of no search, by each.
+    Python's filters decide what is shown. A search or a cross-validation of scikit-learn resets them for each fit, so
+    within one the same warning, whatever its numbers, is given once; a process of ``n_jobs``, which knows of no search,
+    gives each again.
     """
     frame, level, searched = sys._getframe(1), 2, False
     last = frame
@@ -24,8 +25,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         searched = searched or (package == "sklearn" and rest.startswith("model_selection"))
         last = last if package == "joblib" else frame
         frame, level = frame.f_back, level + 1
-    # What the search has told lives as long as the frame of its first call, among its local variables. Those of joblib
-    # outlive it: its processes are used again.
+    # The warnings given in a search are kept in the local variables of its first frame, and so live as long as the
+    # search. Frames of joblib outlive it, because its processes are used again.
     told = last.f_locals.setdefault("_warmstart_told", set()) if searched else set()
     kind = re.sub(r"[\d.,]+", "#", message)
     if kind not in told:
@@ -34,19 +35,19 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def warn_unlearnt(message: str) -> None:
-    """Warn, as scikit-learn does where an estimator has not converged, with ``ConvergenceWarning``."""
+    """Warn with ``ConvergenceWarning``, as scikit-learn does if an estimator has not converged."""
     from sklearn.exceptions import ConvergenceWarning
 
     warn(message, ConvergenceWarning)
 
 
 def warn_notes(backbone: _core.Backbone) -> None:
-    """Warn of what whoever opens a model should be told, once each.
+    """Warn of the core's notes about an opened model, each once.
 
     Parameters
     ----------
     backbone : _core.Backbone
-        As it was opened.
+        The opened backbone.
     """
     for note in backbone.notes():
         warn(note)

@@ -11,12 +11,12 @@ Weights = NDArray[np.float64]
 
 
 def read_weights(sample_weight: Any, n_texts: int) -> Weights | None:
-    """Return the weight of each text, float64 ``[N]``; None where all count alike.
+    """Return the weight of each text, float64 ``[N]``; None if all are equal.
 
     Parameters
     ----------
     sample_weight : sequence of float or None
-        N weights; that of a text to be left out is 0.
+        N weights; 0 leaves a text out.
     n_texts : int
         N, the number of texts they belong to.
 
@@ -57,5 +57,5 @@ def read_weights(sample_weight: Any, n_texts: int) -> Weights | None:
 
 
 def unless_alike(weights: Weights | None) -> Weights | None:
-    """Return weights that differ; None where all texts count alike."""
+    """Return the weights, or None if all are equal."""
     return None if weights is None or (weights == weights[:1]).all() else weights

@@ -1,26 +1,27 @@
-//! What an architecture is: its tensors' names, and its settings as a `config.json`.
+//! An `Architecture` maps the GGUF tensor names of a model family to Hugging Face names, and its metadata to a
+//! `config.json`.
 
 use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use super::reader::Checked;
 
-/// How a tensor is stored, against its form in a Hugging Face checkpoint.
+/// How the layout of a tensor in the GGUF file differs from its layout in a Hugging Face checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Same,
-    /// The rows of each query head have their rotary halves interleaved.
+    /// Query projection: within each head, the rows of the two rotary halves are interleaved.
     Queries,
-    /// The same of each key head.
+    /// Key projection: interleaved like `Queries`, per key head.
     Keys,
-    /// `[out, in]` here, `[in, out]` there (GPT-2's `Conv1D`).
+    /// `[out, in]` in GGUF, `[in, out]` in the checkpoint (GPT-2's `Conv1D`).
     Transposed,
 }
 
-/// Names of tensors without `.weight` or `.bias`, here and in a Hugging Face checkpoint; `{}` is the layer.
+/// Tensor names without `.weight` or `.bias`: (GGUF name, Hugging Face name, layout); `{}` is the layer index.
 pub(super) type Names = &'static [(&'static str, &'static str, Form)];
 
-/// An architecture.
+/// A model family: its name, its tensor names, and the function that builds its `config.json`.
 pub(super) struct Architecture {
     /// `general.architecture`
     pub name: &'static str,
@@ -29,11 +30,11 @@ pub(super) struct Architecture {
 }
 
 impl Architecture {
-    /// The name of a tensor in a Hugging Face checkpoint, and how it differs.
+    /// Hugging Face name of a GGUF tensor, and how its layout differs; None if the architecture has no such tensor.
     pub fn translate(&self, tensor: &str) -> Option<(String, Form)> {
         let (stem, suffix) = tensor.rsplit_once('.').filter(|(_, suffix)| matches!(*suffix, "weight" | "bias"))?;
         let (layer, stem) = match stem.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
-            // No signs, no leading zeros: one name for each tensor.
+            // The layer index must have no sign and no leading zeros, so that each tensor has one name only.
             Some((layer, rest)) => (layer.parse::<u32>().ok().filter(|n| n.to_string() == layer)?.to_string(), rest),
             None => (String::new(), stem),
         };

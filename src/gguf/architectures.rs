@@ -1,4 +1,4 @@
-//! The architectures that can be read.
+//! The supported architectures.
 
 use super::architecture::Architecture;
 use super::reader::Checked;
@@ -6,7 +6,7 @@ use super::{bert, gpt2, llama};
 
 const ALL: [&Architecture; 5] = [&bert::BERT, &gpt2::GPT2, &llama::LLAMA, &llama::QWEN2, &llama::QWEN3];
 
-/// The architecture of this name.
+/// Looks an architecture up by its `general.architecture` name; an unknown name is an error.
 pub(super) fn named(name: &str) -> Checked<&'static Architecture> {
     ALL.into_iter().find(|architecture| architecture.name == name).ok_or_else(|| {
         let names: Vec<_> = ALL.iter().map(|a| a.name).collect();

@@ -1,4 +1,4 @@
-//! BERT: names and settings.
+//! BERT: tensor names and configuration.
 
 use serde_json::{Map, Value, json};
 
@@ -29,7 +29,7 @@ fn config(fields: &Fields) -> Checked<Map<String, Value>> {
     if fields.optional_flag("attention.causal")?.unwrap_or(false) {
         return Err("bert.attention.causal is true; supported: false".into());
     }
-    // Read by `Gguf::pooling`.
+    // `Gguf::pooling` uses this field; here it only counts as used.
     fields.optional_count("pooling_type")?;
     let mut config = Map::new();
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! Values of GGUF tensors: blocks of quantised numbers to f32, by candle's formulas.
+//! De-quantises blocks of GGUF tensors to f32, by candle's formulas.
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::k_quants::{BlockQ4_0, BlockQ4_1, BlockQ4K, BlockQ5K, BlockQ6K, BlockQ8_0, GgmlType};
@@ -7,7 +7,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use super::reader::Checked;
 use crate::error::{Error, Result};
 
-/// The types that can be read, by their number in the file.
+/// The supported tensor types, by their number in the file.
 const KINDS: [(u32, GgmlDType, &str); 9] = [
     (0, GgmlDType::F32, "F32"),
     (1, GgmlDType::F16, "F16"),
@@ -20,7 +20,7 @@ const KINDS: [(u32, GgmlDType, &str); 9] = [
     (30, GgmlDType::BF16, "BF16"),
 ];
 
-/// The type of this number.
+/// The tensor type with this number; an unsupported number is an error.
 pub(super) fn kind(number: u32) -> Checked<GgmlDType> {
     KINDS.iter().find(|(n, ..)| *n == number).map(|(_, kind, _)| *kind).ok_or_else(|| {
         let names: Vec<_> = KINDS.iter().map(|(.., name)| *name).collect();
@@ -28,7 +28,7 @@ pub(super) fn kind(number: u32) -> Checked<GgmlDType> {
     })
 }
 
-/// De-quantise `bytes`, whole blocks of `kind`, into as many values.
+/// De-quantises `bytes`, whole blocks of `kind`, into `out`, which must have exactly as many values.
 pub(super) fn decode(kind: GgmlDType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
     match kind {
         GgmlDType::F32 => {
@@ -55,7 +55,7 @@ fn halves(bytes: &[u8], convert: impl FnOnce(&[u16])) -> Result<()> {
 }
 
 fn blocks<B: GgmlType>(bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    // SAFETY: candle's blocks are `repr(C)` fields of f16, i8 and u8: every bit pattern is one.
+    // SAFETY: candle's blocks are `repr(C)` fields of f16, i8 and u8, so every bit pattern is a valid block.
     let blocks = whole::<B>(unsafe { bytes.align_to() })?;
     if blocks.len() * B::BLCK_SIZE != out.len() {
         return Err(Error::internal(format!("{} blocks for {} values", blocks.len(), out.len())));
@@ -64,7 +64,7 @@ fn blocks<B: GgmlType>(bytes: &[u8], out: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// The middle of an `align_to`, which is all of it: tensors begin at multiples of 8.
+/// The middle of an `align_to`; an error unless it covers all bytes. Tensors begin at multiples of 8, so it does.
 fn whole<'a, T>((before, middle, after): (&[u8], &'a [T], &[u8])) -> Result<&'a [T]> {
     match (before, after) {
         ([], []) => Ok(middle),

@@ -1,4 +1,4 @@
-//! Byte-level BPE: `tokenizer.ggml.model` gpt2. `tokenizer.ggml.pre` says how the text is split before.
+//! Byte-level BPE: `tokenizer.ggml.model` is gpt2. `tokenizer.ggml.pre` names the pre-tokenizer.
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
@@ -12,7 +12,7 @@ use super::pre_tokenizers::Splitting;
 use super::reader::Checked;
 use super::vocabulary::Vocabulary;
 
-/// The tokenizer, and how its kind splits text.
+/// Builds the tokenizer, and returns it with the pre-tokenization that its name selects.
 pub(super) fn build(vocabulary: &Vocabulary, architecture: &str) -> Checked<(Tokenizer, &'static Splitting)> {
     let pre = match vocabulary.metadata.text("tokenizer.ggml.pre")? {
         Some(pre) => pre,
@@ -30,7 +30,8 @@ pub(super) fn build(vocabulary: &Vocabulary, architecture: &str) -> Checked<(Tok
     let merges = vocabulary.metadata.texts("tokenizer.ggml.merges", vocabulary.file)?;
     let merges = merges.ok_or("has no tokenizer.ggml.merges")?;
     let merges = merges.iter().map(|merge| {
-        // A token may begin with a space where the spaces of a merge are not spelled in the byte alphabet.
+        // In files that do not spell spaces in the byte alphabet a token may begin with a space, so the separator is
+        // searched from the second character on.
         let at = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
         let (left, right) =
             merge.split_at(at.ok_or_else(|| format!("tokenizer.ggml.merges has {merge:?}; expected two tokens"))?);

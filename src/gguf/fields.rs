@@ -1,4 +1,4 @@
-//! The settings of one architecture, `{architecture}.{key}` in the metadata: each is used, or the file is refused.
+//! The metadata of one architecture, keys `{architecture}.{key}`. Each key must be used, or the file is refused.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use super::header::Stored;
 use super::metadata::{Metadata, show};
 use super::reader::Checked;
 
-/// What a configuration is made from.
+/// Input of an architecture's `config` function: the metadata and tensor shapes, with a record of the keys used.
 pub(super) struct Fields<'a> {
     metadata: &'a Metadata,
     tensors: &'a BTreeMap<String, Stored>,
@@ -52,12 +52,12 @@ impl<'a> Fields<'a> {
         self.metadata.text(&self.key(key))
     }
 
-    /// The shape of a tensor by its name in the file.
+    /// Shape of the tensor with this GGUF name.
     pub fn shape(&self, tensor: &str) -> Option<&[usize]> {
         self.tensors.get(tensor).map(|stored| stored.shape.as_slice())
     }
 
-    /// The rows of a matrix by its name in the file.
+    /// Number of rows of the matrix with this GGUF name.
     pub fn rows(&self, tensor: &str) -> Checked<usize> {
         match self.shape(tensor) {
             Some([rows, _]) => Ok(*rows),
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The number of tokens, which `vocab_size` may repeat.
+    /// Vocabulary size: the rows of the embedding table. If the metadata has `vocab_size`, it must agree.
     pub fn vocab_size(&self) -> Checked<usize> {
         let rows = self.rows("token_embd.weight")?;
         match self.optional_count("vocab_size")? {
@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Put in the ids of special tokens, under the names of a `config.json`.
+    /// Copies the ids of the special tokens into `config`, under their names in a `config.json`.
     pub fn special_ids(&self, config: &mut Map<String, Value>) -> Checked<()> {
         for (key, name) in [("bos", "bos_token_id"), ("eos", "eos_token_id"), ("padding", "pad_token_id")] {
             if let Some(id) = self.metadata.count(&format!("tokenizer.ggml.{key}_token_id"))? {
@@ -87,7 +87,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Refuse what was not used: it would change what the model computes.
+    /// An error if a key of this architecture was not used: it would change what the model computes.
     pub fn finish(self) -> Checked<()> {
         let used = self.used.borrow();
         let unused = self.metadata.keys().find(|key| key.starts_with(&self.prefix) && !used.contains(*key));

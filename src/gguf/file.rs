@@ -1,4 +1,4 @@
-//! A GGUF file, opened.
+//! Opening a GGUF file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,19 +17,20 @@ use crate::array::Array;
 use crate::compute::MappedFile;
 use crate::error::{Error, Result};
 
-/// A GGUF file: what a Hugging Face directory would hold. Values stay in the mapped file, quantised, until they are asked for.
+/// A GGUF file, which replaces a Hugging Face directory. Tensors stay in the mapped file, quantised, until they are
+/// read.
 pub struct Gguf {
     path: PathBuf,
     map: MappedFile,
     metadata: Metadata,
     architecture: &'static str,
     config: Map<String, Value>,
-    /// By name in a Hugging Face checkpoint.
+    /// Tensors by their Hugging Face name.
     tensors: BTreeMap<String, Placed>,
 }
 
-/// The GGUF file that `path` is, or the only one in the directory it is; none where there are other weights, of which
-/// `names` are the files.
+/// Finds the GGUF file: `path` itself, or the only one in the directory `path`. None if the directory has other
+/// weights, whose file names are `names`.
 pub fn find(path: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file();
     if is_gguf(path) {
@@ -47,7 +48,7 @@ pub fn find(path: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
 }
 
 impl Gguf {
-    /// Open a file: its header is read and checked, its values are not.
+    /// Opens a file: reads and checks its header, but not the tensor values.
     pub fn open(path: &Path) -> Result<Self> {
         let map = MappedFile::open(path)?;
         let at = |message: String| format!("{}: {message}", path.display());
@@ -64,7 +65,7 @@ impl Gguf {
         Ok(Self { path: path.to_path_buf(), map, metadata, architecture: architecture.name, config, tensors })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -74,8 +75,8 @@ impl Gguf {
         &self.config
     }
 
-    /// Names and shapes of the tensors as a Hugging Face checkpoint has them: of the whole model with its output layer, or of
-    /// a `BertModel`. A tied output layer is not among them.
+    /// Hugging Face names and shapes of the tensors, either of the whole model with its output layer or of a
+    /// `BertModel`. A tied output layer is not listed.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.tensors.iter().map(|(name, placed)| (name.as_str(), placed.shape.as_slice()))
     }
@@ -88,12 +89,12 @@ impl Gguf {
         }
     }
 
-    /// True for a tensor that is stored as f32.
+    /// True if the tensor is stored as f32.
     pub fn is_f32(&self, name: &str) -> bool {
         self.tensors.get(name).is_some_and(|placed| placed.stored.kind == GgmlDType::F32)
     }
 
-    /// How the model makes a vector of a text, as sentence-transformers calls it; none where it does not say.
+    /// Pooling of token vectors into one text vector, by its sentence-transformers name; None if the file does not say.
     pub fn pooling(&self) -> Result<Option<&'static str>> {
         let bad = |message: String| Error::Value(format!("{}: {message}", self.path.display()));
         let key = format!("{}.pooling_type", self.architecture);
@@ -111,7 +112,7 @@ impl Gguf {
         generation::chat_templates(&self.metadata).map_err(|e| Error::Data(format!("{}: {e}", self.path.display())))
     }
 
-    /// What a `generation_config.json` would hold, where the file says more than which token ends a text.
+    /// Contents of a `generation_config.json`; None if the file says no more than which token ends a text.
     pub fn generation_config(&self) -> Result<Option<Value>> {
         generation::config(&self.metadata).map_err(|e| Error::Data(format!("{}: {e}", self.path.display())))
     }
@@ -135,7 +136,7 @@ fn configure(
     Ok((architecture, config))
 }
 
-/// The `rope_scaling` of a Llama whose file has divisors of its frequencies.
+/// The `rope_scaling` of a Llama whose file has a tensor of divisors of the rotary frequencies.
 fn divided_frequencies(stored: &Stored, bytes: &[u8], config: &Map<String, Value>) -> Checked<Value> {
     let number = |field: &str| config.get(field).and_then(Value::as_f64).unwrap_or_default();
     let (name, pairs) = (rope_factors::NAME, number("head_dim") / 2.0);
@@ -153,7 +154,7 @@ fn divided_frequencies(stored: &Stored, bytes: &[u8], config: &Map<String, Value
     rope_factors::scaling(&divisors, number("rope_theta"))
 }
 
-/// Tensors by their Hugging Face names; one without such a name is refused.
+/// Maps tensors to their Hugging Face names; a tensor without such a name is an error.
 fn place(
     architecture: &Architecture,
     config: &Map<String, Value>,

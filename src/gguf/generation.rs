@@ -1,4 +1,4 @@
-//! What the metadata says of generating texts: chat templates, tokens that end a text, how tokens are drawn.
+//! Generation settings in the metadata: chat templates, end-of-text tokens, sampling parameters.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::metadata::{Metadata, Value as Entry, show};
 use super::reader::Checked;
 use crate::text::{CHAT_TEMPLATE, CHAT_TEMPLATES};
 
-/// Chat templates by the names of the files that hold them in a Hugging Face directory.
+/// Chat templates, each with the name of the file that would hold it in a Hugging Face directory.
 pub(super) fn chat_templates(metadata: &Metadata) -> Checked<Vec<(String, String)>> {
     let mut files = Vec::new();
     if let Some(template) = metadata.text("tokenizer.chat_template")? {
@@ -25,12 +25,11 @@ pub(super) fn chat_templates(metadata: &Metadata) -> Checked<Vec<(String, String
     Ok(files)
 }
 
-/// The fields of a `generation_config.json`: none where there is one token that ends a text, or none, and nothing on how
-/// tokens are drawn.
+/// Contents of a `generation_config.json`. None if there are no sampling parameters and at most one end-of-text token.
 pub(super) fn config(metadata: &Metadata) -> Checked<Option<Value>> {
     let mut config = Map::new();
     let mut ends = Vec::new();
-    // The end of a text, of a turn, of a message.
+    // End of text, end of turn, end of message.
     for key in ["eos", "eot", "eom"] {
         let id = metadata.count(&format!("tokenizer.ggml.{key}_token_id"))?;
         ends.extend(id.filter(|id| !ends.contains(id)));
@@ -46,7 +45,7 @@ pub(super) fn config(metadata: &Metadata) -> Checked<Option<Value>> {
             name => name,
         };
         let value = match metadata.get(key) {
-            // All of them, as 0 is.
+            // A negative top_k means all tokens, as 0 does.
             Some(Entry::Integer(..0)) if name == "top_k" => json!(0),
             Some(Entry::Integer(n)) => json!(i64::try_from(*n).unwrap_or_default()),
             Some(Entry::Float(x)) => json!(x),

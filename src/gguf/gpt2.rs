@@ -1,4 +1,4 @@
-//! GPT-2: names and settings.
+//! GPT-2: tensor names and configuration.
 
 use serde_json::{Map, Value, json};
 

@@ -1,5 +1,5 @@
-//! The header of a GGUF file: metadata, then where each tensor lies. Everything it claims is checked against the file's length
-//! before memory is taken for it.
+//! The header of a GGUF file: metadata, then the position of each tensor. Every size is checked against the file's
+//! length before memory is allocated for it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,21 +10,21 @@ use super::blocks;
 use super::metadata::Metadata;
 use super::reader::{Checked, Reader};
 
-/// Where tensors begin, where the file does not say.
+/// Default alignment of tensors in bytes, if the file gives none.
 const ALIGNMENT: u64 = 32;
 const MAX_DIMENSIONS: u32 = 4;
 
-/// A tensor as the file describes it.
+/// A tensor as the header describes it.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub kind: GgmlDType,
     /// Row-major: the last dimension is contiguous.
     pub shape: Vec<usize>,
-    /// Its bytes in the file.
+    /// Byte range in the file.
     pub bytes: Range<usize>,
 }
 
-/// Metadata, and tensors by their name in the file.
+/// Metadata, and tensors by their GGUF name.
 pub(super) struct Header {
     pub metadata: Metadata,
     pub tensors: BTreeMap<String, Stored>,
@@ -89,7 +89,7 @@ fn tensor_info<'a>(reader: &mut Reader<'a>) -> Checked<(&'a str, Info)> {
 }
 
 impl Info {
-    /// Its place in a file of `length` bytes whose data section begins at `data`.
+    /// Checks a tensor and computes its byte range in a file of `length` bytes whose data section begins at `data`.
     fn place(self, data: u64, alignment: u64, length: usize) -> Checked<Stored> {
         let kind = blocks::kind(self.kind)?;
         let (block, block_bytes) = (kind.block_size() as u64, kind.type_size() as u64);
@@ -118,7 +118,7 @@ impl Info {
     }
 }
 
-/// No two tensors share bytes: together they are never larger than the file.
+/// Checks that no two tensors share bytes, so that together they are never larger than the file.
 fn check_apart(tensors: &BTreeMap<String, Stored>) -> Checked<()> {
     let mut placed: Vec<_> = tensors.iter().collect();
     placed.sort_unstable_by_key(|(_, stored)| stored.bytes.start);

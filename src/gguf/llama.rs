@@ -1,4 +1,4 @@
-//! Llama, Qwen2, Qwen3: names and settings.
+//! Llama, Qwen2, Qwen3: tensor names and configuration.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::architecture::{Architecture, Form, Names};
 use super::fields::Fields;
 use super::reader::Checked;
 
-/// llama.cpp permutes the rows of Llama's queries and keys, and of no other's.
+/// llama.cpp permutes the rows of the query and key projections of Llama, and of no other architecture.
 pub(super) const LLAMA: Architecture =
     Architecture { name: "llama", names: &names(Form::Queries, Form::Keys), config: llama };
 pub(super) const QWEN2: Architecture = Architecture { name: "qwen2", names: PLAIN, config: qwen2 };
@@ -76,7 +76,7 @@ fn common(fields: &Fields, model_type: &str, class: &str) -> Checked<Map<String,
     {
         return Err("is a mixture of experts, which is not supported".into());
     }
-    // How the original weights were laid out, which the converter has undone.
+    // The layout of the original weights; the converter has already undone it.
     fields.optional_text("tensor_data_layout")?;
     let mut config = Map::new();
     for (name, value) in [
@@ -102,7 +102,7 @@ fn common(fields: &Fields, model_type: &str, class: &str) -> Checked<Map<String,
     Ok(config)
 }
 
-/// How rotary positions are stretched beyond the length of the pretraining.
+/// The `rope_scaling` that extends rotary positions beyond the context length of the pretraining.
 fn scaling(fields: &Fields) -> Checked<Value> {
     let factor = fields.optional_number("rope.scaling.factor")?;
     let original = fields.optional_count("rope.scaling.original_context_length")?;

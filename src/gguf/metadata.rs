@@ -1,11 +1,11 @@
-//! The metadata of a GGUF file: values by key. Arrays stay in the file and are read when they are asked for.
+//! The metadata of a GGUF file: values by key. Arrays stay in the file and are decoded on request.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::reader::{Checked, Reader};
 
-/// A value. Numbers are as wide as they can be.
+/// A metadata value. Numbers are widened to the largest type of their kind.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Bool(bool),
@@ -15,7 +15,7 @@ pub(super) enum Value {
     Array(Array),
 }
 
-/// An array: the type of its elements, how many, and their bytes in the file.
+/// An array: element type, number of elements, and byte range in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Array {
     kind: u32,
@@ -23,14 +23,14 @@ pub(super) struct Array {
     bytes: Range<usize>,
 }
 
-/// Values by key.
+/// Metadata values by key.
 #[derive(Debug, Default)]
 pub(super) struct Metadata(BTreeMap<String, Value>);
 
 const TEXT: u32 = 8;
 const ARRAY: u32 = 9;
 
-/// Bytes of a value of fixed size.
+/// Size in bytes of a value of fixed size; None for other types.
 fn width(kind: u32) -> Option<u64> {
     match kind {
         0 | 1 | 7 => Some(1),
@@ -49,7 +49,7 @@ fn read_value(reader: &mut Reader, kind: u32) -> Checked<Value> {
         3 => Value::Integer(i16::from_le_bytes(reader.array()?).into()),
         4 => Value::Integer(u32::from_le_bytes(reader.array()?).into()),
         5 => Value::Integer(i32::from_le_bytes(reader.array()?).into()),
-        // The decimal that was meant: 1e-5, not 9.999999747378752e-6.
+        // Parsed from the shortest decimal, so that 1e-5 stays 1e-5 and is not 9.999999747378752e-6.
         6 => Value::Float(f32::from_le_bytes(reader.array()?).to_string().parse().unwrap_or(f64::NAN)),
         7 => match reader.array()? {
             [0] => Value::Bool(false),
@@ -65,7 +65,7 @@ fn read_value(reader: &mut Reader, kind: u32) -> Checked<Value> {
     })
 }
 
-/// Step over an array.
+/// Skips an array and records its position.
 fn read_array(reader: &mut Reader) -> Checked<Array> {
     let (kind, len) = (reader.u32()?, reader.u64()?);
     let start = reader.at;
@@ -79,7 +79,7 @@ fn read_array(reader: &mut Reader) -> Checked<Array> {
                 reader.take(bytes)?;
             }
         }
-        // As llama.cpp: arrays of arrays are in the format's description, but in no file.
+        // As in llama.cpp: the format allows arrays of arrays, but no file has them.
         None => return Err(format!("has an array of the type {kind}; supported: numbers and texts")),
     }
     Ok(Array { kind, len, bytes: start..reader.at })
@@ -123,7 +123,7 @@ impl Metadata {
         }
     }
 
-    /// A whole number from 0 to 2^32 - 1.
+    /// An integer from 0 to 2^32 - 1.
     pub fn count(&self, key: &str) -> Checked<Option<usize>> {
         match self.get(key) {
             None => Ok(None),
@@ -141,7 +141,7 @@ impl Metadata {
         }
     }
 
-    /// The texts of an array in the file's `bytes`.
+    /// Strings of an array, which lie in the file's `bytes`.
     pub fn texts<'a>(&self, key: &str, bytes: &'a [u8]) -> Checked<Option<Vec<&'a str>>> {
         let Some((array, mut reader)) = self.array(key, bytes)? else { return Ok(None) };
         if array.kind != TEXT {
@@ -150,7 +150,7 @@ impl Metadata {
         (0..array.len).map(|_| reader.text()).collect::<Checked<_>>().map(Some).map_err(|e| format!("{key} {e}"))
     }
 
-    /// The numbers of an array in the file's `bytes`.
+    /// Numbers of an array, which lie in the file's `bytes`.
     pub fn numbers(&self, key: &str, bytes: &[u8]) -> Checked<Option<Vec<f64>>> {
         let Some((array, mut reader)) = self.array(key, bytes)? else { return Ok(None) };
         let number = |value| match value {
@@ -176,7 +176,7 @@ impl Metadata {
     }
 }
 
-/// A value in a message.
+/// Formats a value for an error message.
 pub(super) fn show(value: &Value) -> String {
     match value {
         Value::Bool(x) => x.to_string(),

@@ -1,7 +1,9 @@
-//! GGUF, the one-file format of llama.cpp: configuration, weights and tokenizer as a Hugging Face directory would hold them.
+//! GGUF, the single-file format of llama.cpp, which holds what a Hugging Face directory has: configuration, weights and
+//! tokenizer.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. The header is read strictly (`header.rs`): candle's
-//! reader takes 32 bytes for each byte of an array, keeps the last of two tensors of one name and mends invalid UTF-8.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. `header.rs` reads the header strictly, because
+//! candle's reader takes 32 bytes for each byte of an array, keeps the last of two tensors with the same name and
+//! repairs invalid UTF-8.
 
 mod architecture;
 mod architectures;

@@ -1,27 +1,27 @@
-//! How byte-level tokenizers split text before BPE, by the name in `tokenizer.ggml.pre`: each row as the models of that name
+//! Pre-tokenization of byte-level tokenizers, by the name in `tokenizer.ggml.pre`: each row as the models of that name
 //! publish it in their `tokenizer.json`.
 //!
-//! Names are those that llama.cpp's converter (November 2026) gives models of the architectures that are read here. A pattern
-//! cuts what the one before it has left, and what it does not match stays a piece.
+//! The names are those that llama.cpp's converter (November 2026) gives models of the supported architectures. Each
+//! pattern splits the pieces left by the pattern before it; text that it does not match stays a piece.
 
-/// Names that split alike.
+/// A pre-tokenization, with all the names that select it.
 pub(super) struct Splitting {
     pub names: &'static [&'static str],
     pub patterns: &'static [&'static str],
-    /// Unicode's composed form (NFC) is made of the text before.
+    /// Normalise the text to Unicode NFC first.
     pub composes: bool,
-    /// A piece that is a token is taken whole, whatever its merges.
+    /// A piece that is itself a token is taken whole, without applying merges.
     pub ignores_merges: bool,
     pub around: Around,
 }
 
-/// What stands around texts where the file does not say.
+/// Special tokens around a text, where the file does not say.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Around {
     Nothing,
-    /// A token that begins each.
+    /// One token at the beginning of each text.
     First,
-    /// Between the texts of a pair a separator.
+    /// A separator between the two texts of a pair.
     Between,
 }
 
@@ -30,7 +30,7 @@ impl Splitting {
         ALL.iter().find(|splitting| splitting.names.contains(&name))
     }
 
-    /// Every name.
+    /// Names of all supported pre-tokenizations.
     pub fn names() -> impl Iterator<Item = &'static str> {
         ALL.iter().flat_map(|splitting| splitting.names).copied()
     }
@@ -40,9 +40,9 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 3.5: marks belong to letters.
+/// Qwen 3.5: combining marks count as letters.
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Qwen 2 without the English contractions: Turkish suffixes stay with their apostrophe.
+/// Qwen 2 without the English contractions, so that Turkish suffixes stay with their apostrophe.
 const UFAKZEKA: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const SEED_CODER: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -52,7 +52,7 @@ const MINICPM5: &str =
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// OpenAI's o200k.
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Letters with a case, as of an older Unicode.
+/// Cased letters, as in an older version of Unicode.
 const DEEPSEEK_WORDS: &str = "\\s?[A-Za-z\u{b5}\u{c0}-\u{d6}\u{d8}-\u{f6}\u{f8}-\u{1ba}\u{1bc}-\u{1bf}\u{1c4}-\u{293}\u{295}-\u{2af}\
     \u{370}-\u{373}\u{376}\u{377}\u{37b}-\u{37d}\u{37f}\u{386}\u{388}-\u{38a}\u{38c}\u{38e}-\u{3a1}\u{3a3}-\u{3f5}\u{3f7}-\u{481}\
     \u{48a}-\u{52f}\u{531}-\u{556}\u{10a0}-\u{10c5}\u{13a0}-\u{13f5}\u{13f8}-\u{13fd}\u{1c90}-\u{1cba}\u{1cbd}-\u{1cbf}\
@@ -65,12 +65,12 @@ const DEEPSEEK_WORDS: &str = "\\s?[A-Za-z\u{b5}\u{c0}-\u{d6}\u{d8}-\u{f6}\u{f8}-
     \u{ff21}-\u{ff3a}\u{ff41}-\u{ff5a}\u{10400}-\u{1044f}\u{104b0}-\u{104d3}\u{104d8}-\u{104fb}\u{10c80}-\u{10cb2}\
     \u{10cc0}-\u{10cf2}\u{118a0}-\u{118df}\u{1e900}-\u{1e943}]+";
 const DEEPSEEK_PUNCTUATION: &str = "\\s?[!-/:-~\u{ff01}-\u{ff0f}\u{ff1a}-\u{ff5e}\u{2018}-\u{201f}\u{3000}-\u{3002}]+";
-/// Chinese, the syllables of Korean, and all scripts between Arabic and them.
+/// Chinese characters, Korean syllables, and all scripts between Arabic and them.
 const DEEPSEEK_EAST: &str = "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+";
 const DEEPSEEK3_EAST: &str = "[\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 const VIKING: &str = " ?[^(\\s|.,!?\u{2026}\u{3002}\u{ff0c}\u{3001}\u{964}\u{6d4}\u{60c})]+";
-/// Every digit alone.
+/// Every digit is a piece of its own.
 const DIGIT: &str = r"\p{N}";
 const THREE_DIGITS: &str = r"\p{N}{1,3}";
 

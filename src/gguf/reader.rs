@@ -1,6 +1,6 @@
-//! Numbers and texts of a GGUF file, one after the other; none is read beyond its end.
+//! Reads numbers and strings of a GGUF file in sequence; reading beyond the end is an error.
 
-/// What is wrong with a file; its path is added by who opens it.
+/// Result with an error message about a file; the caller adds the path.
 pub(super) type Checked<T> = std::result::Result<T, String>;
 
 /// A position in the file.

@@ -1,5 +1,5 @@
-//! The tensor `rope_freqs.weight` of Llama 3.1 and later: what llama.cpp divides each rotary frequency by, in the place of the
-//! settings from which its converter made it.
+//! The tensor `rope_freqs.weight` of Llama 3.1 and later: the divisor of each rotary frequency. llama.cpp's converter
+//! computes it from `rope_scaling` and writes it instead of those settings.
 
 use std::f64::consts::PI;
 
@@ -9,12 +9,13 @@ use super::reader::Checked;
 
 pub(super) const NAME: &str = "rope_freqs.weight";
 
-/// The settings of all models that have it (`rope_scaling` in their `config.json`), but for the factor.
+/// Settings that all models with this tensor share (`rope_scaling` in their `config.json`); only the factor differs.
 const LOW: f64 = 1.0;
 const HIGH: f64 = 4.0;
 const ORIGINAL: f64 = 8192.0;
 
-/// The `rope_scaling` that gives these divisors of the frequencies of base `theta`; null where they are all 1.
+/// The `rope_scaling` that gives these divisors of the rotary frequencies with base `theta`; null if all divisors are
+/// 1.
 pub(super) fn scaling(divisors: &[f32], theta: f64) -> Checked<Value> {
     let factor = divisors.iter().fold(1f32, |largest, &divisor| largest.max(divisor));
     let pairs = divisors.len() as f64;

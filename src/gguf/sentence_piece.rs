@@ -1,4 +1,5 @@
-//! SentencePiece BPE: `tokenizer.ggml.model` llama. Pieces have scores; two neighbours become the piece of the best score.
+//! SentencePiece BPE: `tokenizer.ggml.model` is llama. Each piece has a score; of all adjacent pairs, the one whose
+//! merged piece has the best score is merged.
 
 use tokenizers::Tokenizer;
 use tokenizers::decoders::DecoderWrapper;
@@ -12,12 +13,14 @@ use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence as N
 use super::reader::Checked;
 use super::vocabulary::Vocabulary;
 
-/// Merges for each piece, on average: two in what SentencePiece trains. More is a file made to exhaust memory.
+/// Limit on the mean number of merges per piece: SentencePiece trains about two. A file with more is made to exhaust
+/// memory.
 const MERGES_PER_PIECE: usize = 8;
-/// Bytes of the longest piece that is merged from others: SentencePiece's own have 16 characters at most, runs of spaces more.
+/// Limit in bytes on pieces that are merged from others: SentencePiece's own have at most 16 characters, runs of spaces
+/// more.
 const LONGEST: usize = 512;
 
-/// Build the tokenizer.
+/// Builds the tokenizer.
 pub(super) fn build(vocabulary: &Vocabulary) -> Checked<Tokenizer> {
     let scores = vocabulary.numbers("tokenizer.ggml.scores")?.ok_or("has no tokenizer.ggml.scores")?;
     let ids = vocabulary.ids()?;
@@ -44,7 +47,8 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Checked<Tokenizer> {
     Ok(tokenizer)
 }
 
-/// The two pieces that each piece can be made from, best score first, of one piece the longest left part first.
+/// All ways to split each piece into two pieces of the vocabulary: best score first, and for the same piece the longest
+/// left part first.
 fn merges(vocabulary: &Vocabulary, ids: &Vocab, scores: &[f64]) -> Checked<Vec<(String, String)>> {
     let most = MERGES_PER_PIECE * vocabulary.tokens.len();
     let mut merges: Vec<(f64, u32, u32)> = Vec::new();

@@ -1,4 +1,4 @@
-//! The tokenizer of a GGUF file's metadata: its kind, its special tokens, what it adds to a text.
+//! Builds the tokenizer from GGUF metadata: model type, special tokens, and the template around a text.
 
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::processors::template::TemplateProcessing;
@@ -10,11 +10,11 @@ use super::reader::Checked;
 use super::vocabulary::{CONTROL, SEPARATOR, UNKNOWN, USER_DEFINED, Vocabulary};
 use super::{byte_level, sentence_piece, word_piece};
 
-/// Bytes of all tokens that are kept whole in a text: ten times the most there are in any model. The automaton that finds
-/// them takes a hundred times as much.
+/// Limit on the bytes of all tokens that are matched whole in a text: ten times as many as any model has. The automaton
+/// that finds them takes a hundred times as much memory.
 const MAX_WHOLE: usize = 1 << 19;
 
-/// Build the tokenizer.
+/// Builds the tokenizer.
 pub(super) fn build(metadata: &Metadata, file: &[u8], architecture: &str) -> Checked<Tokenizer> {
     let model = metadata.text("tokenizer.ggml.model")?.ok_or("has no tokenizer")?;
     let tokens = metadata.texts("tokenizer.ggml.tokens", file)?.ok_or("has no tokenizer.ggml.tokens")?;
@@ -33,8 +33,8 @@ pub(super) fn build(metadata: &Metadata, file: &[u8], architecture: &str) -> Che
     }
 }
 
-/// Special and user-defined tokens are kept whole in the text; the first and last token, and the one between the texts of
-/// a pair, are added where they are asked for, or where they are by default.
+/// Adds special and user-defined tokens, which are matched whole in the text. Adds the first and last token, and the
+/// one between the texts of a pair, if the metadata asks for them, else as `default` says.
 fn finish(vocabulary: &Vocabulary, mut tokenizer: Tokenizer, default: Around) -> Checked<Tokenizer> {
     let failed = |e: tokenizers::Error| format!("tokenizer: {e}");
     let kinds = vocabulary.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
@@ -74,8 +74,8 @@ fn finish(vocabulary: &Vocabulary, mut tokenizer: Tokenizer, default: Around) ->
     Ok(tokenizer)
 }
 
-/// Every text between its first and last token; of a pair each, or with a separator the second without the first token, as
-/// RoBERTa's; all in segment 0.
+/// Template: each text stands between the first and last token. For a pair the second text does the same or, with a
+/// separator, has no first token, as in RoBERTa. All tokens are in segment 0.
 fn template(
     first: Option<(&str, u32)>,
     between: Option<(&str, u32)>,

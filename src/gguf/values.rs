@@ -1,4 +1,4 @@
-//! The values of a tensor: de-quantised in parallel, row by row, straight to where a Hugging Face checkpoint has them.
+//! Reads tensor values: de-quantised in parallel, row by row, straight into the layout of a Hugging Face checkpoint.
 
 use rayon::prelude::*;
 
@@ -9,20 +9,20 @@ use crate::array::Array;
 use crate::compute::{CHUNK, in_pool, uninit};
 use crate::error::{Error, Result};
 
-/// Where a row of the file belongs.
+/// How the rows of a tensor in the file are reordered into the Hugging Face layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Same,
-    /// Within a head of this many rows, the two rotary halves are interleaved in the file.
+    /// In the file the two rotary halves of each head, of this many rows, are interleaved.
     Rotary(usize),
-    /// Rows of the file are columns.
+    /// The matrix is transposed.
     Transposed,
 }
 
 impl Order {
-    /// Rows of `heads` heads, whose rotary halves are interleaved.
+    /// Order of a tensor of `heads` heads whose rotary halves are interleaved in the file.
     pub fn rotary(shape: &[usize], heads: usize) -> Checked<Self> {
-        // A bias has one value where the weight has a row.
+        // A bias has one value for each row of the weight.
         let rows = shape[0];
         if shape.len() > 2 || heads == 0 || !rows.is_multiple_of(2 * heads) {
             return Err(format!("has shape {shape:?}; expected an even number of rows for each of {heads} heads"));
@@ -37,7 +37,7 @@ impl Order {
         }
     }
 
-    /// The row of the file that is row `row` of the tensor.
+    /// Row index in the file of the tensor's row `row`.
     fn source(self, row: usize) -> usize {
         match self {
             Self::Same | Self::Transposed => row,
@@ -49,7 +49,7 @@ impl Order {
     }
 }
 
-/// A tensor in the file and its form in a Hugging Face checkpoint.
+/// A tensor in the file, with its shape and row order in a Hugging Face checkpoint.
 pub(super) struct Placed {
     pub stored: Stored,
     pub shape: Vec<usize>,
@@ -65,10 +65,10 @@ impl Placed {
         Self { stored, shape, order }
     }
 
-    /// Its values, in parallel.
+    /// Reads the values as f32, in parallel.
     pub fn read(&self, file: &[u8]) -> Result<Array> {
         let bytes = file.get(self.stored.bytes.clone()).unwrap_or_default();
-        // A vector is one row, unless its values change places.
+        // A vector counts as one row, unless its values are reordered.
         let columns = match (&self.stored.shape[..], self.order) {
             ([_], Order::Rotary(_)) => 1,
             (shape, _) => shape.last().copied().unwrap_or(1),
@@ -84,7 +84,8 @@ impl Placed {
             return Err(Error::Weights(format!("a vector of {kind:?} cannot change the places of its values")));
         }
         let row_bytes = columns / kind.block_size() * kind.type_size();
-        // SAFETY: each row of the file is decoded to a row of its own, all values of it; else there is an error.
+        // SAFETY: each row of the file is decoded into a row of its own, and all values of it are written; else this
+        // returns an error.
         let mut values = unsafe { uninit(self.stored.shape.iter().product()) };
         let rows = (CHUNK / columns).max(1);
         values.par_chunks_mut(rows * columns).enumerate().try_for_each(|(task, chunk)| {
@@ -98,10 +99,10 @@ impl Placed {
     }
 }
 
-/// `[rows, columns]` as `[columns, rows]`.
+/// Transposes a `[rows, columns]` matrix to `[columns, rows]`.
 fn transpose(values: &[f32], columns: usize) -> Vec<f32> {
     let rows = values.len() / columns;
-    // SAFETY: every column becomes a row.
+    // SAFETY: every column of the input is written to one row of the output.
     let mut out = unsafe { uninit(values.len()) };
     out.par_chunks_mut(rows).enumerate().for_each(|(column, out)| {
         out.iter_mut().zip(values[column..].iter().step_by(columns)).for_each(|(out, &value)| *out = value);

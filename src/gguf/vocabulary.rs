@@ -1,17 +1,17 @@
-//! The tokens of a GGUF file's metadata, with what it says of each.
+//! The vocabulary of a GGUF file, with the attributes of each token.
 
 use super::metadata::Metadata;
 use super::reader::Checked;
 
-/// Types of tokens (`tokenizer.ggml.token_type`).
+/// Token types (`tokenizer.ggml.token_type`).
 pub(super) const UNKNOWN: f64 = 2.0;
 pub(super) const CONTROL: f64 = 3.0;
 pub(super) const USER_DEFINED: f64 = 4.0;
 
-/// So spelled in the format.
+/// The format itself misspells this key.
 pub(super) const SEPARATOR: &str = "seperator";
 
-/// The vocabulary as the file has it.
+/// The vocabulary in the order of the file.
 pub(super) struct Vocabulary<'a> {
     pub metadata: &'a Metadata,
     pub file: &'a [u8],
@@ -19,7 +19,7 @@ pub(super) struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// The token whose id the metadata gives under `key`.
+    /// Text and id of the special token that the metadata names under `key`.
     pub fn special(&self, key: &str) -> Checked<Option<(&'a str, u32)>> {
         let key = format!("tokenizer.ggml.{key}_token_id");
         let Some(id) = self.metadata.count(&key)? else { return Ok(None) };
@@ -29,7 +29,7 @@ impl<'a> Vocabulary<'a> {
         }
     }
 
-    /// The vocabulary by token; a token that is there twice is an error.
+    /// Ids by token; a duplicate token is an error.
     pub fn ids(&self) -> Checked<tokenizers::models::bpe::Vocab> {
         let ids: tokenizers::models::bpe::Vocab =
             self.tokens.iter().enumerate().map(|(id, token)| ((*token).to_string(), id as u32)).collect();
@@ -39,7 +39,7 @@ impl<'a> Vocabulary<'a> {
         Ok(ids)
     }
 
-    /// A number for each token, if the array is there.
+    /// An array with one number per token; None if the file does not have it.
     pub fn numbers(&self, key: &str) -> Checked<Option<Vec<f64>>> {
         let numbers = self.metadata.numbers(key, self.file)?;
         match numbers {

@@ -1,4 +1,4 @@
-//! WordPiece: `tokenizer.ggml.model` bert.
+//! WordPiece: `tokenizer.ggml.model` is bert.
 
 use serde_json::json;
 use tokenizers::Tokenizer;
@@ -8,17 +8,18 @@ use super::vocabulary::{CONTROL, SEPARATOR, Vocabulary};
 use crate::text::settings::Settings;
 use crate::text::word_piece;
 
-/// Written by converters since June 2026.
+/// Converters write these keys since June 2026.
 const LOWERCASE: &str = "tokenizer.ggml.normalizer.lowercase";
 const STRIP_ACCENTS: &str = "tokenizer.ggml.normalizer.strip_accents";
 
-/// Of the words with letters, the share with capitals up to which a vocabulary is of lower-cased text: it has none, but for
-/// tokens that were put in later.
+/// A vocabulary counts as lower-cased if at most this share of its words with letters has capitals: only tokens added
+/// later have any.
 const FEW_CAPITALS: f64 = 0.005;
-/// From which it is of text as it was: a third and more in the cased vocabularies of BERT.
+/// A vocabulary counts as cased from this share on: the cased vocabularies of BERT have a third and more.
 const MANY_CAPITALS: f64 = 0.05;
 
-/// Build the tokenizer. The file marks the beginning of a word with `▁`, a `vocab.txt` its continuation with `##`.
+/// Builds the tokenizer. The file marks the beginning of a word with `▁`, a `vocab.txt` marks its continuation with
+/// `##`.
 pub(super) fn build(vocabulary: &Vocabulary) -> Checked<Tokenizer> {
     let kinds = vocabulary.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
     let mut text = String::new();
@@ -43,7 +44,7 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Checked<Tokenizer> {
         Some(flag) => flag,
         None => is_lower_case(&words)?,
     };
-    // Where the file does not say, accents go where capitals go, as in transformers and llama.cpp.
+    // If the file does not say, accents are stripped where text is lower-cased, as in transformers and llama.cpp.
     let strip_accents = vocabulary.metadata.flag(STRIP_ACCENTS)?;
     let mut config = json!({"do_lower_case": do_lower_case, "strip_accents": strip_accents});
     for (ours, theirs) in [
@@ -62,8 +63,8 @@ pub(super) fn build(vocabulary: &Vocabulary) -> Checked<Tokenizer> {
     word_piece::build(text.as_bytes(), Settings::of_config(&config)).map_err(|e| e.to_string())
 }
 
-/// Whether these are words of lower-cased text, which never gives a token with a letter that lower-casing changes. Markers
-/// such as `<S>` and `[unused1]` say nothing of that, nor do letters without a small form, as ℝ.
+/// Tells whether the vocabulary is of lower-cased text, which never gives a token with a letter that lower-casing
+/// changes. Markers such as `<S>` and `[unused1]`, and letters without a lower-case form such as ℝ, do not count.
 fn is_lower_case(words: &[&str]) -> Checked<bool> {
     let is_marker = |word: &str| {
         [('<', '>'), ('[', ']')].iter().any(|&(open, close)| word.starts_with(open) && word.ends_with(close))
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn vocabulary_is_lower_case_if_hardly_a_word_has_a_capital_that_lower_casing_takes() {
-        // What bert-base-uncased, bert-base-chinese and vocabularies with words put in later have.
+        // Vocabularies like bert-base-uncased, bert-base-chinese, and those with words added later.
         let lower: Vec<String> = (0..400).map(|i| format!("word{i}")).collect();
         let with = |more: &[&str]| -> Checked<bool> {
             let words: Vec<&str> = lower.iter().map(String::as_str).chain(more.iter().copied()).collect();

@@ -1,5 +1,5 @@
-//! What the files beside a `tokenizer.json` change in it, as transformers 4.57 does (`PreTrainedTokenizerFast.__init__`
-//! and the classes below it). docs/tokenizers.md lists where 5.x does otherwise.
+//! Applies the files beside a `tokenizer.json` to the tokenizer, as transformers 4.57 does
+//! (`PreTrainedTokenizerFast.__init__` and its subclasses). docs/tokenizers.md lists where 5.x differs.
 
 use serde_json::Value;
 use tokenizers::normalizers::{BertNormalizer, NormalizerWrapper};
@@ -13,8 +13,8 @@ use super::values::{NAMED, list, parse, text};
 use super::{byte_bpe, llama};
 use crate::error::{Error, Result};
 
-/// Change a tokenizer that was read from a `tokenizer.json`; true if anything did. `has_model` says whether a
-/// SentencePiece model lies beside it, too. Without a `tokenizer_config.json` nothing is assumed of the class.
+/// Applies the settings to a tokenizer read from a `tokenizer.json`; true if anything changed. `has_model` says whether
+/// a SentencePiece model lies beside it, too. Without a `tokenizer_config.json` no class is assumed.
 pub(super) fn apply(
     tokenizer: &mut Tokenizer,
     mut settings: Settings,
@@ -28,7 +28,7 @@ pub(super) fn apply(
         tokenizer.set_encode_special_tokens(true);
         let added = tokenizer.get_added_tokens_decoder();
         let is_plain = |id: &u32| added.get(id).is_some_and(|token| !token.special);
-        // The library goes on taking it for text, and would not any more once it is saved.
+        // The library treats it as text now, but would match it as a token once the tokenizer is saved and read again.
         if let Some((_, token)) = before.1.iter().find(|(id, token)| token.special && is_plain(id)) {
             return Err(Error::Data(format!(
                 "tokenizer_config.json: split_special_tokens is true, and added_tokens_decoder says that {:?} is not \
@@ -41,7 +41,7 @@ pub(super) fn apply(
         settings.default_token(key, Some(token));
     }
     let rule = class.map_or(Rule::Nothing, |class| class.rule);
-    // transformers means false where nothing is said; Llama's class says null then, which changes nothing.
+    // In transformers a missing add_prefix_space means false; in Llama's class it means null, which changes nothing.
     let prefix = match (settings.value("add_prefix_space"), rule) {
         (None, Rule::Template { bos: true }) => None,
         (None, _) => settings.is_configured().then_some(false),
@@ -63,8 +63,8 @@ pub(super) fn apply(
     Ok(parts(tokenizer)? != before)
 }
 
-/// What transformers would do to a `tokenizer.json` without a `tokenizer_config.json`, from the type of the model alone,
-/// and is not done here.
+/// Changes that transformers would make to a `tokenizer.json` without a `tokenizer_config.json`, from the model type
+/// alone, and that are not made here.
 pub(super) fn not_done(
     tokenizer: &Tokenizer,
     settings: &Settings,
@@ -85,7 +85,7 @@ pub(super) fn not_done(
     })
 }
 
-/// All that [`apply`] can change.
+/// All parts of a tokenizer that [`apply`] can change, to compare them before and after.
 fn parts(tokenizer: &Tokenizer) -> Result<(Value, Vec<(u32, AddedToken)>)> {
     let parts = (
         tokenizer.get_normalizer(),
@@ -99,11 +99,11 @@ fn parts(tokenizer: &Tokenizer) -> Result<(Value, Vec<(u32, AddedToken)>)> {
     Ok((parts, added))
 }
 
-/// Added tokens by their ids, then the special tokens that are none of them.
+/// Adds the added tokens in the order of their ids, then the special tokens that are not among them.
 fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Class>) -> Result<()> {
     let own = tokenizer.get_added_tokens_decoder();
     let (added, listed) = settings.added();
-    // Where a special token is named by its text, what else the files say of it counts.
+    // If a special token is given by its text alone, its flags come from the other files.
     let described = |content: &str| {
         let found = if listed {
             added.values().find(|t| t.content == content)
@@ -114,7 +114,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
     };
     let specials = specials(settings, class, &described);
     let is_special = |token: &AddedToken| specials.iter().any(|(special, _)| special.content == token.content);
-    // Without a list of its own, tokenizer_config.json leaves tokenizer.json the last word on its tokens.
+    // If tokenizer_config.json has no list of added tokens, the tokens of tokenizer.json take precedence.
     let beside = added.iter().filter(|(id, _)| listed || !own.contains_key(id)).map(|(_, token)| token);
     let mut tokens: Vec<AddedToken> = Vec::new();
     for token in beside.chain(own.values().filter(|_| !listed)) {
@@ -128,7 +128,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
         let known = if *by_text {
             own.values().chain(&tokens).any(|t| t.content == token.content)
         } else {
-            // One that tokenizer.json has just so is passed over, even if the list makes another of it.
+            // A token that tokenizer.json already has with the same flags is skipped, even if the list changes it.
             own.values().chain(&tokens).any(|t| t == token)
         };
         if !known {
@@ -137,7 +137,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
     }
     for token in &mut tokens {
         token.special |= is_special(token);
-        // The library of transformers 4.57 looks for a special token where it did first, in the text as it is or normalised.
+        // In transformers 4.57 a special token keeps the `normalized` flag that it had first, in tokenizer.json.
         if let Some(old) = own.values().find(|old| old.special && old.content == token.content) {
             token.normalized = old.normalized;
         }
@@ -146,7 +146,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, settings: &Settings, class: Option<&Cla
     settings.check_ids(tokenizer)
 }
 
-/// The special tokens, each once, and whether only its text is known.
+/// The special tokens, each once, with a flag that is true if only the text is known.
 fn specials(
     settings: &Settings,
     class: Option<&Class>,
@@ -190,7 +190,7 @@ fn further(said: &Value) -> Option<(AddedToken, bool)> {
 }
 
 fn set_normalizer(tokenizer: &mut Tokenizer, settings: &Settings, chinese: bool) -> Result<()> {
-    // One of another kind has no such options.
+    // Only a BertNormalizer has these options.
     if let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() {
         let normalizer = BertNormalizer::new(
             normalizer.clean_text,

@@ -1,6 +1,6 @@
 //! Byte-level byte-pair encoding from `vocab.json` and `merges.txt`: GPT-2, RoBERTa, Qwen2.
 //!
-//! Same parts and defaults as `GPT2Tokenizer`, `RobertaTokenizer` and `Qwen2Tokenizer` of transformers 5.
+//! Components and defaults are those of `GPT2Tokenizer`, `RobertaTokenizer` and `Qwen2Tokenizer` of transformers 5.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,11 @@ use super::settings::Settings;
 use super::template::bos_eos;
 use crate::error::{Error, Result};
 
-/// How Qwen2 cuts a text into words (`PRETOKENIZE_REGEX`).
+/// Pre-tokenization pattern of Qwen2 (`PRETOKENIZE_REGEX`).
 const QWEN2_WORDS: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Whose byte-level tokenizer.
+/// Model family of a byte-level tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Family {
     Gpt2,
@@ -46,13 +46,13 @@ impl Family {
     }
 }
 
-/// Build the tokenizer from the files' contents.
+/// Builds the tokenizer from the contents of `vocab.json` and `merges.txt`.
 pub(super) fn build(vocab: &[u8], merges: &[u8], settings: Settings) -> Result<Tokenizer> {
     let family = Family::of(&settings)?;
     let ids: HashMap<String, u32> =
         serde_json::from_slice(vocab).map_err(|e| Error::Data(format!("vocab.json: expected tokens and ids: {e}")))?;
     let merges = parse_merges(merges)?;
-    // The library panics where the result is longer than every token.
+    // The library panics if a merge gives a token that is not in the vocabulary.
     if let Some((a, b)) = merges.iter().find(|(a, b)| !ids.contains_key(&format!("{a}{b}"))) {
         return Err(Error::Data(format!(
             "merges.txt: {a:.60?} and {b:.60?} make a token that vocab.json does not have"
@@ -78,7 +78,7 @@ fn parse_merges(merges: &[u8]) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The tokenizer of a family around its model.
+/// Adds the family's other components to a trained or loaded model.
 pub(super) fn assemble(model: BPE, family: Family, mut settings: Settings) -> Result<Tokenizer> {
     let bad = |e: tokenizers::Error| Error::Data(format!("tokenizer: {e}"));
     let add_prefix_space = settings.flag("add_prefix_space", false);
@@ -114,9 +114,9 @@ pub(super) fn assemble(model: BPE, family: Family, mut settings: Settings) -> Re
     Ok(tokenizer)
 }
 
-/// Whether a space is put before a text that begins with none; tokenizers that are no byte-level ones stay.
+/// Sets whether a text that does not begin with a space gets one; tokenizers that are not byte-level stay as they are.
 pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool) {
-    // Within a sequence a space would be put before each of its words.
+    // Only a pre-tokenizer by itself: within a sequence of them, each word would get a space.
     if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = tokenizer.get_pre_tokenizer() {
         let bytes = bytes.add_prefix_space(add_prefix_space);
         tokenizer.with_pre_tokenizer(Some(bytes));

@@ -1,13 +1,13 @@
-//! SentencePiece's compiled normalisation, checked before it is used.
+//! SentencePiece's compiled normalisation, validated before use.
 //!
-//! The map is a double array of 32-bit units, then the replacements, each ended by a zero. `spm_precompiled`, which walks
-//! it, trusts every index; here all of them are proved to stay inside.
+//! The map is a double-array trie of 32-bit units, followed by the replacements, each ended by a zero byte.
+//! `spm_precompiled` follows every index unchecked, so this module checks that all of them stay inside.
 
 use tokenizers::normalizers::Precompiled;
 
 use crate::error::{Error, Result};
 
-/// The normaliser of a `precompiled_charsmap`.
+/// Normaliser from the bytes of a `precompiled_charsmap`.
 pub(super) fn normalizer(bytes: &[u8]) -> Result<Precompiled> {
     let bad = |what: &str| Error::Data(format!("the compiled normalisation is damaged: {what}"));
     let (head, rest) = bytes.split_at_checked(4).ok_or_else(|| bad("it is too short"))?;
@@ -19,10 +19,10 @@ pub(super) fn normalizer(bytes: &[u8]) -> Result<Precompiled> {
     }
     let units: Vec<u32> =
         array.chunks_exact(4).map(|unit| unit.iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte))).collect();
-    // From a node a step goes to `node ^ byte`, and from a unit there to `there ^ offset`.
+    // The walk goes from a node to the unit `node ^ byte`, and from that unit to the node `unit ^ offset`.
     let is_inside = |node: usize| node | 0xff < units.len();
     for (i, &unit) in units.iter().enumerate() {
-        // Values and unused units are never stepped on; the walk begins at unit 0.
+        // The walk never continues from values and unused units; it begins at unit 0.
         if i > 0 && (unit >> 31 == 1 || unit.trailing_zeros() >= 8) {
             continue;
         }
@@ -38,7 +38,7 @@ pub(super) fn normalizer(bytes: &[u8]) -> Result<Precompiled> {
     Precompiled::from(bytes).map_err(|e| bad(&e.to_string()))
 }
 
-/// Check the maps within the normaliser of a `tokenizer.json`.
+/// Validates the maps in the normaliser of a `tokenizer.json`.
 pub(super) fn check_json(json: &[u8]) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Normalizer {

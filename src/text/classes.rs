@@ -1,10 +1,9 @@
-//! The tokenizer classes of transformers: special tokens that their files need not name, and what each of them changes in
-//! a `tokenizer.json`. As in transformers 4.57.
+//! Tokenizer classes of transformers 4.57: their default special tokens, and how each class changes a `tokenizer.json`.
 
 use super::settings::{GENERIC, Settings};
 use crate::error::{Error, Result};
 
-/// Keys and texts of special tokens.
+/// Keys and texts of special tokens, such as `("bos_token", "<s>")`.
 pub(super) type Tokens = &'static [(&'static str, &'static str)];
 
 pub(super) const BERT: Tokens = &[
@@ -18,7 +17,7 @@ pub(super) const GPT2: Tokens =
     &[("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>")];
 pub(super) const QWEN2: Tokens =
     &[("eos_token", "<|endoftext|>"), ("unk_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")];
-/// Of XLM-RoBERTa and CamemBERT too.
+/// RoBERTa, also used for XLM-RoBERTa and CamemBERT.
 pub(super) const ROBERTA: Tokens = &[
     ("bos_token", "<s>"),
     ("eos_token", "</s>"),
@@ -74,48 +73,49 @@ const HERBERT: Tokens = &[
 ];
 const GEMMA: Tokens = &[("bos_token", "<bos>"), ("eos_token", "<eos>"), ("unk_token", "<unk>"), ("pad_token", "<pad>")];
 
-/// What a class changes in a `tokenizer.json`, beside its tokens.
+/// How a class changes a `tokenizer.json`, apart from its tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Rule {
     Nothing,
-    /// The normaliser follows `do_lower_case`, `strip_accents` and, perhaps, `tokenize_chinese_chars`.
+    /// The normaliser follows `do_lower_case`, `strip_accents` and, if `chinese`, `tokenize_chinese_chars`.
     Bert {
         chinese: bool,
     },
     /// The post-processor follows `trim_offsets` and `add_prefix_space`.
     Roberta,
-    /// The post-processor follows `add_bos_token`, which is true where nothing is said or not, and `add_eos_token`.
+    /// The post-processor follows `add_bos_token`, whose default is `bos`, and `add_eos_token`.
     Template {
         bos: bool,
     },
 }
 
-/// What a token is that is named by its text alone.
+/// Flags of a special token that is given by its text alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Named {
-    /// As it is in `tokenizer.json`.
+    /// The flags in `tokenizer.json`.
     AsInJson,
-    /// The mask takes the space before it, whatever `tokenizer.json` says; the others are as they are there.
+    /// The mask token strips the space before it, whatever `tokenizer.json` says; the others have their flags from
+    /// there.
     StripsMask,
-    /// None takes the spaces around it, whatever `tokenizer.json` says.
+    /// No special token strips the spaces around it, whatever `tokenizer.json` says.
     StripsNothing,
 }
 
-/// A class, or several that differ in nothing.
+/// A tokenizer class, or several that behave alike.
 #[derive(Debug)]
 pub(super) struct Class {
-    /// Without "Fast"; the first one stands for all.
+    /// Class names without "Fast"; the first one represents all.
     pub names: &'static [&'static str],
-    /// `model_type` of the models whose class it is where none is named.
+    /// Each `model_type` whose models use this class when the files name none.
     model_types: &'static [&'static str],
     pub tokens: Tokens,
     pub additional: &'static [&'static str],
     pub named: Named,
     pub rule: Rule,
-    /// Whether models are given the segments.
+    /// Whether models get segment ids (`token_type_ids`).
     pub segments: bool,
-    /// It is saved as a class that takes `tokenizer.json` as it stands: transformers 5.24 builds this one anew from the
-    /// vocabulary, without its normalisation.
+    /// Saved under a class that takes `tokenizer.json` as it stands, because transformers 5.24 would rebuild this class
+    /// from the vocabulary, without its normalisation.
     pub stands: bool,
 }
 
@@ -148,7 +148,7 @@ const CLASSES: &[Class] = &[
         segments: true,
         ..PLAIN
     },
-    // A BERT with byte-pair encoding.
+    // A BERT model with a BPE tokenizer.
     Class { names: &["HerbertTokenizer"], tokens: HERBERT, segments: true, ..PLAIN },
     Class {
         names: &["DistilBertTokenizer"],
@@ -230,12 +230,12 @@ const CLASSES: &[Class] = &[
     },
     Class { names: &["GemmaTokenizer"], tokens: GEMMA, rule: Rule::Template { bos: true }, ..PLAIN },
     Class { names: &["GPTNeoXTokenizer"], tokens: GPT2, rule: Rule::Template { bos: false }, ..PLAIN },
-    // Takes tokenizer.json as it stands, with whatever the files beside it add.
+    // Generic classes take tokenizer.json as it stands, with the additions of the files beside it.
     Class { names: &GENERIC, model_types: &["modernbert"], ..PLAIN },
 ];
 
 impl Class {
-    /// The class that the settings name, or that of the model's type; None where nothing says whose tokenizer it is.
+    /// The class that the settings name, else that of the model type; None if neither is known.
     pub fn of(settings: &Settings) -> Result<Option<&'static Self>> {
         let Some(named) = settings.named_class() else {
             let has_type = |class: &&Self| class.model_types.iter().any(|t| Some(*t) == settings.model_type());

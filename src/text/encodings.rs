@@ -1,12 +1,12 @@
-//! Tokenised texts, flat: ids, segments and character offsets of all texts one after another.
+//! Encoded texts in flat arrays: ids, segments and character offsets of all texts, concatenated.
 
-/// What a tokenizer makes of `N` texts.
+/// Encodings of `N` texts.
 #[derive(Debug, Clone, Default)]
 pub struct Encodings {
     ids: Vec<u32>,
     segments: Vec<u8>,
     offsets: Vec<(u32, u32)>,
-    /// `[N + 1]`
+    /// Start of each text in the flat arrays, `[N + 1]`.
     starts: Vec<usize>,
     n_truncated: usize,
     n_unknown: usize,
@@ -15,14 +15,14 @@ pub struct Encodings {
     words: Option<WordStarts>,
 }
 
-/// The first token of each word: its place in its text, and where each text's words begin, `[N + 1]`.
+/// Position of the first token of each word within its text, and the start of each text's words, `[N + 1]`.
 #[derive(Debug, Clone)]
 struct WordStarts {
     tokens: Vec<u32>,
     starts: Vec<usize>,
 }
 
-/// One text's tokens.
+/// Encoding of a single text.
 #[derive(Debug, Default)]
 pub(super) struct Encoded {
     pub ids: Vec<u32>,
@@ -52,7 +52,7 @@ impl Encodings {
         self.starts.push(self.ids.len());
     }
 
-    /// The same with the place of each word's first token, for each text.
+    /// Adds the positions of each word's first token, one list per text.
     ///
     /// # Panics
     /// If there are not as many lists of words as texts.
@@ -67,27 +67,27 @@ impl Encodings {
         self
     }
 
-    /// True where the words of texts are known.
+    /// True if word positions are known.
     pub fn has_words(&self) -> bool {
         self.words.is_some()
     }
 
-    /// The place of the first token of each of a text's words.
+    /// Position of the first token of each word of a text.
     pub fn words(&self, text: usize) -> &[u32] {
         self.words.as_ref().map_or(&[], |words| &words.tokens[words.starts[text]..words.starts[text + 1]])
     }
 
-    /// What of all that is classified belongs to a text: its words, where they are known, else itself.
+    /// Indices of the items to classify that belong to a text: its words if they are known, else the text itself.
     pub fn items(&self, text: usize) -> std::ops::Range<usize> {
         self.words.as_ref().map_or(text..text + 1, |words| words.starts[text]..words.starts[text + 1])
     }
 
-    /// How much there is to classify: words where they are known, else texts.
+    /// Number of items to classify: words if they are known, else texts.
     pub fn n_items(&self) -> usize {
         self.words.as_ref().map_or(self.len(), |words| words.tokens.len())
     }
 
-    /// Encodings of known ids, without offsets.
+    /// Encodings of given ids and segments, without offsets.
     pub fn from_ids(texts: &[(Vec<u32>, Vec<u8>)]) -> Self {
         let encoded = texts.iter().map(|(ids, segments)| Encoded {
             ids: ids.clone(),
@@ -98,22 +98,22 @@ impl Encodings {
         Self::collect(encoded.collect(), usize::MAX)
     }
 
-    /// The number of texts.
+    /// Number of texts.
     pub fn len(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
 
-    /// True without texts.
+    /// True if there are no texts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Tokens in all texts together.
+    /// Total number of tokens.
     pub fn n_tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// Texts of which no character became a token; where words are known, texts without any.
+    /// Number of texts without a token of their own or, if words are known, without a word.
     pub fn n_empty(&self) -> usize {
         let blank = |text: &usize| match self.words {
             Some(_) => self.words(*text).is_empty(),
@@ -122,17 +122,18 @@ impl Encodings {
         (0..self.len()).filter(blank).count()
     }
 
-    /// Texts that were longer than the limit and were cut.
+    /// Number of texts that were truncated.
     pub fn n_truncated(&self) -> usize {
         self.n_truncated
     }
 
-    /// Texts that are mostly unknown to the vocabulary.
+    /// Number of texts that consist mostly of unknown tokens.
     pub fn n_unknown(&self) -> usize {
         self.n_unknown
     }
 
-    /// The same, with a count of the texts of which `unknown` is more than half the tokens; `n_special` of each do not count.
+    /// Also counts the texts in which more than half of the tokens are `unknown`, leaving out `n_special` special
+    /// tokens each.
     #[must_use]
     pub fn counting_unknown(mut self, unknown: Option<u32>, n_special: usize) -> Self {
         let is_unknown = |text: &usize| {
@@ -144,7 +145,7 @@ impl Encodings {
         self
     }
 
-    /// Some of the texts with their words.
+    /// Encodings of a selection of texts, with their words.
     #[must_use]
     pub fn select(&self, texts: &[usize]) -> Self {
         let mut some = Self { max_length: self.max_length, starts: vec![0], ..Self::default() };
@@ -157,23 +158,23 @@ impl Encodings {
         }
     }
 
-    /// The limit, in tokens.
+    /// Maximum length in tokens.
     pub fn max_length(&self) -> usize {
         self.max_length
     }
 
-    /// What set the limit; empty where it was asked for.
+    /// Source of the maximum length, such as a file's field; empty if the caller gave it.
     pub fn max_length_source(&self) -> &'static str {
         self.max_length_source
     }
 
-    /// The same, whose limit this has set.
+    /// Records the source of the maximum length.
     #[must_use]
     pub fn limited_by(self, max_length_source: &'static str) -> Self {
         Self { max_length_source, ..self }
     }
 
-    /// Tokens of each text.
+    /// Number of tokens of each text.
     pub fn lengths(&self) -> Vec<usize> {
         self.starts.windows(2).map(|w| w[1] - w[0]).collect()
     }
@@ -187,7 +188,7 @@ impl Encodings {
         &self.ids[self.range(text)]
     }
 
-    /// Segment of each token of a text: 0 in the first text of a pair, 1 in the second.
+    /// Segment id of each token of a text: 0 in the first text of a pair, 1 in the second.
     pub fn segments(&self, text: usize) -> &[u8] {
         &self.segments[self.range(text)]
     }

@@ -1,11 +1,12 @@
-//! New tokens for a tokenizer that is in use: every old id, piece and merge stays.
+//! Adds tokens to an existing tokenizer: all old ids, pieces and merges stay.
 //!
-//! The text of `tokenizer.json` is changed, so that whoever reads it gets the same. A word that the tokenizer takes as one
-//! word becomes part of the model: of WordPiece as a whole word; of a unigram model as a piece as likely as its old
-//! pieces together; of BPE by new merges after the old ones, of which a word of k pieces needs k - 1, each a token. What
-//! the tokenizer would cut into several words, as `[NEW]`, becomes an added token, matched as it is written. Ids ascend, so a
-//! word of WordPiece or a unigram model must come after the added tokens, which then stand in the model's vocabulary as
-//! well. Where the model would find one of them there in texts that it is not matched in, the word becomes an added token too.
+//! The change is made in the text of `tokenizer.json`, so that every reader gets the same tokenizer. A token that the
+//! tokenizer treats as one word becomes part of the model: in WordPiece a whole word; in a unigram model a piece as
+//! likely as its old pieces together; in BPE new merges after the old ones, where a word of k pieces needs k - 1
+//! merges, each with a token. A token that would be split into several words, such as `[NEW]`, becomes an added token,
+//! matched as it is written. Ids ascend, so a new WordPiece or unigram piece comes after the added tokens, which must
+//! then stand in the model's vocabulary as well. If the model could then produce such an added token in texts where it
+//! is not matched, the new word becomes an added token too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,29 +19,29 @@ use super::tokenizer::{Tokenizer, parse_json};
 use super::words::{WordCounts, each_piece};
 use crate::error::{Error, Result};
 
-/// What extending gives.
+/// Result of extending a tokenizer.
 pub struct Extension {
-    /// Those of the model with the new tokenizer in them.
+    /// The model's side files with the new tokenizer.
     pub files: SideFiles,
-    /// Each new id, ascending, and the old ids that stood in its place.
+    /// Each new id, ascending, with the old ids of the pieces that it replaces.
     pub rows: Vec<(u32, Vec<u32>)>,
 }
 
-/// A vocabulary on its way to being extended.
+/// Collects word counts and extends the vocabulary of a tokenizer.
 pub struct Extender<'a> {
     tokenizer: &'a Tokenizer,
     words: WordCounts,
 }
 
-/// A tokenizer.json that is being changed.
+/// A tokenizer.json while it is being changed.
 struct Draft<'a> {
     tokenizer: &'a Tokenizer,
     json: Value,
     next_id: u32,
-    /// True if the vocabulary of the model cannot go on after the added tokens.
+    /// True if the model's vocabulary cannot continue after the added tokens.
     is_closed: bool,
     rows: Vec<(u32, Vec<u32>)>,
-    /// New merges with their rank, for BPE.
+    /// New BPE merges with their rank.
     merges: HashMap<(String, String), usize>,
     known: HashSet<String>,
     made: HashMap<String, u32>,
@@ -51,19 +52,19 @@ impl<'a> Extender<'a> {
         Self { tokenizer, words: WordCounts::default() }
     }
 
-    /// Count the whole words of these texts too.
+    /// Adds the whole words of these texts to the counts.
     pub fn feed(&mut self, texts: &[String]) -> Result<()> {
         self.words.add_whole(self.tokenizer, texts)
     }
 
-    /// With the words that save most: those of which occurrences times pieces saved is largest, at least two of each, ties
-    /// in order of text. At most `n_tokens` ids are given.
+    /// Adds the words that save most: those with the largest product of occurrences and pieces saved, if they occur at
+    /// least twice, ties in order of text. At most `n_tokens` ids are added.
     pub fn choose(self, files: &SideFiles, n_tokens: usize) -> Result<Extension> {
         let mut draft = Draft::new(self.tokenizer, files)?;
         let mut saved: Vec<(u64, &str)> = Vec::new();
         for (word, &n) in self.words.0.iter().filter(|(_, n)| **n >= 2) {
             let pieces = draft.pieces(word)?;
-            // A word with an unknown piece is not written in its pieces.
+            // Skips words with an unknown piece: their pieces do not spell the word.
             let split: String = pieces.iter().map(|(text, _)| text.strip_prefix("##").unwrap_or(text)).collect();
             if pieces.len() > 1 && split == *word {
                 saved.push((n * (pieces.len() as u64 - 1), word));
@@ -79,7 +80,7 @@ impl<'a> Extender<'a> {
         draft.finish(files)
     }
 
-    /// With these tokens; those that are one token already are passed over.
+    /// Adds these tokens; those that already are one token are skipped.
     pub fn tokens(self, files: &SideFiles, tokens: &[String]) -> Result<Extension> {
         let mut draft = Draft::new(self.tokenizer, files)?;
         for token in tokens {
@@ -95,7 +96,8 @@ impl<'a> Extender<'a> {
     }
 }
 
-/// Whether the model would find an added token in texts, if it stood in its vocabulary, where the token is not matched.
+/// Whether an added token, if it stood in the model's vocabulary, could be found by the model in texts where it is not
+/// matched.
 fn is_reachable(tokenizer: &Tokenizer, token: &Value) -> Result<bool> {
     let (inner, content) = (&tokenizer.inner, token["content"].as_str().unwrap_or_default());
     let is_matched_everywhere = token["normalized"] == true && token["single_word"] != true;
@@ -112,7 +114,7 @@ fn is_reachable(tokenizer: &Tokenizer, token: &Value) -> Result<bool> {
     Ok(is_normal && words.get_splits(OffsetReferential::Original, OffsetType::Byte).len() == 1)
 }
 
-/// The word that a token is in the middle of a text, after a space; None if it would be cut.
+/// The form of a token in the middle of a text, after a space; None if it would be split into several words.
 fn single_word(tokenizer: &Tokenizer, token: &str) -> Result<Option<String>> {
     let mut pieces = Vec::new();
     each_piece(tokenizer, &format!("a {}", token.trim()), &mut |piece, _| pieces.push(piece.to_string()))
@@ -134,7 +136,7 @@ impl<'a> Draft<'a> {
         Ok(Self { tokenizer, json, next_id, is_closed, rows, merges, known, made })
     }
 
-    /// Texts and ids of the pieces that the old model makes of a word.
+    /// Texts and ids of the pieces into which the old model splits a word.
     fn pieces(&self, word: &str) -> Result<Vec<(String, u32)>> {
         let tokens = self.tokenizer.inner.get_model().tokenize(word);
         let tokens = tokens.map_err(|e| Error::Data(format!("{word:?} cannot be tokenised: {e}")))?;
@@ -155,7 +157,7 @@ impl<'a> Draft<'a> {
         id
     }
 
-    /// Make a word one token, if it is not and `room` ids are enough.
+    /// Makes a word a single token, unless it is one already or `room` ids are too few.
     fn add_word(&mut self, word: &str, room: usize) -> Result<()> {
         match self.tokenizer.inner.get_model() {
             ModelWrapper::BPE(_) => self.add_merges(word, room),
@@ -183,7 +185,7 @@ impl<'a> Draft<'a> {
         if pieces.concat() != word {
             return Err(Error::Value(format!("{word:?} has characters that the vocabulary knows only as bytes")));
         }
-        // What the new merges so far make of it.
+        // Apply the new merges made so far.
         while let Some((_, at)) = pieces
             .windows(2)
             .enumerate()
@@ -221,7 +223,8 @@ impl<'a> Draft<'a> {
         let mut vocab = vocab.ok_or_else(|| Error::Data("tokenizer.json: its model has no vocabulary".into()))?;
         let scores: Vec<f64> = vocab.iter().map(|piece| piece[1].as_f64().unwrap_or(0.0)).collect();
         let smallest = scores.iter().copied().fold(f64::INFINITY, f64::min);
-        // A little more likely than its pieces, so that it is preferred to them; an unknown character has no likelihood.
+        // A little more likely than its pieces together, so that it is preferred; unknown characters have no
+        // likelihood.
         let known = old.iter().all(|(text, id)| vocab.get(*id as usize).is_some_and(|piece| piece[0] == **text));
         let likelihood = old.iter().filter_map(|(_, id)| scores.get(*id as usize)).sum::<f64>() + 1e-6;
         self.fill(&mut vocab, smallest);
@@ -231,7 +234,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// In a list an index is an id: added tokens that lie before stand there too.
+    /// In a list vocabulary the index is the id, so the added tokens that come before are inserted, too.
     fn fill(&self, vocab: &mut Vec<Value>, score: f64) {
         while vocab.len() < self.next_id as usize {
             let id = vocab.len();
@@ -241,7 +244,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Readers number added tokens anew, after the model's: those that lie before its last one stand in its map, too.
+    /// Readers renumber added tokens after the model's vocabulary, so those before its last id are put in its map, too.
     fn pin_added_tokens(&mut self) {
         let added = self.json["added_tokens"].as_array().cloned().unwrap_or_default();
         let Some(vocab) = self.json["model"]["vocab"].as_object_mut() else { return };
@@ -253,7 +256,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Make a word an added token, matched where it is a word of the normalised text.
+    /// Makes a word an added token, matched only as a whole word of the normalised text.
     fn add_matched_word(&mut self, word: &str) -> Result<()> {
         let content = word.strip_prefix('▁').unwrap_or(word);
         if self.known.contains(content) {
@@ -301,7 +304,7 @@ impl<'a> Draft<'a> {
             files.0.remove(*name);
         }
         files.0.insert("tokenizer.json".into(), bytes);
-        // transformers takes this list, where it is, for the whole of the added tokens.
+        // If this list exists, transformers takes it for all added tokens.
         if let Some(mut config) = files.json("tokenizer_config.json")?.filter(|c| c["added_tokens_decoder"].is_object())
         {
             for token in self.json["added_tokens"].as_array().into_iter().flatten() {

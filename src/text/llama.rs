@@ -1,4 +1,4 @@
-//! Llama's tokenizer around a SentencePiece BPE model: spaces as `▁`, bytes where a character is unknown.
+//! Llama's tokenizer around a SentencePiece BPE model: spaces are `▁`, unknown characters fall back to bytes.
 
 use tokenizers::Tokenizer;
 use tokenizers::decoders::DecoderWrapper;
@@ -16,7 +16,7 @@ use super::settings::Settings;
 use super::template::bos_eos;
 use crate::error::{Error, Result};
 
-/// Whether the settings name this family.
+/// Whether the settings name the Llama class.
 pub(super) fn is_named(settings: &Settings) -> bool {
     match settings.class() {
         Some(class) => class == "LlamaTokenizer",
@@ -24,7 +24,7 @@ pub(super) fn is_named(settings: &Settings) -> bool {
     }
 }
 
-/// The tokenizer around its model, as `LlamaTokenizer`.
+/// Adds the components of `LlamaTokenizer` to a BPE model.
 pub(super) fn assemble(model: BPE, mut settings: Settings) -> Result<Tokenizer> {
     let add_prefix_space = settings.flag("add_prefix_space", true);
     let scheme = match (add_prefix_space, settings.flag("legacy", false)) {
@@ -52,8 +52,8 @@ fn decoder(add_prefix_space: bool) -> Result<Sequence> {
     Ok(Sequence::new(decoders))
 }
 
-/// Whether a text begins with a space that it does not have. A legacy tokenizer puts one before each piece of text between
-/// special tokens; None leaves what a `tokenizer.json` does. Where its words are cut in another way, nothing changes.
+/// Sets whether a text gets a space before it. With `legacy` each piece of text between special tokens gets one; None
+/// keeps what a `tokenizer.json` does. Tokenizers that split words in another way stay as they are.
 pub(super) fn set_prefix_space(tokenizer: &mut Tokenizer, add_prefix_space: bool, legacy: Option<bool>) -> Result<()> {
     let legacy = match (tokenizer.get_pre_tokenizer(), tokenizer.get_normalizer()) {
         (None, Some(NormalizerWrapper::Sequence(_))) => legacy.unwrap_or(true),

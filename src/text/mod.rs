@@ -1,4 +1,4 @@
-//! Texts to tokens: load a tokenizer, encode in parallel, keep character offsets.
+//! Tokenization: loads a tokenizer and encodes texts in parallel, with character offsets.
 
 mod beside;
 mod byte_bpe;

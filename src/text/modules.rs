@@ -5,23 +5,23 @@ use serde_json::Value;
 use super::side_files::{MODULES, SideFiles};
 use crate::error::{Error, Result};
 
-/// A module: what it is, and the folder with its files, within the model directory; empty for that itself.
+/// A module: its class, and its folder within the model directory; an empty path is the directory itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// The name of its class; with its module, where that is not of sentence-transformers.
+    /// Class name; qualified with its Python module if that is not part of sentence-transformers.
     pub kind: String,
     pub path: String,
 }
 
 impl Module {
-    /// The name of a file in its folder.
+    /// Path of a file in the module's folder.
     pub fn file(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_string() } else { format!("{}/{name}", self.path) }
     }
 }
 
 impl SideFiles {
-    /// The modules, in order, if the directory has such a list.
+    /// The modules in order; None if the directory has no such list.
     ///
     /// # Errors
     /// `Error::Value` if it is malformed or a folder lies outside the directory.

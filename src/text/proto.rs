@@ -1,4 +1,4 @@
-//! A strict reader of protocol buffers: fields one after another, nothing copied.
+//! A strict protocol buffer reader: iterates over fields without copying.
 //!
 //! Wire format: <https://protobuf.dev/programming-guides/encoding/>.
 

@@ -1,4 +1,4 @@
-//! The files that a tokenizer is saved as: whoever reads them, transformers too, gets this tokenizer.
+//! The files of a saved tokenizer: every reader, transformers included, gets the same tokenizer from them.
 
 use serde_json::{Map, Value, json};
 use tokenizers::normalizers::NormalizerWrapper;
@@ -15,9 +15,9 @@ const CONFIG: &str = "tokenizer_config.json";
 const JSON: &str = "tokenizer.json";
 
 impl Tokenizer {
-    /// The files to save, made from those that it was read from: with a `tokenizer.json` that holds what the files beside it
-    /// changed, and a `tokenizer_config.json` that says what would be assumed otherwise. `takes_segments` is whether the model
-    /// takes segments, if a model is saved with it.
+    /// The files to save, made from those that the tokenizer was read from. `tokenizer.json` includes the changes from
+    /// the files beside it, and `tokenizer_config.json` states what would otherwise be assumed. `takes_segments` is
+    /// whether the model takes segment ids, if a model is saved too.
     pub fn saved_files(&self, files: &SideFiles, takes_segments: Option<bool>) -> Result<SideFiles> {
         let mut saved = files.clone();
         let has_json = files.0.contains_key(JSON);
@@ -36,7 +36,8 @@ impl Tokenizer {
                 }
             }
         }
-        // The name that transformers 5 has for it, which 4.57 does not know; or a class that 5 builds anew without what was read.
+        // The generic class of transformers 5 is unknown to 4.57; and some classes would be rebuilt by 5 without what
+        // was read.
         let generic = config.get("tokenizer_class").is_some_and(|class| class == "TokenizersBackend");
         if generic || self.class.is_some_and(|class| class.stands) {
             for (key, value) in self.as_it_stands(&config) {
@@ -52,7 +53,7 @@ impl Tokenizer {
             let inputs = if declared { &INPUTS[..] } else { &[INPUTS[0], INPUTS[2]] };
             config.entry("model_input_names").or_insert(json!(inputs));
         }
-        // Models without segments fail at them, or take them for tokens.
+        // Models without segment embeddings fail on segment ids, or take them for tokens.
         if let (Some(false), Some(Value::Array(inputs))) = (takes_segments, config.get_mut("model_input_names")) {
             inputs.retain(|input| input != INPUTS[1]);
         }
@@ -62,7 +63,8 @@ impl Tokenizer {
         Ok(saved)
     }
 
-    /// With the padding and truncation of the file that it was read from, which are not used here.
+    /// The `tokenizer.json`, with the padding and truncation of the file that was read, which this library does not
+    /// use.
     fn full_json(&self, files: &SideFiles) -> Result<Vec<u8>> {
         let bad = |e: serde_json::Error| Error::Data(format!("{JSON}: {e}"));
         let Some(read) = files.json(JSON)? else { return Ok(self.to_json()?.into_bytes()) };
@@ -73,7 +75,7 @@ impl Tokenizer {
         pretty(JSON, &json)
     }
 
-    /// Make a configuration say what its class would assume.
+    /// Writes the defaults of the tokenizer class into the configuration.
     fn say_all(&self, config: &mut Map<String, Value>, named: &Map<String, Value>) {
         let Some(class) = self.class else { return };
         config.entry("tokenizer_class").or_insert(class.names[0].into());
@@ -96,20 +98,20 @@ impl Tokenizer {
                 for key in ["add_bos_token", "add_eos_token"] {
                     config.entry(key).or_insert(false.into());
                 }
-                // It would have the tokenizer built anew from the SentencePiece model.
+                // With this key transformers would rebuild the tokenizer from the SentencePiece model.
                 config.remove("add_prefix_space");
             }
             _ => {}
         }
         if let Some(Value::Object(added)) = config.get_mut("added_tokens_decoder") {
-            // Taken for the whole of the added tokens.
+            // transformers takes this list for all added tokens.
             for (id, token) in self.inner.get_added_tokens_decoder() {
                 added.insert(id.to_string(), json!(token));
             }
         }
     }
 
-    /// Have the list of added tokens say what `tokenizer.json` says, and count more than what the class assumes.
+    /// Makes the list of added tokens agree with `tokenizer.json`, so that it overrides the defaults of the class.
     fn agree_on_tokens(&self, config: &mut Map<String, Value>, class: &Class) {
         let added = self.inner.get_added_tokens_decoder();
         let Some(Value::Object(listed)) = config.get_mut("added_tokens_decoder").filter(|_| self.is_changed) else {
@@ -127,7 +129,7 @@ impl Tokenizer {
         }
     }
 
-    /// A configuration under which transformers takes `tokenizer.json` as it stands.
+    /// A configuration with which transformers takes `tokenizer.json` as it stands.
     pub(super) fn as_it_stands(&self, named: &Map<String, Value>) -> Map<String, Value> {
         let mut config = Map::from_iter([("tokenizer_class".to_string(), json!("PreTrainedTokenizerFast"))]);
         if let Some(PreTokenizerWrapper::ByteLevel(bytes)) = self.inner.get_pre_tokenizer() {
@@ -146,7 +148,7 @@ impl Tokenizer {
 const INPUTS: [&str; 3] = ["input_ids", "token_type_ids", "attention_mask"];
 
 impl SideFiles {
-    /// Those of a tokenizer that came from no such files, for a model of this type.
+    /// Files for a tokenizer that was not read from files, for a model of this type.
     pub fn of_tokenizer(tokenizer: tokenizers::Tokenizer, model_type: &str) -> Result<Self> {
         let class = Class::of(&Settings::of_model(model_type))?;
         let tokenizer = Tokenizer::new(tokenizer, class)?;
@@ -155,7 +157,7 @@ impl SideFiles {
         Ok(Self(files.map(|(name, bytes)| (name.to_string(), bytes)).into()))
     }
 
-    /// Files under which a tokenizer is read as version 1 read it, which took a `tokenizer.json` as it stands.
+    /// Files from which a tokenizer is read as version 1 read it: it took a `tokenizer.json` as it stands.
     pub fn of_version_1(self, model_type: Option<&str>) -> Result<Self> {
         let Some(json) = self.0.get(JSON).cloned() else { return Ok(self) };
         if Tokenizer::from_files(&self, model_type).is_ok_and(|tokenizer| tokenizer.reads_as_version_1()) {
@@ -174,7 +176,7 @@ impl SideFiles {
                 config.insert(key.into(), token.into());
             }
         }
-        // It took no other number for a limit.
+        // Version 1 accepted only a positive integer as a limit.
         let length = read.get("model_max_length").filter(|length| length.as_u64().is_some_and(|tokens| tokens > 0));
         config.extend(length.map(|length| ("model_max_length".to_string(), length.clone())));
         for name in ["special_tokens_map.json", "added_tokens.json"] {
@@ -184,8 +186,8 @@ impl SideFiles {
         Ok(files)
     }
 
-    /// With a space before a text that begins with none, where the tokenizer is a byte-level one; None if it is not, or
-    /// does so already.
+    /// Makes a byte-level tokenizer put a space before a text that does not begin with one; None if it is not
+    /// byte-level, or does so already.
     pub fn with_prefix_space(&self, tokenizer: &Tokenizer) -> Result<Option<Self>> {
         match tokenizer.inner.get_pre_tokenizer() {
             Some(PreTokenizerWrapper::ByteLevel(bytes)) if !bytes.add_prefix_space => {}
@@ -203,7 +205,7 @@ fn config_of(files: &SideFiles) -> Result<Option<Map<String, Value>>> {
     Ok(files.json(CONFIG)?.and_then(|config| config.as_object().cloned()))
 }
 
-/// What `special_tokens_map.json` says, which counts more than `tokenizer_config.json`.
+/// The contents of `special_tokens_map.json`, which override `tokenizer_config.json`.
 fn named_beside(files: &SideFiles) -> Result<Map<String, Value>> {
     let named = files.json("special_tokens_map.json")?.and_then(|named| named.as_object().cloned());
     Ok(named.unwrap_or_default())

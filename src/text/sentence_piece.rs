@@ -1,8 +1,8 @@
 //! SentencePiece's `.model` files: XLNet, ALBERT, XLM-RoBERTa, CamemBERT (unigram) and Llama, Mistral (BPE).
 //!
-//! Same parts and defaults as these families' tokenizers in transformers 5, which take pieces, scores and the compiled
-//! normalisation from the file, and what else it says of spaces from the family. The file is a `ModelProto` of
-//! <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>.
+//! Components and defaults are those of these families' tokenizers in transformers 5: pieces, scores and the compiled
+//! normalisation come from the file, the handling of spaces from the family, whatever the file says. The file is a
+//! `ModelProto` of <https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto>.
 
 use std::collections::HashMap;
 
@@ -26,11 +26,11 @@ pub(super) struct Piece {
     kind: u64,
 }
 
-/// What is used of a model file.
+/// The fields of a model file that are used.
 pub(super) struct Model {
     pub pieces: Vec<Piece>,
     pub unk_id: usize,
-    /// The compiled normalisation; empty if there is none.
+    /// Compiled normalisation; empty if there is none.
     charsmap: Vec<u8>,
     /// 1 unigram, 2 BPE, 3 words, 4 characters.
     kind: u64,
@@ -138,9 +138,10 @@ fn convert(model: Model, mut settings: Settings, file_bytes: usize) -> Result<To
     unigram::assemble(family.renumber(unigram, &settings), normalization, family, settings)
 }
 
-/// The BPE model whose merges follow from the pieces: every way to cut a piece into two others, pieces in order of id.
+/// The BPE model with all merges that the pieces allow: every split of a piece into two other pieces, in the order of
+/// the pieces' ids.
 fn bpe(pieces: &[Piece], file_bytes: usize) -> Result<BPE> {
-    // Pieces that begin with one another have so many cuts that they could fill the memory.
+    // Pieces that are prefixes of one another allow so many splits that they could fill the memory.
     const MOST: usize = 64;
     let vocab: HashMap<&str, u32> = pieces.iter().enumerate().map(|(id, p)| (p.text.as_str(), id as u32)).collect();
     let (mut merges, mut bytes) = (Vec::new(), 0);

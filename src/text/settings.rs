@@ -1,6 +1,6 @@
-//! What a directory's JSON files say of its tokenizer: whose it is, its options, its special and added tokens.
+//! Tokenizer settings from a directory's JSON files: class, options, special and added tokens.
 //!
-//! Precedence and order as in transformers 4.57 (`PreTrainedTokenizerBase._from_pretrained`,
+//! Precedence and order are those of transformers 4.57 (`PreTrainedTokenizerBase._from_pretrained`,
 //! `PreTrainedTokenizerFast.__init__`).
 
 use std::collections::BTreeMap;
@@ -13,25 +13,26 @@ use super::side_files::SideFiles;
 use super::values::{NAMED, check, is_token, length, list, parse, text};
 use crate::error::{Error, Result};
 
-/// Classes that say nothing of the family, without "Fast".
+/// Class names without "Fast" that do not identify a model family.
 pub(super) const GENERIC: [&str; 2] = ["PreTrainedTokenizer", "TokenizersBackend"];
 
-/// The parsed files.
+/// Contents of the parsed files.
 #[derive(Clone, Default)]
 pub(crate) struct Settings {
     config: Map<String, Value>,
     /// True if there is a `tokenizer_config.json`.
     is_configured: bool,
-    /// True if it lists the added tokens itself.
+    /// True if `tokenizer_config.json` lists the added tokens itself.
     lists_added: bool,
-    /// By id.
+    /// Added tokens by id.
     added: BTreeMap<u32, AddedToken>,
     extra: Vec<AddedToken>,
     model_type: Option<String>,
 }
 
 impl Settings {
-    /// `model_type` is that of the model's `config.json`, which decides where no class is named.
+    /// Reads the settings. `model_type` is that of the model's `config.json`; it decides the class if the files name
+    /// none.
     pub fn read(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
         let object = |name: &str| -> Result<Map<String, Value>> {
             match files.json(name)? {
@@ -55,7 +56,7 @@ impl Settings {
         } else {
             for (key, value) in object("special_tokens_map.json")? {
                 match (config.get_mut(&key), value) {
-                    // Those of both files.
+                    // The tokens of both files.
                     (Some(Value::Array(all)), Value::Array(more)) => {
                         all.extend(more.into_iter().filter(|token| !all.contains(token)).collect::<Vec<_>>());
                     }
@@ -75,23 +76,23 @@ impl Settings {
         Ok(Self { config, is_configured, lists_added, added, extra: Vec::new(), model_type })
     }
 
-    /// Those of a tokenizer that begins with this `tokenizer_config.json`.
+    /// Settings with the contents of this `tokenizer_config.json` alone.
     pub fn of_config(config: &Value) -> Self {
         Self { config: config.as_object().cloned().unwrap_or_default(), ..Self::default() }
     }
 
-    /// Those of a model of this type, of which no file says anything.
+    /// Settings for a model of this type, without any files.
     pub fn of_model(model_type: &str) -> Self {
         Self { model_type: Some(model_type.to_string()), ..Self::default() }
     }
 
-    /// The class named, without "Fast".
+    /// The class that the files name, without "Fast".
     pub fn named_class(&self) -> Option<&str> {
         let class = self.config.get("tokenizer_class")?.as_str()?;
         Some(class.strip_suffix("Fast").unwrap_or(class))
     }
 
-    /// The class named; None where it says nothing of the family.
+    /// The class that the files name; None if it does not identify a family.
     pub fn class(&self) -> Option<&str> {
         self.named_class().filter(|class| !GENERIC.contains(class))
     }
@@ -101,12 +102,12 @@ impl Settings {
         self.is_configured
     }
 
-    /// The same, as if there were one that says nothing.
+    /// The same settings, as if there were an empty `tokenizer_config.json`.
     pub fn as_configured(&self) -> Self {
         Self { is_configured: true, ..self.clone() }
     }
 
-    /// What the configuration says under a key.
+    /// Value of a configuration key.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.config.get(key)
     }
@@ -121,23 +122,23 @@ impl Settings {
         self.model_type.as_deref()
     }
 
-    /// An option that is true or false, if it is set.
+    /// A boolean option; None if it is not set.
     pub fn option(&self, key: &str) -> Option<bool> {
         self.config.get(key).and_then(Value::as_bool)
     }
 
-    /// An option that is true or false.
+    /// A boolean option, or its default.
     pub fn flag(&self, key: &str, default: bool) -> bool {
         self.option(key).unwrap_or(default)
     }
 
-    /// The longest input in tokens; older files call it `max_len`.
+    /// Maximum input length in tokens; older files call it `max_len`.
     pub fn max_length(&self) -> Option<u64> {
         let said = self.config.get("model_max_length").filter(|said| !said.is_null());
         said.or_else(|| self.config.get("max_len")).and_then(length)
     }
 
-    /// The end at which a text is cut, if the configuration says one.
+    /// Side from which texts are truncated, if the configuration names one.
     pub fn cut_at(&self) -> Result<Option<TruncationDirection>> {
         match self.config.get("truncation_side").map(|side| (side, side.as_str())) {
             None | Some((Value::Null, _)) => Ok(None),
@@ -149,23 +150,23 @@ impl Settings {
         }
     }
 
-    /// Whether models are given the segments, if the configuration lists what they are given.
+    /// Whether models get segment ids (`token_type_ids`), if the configuration lists the model's inputs.
     pub fn gives_segments(&self) -> Option<bool> {
         let inputs = self.config.get("model_input_names")?.as_array()?;
         Some(inputs.iter().any(|name| name == "token_type_ids"))
     }
 
-    /// Give a special token its default where the files do not name it.
+    /// Sets the default of a special token if the files do not name it.
     pub fn default_token(&mut self, key: &str, token: Option<&str>) {
         self.config.entry(key).or_insert_with(|| token.map_or(Value::Null, Value::from));
     }
 
-    /// Do without a special token.
+    /// Removes a special token.
     pub fn remove_token(&mut self, key: &str) {
         self.config.insert(key.into(), Value::Null);
     }
 
-    /// A special token that strips the space before it, where the files do not say otherwise.
+    /// Makes a special token strip the space before it, unless the files say otherwise.
     pub fn default_left_strip(&mut self, key: &str) {
         if let Some(content) = self.config.get(key).and_then(Value::as_str) {
             let token = serde_json::json!({"content": content, "lstrip": true, "special": true});
@@ -173,22 +174,23 @@ impl Settings {
         }
     }
 
-    /// Tokens that the model itself lists beside its vocabulary; they count more than what the files say.
+    /// Sets the tokens that the model file lists beside its vocabulary; they take precedence over those of the other
+    /// files.
     pub fn set_extra(&mut self, tokens: Vec<AddedToken>) {
         self.extra = tokens;
     }
 
-    /// The text of a special token.
+    /// Text of a special token.
     pub fn token(&self, key: &str) -> Option<&str> {
         text(self.config.get(key)?)
     }
 
-    /// The text of a special token that must be named.
+    /// Text of a special token; an error if the files do not name it.
     pub fn required(&self, key: &str) -> Result<&str> {
         self.token(key).ok_or_else(|| Error::Data(format!("tokenizer_config.json: {key} is missing")))
     }
 
-    /// A special token and its id, for a post-processor.
+    /// Text and id of a special token, for a post-processor.
     pub fn with_id(&self, tokenizer: &Tokenizer, key: &str) -> Result<(String, u32)> {
         let token = self.required(key)?;
         let id = tokenizer.token_to_id(token);
@@ -196,7 +198,8 @@ impl Settings {
         Ok((token.to_string(), id))
     }
 
-    /// Tell the tokenizer its added tokens, then the special tokens, then the extra ones; those with an id must get it.
+    /// Adds the added tokens to the tokenizer, then the special tokens, then the extra ones. A token listed with an id
+    /// must get that id.
     pub fn add_tokens(&self, tokenizer: &mut Tokenizer) -> Result<()> {
         let bad = |e: tokenizers::Error| Error::Data(format!("special tokens: {e}"));
         let mut tokens: Vec<AddedToken> = self.added.values().cloned().collect();
@@ -205,7 +208,7 @@ impl Settings {
                 tokens.push(token);
             }
         }
-        // Of two with the same text the later one counts.
+        // If two tokens have the same text, the later one takes precedence.
         tokens.extend(self.extra.iter().cloned());
         let named: Vec<&str> = NAMED.iter().filter_map(|key| self.token(key)).collect();
         for token in &mut tokens {
@@ -215,7 +218,7 @@ impl Settings {
         self.check_ids(tokenizer)
     }
 
-    /// Added tokens with an id must have it.
+    /// Checks that added tokens listed with an id have that id.
     pub fn check_ids(&self, tokenizer: &Tokenizer) -> Result<()> {
         for (&id, token) in &self.added {
             let got = tokenizer.token_to_id(&token.content);
@@ -232,7 +235,8 @@ impl Settings {
     }
 }
 
-/// Tokens, if none is longer than any real one: what finds them in texts takes a hundred times their length.
+/// Returns the tokens; an error if one is longer than any real token, because the automaton that finds them takes a
+/// hundred times their length in memory.
 pub(super) fn checked(tokens: Vec<AddedToken>) -> Result<Vec<AddedToken>> {
     const LONGEST: usize = 1024;
     match tokens.iter().map(|token| token.content.len()).find(|n| *n > LONGEST) {
@@ -241,7 +245,7 @@ pub(super) fn checked(tokens: Vec<AddedToken>) -> Result<Vec<AddedToken>> {
     }
 }
 
-/// Named special tokens, then the extra ones.
+/// The named special tokens, then the additional ones.
 fn names(config: &Map<String, Value>) -> impl Iterator<Item = AddedToken> + '_ {
     let extra =
         ["additional_special_tokens", "extra_special_tokens"].iter().filter_map(|key| config.get(*key)).flat_map(list);

@@ -1,25 +1,25 @@
-//! The small files beside a model's weights that travel with it: tokenizer, chat templates, how texts are generated, and what
-//! sentence-transformers makes of it.
+//! The small files that accompany a model's weights: tokenizer, chat templates, generation settings, and the files of
+//! sentence-transformers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The list of the modules of a sentence-transformers directory.
+/// Lists the modules of a sentence-transformers directory.
 pub const MODULES: &str = "modules.json";
 
-/// How sentence-transformers uses the transformer.
+/// Settings with which sentence-transformers runs the transformer.
 pub const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 
-/// The kind of model that sentence-transformers saved, and its prompts.
+/// Type of the model that sentence-transformers saved, and its prompts.
 pub const SENTENCE_TRANSFORMERS: &str = "config_sentence_transformers.json";
 
-/// Those that lie in the model directory itself, also where the transformer has a folder.
+/// Files in the model directory itself, even if the transformer has a folder of its own.
 const OF_DIRECTORY: [&str; 3] = [MODULES, SENTENCE_TRANSFORMERS, "1_Pooling/config.json"];
 
-/// Their names, but for those in the folders of modules. The last are those that [`SENTENCE_CONFIG`] had in old versions, in
-/// the order in which they are looked for.
+/// Names of the side files, without those in module folders. The last ones are old names of [`SENTENCE_CONFIG`], in the
+/// order in which they are tried.
 pub const SIDE_FILES: [&str; 23] = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -49,17 +49,17 @@ pub const SIDE_FILES: [&str; 23] = [
 /// The chat template, as transformers 4.57 and later write it.
 pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 
-/// Where templates of other names lie, each as `NAME.jinja`.
+/// Folder of further chat templates, each as `NAME.jinja`.
 pub const CHAT_TEMPLATES: &str = "additional_chat_templates";
 
-/// Which tokens end a text, and how tokens are drawn. It is the model's, not the tokenizer's.
+/// End-of-text tokens and sampling parameters. The file belongs to the model, not to the tokenizer.
 pub const GENERATION_CONFIG: &str = "generation_config.json";
 
 fn is_template(name: &str) -> bool {
     name.strip_prefix(CHAT_TEMPLATES).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The side files that are in a directory itself.
+/// Names of the side files that lie directly in `dir`.
 pub fn side_files_in(dir: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> =
         SIDE_FILES.into_iter().filter(|name| dir.join(name).is_file()).map(String::from).collect();
@@ -78,16 +78,17 @@ pub fn side_files_in(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Those that hold a SentencePiece model.
+/// File names of SentencePiece models.
 pub(super) const SENTENCE_PIECE_FILES: [&str; 4] =
     ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"];
 
-/// Contents by name relative to the model directory.
+/// File contents by name relative to the model directory.
 #[derive(Debug, Clone, Default)]
 pub struct SideFiles(pub BTreeMap<String, Vec<u8>>);
 
 impl SideFiles {
-    /// Read those that are there, of a transformer in a folder of its own as if it lay in the directory.
+    /// Reads the side files that exist. Files of a transformer in a folder of its own are stored as if they lay in the
+    /// directory.
     pub fn read(dir: &Path) -> Result<Self> {
         let mut files = Self::default();
         files.add(dir, &OF_DIRECTORY)?;
@@ -109,7 +110,7 @@ impl SideFiles {
                 files.0.entry(SENTENCE_CONFIG.into()).or_insert(content);
             }
         }
-        // The modules of a cross-encoder make scores of pairs, no vectors.
+        // The modules of a cross-encoder compute scores of pairs, not vectors.
         if files.json(SENTENCE_TRANSFORMERS)?.is_some_and(|config| config["model_type"] == "CrossEncoder") {
             OF_DIRECTORY.iter().chain(&[SENTENCE_CONFIG]).for_each(|name| drop(files.0.remove(*name)));
         }
@@ -126,7 +127,7 @@ impl SideFiles {
         Ok(())
     }
 
-    /// The directory that holds the transformer of a model directory: a folder in it, or itself.
+    /// Directory of the transformer within a model directory: its first module's folder, or the directory itself.
     pub fn transformer_directory(dir: &Path) -> Result<PathBuf> {
         let mut files = Self::default();
         files.add(dir, &[MODULES])?;
@@ -134,14 +135,14 @@ impl SideFiles {
         Ok(first.map_or_else(|| dir.to_path_buf(), |transformer| dir.join(transformer.path)))
     }
 
-    /// Without the list of modules, which then counts for nothing.
+    /// Removes the list of modules, so that the sentence-transformers settings have no effect.
     #[must_use]
     pub fn without_modules(mut self) -> Self {
         self.0.remove(MODULES);
         self
     }
 
-    /// Those of the tokenizer alone, without what they say of a model's vectors and texts.
+    /// Keeps only the files of the tokenizer: removes those about sentence vectors and text generation.
     #[must_use]
     pub fn without_model(mut self) -> Self {
         let modules = self.modules().unwrap_or_default().unwrap_or_default();
@@ -151,13 +152,13 @@ impl SideFiles {
         self
     }
 
-    /// The parsed JSON of a file, if it is there.
+    /// Parsed JSON contents of a file; None if it does not exist.
     pub fn json(&self, name: &str) -> Result<Option<serde_json::Value>> {
         let Some(bytes) = self.0.get(name) else { return Ok(None) };
         serde_json::from_slice(bytes).map(Some).map_err(|e| Error::Data(format!("{name}: not valid JSON: {e}")))
     }
 
-    /// With this class of tokenizer where `tokenizer_config.json` names none, as `config.json` may.
+    /// Sets the tokenizer class if `tokenizer_config.json` names none; `config.json` may name one.
     pub fn with_class(mut self, class: &str) -> Result<Self> {
         let name = "tokenizer_config.json";
         let mut config = self.json(name)?.unwrap_or_else(|| serde_json::json!({}));

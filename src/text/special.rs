@@ -1,4 +1,4 @@
-//! Special tokens: those around a text, and those that have a part to play.
+//! Special tokens: those added around a text, and those with a role.
 
 use tokenizers::{Encoding, Model};
 
@@ -7,40 +7,40 @@ use super::side_files::SideFiles;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
-/// A token with a part to play.
+/// Role of a special token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Stands in the place of a token to be predicted.
+    /// Replaces a token that is to be predicted.
     Mask,
     /// Ends a document.
     End,
-    /// Fills shorter texts of a batch up: nothing here does, other libraries do.
+    /// Pads the shorter texts of a batch. This library never pads; others do.
     Pad,
 }
 
-/// What stands around a single text, as ids and segments.
+/// Special tokens added before and after a single text, as (id, segment id).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub before: Vec<(u32, u8)>,
     pub after: Vec<(u32, u8)>,
-    /// Of the text's own tokens.
+    /// Segment id of the text's own tokens.
     pub segment: u8,
 }
 
 impl Frame {
-    /// Special tokens in each sequence.
+    /// Number of special tokens in each sequence.
     pub fn len(&self) -> usize {
         self.before.len() + self.after.len()
     }
 
-    /// True if texts stand alone.
+    /// True if no special tokens are added.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl Tokenizer {
-    /// What the tokenizer puts around a single text.
+    /// Special tokens that the tokenizer adds around a single text.
     pub fn frame(&self) -> Result<Frame> {
         let failed = |e: &dyn std::fmt::Display| Error::Data(format!("tokenizer: {e}"));
         let encoding: Encoding = self.inner.encode("a", true).map_err(|e| failed(&e))?;
@@ -66,19 +66,19 @@ impl Tokenizer {
         ids
     }
 
-    /// The token that stands for what the vocabulary lacks: what the model makes of a character that nothing uses.
+    /// Id of the unknown token: the one that the model gives for an unassigned character.
     pub fn unknown_id(&self) -> Option<u32> {
         let tokens = self.inner.get_model().tokenize("\u{10ffff}").ok()?;
         let [token] = &tokens[..] else { return None };
         self.special_ids().binary_search(&token.id).ok().map(|_| token.id)
     }
 
-    /// The text of a token.
+    /// Text of a token.
     pub fn text_of(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// Tokens with ids from `rows` on, in their order.
+    /// Tokens with ids of at least `rows`, in the order of their ids.
     pub fn beyond(&self, rows: usize) -> Vec<(u32, String)> {
         let all = self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token));
         let mut beyond: Vec<(u32, String)> = all.filter(|(id, _)| *id as usize >= rows).collect();
@@ -86,13 +86,13 @@ impl Tokenizer {
         beyond
     }
 
-    /// True of a token that is beside the model's own vocabulary.
+    /// True if the token is not in the model's own vocabulary.
     pub fn is_added(&self, token: &str) -> bool {
         self.inner.get_model().token_to_id(token).is_none()
     }
 
-    /// The token with a role: the one that the files beside the tokenizer name, else that of `config.json`, else a special
-    /// token of a common name.
+    /// The token with a role: the one named by the files beside the tokenizer, else by `config.json`, else a special
+    /// token with a common name.
     pub fn with_role(
         &self,
         role: Role,

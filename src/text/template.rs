@@ -1,4 +1,4 @@
-//! Templates: where special tokens stand around one text or a pair.
+//! Post-processor templates, which add special tokens around one text or a pair.
 
 use tokenizers::Tokenizer;
 use tokenizers::processors::template::TemplateProcessing;
@@ -6,7 +6,8 @@ use tokenizers::processors::template::TemplateProcessing;
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
-/// Set a template written as transformers write them, `[CLS]:0 $A:0 [SEP]:0`, with the keys of special tokens for the tokens.
+/// Sets a template in the notation of transformers, `[CLS]:0 $A:0 [SEP]:0`, with keys of special tokens in place of
+/// their texts.
 pub(super) fn template(tokenizer: &mut Tokenizer, settings: &Settings, single: &str, pair: &str) -> Result<()> {
     let mut tokens = Vec::new();
     let mut pieces = |pattern: &str| -> Result<Vec<String>> {
@@ -34,12 +35,12 @@ pub(super) fn template(tokenizer: &mut Tokenizer, settings: &Settings, single: &
     Ok(())
 }
 
-/// The template of decoders: a beginning and an end where the settings ask for them; `bos` is what they mean for the
-/// beginning where they say nothing.
+/// Sets the template of decoders, with a bos and an eos token if the settings ask for them. `bos` is the default of
+/// `add_bos_token`; that of `add_eos_token` is false.
 pub(super) fn bos_eos(tokenizer: &mut Tokenizer, settings: &Settings, bos: bool) -> Result<()> {
     let around = |sequence: &str, segment: u8| {
         let shown = |flag: &str, key: &str, default: bool| {
-            // Null is false here, as in transformers 4.57.
+            // Null means false here, as in transformers 4.57.
             let is_shown = settings.value(flag).map_or(default, |said| said == true);
             if is_shown && settings.token(key).is_some() { format!(" {key}:{segment} ") } else { String::new() }
         };

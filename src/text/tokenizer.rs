@@ -17,10 +17,10 @@ use super::{beside, byte_bpe, charsmap, sentence_piece, word_piece};
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
-/// Values of `model_max_length` from here on mean "no limit".
+/// Values of `model_max_length` from this one on mean "no limit".
 const NO_LIMIT: u64 = 1_000_000;
 
-/// What sentence-transformers does with texts; null in a directory that it did not write.
+/// Settings of the transformer in sentence-transformers; null if the directory is not from sentence-transformers.
 fn sentence_config(files: &SideFiles) -> Result<serde_json::Value> {
     let config = if files.modules()?.is_some() { files.json(SENTENCE_CONFIG)? } else { None };
     Ok(config.unwrap_or_default())
@@ -28,23 +28,23 @@ fn sentence_config(files: &SideFiles) -> Result<serde_json::Value> {
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// Texts to tokens.
+/// Turns texts into tokens and back.
 pub struct Tokenizer {
-    /// Without padding and truncation, whatever its file says.
+    /// Without padding and truncation, whatever its `tokenizer.json` says.
     pub(super) inner: tokenizers::Tokenizer,
     max_length: Option<Limit>,
-    /// The end at which a text is cut.
+    /// Side from which texts are truncated.
     cut_at: TruncationDirection,
-    /// False if the files say that models are not given the segments.
+    /// False if the files say that models get no segment ids.
     gives_segments: bool,
-    /// Whose it is; None where no file says so.
+    /// Tokenizer class; None if no file names one.
     pub(super) class: Option<&'static Class>,
-    /// True if it is not what its `tokenizer.json` says by itself.
+    /// True if it differs from what its `tokenizer.json` alone would give.
     pub(super) is_changed: bool,
     notes: Vec<String>,
 }
 
-/// The longest input in tokens, and what says so.
+/// Maximum input length in tokens, and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     pub tokens: usize,
@@ -52,15 +52,15 @@ pub struct Limit {
 }
 
 impl Tokenizer {
-    /// From the first of these that is there: `tokenizer.json`, `vocab.txt`, `vocab.json` with `merges.txt`, a
-    /// SentencePiece model; `tokenizer_config.json` and its like beside it. `model_type` is that of the model's
-    /// `config.json`: it names the family where no `tokenizer_class` does.
+    /// Reads the first of these that exists: `tokenizer.json`, `vocab.txt`, `vocab.json` with `merges.txt`, a
+    /// SentencePiece model; with the settings of `tokenizer_config.json` and similar files beside it. `model_type` is
+    /// that of the model's `config.json`; it decides the family if there is no `tokenizer_class`.
     pub fn from_files(files: &SideFiles, model_type: Option<&str>) -> Result<Self> {
         let settings = Settings::read(files, model_type)?;
         let cut_at = settings.cut_at()?;
         let gives_segments = settings.gives_segments().unwrap_or(true);
         let of_sentences = sentence_config(files)?;
-        // As sentence-transformers 6.2 does: its own limit counts more than the tokenizer's.
+        // As in sentence-transformers 6.2, its own limit takes precedence over the tokenizer's.
         let limits = [
             (of_sentences["max_seq_length"].as_u64(), "max_seq_length of sentence_bert_config.json"),
             (settings.max_length(), "model_max_length of tokenizer_config.json"),
@@ -70,7 +70,7 @@ impl Tokenizer {
         let max_length = said.map(|(tokens, source)| Limit { tokens: tokens as usize, source });
         let file = |name: &str| files.0.get(name).map(Vec::as_slice);
         let sentence_piece = SENTENCE_PIECE_FILES.iter().find_map(|name| Some((name, file(name)?)));
-        // Formats other than tokenizer.json say more precisely which classes they know.
+        // Other formats than tokenizer.json report more precisely which classes they support.
         let class = match Class::of(&settings) {
             Err(unknown) if files.0.contains_key("tokenizer.json") => return Err(unknown),
             class => class.unwrap_or_default(),
@@ -103,7 +103,8 @@ impl Tokenizer {
         Ok(Self { max_length, gives_segments, cut_at: cut_at.unwrap_or(tokenizer.cut_at), ..tokenizer })
     }
 
-    /// The files of this tokenizer alone, among those of a model: what sentence-transformers does with texts becomes its own.
+    /// The tokenizer's own files among those of a model; a length limit of sentence-transformers becomes the
+    /// tokenizer's own.
     pub fn files_among(&self, files: &SideFiles) -> Result<SideFiles> {
         let mut own = self.saved_files(files, None)?.without_model();
         if let Some(tokens) = sentence_config(files)?["max_seq_length"].as_u64() {
@@ -114,7 +115,7 @@ impl Tokenizer {
         Ok(own)
     }
 
-    /// Lower the case of texts before anything else, as sentence-transformers 6.2 does it.
+    /// Lower-cases texts before any other normalisation, as sentence-transformers 6.2 does.
     fn lower_case(&mut self) -> Result<()> {
         let old = self.inner.get_normalizer().cloned();
         let first = match &old {
@@ -130,7 +131,7 @@ impl Tokenizer {
         self.inner.with_normalizer(Some(normalizers::Sequence::new(all))).map_err(failed).map(drop)
     }
 
-    /// Without what makes texts longer, shorter or different from call to call.
+    /// Removes padding, truncation and BPE dropout, so that the same text always gives the same, complete tokens.
     pub(super) fn new(mut inner: tokenizers::Tokenizer, class: Option<&'static Class>) -> Result<Self> {
         let mut notes = Vec::new();
         let cut_at = inner.get_truncation().map_or(TruncationDirection::Right, |truncation| truncation.direction);
@@ -154,7 +155,8 @@ impl Tokenizer {
         Ok(Self { inner, max_length: None, cut_at, gives_segments: true, class, is_changed, notes })
     }
 
-    /// True if version 1, which took a `tokenizer.json` as it stands, read the same files as the same tokenizer.
+    /// True if version 1, which took a `tokenizer.json` as it stands, would read the same tokenizer from the same
+    /// files.
     pub(super) fn reads_as_version_1(&self) -> bool {
         !self.is_changed
             && self.gives_segments
@@ -162,22 +164,22 @@ impl Tokenizer {
             && !self.inner.get_encode_special_tokens()
     }
 
-    /// What a user should know of how the files were read.
+    /// Notes for the user on how the files were read.
     pub fn notes(&self) -> Vec<String> {
         self.notes.clone()
     }
 
-    /// The longest input that its configuration names.
+    /// Maximum input length that the tokenizer's files name.
     pub fn max_length(&self) -> Option<Limit> {
         self.max_length
     }
 
-    /// The largest token id, and one more.
+    /// Largest token id plus one.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    /// True if both have the same tokens with the same ids.
+    /// True if both tokenizers have the same tokens with the same ids.
     pub fn has_tokens_of(&self, other: &Self) -> bool {
         self.inner.get_vocab(true) == other.inner.get_vocab(true)
     }
@@ -187,7 +189,8 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| Error::Data(format!("tokenizer: {e}")))
     }
 
-    /// Encode texts, or pairs of texts, in parallel, each cut to `max_length` tokens (of a pair, the longer text first).
+    /// Encodes texts, or pairs of texts, in parallel, each truncated to `max_length` tokens. A pair loses tokens of its
+    /// longer text first.
     pub fn encode(&self, texts: &[String], pairs: Option<&[String]>, max_length: usize) -> Result<Encodings> {
         let specials = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(pairs.is_some()));
         if max_length <= specials {
@@ -207,7 +210,7 @@ impl Tokenizer {
         let encode = |i: usize| -> Result<Encoded> {
             let pair = pairs.map(|pairs| pairs[i].as_str());
             let failed = |e: &dyn std::fmt::Display| Error::Data(format!("text {i}: cannot be tokenised: {e}"));
-            // The library panics where a tokenizer.json names a token that it does not have.
+            // The library panics if a tokenizer.json names a token that it does not have.
             let encoded = catch_unwind(AssertUnwindSafe(|| self.encode_one(&texts[i], pair, room)));
             let encoded = encoded.map_err(|_| failed(&"the parts of the tokenizer contradict each other"))?;
             let (encoding, truncated) = encoded.map_err(|e| failed(&e))?;
@@ -218,9 +221,9 @@ impl Tokenizer {
         Ok(Encodings::collect(encoded?, max_length).counting_unknown(self.unknown_id(), specials))
     }
 
-    /// What `encode_char_offsets` of the library does, without a copy of the tokenizer for its truncation.
+    /// Does the same as the library's `encode_char_offsets`, but truncates without a copy of the tokenizer.
     fn encode_one(&self, text: &str, pair: Option<&str>, room: usize) -> tokenizers::Result<(Encoding, bool)> {
-        // One more than there is room for, to know whether anything was cut.
+        // One token more than there is room for, to know whether anything was truncated.
         let limit = room.saturating_add(1);
         let first = self.tokens(text, 0, limit)?;
         let second = pair.map(|pair| self.tokens(pair, 1, limit)).transpose()?;
@@ -246,7 +249,8 @@ impl Tokenizer {
         words.into_encoding(None, segment, OffsetType::Char)
     }
 
-    /// The words that the model makes pieces of, and the added tokens between them.
+    /// Normalises and pre-tokenizes a text: the words that the model splits into pieces, and the added tokens between
+    /// them.
     pub(super) fn words(&self, text: &str) -> tokenizers::Result<PreTokenizedString> {
         let added = self.inner.get_added_vocabulary();
         let mut words = added.extract_and_normalize(self.inner.get_normalizer(), text);
@@ -256,13 +260,13 @@ impl Tokenizer {
         Ok(words)
     }
 
-    /// None if a segment does not fit.
+    /// Converts an encoding; None if a segment id exceeds 255.
     fn compact(&self, encoding: &Encoding, truncated: bool) -> Option<Encoded> {
         let offsets = encoding.get_offsets().iter().map(|&(a, b)| (a as u32, b as u32)).collect();
         Some(Encoded { ids: encoding.get_ids().to_vec(), segments: self.segments(encoding)?, offsets, truncated })
     }
 
-    /// None if one does not fit.
+    /// Segment ids, all 0 if models get none; None if one exceeds 255.
     pub(super) fn segments(&self, encoding: &Encoding) -> Option<Vec<u8>> {
         if !self.gives_segments {
             return Some(vec![0; encoding.len()]);
@@ -270,7 +274,7 @@ impl Tokenizer {
         encoding.get_type_ids().iter().map(|&segment| u8::try_from(segment).ok()).collect()
     }
 
-    /// Texts of ids, in parallel.
+    /// Decodes sequences of ids to texts, in parallel.
     pub fn decode(&self, ids: &[Vec<u32>], skip_special_tokens: bool) -> Result<Vec<String>> {
         let decode = |ids: &Vec<u32>| {
             self.inner
@@ -281,12 +285,12 @@ impl Tokenizer {
     }
 }
 
-/// The tokenizer of a `tokenizer.json`.
+/// Parses a `tokenizer.json`.
 pub(super) fn parse_json(json: &[u8]) -> Result<tokenizers::Tokenizer> {
     let unreadable = |e: &dyn std::fmt::Display| Error::Data(format!("tokenizer.json: cannot be read: {e}"));
     serde_json::from_slice::<serde::de::IgnoredAny>(json).map_err(|e| unreadable(&e))?;
     charsmap::check_json(json)?;
-    // The library panics at some contradictions in a file, as where a merge is shorter than its prefix.
+    // The library panics at some contradictions in a file, for example a merge that is shorter than the prefix.
     match catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(json))) {
         Ok(parsed) => parsed.map_err(|e| unreadable(&e)),
         Err(_) => Err(unreadable(&"its parts contradict each other")),

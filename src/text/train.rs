@@ -1,7 +1,7 @@
-//! Tokenizers trained on a corpus: WordPiece, byte-level BPE, unigram.
+//! Trains tokenizers on a corpus: WordPiece, byte-level BPE, unigram.
 //!
-//! The `tokenizers` library trains; here its input is put in a definite order, and so is what it leaves in the order of a
-//! hash table, so that one corpus gives the same bytes whatever the number of threads.
+//! The `tokenizers` library does the training. Its input is sorted here, and so are those of its results that come in
+//! the order of a hash table, so that a corpus gives the same bytes whatever the number of threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,10 +22,10 @@ use super::word_piece;
 use super::words::WordCounts;
 use crate::error::{Error, Result};
 
-/// Longest word in bytes that a unigram model learns from: time and memory grow with its square.
+/// Longest word in bytes that a unigram model is trained on: time and memory grow with the square of the length.
 const MAX_WORD: usize = 4192;
 
-/// What is trained, in the layout of which family.
+/// Kind of model to train, with the model family whose layout it gets.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     WordPiece,
@@ -51,7 +51,7 @@ impl Kind {
         })
     }
 
-    /// Class in transformers, special tokens in order of their ids, and whether text becomes lower case.
+    /// Class in transformers, special tokens in the order of their ids, and whether text is lower-cased.
     fn layout(self) -> (&'static str, &'static [&'static str], Option<bool>) {
         match self {
             Self::WordPiece => ("BertTokenizer", &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], Some(true)),
@@ -71,21 +71,21 @@ impl Kind {
     }
 }
 
-/// Words are counted text by text; then the tokenizer is made.
+/// Trains a tokenizer: `feed` counts the words of texts, then `train` makes the tokenizer.
 pub struct TokenizerTrainer {
     kind: Kind,
     vocab_size: usize,
     min_frequency: u64,
     config: Value,
-    /// Normalises and cuts as the tokenizer will; its vocabulary is its special tokens.
+    /// Has the normaliser and pre-tokenizer of the tokenizer to be trained; its vocabulary is the special tokens.
     untrained: Tokenizer,
     words: WordCounts,
 }
 
 impl TokenizerTrainer {
-    /// `kind` is `wordpiece`, `bpe` or `unigram`. `family` says whose special tokens and templates: `bert`; `gpt2` (default)
-    /// or `roberta`; `xlnet` (default) or `albert`. Pieces, and characters that no bytes can stand in for, seen less than
-    /// `min_frequency` times are left out.
+    /// `kind` is `wordpiece`, `bpe` or `unigram`. `family` selects special tokens and template: `bert` for `wordpiece`;
+    /// `gpt2` (default) or `roberta` for `bpe`; `xlnet` (default) or `albert` for `unigram`. Pieces seen less than
+    /// `min_frequency` times are left out, and so are such characters where bytes cannot replace them.
     pub fn new(
         kind: &str,
         family: Option<&str>,
@@ -120,12 +120,12 @@ impl TokenizerTrainer {
         Ok(Self { kind, vocab_size, min_frequency, config, untrained, words: WordCounts::default() })
     }
 
-    /// Count the words of these texts too.
+    /// Adds the words of these texts to the counts.
     pub fn feed(&mut self, texts: &[String]) -> Result<()> {
         self.words.add(&self.untrained, texts)
     }
 
-    /// The tokenizer, and the files it is saved as.
+    /// Trains the tokenizer; also returns the files that it is saved as.
     pub fn train(self) -> Result<(Tokenizer, SideFiles)> {
         if self.words.0.is_empty() {
             return Err(Error::Data("the corpus is empty: none of its texts has a word in it".into()));
@@ -152,7 +152,7 @@ impl TokenizerTrainer {
         Tokenizer::new(inner, Class::of(&Settings::of_config(config))?)
     }
 
-    /// Words with the characters that are frequent enough; where one is not, the word falls apart.
+    /// Word counts with the rare characters removed; a word is split at each of them.
     fn frequent(&self) -> BTreeMap<String, u64> {
         let mut characters: BTreeMap<char, u64> = BTreeMap::new();
         for (word, n) in &self.words.0 {
@@ -203,7 +203,7 @@ impl TokenizerTrainer {
         let alphabet: BTreeSet<char> = words.keys().flat_map(|word| word.chars()).collect();
         let inner: BTreeSet<char> = words.keys().flat_map(|word| word.chars().skip(1)).collect();
         let specials = self.kind.layout().1.iter().map(ToString::to_string);
-        // Left to the trainer, pieces within words would get ids in the order of a hash table.
+        // The trainer would give the pieces within words ids in the order of a hash table, so they are listed here.
         let first = specials
             .chain(alphabet.iter().map(ToString::to_string))
             .chain(inner.iter().map(|c| format!("##{c}")))
@@ -235,7 +235,7 @@ impl TokenizerTrainer {
             .build()
             .map_err(|e| failed(e.to_string().into()))?;
         let mut model = tokenizers::models::unigram::Unigram::default();
-        // Its sums are as long as a thread's share of the words: one thread, or the sums would depend on their number.
+        // The trainer's partial sums depend on how the words are divided among threads, so it runs on one thread.
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| failed(e.into()))?;
         one.install(|| trainer.do_train(words, &mut model)).map_err(failed)?;
         let (first, rest): (Vec<_>, Vec<_>) = model.iter().cloned().enumerate().partition(|(i, _)| *i < specials.len());
@@ -246,7 +246,7 @@ impl TokenizerTrainer {
     }
 }
 
-/// A trained model.
+/// A model, trained or with special tokens alone.
 enum Model {
     WordPiece(WordPiece),
     Bpe(BPE),
@@ -254,7 +254,7 @@ enum Model {
 }
 
 impl Kind {
-    /// A model that knows only the special tokens.
+    /// A model whose vocabulary is the special tokens alone.
     fn of_specials(self) -> Result<Model> {
         let specials = self.layout().1;
         let ids = || specials.iter().enumerate().map(|(id, token)| (token.to_string(), id as u32));
@@ -273,10 +273,10 @@ impl Kind {
     }
 }
 
-/// Pieces by falling score, then by text.
+/// Sorts pieces by descending score, then by text.
 ///
-/// The trainer keeps every character. Those it had dropped get scores rising from the smallest by steps of 0.0001, in the
-/// order of a hash table; here in the order of the characters.
+/// The trainer keeps every character. The ones it had dropped get scores that rise from the smallest in steps of
+/// 0.0001, in the order of a hash table; here those scores are reassigned in the order of the characters.
 fn in_order(mut pieces: Vec<(String, f64)>) -> Vec<(String, f64)> {
     const STEP: f64 = 0.0001;
     let smallest = pieces.iter().map(|(_, score)| *score).fold(f64::INFINITY, f64::min);

@@ -1,7 +1,7 @@
-//! The families with a unigram model: XLNet, ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa.
+//! Tokenizers with a unigram model: XLNet, ALBERT, XLM-RoBERTa, CamemBERT, DeBERTa.
 //!
-//! DeBERTa's is that of transformers 4.57, which obeys the compiled normalisation of the file, as the models were trained; 5.24
-//! leaves it out and makes other tokens of full-width letters, fractions and the like.
+//! DeBERTa's tokenizer is that of transformers 4.57, which applies the file's compiled normalisation, as the models
+//! were trained; 5.24 omits it and so gives other tokens for full-width letters, fractions and the like.
 
 use tokenizers::Tokenizer;
 use tokenizers::models::unigram;
@@ -19,16 +19,16 @@ use super::settings::Settings;
 use super::template::template;
 use crate::error::{Error, Result};
 
-/// Most nodes of the prefix tree that the model makes of its pieces, 350 bytes each.
+/// Limit on the nodes of the model's prefix tree of pieces, 350 bytes each.
 const MAX_NODES: usize = 2_000_000;
 
-/// Pieces with their log probabilities; an index is an id.
+/// Pieces with their log probabilities; the index of a piece is its id.
 pub(super) struct Unigram {
     pub pieces: Vec<(String, f64)>,
     pub unk_id: usize,
 }
 
-/// Whose unigram tokenizer.
+/// Model family of a unigram tokenizer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Family {
     XlNet,
@@ -64,12 +64,12 @@ impl Family {
         })
     }
 
-    /// Its class in transformers.
+    /// Class name in transformers.
     pub fn class(self) -> &'static str {
         Self::ALL.iter().find(|(family, ..)| *family == self).map_or("", |(_, class, _)| class)
     }
 
-    /// Special tokens that the files need not name.
+    /// Default special tokens, used where the files name none.
     fn defaults(self) -> classes::Tokens {
         match self {
             Self::XlNet => classes::XLNET,
@@ -79,7 +79,8 @@ impl Family {
         }
     }
 
-    /// The vocabulary as the models count it: fairseq's put special tokens before SentencePiece's and the mask last.
+    /// Converts SentencePiece ids to the models' ids: models from fairseq put special tokens first and the mask token
+    /// last.
     pub fn renumber(self, model: Unigram, settings: &Settings) -> Unigram {
         let defaults = self.defaults();
         let token = |key: &str| {
@@ -115,7 +116,7 @@ impl Family {
     }
 }
 
-/// The tokenizer of a family around its model.
+/// Adds the family's other components to the model.
 pub(super) fn assemble(
     model: Unigram,
     normalization: Option<Precompiled>,
@@ -133,7 +134,7 @@ pub(super) fn assemble(
         for quotes in ["``", "''"] {
             normalizers.push(Replace::new(quotes, "\"").map_err(bad)?.into());
         }
-        // transformers' XLNet removes accents whatever keep_accents says.
+        // transformers' XLNet strips accents whatever keep_accents says.
         if family == Family::XlNet || !settings.flag("keep_accents", false) {
             normalizers.push(NFKD.into());
             normalizers.push(StripAccents.into());
@@ -186,7 +187,7 @@ pub(super) fn assemble(
     Ok(tokenizer)
 }
 
-/// How many different beginnings the pieces have.
+/// Number of distinct prefixes of the pieces.
 fn nodes(pieces: &[(String, f64)]) -> usize {
     let mut sorted: Vec<&[u8]> = pieces.iter().map(|(text, _)| text.as_bytes()).collect();
     sorted.sort_unstable();

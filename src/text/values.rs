@@ -1,15 +1,15 @@
-//! Values in the JSON files beside a tokenizer: their types, and tokens among them.
+//! Values in the JSON files beside a tokenizer: type checks, and tokens.
 
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::error::{Error, Result};
 
-/// Named special tokens in the order in which those that the vocabulary lacks are appended to it.
+/// Keys of special tokens, in the order in which tokens missing from the vocabulary are appended to it.
 pub(super) const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// Options that are true or false.
+/// Boolean options.
 const FLAGS: [&str; 10] = [
     "add_bos_token",
     "add_eos_token",
@@ -23,7 +23,8 @@ const FLAGS: [&str; 10] = [
     "trim_offsets",
 ];
 
-/// Refuse values of another type than what reads them takes, which would count for nothing else. Null says nothing.
+/// Checks that values have the type that their readers expect; a value of another type would be ignored silently. Null
+/// means not set.
 pub(super) fn check(file: &str, config: &Map<String, Value>) -> Result<()> {
     let list_of =
         |value: &Value, is_one: fn(&Value) -> bool| value.as_array().is_some_and(|all| all.iter().all(is_one));
@@ -49,19 +50,19 @@ pub(super) fn check(file: &str, config: &Map<String, Value>) -> Result<()> {
     Ok(())
 }
 
-/// A number of tokens; "no limit" is written as a number beyond all integers, or as a float.
+/// A number of tokens. "No limit" is written as a number beyond the range of integers, or as a float.
 pub(super) fn length(value: &Value) -> Option<u64> {
     let whole = |number: &f64| number.fract() == 0.0 && *number >= 1.0;
     value.as_u64().filter(|n| *n > 0).or_else(|| value.as_f64().filter(whole).map(|number| number as u64))
 }
 
-/// Whether this is a token, as its text or as an object whose flags are true or false.
+/// Whether the value is a token: its text, or an object whose flags are booleans.
 pub(super) fn is_token(value: &Value) -> bool {
     let flags = ["lstrip", "rstrip", "single_word", "normalized", "special"];
     text(value).is_some() && flags.iter().all(|flag| value.get(flag).is_none_or(Value::is_boolean))
 }
 
-/// Tokens written as a list, or by names of their own.
+/// Tokens given as a list, or as an object of named tokens.
 pub(super) fn list(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(tokens) => tokens.iter().collect(),
@@ -70,7 +71,7 @@ pub(super) fn list(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// A token is written as its text, or as an object with a `content`.
+/// Text of a token, which is given as a string or as an object with `content`.
 pub(super) fn text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }

@@ -1,8 +1,9 @@
-//! The tokens of a text alone, without special ones, and the words they belong to.
+//! Tokens of a text without special tokens, and the words they belong to.
 //!
-//! A word is a run of characters without whitespace; punctuation characters and ideographs are words by themselves, as BERT
-//! cuts texts (<https://github.com/google-research/bert>, `BasicTokenizer`). Whitespace belongs to the word after it. Words
-//! are those of the text as it is written, so they are the same for WordPiece, byte-level BPE and SentencePiece.
+//! A word is a run of characters without whitespace; each punctuation character and each ideograph is a word of its
+//! own, as in BERT (<https://github.com/google-research/bert>, `BasicTokenizer`). Whitespace belongs to the word after
+//! it. Words are determined on the text as it is written, so they are the same for WordPiece, byte-level BPE and
+//! SentencePiece.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,17 +13,17 @@ use unicode_categories::UnicodeCategories;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
-/// The tokens of a text and its words.
+/// Tokens and words of a text.
 pub(super) struct Words {
     pub ids: Vec<u32>,
-    /// The first token of each word.
+    /// Index of the first token of each word.
     pub starts: Vec<usize>,
-    /// Where each word begins and ends, in characters; marks behind it that no token has belong to it.
+    /// Start and end of each word in characters; a word includes the combining marks after it that are in no token.
     pub spans: Vec<(u32, u32)>,
 }
 
 impl Tokenizer {
-    /// The words of a text; those without a token of their own are left out.
+    /// Words of a text; words without a token of their own are left out.
     pub(super) fn words_of(&self, text: &str) -> Result<Words> {
         let encoding = self.plain_checked(text)?;
         let offsets = encoding.get_offsets();
@@ -41,7 +42,7 @@ impl Tokenizer {
             let start = end - word.trim_start().len();
             if start < end {
                 let end = start + word.trim().len();
-                // Marks that a normaliser strips are in no token, but in the word that is read.
+                // Combining marks that a normaliser strips are in no token, but are part of the word as written.
                 let next = firsts.get(i + 1).map_or(text.len(), |&next| offsets[next].0);
                 let rest = text.get(end..next).unwrap_or_default();
                 let end = end + rest.find(|c| !continues_character(c)).unwrap_or(rest.len());
@@ -52,10 +53,10 @@ impl Tokenizer {
         Ok(words)
     }
 
-    /// Ids of the tokens of a text, each with true if it continues the word that the token before it belongs to. A token in
-    /// which a word begins belongs to it, and to the word in which it begins itself.
+    /// Token ids of a text, each with a flag that is true if the token continues the word of the token before it. If a
+    /// word begins within a token, the token belongs to that word as well as to the word in which the token begins.
     ///
-    /// `before` is the character that stands before the text where the text goes on from another piece.
+    /// `before` is the character before the text, if the text continues another piece.
     pub fn encode_words(&self, text: &str, before: Option<char>) -> Result<Vec<(u32, bool)>> {
         let encoding = self.plain_checked(text)?;
         let continues = continuing(text, before, encoding.get_offsets());
@@ -63,7 +64,7 @@ impl Tokenizer {
     }
 
     fn plain_checked(&self, text: &str) -> Result<Encoding> {
-        // The library panics where a tokenizer.json names a token that it does not have.
+        // The library panics if a tokenizer.json names a token that it does not have.
         catch_unwind(AssertUnwindSafe(|| self.plain(text)))
             .map_err(|_| Error::Data("the parts of the tokenizer contradict each other".into()))?
             .map_err(|e| Error::Data(format!("a text cannot be tokenised: {e}")))
@@ -76,7 +77,7 @@ impl Tokenizer {
     }
 }
 
-/// A word by itself, whatever stands around it.
+/// Whether a character is a word of its own: punctuation and ideographs.
 fn stands_alone(c: char) -> bool {
     let is_ideograph = matches!(
         c as u32,
@@ -92,7 +93,8 @@ fn stands_alone(c: char) -> bool {
     c.is_ascii_punctuation() || is_ideograph || (!c.is_ascii() && c.is_punctuation())
 }
 
-/// Combining marks (variation selectors among them), joiners and tags: what belongs to the character before it.
+/// Whether a character belongs to the one before it: combining marks (variation selectors among them), joiners and
+/// tags.
 fn continues_character(c: char) -> bool {
     c.is_mark() || matches!(c, '\u{200C}' | '\u{200D}' | '\u{E0020}'..='\u{E007F}')
 }
@@ -101,7 +103,7 @@ fn begins_word(before: Option<char>, c: char) -> bool {
     !c.is_whitespace() && (before.is_none_or(|b| b.is_whitespace() || stands_alone(b)) || stands_alone(c))
 }
 
-/// Which tokens continue a word; `offsets` are their bytes in `text`.
+/// Flags of the tokens that continue a word; `offsets` are the tokens' byte ranges in `text`.
 fn continuing(text: &str, mut before: Option<char>, offsets: &[(usize, usize)]) -> Vec<bool> {
     let mut starts = Vec::new();
     for (i, c) in text.char_indices() {
@@ -110,7 +112,7 @@ fn continuing(text: &str, mut before: Option<char>, offsets: &[(usize, usize)]) 
         }
         before = Some(c);
     }
-    // Words are counted from 1; 0 is the one that began before the text.
+    // Words are counted from 1; word 0 is the one that began before the text.
     let mut reached = 0;
     let continues = |&(start, end): &(usize, usize)| {
         let rest = text.get(start..).unwrap_or_default();
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn continuing_when_characters_fall_apart_or_texts_do_keeps_words_whole() {
-        // Bytes of one character have its offsets.
+        // Tokens that are bytes of one character have the offsets of that character.
         assert_eq!(
             continuing("a 🙂!", None, &[(0, 1), (1, 6), (1, 6), (2, 6), (6, 7)]),
             [false, false, true, true, false]
@@ -164,7 +166,7 @@ mod tests {
         assert_eq!(flags("able to", Some(' '), &["able", " to"]), "--");
         assert_eq!(flags("able to", Some(','), &["able", " to"]), "--");
         assert_eq!(flags(" \n ", Some('a'), &[" ", "\n", " "]), "-++");
-        // Offsets that are not those of the text do no harm.
+        // Offsets that do not fit the text do no harm.
         assert_eq!(continuing("é", None, &[(1, 2), (9, 7)]).len(), 2);
     }
 }

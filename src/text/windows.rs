@@ -1,4 +1,5 @@
-//! Texts cut into windows that a model bears, between words, with the place of each word.
+//! Splits texts between words into windows no longer than a model's maximum length, and keeps the position of each
+//! word.
 
 use std::ops::Range;
 
@@ -11,20 +12,20 @@ use super::whole_words::Words;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
-/// The part of a window that it shares with its neighbours, so that a word near its end is seen with what follows.
+/// Windows overlap by about 1/SHARED of their room, so that a word near the end of one is seen with the text after it.
 const SHARED: usize = 4;
 
-/// Windows of `N` texts. Each word is asked for in one of the windows that hold it, so that the items of all windows, one
-/// after the other, are the words of all texts.
+/// Windows of `N` texts. Each word is classified in exactly one of the windows that contain it, so that the items of
+/// all windows, concatenated, are the words of all texts.
 pub struct Windows {
     pub encodings: Encodings,
-    /// Which text each word belongs to.
+    /// Index of the text that each word belongs to.
     pub texts: Vec<u32>,
-    /// Where it begins and ends there, in characters.
+    /// Start and end of each word in its text, in characters.
     pub spans: Vec<(u32, u32)>,
 }
 
-/// Some of a text's tokens, and the words among them that are asked for.
+/// Token range of a window, and the range of words to classify in it.
 #[derive(Debug, PartialEq)]
 struct Window {
     tokens: Range<usize>,
@@ -32,7 +33,8 @@ struct Window {
 }
 
 impl Tokenizer {
-    /// Cut texts into windows of at most `max_length` tokens, special ones included. What has no word has no window.
+    /// Splits texts into windows of at most `max_length` tokens, special tokens included. A text without words has no
+    /// window.
     ///
     /// # Errors
     /// `Error::Value` if special tokens leave no room, `Error::Data` if a text cannot be tokenised.
@@ -69,7 +71,7 @@ impl Tokenizer {
 }
 
 impl Frame {
-    /// A window with its special tokens, and the places of the words asked for.
+    /// Adds the special tokens to a window; also returns the positions of the first tokens of the words to classify.
     fn around(&self, words: &Words, window: &Window) -> (Encoded, Vec<u32>) {
         let own = words.ids[window.tokens.clone()].iter().map(|&id| (id, self.segment));
         let all = self.before.iter().copied().chain(own).chain(self.after.iter().copied());
@@ -81,7 +83,8 @@ impl Frame {
     }
 }
 
-/// Windows of at most `room` of `n` tokens. `starts` are the first tokens of words, in order.
+/// Splits `n` tokens into windows of at most `room` tokens. `starts` are the indices of the words' first tokens, in
+/// order.
 fn windows(starts: &[usize], n: usize, room: usize) -> Vec<Window> {
     let half = room / SHARED / 2;
     let mut windows = Vec::new();
@@ -89,7 +92,7 @@ fn windows(starts: &[usize], n: usize, room: usize) -> Vec<Window> {
     while own < starts.len() {
         let mut end = (begin + room).min(n);
         if end < n {
-            // Before a word that does not fit; a word longer than the room is cut.
+            // End before a word that does not fit. A word longer than the room is split.
             let whole = starts.partition_point(|&start| start <= end);
             end = starts[..whole].last().copied().filter(|&start| start > begin).unwrap_or(end);
             if end <= starts[own] {
@@ -127,7 +130,7 @@ mod tests {
                 prop_assert!(window.tokens.len() <= room && window.tokens.end <= n && !window.words.is_empty());
                 for word in window.words.clone() {
                     prop_assert!(window.tokens.contains(&starts[word]));
-                    // Whole, where it can be.
+                    // The word is whole wherever that is possible.
                     prop_assert!(starts[word] + lengths[word] <= window.tokens.end || lengths[word] > room - room / SHARED);
                     asked.push(word);
                 }

@@ -1,7 +1,7 @@
 //! WordPiece from `vocab.txt`: BERT, DistilBERT, ELECTRA, MPNet.
 //!
-//! Same parts and defaults as `BertTokenizerFast` (transformers 5): clean text, split Chinese characters, lower-case with
-//! accents stripped unless the configuration says otherwise, `[CLS] a [SEP] b [SEP]`.
+//! Components and defaults are those of `BertTokenizerFast` (transformers 5): clean text, split Chinese characters,
+//! lower-case with accents stripped unless the configuration says otherwise, `[CLS] a [SEP] b [SEP]`.
 
 use tokenizers::Tokenizer;
 use tokenizers::decoders::wordpiece::WordPiece as Decoder;
@@ -38,7 +38,7 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
             return Err(Error::Data(format!("vocab.txt: {key} {token:?} is not among its {n} tokens")));
         }
     }
-    // Classification needs neither: a vocabulary without them is fine.
+    // Classification needs neither token, so the vocabulary may lack them.
     for key in ["pad_token", "mask_token"] {
         if settings.token(key).is_some_and(|token| !tokens.contains(&token)) {
             settings.remove_token(key);
@@ -50,7 +50,7 @@ pub(crate) fn build(vocab: &[u8], mut settings: Settings) -> Result<Tokenizer> {
     assemble(model.build().map_err(bad)?, settings)
 }
 
-/// The tokenizer around its model.
+/// Adds the other components to the model.
 pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Tokenizer> {
     for &(key, default) in defaults(&settings) {
         settings.default_token(key, Some(default));
@@ -78,7 +78,7 @@ pub(super) fn assemble(model: WordPiece, mut settings: Settings) -> Result<Token
     Ok(tokenizer)
 }
 
-/// MPNet's, which frames texts as RoBERTa does.
+/// Whether this is MPNet's tokenizer, which adds special tokens around texts as RoBERTa does.
 fn is_mpnet(settings: &Settings) -> bool {
     settings.class().map_or(settings.model_type() == Some("mpnet"), |class| class == "MPNetTokenizer")
 }

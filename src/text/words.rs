@@ -1,4 +1,4 @@
-//! How often each word of a corpus occurs, as the model gets to see it: normalised and cut.
+//! Counts the words of a corpus as the model sees them: normalised and pre-tokenized.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,13 +10,13 @@ use super::tokenizer::Tokenizer;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
 
-/// Counts by word, in a definite order.
+/// Counts by word, sorted by word.
 #[derive(Default)]
 pub(super) struct WordCounts(pub BTreeMap<String, u64>);
 
 impl WordCounts {
-    /// Count the words of texts, in parallel; the order of texts and the number of threads do not matter. Special tokens
-    /// that are written in a text are none of its words.
+    /// Adds the words of texts, counted in parallel; the result does not depend on the order of texts or the number of
+    /// threads. Special tokens written in a text are not counted.
     pub fn add(&mut self, tokenizer: &Tokenizer, texts: &[String]) -> Result<()> {
         self.count(texts, |text, count| {
             let words = tokenizer.words(text)?;
@@ -29,8 +29,8 @@ impl WordCounts {
         })
     }
 
-    /// Count only whole words: letters and digits, at least one of them a letter. What stands for the space before a word
-    /// belongs to it.
+    /// Adds only whole words: letters and digits, at least one of them a letter. The marker of the space before a word
+    /// counts as part of it.
     pub fn add_whole(&mut self, tokenizer: &Tokenizer, texts: &[String]) -> Result<()> {
         self.count(texts, |text, count| {
             each_piece(tokenizer, text, &mut |piece, surface| {
@@ -69,8 +69,8 @@ fn is_word(surface: &str) -> bool {
     surface.chars().any(char::is_alphabetic) && surface.chars().all(char::is_alphanumeric)
 }
 
-/// Call `f(word as the model sees it, word as it is written)` for every word; families that leave a text in one piece are
-/// cut before each space.
+/// Calls `f(word as the model sees it, word as it is written)` for every word. Tokenizers that do not split a text into
+/// words are handled by splitting before each space.
 pub(super) fn each_piece(tokenizer: &Tokenizer, text: &str, f: &mut dyn FnMut(&str, &str)) -> tokenizers::Result<()> {
     let words = tokenizer.words(text)?;
     for (word, (start, end), tokens) in words.get_splits(Original, Byte) {

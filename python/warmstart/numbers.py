@@ -239,7 +239,7 @@ def _warn_far_from_zero(mean: Float, scale: Float) -> None:
         worst = int(far[0])
         warn(
             f"labels lie around {mean[worst]:g} with a standard deviation of {scale[worst]:g}, and the head of this "
-            "model has no bias: it learns numbers around 0 far better; subtract their mean, and add it to what is predicted"
+            "model has no bias: it learns numbers around 0 far better; subtract their mean, and add it to predictions"
         )
 
 

@@ -10,6 +10,7 @@ import warmstart as ws
 from conftest import BAD, FAST, FILL, GOOD
 from saved_for_transformers import keep
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import mean_pinball_loss, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -108,9 +109,22 @@ def test_several_targets_keep_their_names_and_their_order(make, tmp_path):
     assert report.rmse == pytest.approx(np.mean([row["rmse"] for row in report.per_target]))
     model.save(tmp_path / "model")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["label2id"] == {"rising": 0, "falling": 1}
-    with pytest.raises(ValueError, match="labels has 1 columns, but the model has 2 targets"):
+    with pytest.raises(ValueError, match="labels has 1 columns, and the model 2 targets"):
         model.evaluate(texts, y)
-    assert make(max_steps=1).fit(texts, [[number] for number in y]).predict(texts).shape == (48,)
+    # By their names, whatever their order; without names by their order.
+    turned = table[["falling", "rising"]]
+    assert model.score(texts, turned) == model.score(texts, table) == model.score(texts, table.to_numpy())
+    assert model.evaluate(texts, turned).r2 == model.evaluate(texts, table).r2
+    with pytest.raises(ws.DataError, match=r"columns \['x', 'rising'\], and the targets are \['rising', 'falling'\]"):
+        model.score(texts, turned.rename(columns={"falling": "x"}))
+    (tmp_path / "model" / "warmstart.json").unlink()
+    opened = ws.TextRegressor.from_pretrained(tmp_path / "model", max_steps=1, learning_rate=1e-6, verbose=False)
+    opened.set_params(precision="f32").fit(texts, turned)
+    assert opened.target_names_ == ["rising", "falling"]
+    np.testing.assert_allclose(opened.predict(texts), predicted, atol=0.1)
+    with pytest.warns(UserWarning, match="own head is left out and a new one begins: its targets are"):
+        clone(opened).fit(texts, turned.rename(columns={"falling": "x"}))
+    assert make(max_steps=1).fit(texts, [[number] for number in y]).predict(texts).shape == (48, 1)
     assert make(max_steps=1).fit(texts, np.array(y)[:, None]).predict(texts).shape == (48, 1)
     assert make(max_steps=1).fit(texts, pd.DataFrame({"one": y})).predict(texts).shape == (48,)
 
@@ -298,9 +312,81 @@ def test_numbers_that_float32_cannot_tell_apart_are_told_of(make):
         make(max_steps=1).fit(texts, np.array(y) + 1e6)
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_heads_without_a_bias_are_told_of_numbers_far_from_zero(family, tokenizer_dir):
+    texts, y = praised(16)
+    with pytest.warns(UserWarning, match="the head of this model has no bias"):
+        ws.TextRegressor(tiny(family, tokenizer_dir), **RUN | {"max_steps": 1}).fit(texts, np.array(y) + 30)
+
+
+@pytest.mark.parametrize("how", [{"loss": "huber"}, {"loss": "pinball"}])
+def test_a_few_wild_outliers_do_not_ruin_what_the_losses_promise(how, make):
+    texts, y = praised(100)
+    spoilt = np.array(y)
+    spoilt[::20] = 1e5
+    model = make(**PROBING | {"learning_rate": 1e-2, "epochs": 60}, **how).fit(texts, spoilt)
+    kept = np.arange(100) % 20 > 0
+    assert abs(model.predict(texts)[kept] - np.array(y)[kept]).mean() < 1.0
+
+
+def test_a_held_out_set_that_a_metric_says_nothing_of_is_refused_before_the_run(make):
+    texts, y = praised(16)
+    for metric in ("r2", "pearson", "spearman"):
+        for held_out in ((texts, [3.0] * 16), (texts[:1], y[:1])):
+            with pytest.raises(ValueError, match="says nothing of a held-out set"):
+                make(metric=metric, max_steps=1).fit(texts, y, eval_set=held_out)
+
+
+def test_numbers_too_far_from_those_trained_on_are_refused_by_place(make):
+    texts, y = praised(16)
+    far = [*y[:3], 1e30, *y[4:]]
+    with pytest.raises(ValueError, match=r"eval_set labels\[3\] is 1e\+30; .*too far"):
+        make(max_steps=1).fit(texts, y, eval_set=(texts, far))
+    model = make(max_steps=1).fit(texts, y)
+    with pytest.raises(ValueError, match=r"labels\[3\] is 1e\+30"):
+        model.evaluate(texts, far)
+
+
+def test_a_run_with_weights_that_learns_nothing_is_told_of(make):
+    texts, y = praised(64)
+    weights = np.linspace(0.5, 2, 64)
+    with pytest.warns(ConvergenceWarning, match="than guessing"), pytest.warns(UserWarning, match="beyond reason"):
+        make(learning_rate=0.3, epochs=2).fit(texts, y, sample_weight=weights)
+
+
+def test_masked_numbers_and_names_that_are_none_are_refused(make):
+    masked = np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 0, 1, 0])
+    texts = ["a good film", "the plot", "it was bad", "a story"]
+    for labels in (masked, masked[:, None]):
+        with pytest.raises(ValueError, match=r"labels\[2\] is missing"):
+            make().fit(texts, labels)
+    for columns in ([1, "1"], ["", "b"]):
+        with pytest.raises(ValueError, match="each needs a name of its own"):
+            make().fit(texts, pd.DataFrame([[1, 2], [3, 4], [5, 6], [7, 9]], columns=columns))
+
+
+def test_what_was_never_fitted_says_so(make):
+    for ask in (lambda m: m.predict(["a"]), lambda m: m.score(["a"], [1]), lambda m: m.evaluate(["a"], [1])):
+        with pytest.raises(NotFittedError):
+            ask(make())
+
+
+def test_a_function_that_sentence_transformers_puts_on_numbers_is_told_of(make, tmp_path):
+    texts, y = praised(16)
+    make(max_steps=1).fit(texts, y).save(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["sentence_transformers"] = {"activation_fn": "torch.nn.modules.activation.Sigmoid", "version": "6.2.0"}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    with pytest.warns(UserWarning, match="Sigmoid, which sentence-transformers applies to the outputs"):
+        opened = ws.TextRegressor.from_pretrained(tmp_path / "model", verbose=False)
+    opened.save(tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert again["sentence_transformers"] == {"version": "6.2.0"}
+
+
 def test_a_published_head_of_other_targets_is_left_out_with_a_warning(make, tmp_path):
     texts, y = praised(24)
     make(max_steps=2).fit(texts, y).save(tmp_path / "model")
     opened = ws.TextRegressor.from_pretrained(tmp_path / "model", verbose=False)
-    with pytest.warns(UserWarning, match="it has 1 targets, and labels has 2"):
+    with pytest.warns(UserWarning, match=r"its targets are .'LABEL_0'., and labels has"):
         opened.set_params(max_steps=1).fit(texts, np.stack([y, y], axis=1))

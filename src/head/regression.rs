@@ -103,7 +103,7 @@ impl Head for Regression {
     }
 
     fn identity(&self) -> Map<String, Json> {
-        let penalties: Vec<String> = self.penalties.iter().map(|penalty| penalty.to_string()).collect();
+        let penalties: Vec<String> = self.penalties.iter().map(ToString::to_string).collect();
         [("loss".to_string(), json!(penalties))].into_iter().collect()
     }
 }

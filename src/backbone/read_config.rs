@@ -26,6 +26,10 @@ impl Config {
             return Err(bad(format!("model_type is {model_type:?}; supported: {}", supported())));
         };
         let config = Self::read(*configure, model_type, &raw).map_err(bad)?;
+        if config.family.name != family.name {
+            // Names of classes and tensors would be another family's.
+            return Err(Error::internal(format!("{} is read as {}", family.name, config.family.name)));
+        }
         let has_pooler =
             config.sequence_classifier.dense.as_ref().is_some_and(|dense| dense.name == family.names.pooler);
         Ok(Self { has_pooler, raw, ..config })

@@ -12,8 +12,8 @@
 pub mod activation;
 pub mod affine;
 pub mod attention;
-pub mod bucketed_attention;
 pub mod binary_cross_entropy;
+pub mod bucketed_attention;
 pub mod cached_attention;
 pub mod columns;
 pub mod cross_entropy;

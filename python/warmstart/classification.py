@@ -14,7 +14,7 @@ from warmstart.labels import Classes
 from warmstart.report import Report
 from warmstart.samples import Rows, some_of_each
 from warmstart.scores import Metric, guessing_loss, mean_loss, score
-from warmstart.solve import Solution, solve
+from warmstart.solve import VECTORS, Solution, solve
 from warmstart.weights import Weights
 
 
@@ -105,6 +105,10 @@ class Classification:
     def start_l2(self) -> float:
         """L2 penalty of the head from which fine-tuning starts."""
         return START_L2 if self.classes.multi_label else START_L2 * min(1.0, START_CLASSES / len(self.classes))
+
+    def solver_bytes(self, n: int, width: int) -> int:
+        """Return what the solver takes beside `n` features of a width: these in float64, and the vectors of L-BFGS."""
+        return np.dtype(np.float64).itemsize * (n * width + VECTORS * self.n_outputs * width)
 
     def solver(
         self,

@@ -18,7 +18,7 @@ from warmstart.defaults import (
 from warmstart.labels import Targets
 from warmstart.memory import MemoryEstimate, check_fits, estimate
 from warmstart.plan import Choice, Plan
-from warmstart.solve import VECTORS, Gain
+from warmstart.solve import Gain
 from warmstart.tasks import Task
 from warmstart.weights import Weights, unless_alike
 
@@ -112,10 +112,9 @@ class Prepared:
         found = estimate(self.backbone._inner, self.data.encodings, held_out, options, self.task.inner)
         if self.head != SOLVED:
             return found
-        # In addition to a run in steps: the features in float64, and the vectors of L-BFGS.
+        # The solver works in addition to what a run in steps takes.
         n_values = found.trainable // np.dtype(np.float32).itemsize
-        n_features = len(self.data.targets) * (n_values // self.task.n_outputs)
-        solving = np.dtype(np.float64).itemsize * (n_features + VECTORS * n_values)
+        solving = self.task.solver_bytes(len(self.data.targets), n_values // self.task.n_outputs)
         return replace(found, activations=found.activations + solving)
 
     def plan(self) -> Plan:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from warmstart import _core
 from warmstart.numbers import Numbers
 from warmstart.regression_report import RegressionReport, correlation
-from warmstart.ridge import solve_ridge
+from warmstart.ridge import MOST_TEXTS, solve_ridge
 from warmstart.samples import Rows
 from warmstart.scores import Metric
 from warmstart.solve import Solution
@@ -159,6 +159,13 @@ class Regression:
     def start_l2(self) -> float:
         """L2 penalty of the head from which fine-tuning starts."""
         return START_L2
+
+    def solver_bytes(self, n: int, width: int) -> int:
+        """Return what the solver takes beside `n` features of a width: measured, twice these in float64.
+
+        The strength is chosen on some of them, which takes six times those.
+        """
+        return np.dtype(np.float64).itemsize * width * (2 * n + 6 * min(n, MOST_TEXTS))
 
     def solver(
         self,

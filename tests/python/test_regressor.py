@@ -390,3 +390,13 @@ def test_a_published_head_of_other_targets_is_left_out_with_a_warning(make, tmp_
     opened = ws.TextRegressor.from_pretrained(tmp_path / "model", verbose=False)
     with pytest.warns(UserWarning, match=r"its targets are .'LABEL_0'., and labels has"):
         opened.set_params(max_steps=1).fit(texts, np.stack([y, y], axis=1))
+
+
+def test_estimate_of_ridge_counts_what_it_takes_of_the_features(make):
+    texts, y = praised(40)
+    run = make(**PROBING)._settle(texts, y, None, None)
+    # Of few texts: twice the features, and six times for the choice of the penalty.
+    assert run.task.solver_bytes(40, 32) == 8 * 32 * 40 * 8
+    in_steps = make(**PROBING | {"epochs": 1})._settle(texts, y, None, None).memory()
+    # The bias is a column, too.
+    assert run.memory().activations - in_steps.activations == run.task.solver_bytes(40, 33)

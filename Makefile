@@ -102,7 +102,7 @@ sanitize-valgrind:
 
 check-transformers: $(VENV)/.dev build $(TRANSFORMERS)/.made  ## What transformers makes of saved models of every family and head (makes .venv-transformers, 6 GB)
 	rm -rf $(SAVED)
-	WARMSTART_SAVED="$(CURDIR)/$(SAVED)" $(BIN)/python -m pytest tests/python/test_families.py
+	WARMSTART_SAVED="$(CURDIR)/$(SAVED)" $(BIN)/python -m pytest tests/python/test_families.py tests/python/test_regressor.py
 	WARMSTART_SAVED="$(CURDIR)/$(SAVED)" cargo test --release --locked --no-default-features -- detector
 	$(TRANSFORMERS)/bin/python tests/reference/check_saved.py $(SAVED)
 

@@ -15,9 +15,10 @@ text:
 - "batch" of a classifier, texts that are padded to one batch, whose logits are those of "logits";
 - "losses" of a detector of replaced tokens, each [ids, whether each is replaced, loss], instead of texts.
 
-`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py` and `WARMSTART_SAVED=FOLDER cargo test detector` write
-such directories for each model type and head. Prints the largest absolute difference; exits with 1 if one exceeds 1e-4
-or is not a number, if a tensor is missing or unexpected, or if there is nothing to check.
+`WARMSTART_SAVED=FOLDER pytest tests/python/test_families.py tests/python/test_regressor.py` and
+`WARMSTART_SAVED=FOLDER cargo test detector` write such directories for each model type and head.
+Prints the largest absolute difference; exits with 1 if one exceeds 1e-4 or is not a number, if a tensor is missing or
+unexpected, or if there is nothing to check.
 """
 
 import json

@@ -66,10 +66,10 @@ class TrainingError(WarmstartError, RuntimeError): ...
 
 @type_check_only
 class Monitor(Protocol):
-    """What a training run calls back into. An exception raised here stops the run."""
+    """Callbacks of a training run. An exception raised here stops the run."""
 
     metric: str
-    """What the scores are of: a run goes on from a checkpoint with the same one."""
+    """Name of the score; a run resumes only from a checkpoint with the same one."""
 
     def on_start(self, facts: dict[str, Any]) -> None:
         """Facts known before the first step.
@@ -115,7 +115,7 @@ class Encodings:
     @property
     def max_length_source(self) -> str: ...
     def item_counts(self) -> NDArray[np.int64]:
-        """How much there is to classify of each text: its words where they are known, else one."""
+        """Number of items of each text: its words where they are known, else one."""
     def lengths(self) -> NDArray[np.int64]: ...
     def ids(self, index: int) -> NDArray[np.int64]: ...
     def segments(self, index: int) -> NDArray[np.int64]: ...
@@ -209,7 +209,7 @@ class Backbone:
     def head_has_bias(self, of_words: bool) -> bool:
         """Whether the last map of a head has one: those of most decoders' classes in transformers have not."""
     def with_prefix_space(self) -> Backbone:
-        """Whose byte-level tokenizer puts a space before the first word, too; others stay."""
+        """The same model, whose byte-level tokenizer puts a space before the first word, too; others stay."""
     @property
     def tokenizer(self) -> Tokenizer: ...
     def save_pretrained(self, path: str, max_shard_bytes: int) -> None: ...
@@ -249,7 +249,7 @@ class Backbone:
     @property
     def is_permuting(self) -> bool: ...
     def notes(self) -> list[str]:
-        """What whoever opens it should be told, a sentence each."""
+        """Warnings for whoever opens it, a sentence each."""
     def load_report(self) -> dict[str, Any]:
         """Keys ``loaded`` (count)``, missing, ignored, converted, not_finite`` (lists of tensor names)``, prefix``."""
     def parameters(self) -> list[dict[str, Any]]:
@@ -285,7 +285,7 @@ class Backbone:
 
 @final
 class Strategy:
-    """What learns, ``full_fine_tuning`` or ``linear_probing``, and how fast one layer learns beside the one above."""
+    """The trained parameters, ``full_fine_tuning`` or ``linear_probing``, and the decay of rates by layer."""
 
     def __new__(cls, method: str, *, layer_decay: float = 1.0) -> Strategy: ...
 
@@ -308,7 +308,7 @@ class AdamW:
 
 @final
 class TrainingOptions:
-    """How long and on what terms to train, whatever is trained.
+    """Length and settings of a training run of any kind.
 
     ``max_steps`` takes the place of ``epochs``; ``eval_every`` counts optimiser steps, None evaluates each epoch;
     ``patience`` counts evaluations without improvement, None never stops early; ``keep`` is ``best`` or ``last``;
@@ -337,7 +337,7 @@ class TrainingOptions:
 
 @final
 class Objective:
-    """What a language model learns from; see ``warmstart.objectives``."""
+    """A pretraining objective; see ``warmstart.objectives``."""
 
     @staticmethod
     def causal(*, stream: bool) -> Objective: ...
@@ -368,7 +368,7 @@ class Task:
     ) -> Task:
         """Real numbers of texts; "huber" takes C values of ``delta``, "pinball" a ``quantile``."""
     def decode(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
-        """What outputs ``[N, C]`` say: class indices int64 ``[N]``, 0 or 1 int64 ``[N, C]``, or numbers float32."""
+        """Decode outputs ``[N, C]``: class indices int64 ``[N]``, 0 or 1 int64 ``[N, C]``, or float32."""
     def __reduce__(self) -> tuple[Any, ...]: ...
 
 @final
@@ -417,7 +417,7 @@ class TaskModel:
         precision: str,
         on_progress: Callable[[int], None] | None,
     ) -> NDArray[np.float32]:
-        """What the last map of a new head takes ``[N, D]``, of texts, or of words where the encodings have them."""
+        """Inputs of a new head's last linear layer, ``[N, D]``: of texts, or of words if the encodings have them."""
     @staticmethod
     def with_last_map(
         backbone: Backbone, task: Task, weight: NDArray[np.float32], bias: NDArray[np.float32]
@@ -434,7 +434,7 @@ class TaskModel:
     def outputs(
         self, encodings: Encodings, batch_tokens: int, precision: str, on_progress: Callable[[int], None] | None
     ) -> NDArray[np.float32]:
-        """What the head says, ``[N, C]`` in input order; ``precision`` as for `Backbone.embed`."""
+        """Outputs of the head, ``[N, C]`` in input order; ``precision`` as for `Backbone.embed`."""
     @property
     def backbone(self) -> Backbone: ...
     @property
@@ -511,7 +511,7 @@ class LanguageModel:
     def fill_masks(self, encodings: Encodings, text: int, top: int, precision: str) -> list[list[tuple[int, float]]]:
         """For each mask of a text the likeliest tokens: ids and probabilities."""
     def generate(self, prompts: Sequence[str], options: str, on_text: Callable[[int, str], object] | None) -> list[str]:
-        """What each prompt goes on with; ``options`` is JSON, ``on_text`` gets the number of a prompt and new text."""
+        """Continuations of the prompts; ``options`` is JSON, ``on_text`` gets the number of a prompt and new text."""
     @property
     def generation_config(self) -> tuple[str, str]:
         """The file that says how it generates texts, and its contents: generation_config.json, else config.json."""
@@ -582,7 +582,7 @@ def pretraining_batches(
     objective: Objective,
     max_length: int,
 ) -> list[list[dict[str, NDArray[Any]]]]:
-    """What `pretrain` with these arguments sees: the batches of each optimiser step.
+    """The batches of each optimiser step of `pretrain` with these arguments.
 
     ``evaluation`` gives one step instead, with the batches of an evaluation on these documents. Keys of a batch of T
     tokens in B sequences, int64: ``ids, segments`` ``[T]``; ``cu_seqlens`` ``[B + 1]``, where each sequence begins, and

@@ -210,22 +210,20 @@ def of_evaluation(run: Prepared, report: RunReport, metric: str) -> list[str]:
         return []
     if isinstance(report, RegressionReport):
         return _of_numbers(report)
-    accuracy = report.accuracy if isinstance(report, Report) else None
-    if accuracy is None:
+    if not isinstance(report, Report) or not isinstance(run.task, Classification) or report.accuracy is None:
         return []
     if run.is_default and run.head == SOLVED:  # it was told that this is to be expected
         return []
-    assert isinstance(report, Report) and isinstance(run.task, Classification)
     if run.of_words:
         nothing = report.entity_f1 == 0 and any(row["support"] for row in report.per_class)
         return ["no entity of eval_set is found: what was learnt does not carry over"] if nothing else []
     if run.task.classes.multi_label or run.is_weighted or metric not in ("accuracy", "loss"):
         return []
     common = _commonest(run.held_out.targets, False)
-    if accuracy > common or accuracy == 1:
+    if report.accuracy > common or report.accuracy == 1:
         return []
     return [
-        f"of eval_set {accuracy:.3g} is right, no more than if its commonest class were always predicted "
+        f"of eval_set {report.accuracy:.3g} is right, no more than if its commonest class were always predicted "
         f"({common:.3g}): what was learnt does not carry over; are texts and labels in the same order in both sets?"
     ]
 

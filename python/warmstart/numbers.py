@@ -70,7 +70,7 @@ class Numbers:
         n_texts : int
             N, the number of texts they belong to.
         weights : ndarray, optional
-            How much each text counts; those of weight 0 do not.
+            How much each text counts, in mean and standard deviation; texts of weight 0 are left out of all.
         has_bias : bool
             False of a head without one: its outputs cannot be shifted, and are scaled by the root mean square alone.
         is_robust : bool

@@ -1,4 +1,4 @@
-"""Published classifiers, opened as fitted estimators."""
+"""Published models, opened with their heads as fitted estimators."""
 
 import os
 from typing import Any, TypeVar

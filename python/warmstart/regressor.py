@@ -225,8 +225,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
 
         Notes
         -----
-        `fit` continues from the head if there are as many targets as it has outputs, else a new head is trained, with a
-        warning. ``backbone_`` does not include the head.
+        `fit` continues from the head if there are as many targets as it has outputs, of the same names where both have
+        some, else a new head is trained, with a warning. ``backbone_`` does not include the head.
         """
         return open_published(cls, path, revision, token, params, "numbers")
 
@@ -255,7 +255,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, ValueError, DataError
             Texts, numbers or parameters do not fit; the estimator is as it was before.
         DeviceError
             The machine has less memory than the run would take, or cannot compute as asked.

@@ -46,21 +46,8 @@ def solve_ridge(
     ValueError
         A feature is not finite.
     """
-    from threadpoolctl import threadpool_limits
-
-    # As in `warmstart.solve`: several threads of BLAS wait for each other, and divide sums otherwise.
-    with threadpool_limits(limits=1, user_api="blas"):
-        return _solve(features, targets, l2, has_bias, sample_weight)
-
-
-def _solve(
-    features: NDArray[np.float32],
-    targets: NDArray[Any],
-    l2: float | None,
-    has_bias: bool,
-    sample_weight: Weights | None,
-) -> Solution:
     from sklearn.linear_model import Ridge, RidgeCV
+    from threadpoolctl import threadpool_limits
 
     if not np.isfinite(features).all():
         raise ValueError("features hold values that are not finite; the weights of the model may be damaged")
@@ -70,18 +57,19 @@ def _solve(
     if not has_bias:  # what is taken off could not be given back
         mean, x = np.zeros_like(mean), features.astype(np.float64)
     x /= scale
-    weights = None if sample_weight is None else sample_weight / sample_weight.mean()
-    path = []
-    if l2 is None:
-        rows = drawn(len(x), MOST_TEXTS)
-        some = None if weights is None else weights[rows]
-        chosen = RidgeCV(STRENGTHS, fit_intercept=has_bias).fit(x[rows], y[rows], sample_weight=some)
-        l2, path = float(chosen.alpha_), [(float(chosen.alpha_), -float(chosen.best_score_))]
-    found = Ridge(l2, fit_intercept=has_bias, solver="cholesky", copy_X=False).fit(x, y, sample_weight=weights)
-    del x  # of many texts it is the largest array there is, and it was overwritten
-    weight = found.coef_.reshape(y.shape[1], -1) / scale
-    bias = (np.atleast_1d(found.intercept_) if has_bias else np.zeros(y.shape[1])) - weight @ mean
-    residuals = features @ weight.T.astype(np.float32) + bias - y
+    weights, path = None if sample_weight is None else sample_weight / sample_weight.mean(), []
+    # As in `warmstart.solve`: several threads of BLAS wait for each other, and divide sums otherwise.
+    with threadpool_limits(limits=1, user_api="blas"):
+        if l2 is None:
+            rows = drawn(len(x), MOST_TEXTS)
+            some = None if weights is None else weights[rows]
+            chosen = RidgeCV(STRENGTHS, fit_intercept=has_bias).fit(x[rows], y[rows], sample_weight=some)
+            l2, path = float(chosen.alpha_), [(float(chosen.alpha_), -float(chosen.best_score_))]
+        found = Ridge(l2, fit_intercept=has_bias, solver="cholesky", copy_X=False).fit(x, y, sample_weight=weights)
+        del x  # of many texts it is the largest array there is, and it was overwritten
+        weight = found.coef_.reshape(y.shape[1], -1) / scale
+        bias = (np.atleast_1d(found.intercept_) if has_bias else np.zeros(y.shape[1])) - weight @ mean
+        residuals = features @ weight.T.astype(np.float32) + bias - y
     return Solution(
         np.ascontiguousarray(weight, dtype=np.float32),
         np.ascontiguousarray(bias, dtype=np.float32),

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from warmstart.backbone import Backbone
 from warmstart.classification import Classification
 from warmstart.doubts import of_entities
-from warmstart.entities import OUTSIDE, Entity, f1, split_tag
+from warmstart.entities import OUTSIDE, Entity, f1, in_scheme, split_tag
 from warmstart.holding_out import hold_out
 from warmstart.labels import Classes
 from warmstart.opening import opened
@@ -382,6 +382,12 @@ class TokenClassifier(ClassEstimator):
         if not found:
             raise ValueError("labels holds no entity; there is nothing to learn")
         tags = list(dict.fromkeys(data.row_tags(known)))
+        merged = sorted({tag for tag in data.row_tags() if tag[:2] == "B-" and in_scheme(tag, known)[:2] == "I-"})
+        if merged:
+            warn(
+                f"the model's own head has no {', '.join(merged[:5])}: they are learnt as 'I-', and neighbouring "
+                "entities of a kind become one"
+            )
         if not set(tags) <= set(known):
             tags = [OUTSIDE, *(f"{part}-{label}" for label in found for part in "BI")]
         classes, model = with_published_head(given, Classes(np.array(tags), False), of_words=True)

@@ -51,12 +51,13 @@ pub fn generate(
     }
     let encodings = backbone.tokenizer.encode(prompts, None, usize::MAX)?;
     backbone.check_ids(&encodings, |prompt| format!("prompt {prompt}"))?;
-    let bears = backbone.config.max_length;
-    let (most, mut texts) = (options.max_length.unwrap_or(bears).min(bears), vec![String::new(); prompts.len()]);
+    let supported = backbone.config.max_length;
+    let (most, mut texts) =
+        (options.max_length.unwrap_or(supported).min(supported), vec![String::new(); prompts.len()]);
     for i in 0..prompts.len() {
         let n = encodings.ids(i).len();
         if n == 0 || n >= most {
-            let limit = if most < bears { "max_length is" } else { "the model bears" };
+            let limit = if most < supported { "max_length is" } else { "the model supports" };
             let expected = format!("expected 1 to {}", most.saturating_sub(1));
             return Err(Error::Value(format!("prompt {i} has {n} tokens; {limit} {most} in all: {expected}")));
         }

@@ -1,6 +1,7 @@
 //! Task heads on a backbone, and the models that the two form together.
 
 mod classification;
+mod cross_encoder;
 mod generation;
 mod language_head;
 mod language_model;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::regression::activation;
+use super::cross_encoder::activation;
 use super::targets::TargetKind;
 use super::task::Task;
 use super::task_model::TaskModel;
@@ -69,7 +69,15 @@ impl TaskModel {
                 dir.display()
             )));
         }
-        let (labels, head) = labels?.sorted(head, backbone.config.head(level))?;
+        let (mut labels, head) = labels?.sorted(head, backbone.config.head(level))?;
+        let squashed = activation(&backbone.config.raw, dir)?;
+        if let Some(function) = squashed.filter(|_| labels.kind == TargetKind::Numbers) {
+            let own = format!(
+                "sentence-transformers applies {function} to the outputs of this model: they are given without it, as \
+                 transformers does"
+            );
+            labels.note = Some(labels.note.map_or(own.clone(), |before| format!("{before}; {own}")));
+        }
         let task = task(&labels)?;
         Ok(Published { model: Self { backbone, head, task }, labels })
     }
@@ -183,12 +191,6 @@ impl Labels {
         }
         if names.len() < 2 && !matches!(found, TargetKind::Indicators | TargetKind::Numbers) {
             return Err(bad(format!("names {} labels; a classifier has two or more", names.len())));
-        }
-        if let Some(function) = activation(raw).filter(|_| found == TargetKind::Numbers) {
-            note = Some(format!(
-                "config.json names {function}, which sentence-transformers applies to the outputs: they are given without it, \
-                 as transformers does"
-            ));
         }
         Ok(Self { names, are_numbers, kind: found, note })
     }

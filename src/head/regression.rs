@@ -11,19 +11,6 @@ use crate::backbone::Level;
 use crate::error::{Error, Result};
 use crate::ops::regression_loss::{Penalty, RegressionLoss, regression_loss};
 
-/// Fields of `config.json` in which sentence-transformers (6.2) keeps the function that its `CrossEncoder` applies to outputs;
-/// transformers ignores it.
-const OLD_ACTIVATION: &str = "sbert_ce_default_activation_function";
-const SENTENCE_TRANSFORMERS: &str = "sentence_transformers";
-const ACTIVATION: &str = "activation_fn";
-
-/// The function that sentence-transformers applies to the outputs of such a model; none if it changes nothing.
-pub(super) fn activation(config: &Map<String, Json>) -> Option<&str> {
-    let name = config.get(SENTENCE_TRANSFORMERS).and_then(|fields| fields.get(ACTIVATION));
-    let name = name.or_else(|| config.get(OLD_ACTIVATION))?.as_str()?;
-    Some(name).filter(|name| !name.ends_with("Identity"))
-}
-
 /// Regression head: a real number for each output of a text, and its loss.
 #[derive(Debug, Clone)]
 pub struct Regression {
@@ -95,11 +82,6 @@ impl Head for Regression {
     fn configure(&self, names: &[String], config: &mut Map<String, Json>) {
         name_outputs(names, config);
         config.insert("problem_type".into(), "regression".into());
-        // The numbers that were learnt are the outputs themselves: sentence-transformers would squash them.
-        config.remove(OLD_ACTIVATION);
-        if let Some(Json::Object(fields)) = config.get_mut(SENTENCE_TRANSFORMERS) {
-            fields.remove(ACTIVATION);
-        }
     }
 
     fn identity(&self) -> Map<String, Json> {

@@ -69,12 +69,12 @@ impl ReplacedDetector {
         } else if !theirs.capabilities.masked {
             format!("is a {}, which cannot fill masks", theirs.model_type())
         } else if theirs.max_length < ours.max_length {
-            format!("bears {} tokens, the backbone {}", theirs.max_length, ours.max_length)
+            format!("supports {} tokens, the backbone {}", theirs.max_length, ours.max_length)
         } else {
             return Ok(());
         };
         Err(Error::Value(format!(
-            "the generator {problem}; it must share the backbone's tokenizer, see every token, and bear as many"
+            "the generator {problem}; it must share the backbone's tokenizer, see every token, and support as many"
         )))
     }
 

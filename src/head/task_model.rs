@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::targets::TargetKind;
 use super::task::Task;
 use super::task_network::TaskNetwork;
-use super::{padding, saving};
+use super::{cross_encoder, padding, saving};
 use crate::array::Array;
 use crate::backbone::{
     Backbone, Config, HeadOptions, Level, Mode, Owner, Parameters, Spec, check_finite, collect_rows, same_values,
@@ -201,6 +202,10 @@ impl TaskModel {
         if let Some((id, token)) = padding::token(&backbone)? {
             config.insert("pad_token_id".into(), id.into());
             backbone.side_files = padding::name_in(&backbone.side_files, &token)?.into();
+        }
+        if self.task.head.learns_from() == TargetKind::Numbers && !self.options().is_on_sentence() {
+            // Else sentence-transformers would squash the numbers.
+            cross_encoder::name_identity(&mut config);
         }
         let backbone = &backbone;
         let same = |written: &Path| self.is_same(&Self::load(written)?.0);

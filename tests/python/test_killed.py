@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,27 +17,29 @@ from warmstart.corpus import open_corpus
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
-# Large enough that most of a step is the writing of its checkpoint.
-LARGE = {"n_embd": 192, "n_layer": 4, "n_head": 3}
 
 
 def left_in(directory: Path) -> list[Path]:
     return list(directory.glob(".warmstart-*"))
 
 
-def kill_while(ready: Callable[[], bool], code: str, *arguments: Path) -> None:
-    """Run Python code in a process of its own and kill it as soon as it is `ready`."""
+@contextmanager
+def process(code: str, *arguments: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Python code in a process of its own, which is killed at the end."""
     path = os.pathsep.join([str(Path(ws.__file__).parents[1]), str(HERE)])
     environment = {**os.environ, "PYTHONPATH": path}
-    child = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment)
+    with subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def wait_for(child: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
-    try:
-        while not ready():
-            assert child.poll() is None, "it ended by itself"
-            assert time.monotonic() < end, "it never came so far"
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+    while not ready():
+        assert child.poll() is None, "it ended by itself"
+        assert time.monotonic() < end, "it never came so far"
 
 
 TOKENISE = """if True:
@@ -61,7 +64,8 @@ def test_tokenising_when_killed_leaves_the_cache_as_it_was(tokenizer_dir, tmp_pa
 
     for _ in range(3):
         abandoned = left_in(cache)
-        kill_while(is_writing, TOKENISE, tokenizer_dir, tmp_path)
+        with process(TOKENISE, tokenizer_dir, tmp_path) as child:
+            wait_for(child, is_writing)
         assert len(left_in(cache)) == 1
     assert open_corpus(["a film"], tokenizer, cache_dir=tmp_path).n_tokens == 2  # from the cache
     assert len(left_in(cache)) == 1
@@ -71,35 +75,35 @@ def test_tokenising_when_killed_leaves_the_cache_as_it_was(tokenizer_dir, tmp_pa
     assert before.is_file()
 
 
+# A file that grows past the limit kills its process there, so each is killed while it writes, however fast the disk is.
 PRETRAIN = """if True:
-    import sys
+    import resource, signal, sys
     from test_killed import model
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which Python ignores
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     model(sys.argv[1], sys.argv[2]).fit(["the film was very good and the plot was bad"] * 40)
 """
 
 
 def model(tokenizer_dir: Path | str, directory: Path | str | None = None) -> ws.LanguageModel:
     params = {"max_steps": 24, "eval_every": 4, "checkpoint_every": None if directory is None else 1}
-    return ws.LanguageModel(tiny("gpt2", Path(tokenizer_dir), **LARGE), **FAST | params | {"checkpoint_dir": directory})
+    return ws.LanguageModel(tiny("gpt2", Path(tokenizer_dir)), **FAST | params | {"checkpoint_dir": directory})
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 def test_training_when_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     tokenizer_dir, tmp_path, monkeypatch
 ):
+    resource = pytest.importorskip("resource")
     monkeypatch.setenv("WARMSTART_CACHE", str(tmp_path / "cache"))
     texts, run = ["the film was very good and the plot was bad"] * 40, tmp_path / "run"
     whole = model(tokenizer_dir).fit(texts)
-
-    def is_writing() -> bool:
-        return (run / "checkpoint.safetensors").exists() and any(path not in abandoned for path in left_in(run))
-
-    interrupted = 0
-    for _ in range(4):
-        abandoned = left_in(run)
-        kill_while(is_writing, PRETRAIN, tokenizer_dir, run)
-        assert len(left_in(run)) <= 1
-        interrupted += len(left_in(run))
-    assert interrupted, "none was killed while it wrote"
+    for _ in range(3):
+        with process(PRETRAIN, tokenizer_dir, run) as child:
+            wait_for(child, (run / "checkpoint.safetensors").exists)
+            resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+            assert child.wait(60) == -signal.SIGXFSZ
+        assert len(left_in(run)) == 1
     resumed = model(tokenizer_dir, run).fit(texts)
     rows = resumed.history_.rows
     assert rows[0]["step"] > 1

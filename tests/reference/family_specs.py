@@ -1,4 +1,4 @@
-"""What the tiny random models of make_families.py are: two unlike configurations of every family but BERT."""
+"""What the tiny random models of make_families.py are: two unlike configurations of every family, one of BERT."""
 
 LENGTHS = [7, 1, 17, 2, 13]
 ROPE = {"rope_theta": 50.0}  # small, so that every frequency turns within the few tokens here
@@ -126,6 +126,13 @@ SPECS = {
         "unused": ["distilbert.embeddings.position_embeddings.weight"],  # transformers does not train sinusoids
         "config": {"vocab_size": 53, "dim": 20, "n_layers": 2, "n_heads": 5, "hidden_dim": 37, "pad_token_id": 3,
                    "max_position_embeddings": 29, "activation": "relu", "sinusoidal_pos_embds": True},
+    },
+    "bert": {
+        "model": "Bert",
+        "lm": "BertForMaskedLM",
+        "n_segments": 2,
+        "config": {"vocab_size": 47, "hidden_size": 21, "num_hidden_layers": 2, "num_attention_heads": 3,
+                   "intermediate_size": 30, "max_position_embeddings": 17, "layer_norm_eps": 1e-6},
     },
     "electra_a": {
         "detector": True,

@@ -1,4 +1,4 @@
-"""Record reference tensors of tiny random models of every family but BERT for the parity tests of warmstart.
+"""Record reference tensors of tiny random models of every family for the parity tests of warmstart.
 
 Run by hand, in the environment of make_reference.py; names as arguments record only those:
 
@@ -74,9 +74,9 @@ def make_classifier(spec, seed):
     return randomize(model, parameters_of(model), generator(seed, 0))
 
 
-def make_language_model(spec, classifier, seed):
-    """The backbone of the classifier, its pooler left out, with the head of a language model."""
-    model = make(spec["lm"], make_config(spec))
+def with_head(name, spec, classifier, seed):
+    """The backbone of the classifier, its pooler left out, with the head of the class `name`."""
+    model = make(name, make_config(spec))
     missing, unexpected = model.base_model.load_state_dict(classifier.base_model.state_dict(), strict=False)
     assert not missing and all(name.startswith("pooler") for name in unexpected)
     return randomize(model, head_parameters(model), generator(seed, 1))
@@ -244,14 +244,15 @@ def record_detector(detector, spec, batch, seed):
     return inputs | {"detect.logits": logits, "detect.loss": loss[None]} | gradients_of(loss, detector, "detect.grad")
 
 
-def save_language_head(model, path):
-    """The tensors of the head under the names that transformers saves; a tied matrix is not among them."""
+def save_head(model, path, computed=None):
+    """The head under the names that transformers saves, without a tied matrix, and what is `computed` with it."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         saved = load_file(Path(folder) / "model.safetensors")
     head = {name: saved[name] for name in sorted(saved) if not name.startswith(f"{model.base_model_prefix}.")}
     # Tied and untied as configured; nothing of a head may be lost.
     assert head.keys() == {name for name, _ in head_parameters(model)}
+    head |= {name: stored(tensor) for name, tensor in (computed or {}).items()}
     if head:
         save_file(head, path, {"format": "pt"})
 
@@ -268,17 +269,22 @@ def record(name, spec, seed):
     tensors = dict(batch)
     with InDouble():
         tensors |= record_classifier(copy.deepcopy(classifier).double(), spec, batch)
+    if not spec.get("hidden_states_only"):
+        tagger = with_head(spec["model"] + "ForTokenClassification", spec, classifier, seed)
+        with InDouble():
+            outputs = run(copy.deepcopy(tagger).double(), spec, batch)
+        save_head(tagger, folder / "tagger.safetensors", {"tag_logits": torch.cat([out.logits[0] for out in outputs])})
     if "lm" in spec:
-        language_model = make_language_model(spec, classifier, seed)
-        save_language_head(language_model, folder / "lm.safetensors")
+        language_model = with_head(spec["lm"], spec, classifier, seed)
+        save_head(language_model, folder / "lm.safetensors")
         with InDouble():
             language_model = copy.deepcopy(language_model).double()
             tensors |= record_language_model(language_model, spec, batch, seed)
             if spec.get("streams"):
                 tensors |= record_streams(language_model, spec, batch, seed)
     if spec.get("detector"):
-        detector = make_language_model(spec | {"lm": "ElectraForPreTraining"}, classifier, seed)
-        save_language_head(detector, folder / "detector.safetensors")
+        detector = with_head("ElectraForPreTraining", spec, classifier, seed)
+        save_head(detector, folder / "detector.safetensors")
         with InDouble():
             tensors |= record_detector(copy.deepcopy(detector).double(), spec, batch, seed)
     # One metadata entry only: safetensors writes several in random order.

@@ -22,8 +22,11 @@ RATED_WIDTH = 384
 OF_WORDS = 2.0
 """Factor on the learning rate for token classification: a batch of texts has many words to classify."""
 
-GOING_ON = 0.1
-"""What the rate is multiplied by where training goes on from the head of a published model."""
+GOING_ON = 0.2
+"""Factor on the learning rate where training goes on from the head of a published model.
+
+Chosen on the dev parts of sst2, trec and sick: MiniLM on 300 texts, saved, opened and trained on 200 or 40 others.
+"""
 
 PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30

@@ -86,10 +86,6 @@ class Classification:
         """Return the report on outputs."""
         return Report.of_logits(outputs, targets, self.classes, training, sample_weight)
 
-    def blank_report(self, training: dict[str, Any]) -> Report:
-        """Return a report without evaluation texts."""
-        return Report(classes=self.classes.values.tolist(), training=training)
-
     def follows_gain(self, targets: NDArray[Any]) -> bool:
         """Tell whether overfitting such texts may lower the accuracy: most of them have one label."""
         if self.of_words or self.classes.multi_label:

@@ -9,19 +9,16 @@ from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.classifier import TextClassifier
 from warmstart.history import History
-from warmstart.labels import Classes
 from warmstart.language_backbone import LanguageBackbone
 from warmstart.language_model import LanguageModel
-from warmstart.numbers import Numbers
 from warmstart.objectives import OBJECTIVES, ReplacedTokenDetection
 from warmstart.older import metadata_of_version_1, params_of_version_2
 from warmstart.optim import OPTIMIZERS
 from warmstart.options import optional_positive_int
-from warmstart.regression_report import RegressionReport
 from warmstart.regressor import TextRegressor
-from warmstart.report import Report
 from warmstart.saving import FORMAT_VERSION, METADATA_FILE
 from warmstart.strategies import STRATEGIES
+from warmstart.tasks import report_from_dict, target_from_metadata
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
 from warmstart.warn import warn_notes
@@ -131,9 +128,9 @@ def load(path: str | os.PathLike[str]) -> TextClassifier | TextRegressor | Token
         return _load_language_model(directory, metadata)
     try:
         params = _params_from_json(metadata["params"], metadata["format_version"])
-        target = Numbers.from_metadata(metadata) if "targets" in metadata else Classes.from_metadata(metadata)
+        target = target_from_metadata(metadata)
         history = History(**metadata["history"])
-        report = (RegressionReport if isinstance(target, Numbers) else Report).from_dict(metadata["report"])
+        report = report_from_dict(target, metadata["report"])
         seed, n_iter = metadata["random_state"], int(metadata["n_iter"])
         # The seed of a published model, which was not trained here, is unknown.
         random_state = None if seed is None and n_iter == 0 else int(seed)

@@ -11,11 +11,9 @@ from warmstart.hub import fetched
 from warmstart.labels import Classes, Label
 from warmstart.numbers import Numbers
 from warmstart.published_backbone import PublishedBackbone
-from warmstart.regression_report import RegressionReport
-from warmstart.report import Report
 from warmstart.scores import metric_name
 from warmstart.supervised import SupervisedEstimator
-from warmstart.tasks import Target
+from warmstart.tasks import Target, blank_report
 from warmstart.training import Trained
 from warmstart.warn import warn, warn_notes
 
@@ -57,10 +55,5 @@ def open_published(
 def _fitted(kind: type[Estimator], model: _core.TaskModel, target: Target, params: dict[str, Any]) -> Estimator:
     estimator = kind(PublishedBackbone(model, target), **params)
     history = History([], metric_name(estimator._settings()["metric"]))
-    report = (
-        RegressionReport(targets=target.names)
-        if isinstance(target, Numbers)
-        else Report(classes=target.values.tolist())
-    )
-    estimator._keep(Trained(model, target, history, report, None, 0))
+    estimator._keep(Trained(model, target, history, blank_report(target), None, 0))
     return estimator

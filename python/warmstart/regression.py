@@ -143,10 +143,6 @@ class Regression:
         loss = self.loss(outputs, targets, sample_weight)
         return RegressionReport.of_predictions(predicted, true, self.numbers.names, loss, training, sample_weight)
 
-    def blank_report(self, training: dict[str, Any]) -> RegressionReport:
-        """Return a report without evaluation texts."""
-        return RegressionReport(targets=self.numbers.names, training=training)
-
     def follows_gain(self, targets: NDArray[Any]) -> bool:
         """Return False: a head that is solved for always begins the run."""
         return False

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from warmstart.numbers import Numbers
 from warmstart.run_report import RunReport
 from warmstart.samples import drawn
 from warmstart.tables import html_scroll, html_stack, html_table, text_table
@@ -56,6 +57,11 @@ class RegressionReport(RunReport):
     per_target: list[dict[str, Any]] = field(default_factory=list)
     true: NDArray[np.float64] | None = None
     predicted: NDArray[np.float64] | None = None
+
+    @classmethod
+    def blank(cls, target: Numbers, training: dict[str, Any] | None = None) -> "RegressionReport":
+        """Return a report without evaluation texts."""
+        return cls(targets=target.names, training=training or {})
 
     @classmethod
     def of_predictions(

@@ -57,6 +57,11 @@ class Report(RunReport):
     entity_f1: float | None = None
 
     @classmethod
+    def blank(cls, target: Classes, training: dict[str, Any] | None = None) -> "Report":
+        """Return a report without evaluation texts."""
+        return cls(classes=target.values.tolist(), training=training or {})
+
+    @classmethod
     def of_logits(
         cls,
         logits: NDArray[np.float32],

@@ -20,7 +20,7 @@ from warmstart.prepared import Prepared
 from warmstart.probe import Probe
 from warmstart.progress import TokenBar
 from warmstart.run_report import RunReport
-from warmstart.tasks import Target
+from warmstart.tasks import Target, blank_report
 from warmstart.warn import warn, warn_unlearnt
 
 
@@ -115,7 +115,7 @@ def execute(
     try:
         report = _report(model, facts, stopped, run, monitor, judge)
     except BaseException as error:  # a second Ctrl-C must not cost the trained model
-        report, stopped = run.task.blank_report(_facts(facts, stopped or error, run)), stopped or error
+        report, stopped = blank_report(run.task.target, _facts(facts, stopped or error, run)), stopped or error
     if stopped is None:
         stopped = _doubted(run, model, head, facts, report, metric)
     max_length = data.encodings.max_length
@@ -201,5 +201,5 @@ def _report(
     elif held_out is not None and stopped is None:
         final = outputs(model, held_out.encodings, run.options["precision"], False, "evaluating")
     if held_out is None or final is None:
-        return run.task.blank_report(training)
+        return blank_report(run.task.target, training)
     return judge(final, training)

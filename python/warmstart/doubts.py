@@ -124,7 +124,8 @@ def refuse_alike(run: Prepared) -> None:
     if (targets == targets[0]).all():
         raise ValueError(f"all {n} texts have the same labels; there is nothing to learn")
     one_label = isinstance(run.task, Classification) and not run.task.classes.multi_label
-    enough = max(2, run.task.n_outputs // SWAPPED + 1) if one_label else 2
+    n_labels = len(np.unique(targets)) if one_label else 0  # a published head may have more
+    enough = max(2, n_labels // SWAPPED + 1)
     kinds: set[bytes] = set()
     for i in range(n):
         kinds.add(encodings.ids(i).tobytes())
@@ -134,7 +135,7 @@ def refuse_alike(run: Prepared) -> None:
         if encodings.n_truncated or encodings.n_unknown:
             return  # different texts may look alike
         raise ValueError(
-            f"there are {run.task.n_outputs} different labels for {len(kinds)} different texts: have texts and "
+            f"there are {n_labels} different labels for {len(kinds)} different texts: have texts and "
             "labels been swapped?"
         )
     if encodings.n_truncated:

@@ -189,7 +189,7 @@ def _not_saved(path: Path) -> _core.WarmstartError:
         hint = (
             f". To start from a pretrained model, use TextClassifier(Backbone.from_pretrained({str(model)!r}))"
             f".fit(texts, labels); TextClassifier.from_pretrained opens a published classifier with its head, "
-            f"TokenClassifier.from_pretrained a tagger"
+            f"TextRegressor.from_pretrained a regressor, TokenClassifier.from_pretrained a tagger"
         )
     return _core.WarmstartError(what + hint)
 

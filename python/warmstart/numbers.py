@@ -44,7 +44,7 @@ class Numbers:
     is_matrix : bool
         Whether the targets were given as a matrix: predictions then are a matrix, too, even of a single target.
     shift, scale : ndarray of float64, shape (T,)
-        Mean and standard deviation of the training set, or what takes their place.
+        Mean and standard deviation of the labels given to `fit`, or what takes their place.
     """
 
     names: list[str]
@@ -72,7 +72,8 @@ class Numbers:
         weights : ndarray, optional
             How much each text counts, in mean and standard deviation; texts of weight 0 are left out of all.
         has_bias : bool
-            False of a head without one: its outputs cannot be shifted, and are scaled by the root mean square alone.
+            False of a head without one: its outputs cannot be shifted, and are scaled by the distance from zero alone,
+            the root of the squares of centre and scale.
         is_robust : bool
             Take median and quartiles, which outliers hardly move, instead of mean and standard deviation.
 
@@ -99,7 +100,7 @@ class Numbers:
             centre, scale = _robust(kept) if is_robust else _moments(kept, own)
             if not has_bias:
                 _warn_far_from_zero(centre, scale)
-                centre, scale = np.zeros_like(centre), np.sqrt(np.average(kept**2, axis=0, weights=own))
+                centre, scale = np.zeros_like(centre), np.hypot(centre, scale)
         _check_range(centre, scale)
         names = [f"LABEL_{i}" for i in range(values.shape[1])] if known is None else known
         return cls(names, _is_matrix(labels, values), centre, scale)
@@ -148,10 +149,10 @@ class Numbers:
         values, names = read(labels, n_texts, name), _names(labels, name)
         if values.shape[1] != len(self):
             raise ValueError(f"{name} has {values.shape[1]} columns, and the model {len(self)} targets")
-        if names is None or names == self.names or not self.is_named or len(names) == 1:
-            return values
-        if set(names) == set(self.names):
+        if names is not None and set(names) == set(self.names):
             return values[:, [names.index(own) for own in self.names]]
+        if names is None or not self.is_named or len(names) == 1:
+            return values
         raise _core.DataError(
             f"{name} has the columns {names[:5]}, and the targets are {self.names[:5]}; name its columns so, or pass "
             "its values alone, in that order"

@@ -98,8 +98,8 @@ def published_numbers(backbone: Backbone, numbers: Numbers, pooling: Any) -> tup
     if not isinstance(backbone, PublishedBackbone) or not isinstance(backbone._target, Numbers) or _left_out(pooling):
         return numbers, None
     own = backbone._target
-    by_name = own.is_named and numbers.is_named
-    if len(own) == len(numbers) and (not by_name or set(own.names) == set(numbers.names)):
+    by_name = set(own.names) == set(numbers.names)
+    if len(own) == len(numbers) and (by_name or not own.is_named or not numbers.is_named):
         order = [numbers.names.index(name) for name in own.names] if by_name else list(range(len(own)))
         names = own.names if own.is_named else numbers.names
         return replace(numbers, names=names, shift=numbers.shift[order], scale=numbers.scale[order]), backbone._model

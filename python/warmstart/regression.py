@@ -99,8 +99,7 @@ class Regression:
         if self.kind == "mse":
             best = np.average(wide, axis=0, weights=sample_weight)
         else:
-            share = self.quantile if self.kind == "pinball" else 0.5
-            best = np.quantile(wide, share, axis=0)
+            best = _quantile(wide, self.quantile if self.kind == "pinball" else 0.5, sample_weight)
         return self.loss(np.broadcast_to(best, wide.shape), wide, sample_weight)
 
     def check_scored(self, metric: Metric, targets: NDArray[Any]) -> None:
@@ -175,3 +174,11 @@ class Regression:
         # Outliers are cut off for the losses that they should not pull: what is solved for is the squared error.
         near = targets if self.is_solvable else np.clip(targets, -NEAR, NEAR)
         return lambda l2: solve_ridge(features, near, l2, has_bias, sample_weight)
+
+
+def _quantile(values: NDArray[np.float64], share: float, weights: Weights | None) -> NDArray[np.float64]:
+    """Return a quantile of each column: the lowest value with at least this share of the weight at or below it."""
+    order = np.argsort(values, axis=0)
+    below = np.cumsum((np.ones(len(values)) if weights is None else weights)[order], axis=0)
+    first = (below >= share * below[-1]).argmax(axis=0)
+    return np.array([column[own[at]] for column, own, at in zip(values.T, order.T, first, strict=True)])

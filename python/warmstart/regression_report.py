@@ -107,7 +107,7 @@ class RegressionReport(RunReport):
         return draw_regression(self)
 
     def _quality(self) -> list[tuple[str, str]]:
-        values = [("loss (standard deviations)", self.loss), *((name, getattr(self, name)) for name in MEASURES)]
+        values = [("loss", self.loss), *((name, getattr(self, name)) for name in MEASURES)]
         return [(name, _shown(value)) for name, value in values]
 
     def _rows(self) -> list[tuple[str, ...]]:

@@ -45,7 +45,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         pull less; or the pinball loss of a `quantile`. Each target counts alike, in standard deviations.
     huber_delta : float, optional
         Where Huber's loss becomes linear, in the units of the targets; None is one standard deviation of each, as the
-        quartiles give it.
+        quartiles give it, and of a published model that is not trained here 1.
     quantile : float, optional
         Quantile that the pinball loss predicts, in (0, 1): this share of texts lies below it; None is the median.
     strategy : FullFineTuning or LinearProbing, optional

@@ -77,24 +77,30 @@ class TaggedTexts:
         weights = None if self.weights is None else self.weights[self.windows.owners]
         return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
 
-    def score(self, metric: TagMetric, row_tags: Sequence[str]) -> float:
-        """Score the tags of all words, higher is better."""
-        predicted = self.windows.unit_tags(row_tags)
+    def score(self, metric: TagMetric, found: NDArray[np.float32], classes: Classes) -> float:
+        """Score logits ``[R, C]``, higher is better."""
+        true, predicted = self._tags(found, classes)
         if callable(metric):
-            return float(metric(self.tags, predicted))
-        return f1(self.tags, predicted) if metric == "f1" else _accuracy(self.tags, predicted)
+            return float(metric(true, predicted))
+        return f1(true, predicted) if metric == "f1" else _accuracy(true, predicted)
+
+    def _tags(self, found: NDArray[np.float32], classes: Classes) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the true and the predicted tags of each text, as the model has them."""
+        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+        known = set(classes.values.tolist())
+        return [[in_scheme(tag, known) for tag in tags] for tags in self.tags], predicted
 
     def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
         """Return the report on logits ``[R, C]``; `facts` are those of the training run."""
-        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+        true, predicted = self._tags(found, classes)
         data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
-        per_class = count(self.tags, predicted, weights)
+        per_class = count(true, predicted, weights)
         return Report(
             classes=[row["label"] for row in per_class],
             n_texts=len(self.counted()),
-            accuracy=_accuracy(self.tags, predicted, weights),
+            accuracy=_accuracy(true, predicted, weights),
             macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
-            entity_f1=f1(self.tags, predicted, weights),
+            entity_f1=f1(true, predicted, weights),
             loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
             per_class=per_class,
             training=facts or {},

@@ -278,7 +278,7 @@ class TokenClassifier(ClassEstimator):
 
         def scorer(found: NDArray[np.float32], eval_loss: float) -> float:
             assert held_out is not None
-            return -eval_loss if metric == "loss" else held_out.score(metric, classes.values[found.argmax(axis=1)])
+            return -eval_loss if metric == "loss" else held_out.score(metric, found, classes)
 
         def judge(found: NDArray[np.float32], facts: dict[str, Any]) -> Report:
             assert held_out is not None

@@ -90,7 +90,7 @@ fn check_class(config: &Config, level: Level, is_saved: bool) -> Result<()> {
         None => Vec::new(),
     };
     let class = |level: Level| config.family.class_of_head(level);
-    let has = |level: Level| names.iter().any(|name| name.ends_with(class(level)));
+    let has = |level: Level| names.iter().any(|name| Config::is_class(name, class(level)));
     if has(level) {
         return Ok(());
     }

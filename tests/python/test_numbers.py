@@ -10,6 +10,8 @@ from sklearn.base import clone
 from sklearn.metrics import r2_score
 from test_families import tiny
 from test_regressor import RUN, praised
+from warmstart.numbers import Numbers
+from warmstart.regression import Regression
 
 
 @pytest.fixture
@@ -122,3 +124,29 @@ def test_masked_numbers_and_names_that_are_none_are_refused(make):
     for columns in ([1, "1"], ["", "b"]):
         with pytest.raises(ValueError, match="each needs a name of its own"):
             make().fit(texts, pd.DataFrame([[1, 2], [3, 4], [5, 6], [7, 9]], columns=columns))
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_outliers_leave_the_robust_scale(has_bias):
+    y = np.r_[np.linspace(-2, 2, 95), np.full(5, 1e5)]
+    found = Numbers.learn(y, 100, has_bias=has_bias, is_robust=True)
+    assert 1 < found.scale[0] < 3
+    plain = Numbers.learn(y, 100, has_bias=False)
+    np.testing.assert_allclose(plain.scale, np.sqrt((y**2).mean()))
+    assert plain.shift[0] == 0
+
+
+def test_columns_called_as_the_targets_without_names_are_told_by_their_names():
+    numbers = Numbers.learn(np.array([[1.0, 10.0], [2.0, 30.0]]), 2)
+    table = pd.DataFrame({"LABEL_1": [10.0], "LABEL_0": [1.0]})
+    np.testing.assert_array_equal(numbers.read(table, 1), [[1.0, 10.0]])
+    np.testing.assert_array_equal(numbers.read(table.set_axis(["a", "b"], axis=1), 1), [[10.0, 1.0]])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_guess_of_pinball_loss_weighs_the_texts(share):
+    y = np.array([[3.0], [0.5], [2.0], [-1.0], [0.7]], dtype=np.float32)
+    weights = np.array([2.0, 1.0, 5.0, 3.0, 4.0])
+    task = Regression(Numbers.as_they_are(["y"], False), "pinball", quantile=share)
+    every = [task.loss(np.full_like(y, guess), y, weights) for guess in y[:, 0]]
+    assert task.guessing_loss(y, weights) == pytest.approx(min(every))

@@ -121,6 +121,15 @@ def test_fit_goes_on_from_the_head(family, published, texts):
     )
 
 
+@pytest.mark.filterwarnings("ignore")  # of classes with one text
+def test_head_of_many_classes_goes_on_with_two_of_them(published, texts, labels):
+    _, path = published(y=[f"class {i}" for i in range(len(texts))])
+    opened = ws.TextClassifier.from_pretrained(path, max_steps=1, verbose=False)
+    some = np.unique(texts, return_index=True)[1][: len(texts) // 4]
+    opened.fit([texts[i] for i in some], [f"class {i % 2}" for i in range(len(some))])
+    assert len(opened.classes_) == len(texts)
+
+
 def test_tagger_goes_on_from_its_head(published, texts):
     estimator, path = published(tags=True)
     opened = ws.TokenClassifier.from_pretrained(path, max_steps=2, learning_rate=1e-6, random_state=0, verbose=False)
@@ -178,11 +187,25 @@ def test_saved_again_it_is_loaded(published, texts, tmp_path):
     assert loaded.random_state_ is None
 
 
+def test_words_of_entities_count_as_right_in_the_tags_of_the_model(published, texts):
+    """Gold of `B-` and `I-`, and a model of `I-` alone."""
+    names = {"O": "O", "B-blame": "I-blame", "I-blame": "I-x", "B-praise": "I-praise", "I-praise": "I-y"}
+    id2label = dict(zip("01234", names.values(), strict=True))
+    estimator, path = published(tags=True, config={"id2label": id2label, "label2id": None})
+    assert list(names) == estimator.classes_.tolist()
+    opened = ws.TokenClassifier.from_pretrained(path, verbose=False)
+    words = [text.split() for text in texts]
+    gold = [["B-praise" if word in GOOD else "B-blame" if word in BAD else "O" for word in row] for row in words]
+    report = opened.evaluate(words, gold)
+    assert report.entity_f1 == report.accuracy == 1.0
+
+
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
         ({"architectures": ["BertForQuestionAnswering"]}, ValueError, "names BertForQuestionAnswering; expected Bert"),
         ({"architectures": ["BertForTokenClassification"]}, ValueError, "open it with TokenClassifier.from_pretrained"),
+        ({"architectures": ["MyBertForSequenceClassification"]}, ValueError, "names MyBertFor.*; expected BertForSeq"),
         ({"architectures": None}, ValueError, r"published: config.json has no architectures; expected BertForSeq"),
         (
             {"num_labels": 10**12, "id2label": None, "label2id": None},

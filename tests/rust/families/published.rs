@@ -1,4 +1,4 @@
-//! Classifiers and taggers as transformers saves them, opened with their heads: logits and labels are those recorded.
+//! Classifiers, regressors and taggers as transformers saves them, opened with their heads: logits and labels are those recorded.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -37,6 +37,15 @@ fn published_classifiers_of_every_family_give_the_logits_of_transformers() -> Ou
         }
         let encodings = Encodings::from_ids(texts);
         assert_outputs(name, place.path(), TargetKind::Classes, &encodings, &tensors["logits"])?;
+        let problems = [("multi_label_classification", TargetKind::Classes), ("regression", TargetKind::Numbers)];
+        for (problem, kind) in problems {
+            let file = place.path().join("config.json");
+            let mut fields: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+            fields.insert("problem_type".into(), problem.into());
+            std::fs::write(file, serde_json::to_string(&fields)?)?;
+            assert_outputs(name, place.path(), kind, &encodings, &tensors["logits"])?;
+        }
         let error = TaskModel::from_pretrained(place.path(), TargetKind::Tags).err().ok_or("a tagger was read")?;
         assert!(error.to_string().contains("open it with TextClassifier.from_pretrained"), "{name}: {error}");
     }

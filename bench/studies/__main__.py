@@ -16,7 +16,8 @@ from bench.assets import ROOT
 from bench.environment import peers_python
 from bench.studies.study import Options, Results, Study, results_folder
 
-NAMES = ("scratch", "objectives", "domain", "decoder")
+NAMES = ("scratch", "objectives", "domain", "decoder", "relatedness")
+WITH_PEERS = ("scratch", "relatedness")
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--peers-python", type=Path, help="an environment that has bench/requirements.txt")
     arguments = parser.parse_args()
     peers = arguments.peers_python or Path()
-    if arguments.name == "scratch" and not arguments.table and arguments.peers_python is None:
+    if arguments.name in WITH_PEERS and not arguments.table and arguments.peers_python is None:
         peers = peers_python()
     options = Options(arguments.data, arguments.tiny, arguments.seeds, peers)
     study: Study = importlib.import_module(f"bench.studies.{arguments.name}").STUDY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from bench.data import Documents
 
 Tagged = tuple[list[list[str]], list[list[str]]]
+Scored = tuple[list[tuple[str, str]], list[float]]
 
 
 def articles(data: Path) -> list[str]:
@@ -47,6 +49,21 @@ def sst2(data: Path, split: str) -> Documents:
     """Sentences and their sentiment."""
     rows = [line.split("\t") for line in _lines(data / "sst2" / f"{split}.tsv")]
     return Documents([row[0] for row in rows], [row[1] for row in rows])
+
+
+def sick(data: Path, split: str, most: int) -> Scored:
+    """Pairs of sentences and their relatedness, from 1 to 5."""
+    name = {"train": "SICK_train", "dev": "SICK_trial", "test": "SICK_test_annotated"}[split]
+    rows = list(csv.DictReader(_lines(data / "sick" / f"{name}.txt"), delimiter="\t"))[:most]
+    return [(row["sentence_A"], row["sentence_B"]) for row in rows], [float(row["relatedness_score"]) for row in rows]
+
+
+def sts(data: Path, split: str, most: int) -> Scored:
+    """Pairs of sentences and their similarity, from 0 to 5; what follows line 8,500 of the test part is in train."""
+    lines = list(_lines(data / "sts" / f"2015.{'val' if split == 'dev' else split}.tsv", keep_blank=True))
+    rows = [line.split("\t") for line in lines[: 8500 if split == "test" else None]]
+    rows = [row for row in rows if row[0]][:most]
+    return [(row[1], row[2]) for row in rows], [float(row[0]) for row in rows]
 
 
 def chemprot(data: Path, split: str) -> Documents:

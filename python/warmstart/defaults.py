@@ -96,7 +96,7 @@ def epochs(strategy: Learns, n_texts: int, steps: int) -> Choice:
     return Choice(passes, f"about {steps:,} steps a pass over {n_texts:,} texts, at least {LEAST_STEPS} in all")
 
 
-def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choice:
+def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str], is_solvable: bool = True) -> Choice:
     """Choose between `SOLVED`, `SOLVED_FIRST` and `IN_STEPS`.
 
     Parameters
@@ -106,6 +106,8 @@ def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choi
         Whether the head's last linear map is its only new layer.
     asked : list of str
         Parameters set by the user that require training in steps.
+    is_solvable : bool
+        Whether there is a solver for the loss.
     """
     if not is_linear:
         return Choice(IN_STEPS, "it has more than one layer that is not pretrained")
@@ -115,6 +117,8 @@ def how_head_learns(strategy: Learns, is_linear: bool, asked: list[str]) -> Choi
         )
     if asked:
         return Choice(IN_STEPS, f"as {' and '.join(asked)} asked")
+    if not is_solvable:
+        return Choice(IN_STEPS, "there is no solver for its loss")
     return Choice(SOLVED, "it is one linear map: learning_rate, optimizer, epochs and batches do not apply")
 
 

@@ -60,8 +60,7 @@ def settle(
     resolved, choices = resolve(params, backbone.hidden_size, of_words, len(data.encodings), steps, model is not None)
     options = {**options, **resolved, "batch_tokens": batch_tokens}
     is_linear = backbone._inner.has_linear_head(of_words)
-    asked = steps_asked(params) + ([] if task.is_solvable else ["loss"])
-    head = how_head_learns(strategy, is_linear, asked)
+    head = how_head_learns(strategy, is_linear, steps_asked(params), task.is_solvable)
     if model is not None:
         head = Choice(IN_STEPS, "it goes on from the head of the published model")
     choices = {"head": head, **({} if head.value == SOLVED else choices)}

@@ -246,6 +246,8 @@ def test_a_few_wild_outliers_do_not_ruin_what_the_losses_promise(how, make):
     spoilt = np.array(y)
     spoilt[::20] = 1e5
     model = make(**PROBING | {"learning_rate": 1e-2, "epochs": 60}, **how).fit(texts, spoilt)
+    plain = make(**PROBING, **how).explain(texts, y).choices["head"]
+    assert (plain.value, plain.why) == ("trained in steps", "there is no solver for its loss")
     kept = np.arange(100) % 20 > 0
     assert abs(model.predict(texts)[kept] - np.array(y)[kept]).mean() < 1.0
 

@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value};
 
-use super::families::ALL;
 use super::family::{Family, HeadOptions, Level};
 use super::fields::Checked;
 use super::positions::{LearnedPositions, ScorePositions};
@@ -212,13 +211,6 @@ impl Config {
     pub(crate) fn class(&self, head: &str) -> String {
         let known = self.family.model_types.iter().find(|(name, _)| *name == self.model_type());
         format!("{}{head}", known.map_or("", |(_, class)| class))
-    }
-
-    /// True if `name` is transformers' class with this head of any supported model type: `roberta` and `xlm-roberta`, for
-    /// one, have the same.
-    pub(crate) fn is_class(name: &str, head: &str) -> bool {
-        let mut known = ALL.iter().flat_map(|(family, _)| family.model_types);
-        known.any(|(_, class)| name.strip_prefix(class) == Some(head))
     }
 
     /// The head that predicts for texts, for words, or for tokens.

@@ -47,6 +47,13 @@ impl Config {
         Ok(config)
     }
 
+    /// True if `name` is transformers' class with this head of any supported model type: `roberta` and `xlm-roberta`, for
+    /// one, have the same.
+    pub(crate) fn is_class(name: &str, head: &str) -> bool {
+        let mut known = families::ALL.iter().flat_map(|(family, _)| family.model_types);
+        known.any(|(_, class)| name.strip_prefix(class) == Some(head))
+    }
+
     fn read(configure: Configure, model_type: &str, raw: &Map<String, Value>) -> Checked<Self> {
         let fields = Fields::new(raw);
         for (name, expected) in [

@@ -9,7 +9,7 @@ use super::layers::HeadLayers;
 use super::targets::{TargetKind, Targets, Truth};
 use crate::autograd::Var;
 use crate::backbone::{Backbone, Config, HeadOptions, Level, Owner, Parameters, Spec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::matmul::Precision;
 
 /// A task head on a backbone: its parameters, outputs, loss, and its entries in `config.json`. The names of the outputs
@@ -105,6 +105,18 @@ impl Task {
         let options = self.head.layers(config);
         let bias = Some(options.output_bias).filter(|name| !name.is_empty());
         (self.scoped(&format!("{}.weight", options.output)), bias.map(|name| self.scoped(name)))
+    }
+
+    /// # Errors
+    /// `Error::Value` for one of several tasks: there is no directory layout for its parameters' names.
+    pub(super) fn check_can_be_saved(&self) -> Result<()> {
+        if self.scope.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Value(format!(
+            "{:?} is one of several tasks: only the model of a single task can be saved",
+            self.name
+        )))
     }
 
     /// Full name of a parameter of the head.

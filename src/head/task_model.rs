@@ -197,6 +197,7 @@ impl TaskModel {
         if names.len() != self.n_outputs() {
             return Err(Error::Value(format!("got {} labels for {} outputs", names.len(), self.n_outputs())));
         }
+        self.task.check_can_be_saved()?;
         let mut config = self.config(names);
         let (mut backbone, head) = (self.backbone.clone(), &self.head);
         if let Some((id, token)) = padding::token(&backbone)? {

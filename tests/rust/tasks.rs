@@ -150,3 +150,15 @@ fn a_model_of_one_of_several_tasks_begins_predicts_and_is_scaled_as_a_model_of_o
     assert!((only.0[0] - (2.0 * expected + 1.0)).abs() < 1e-4, "{:?} {expected}", only.0);
     Ok(())
 }
+
+#[test]
+fn a_model_of_one_of_several_tasks_when_saved_is_refused() -> Checked {
+    let (backbone, place) = (backbone()?, tempfile::tempdir()?);
+    let task = Task::one_of_several("grade", Regression::new(vec![Penalty::Squared]));
+    let params = TaskModel::initial(&backbone, &task, Start::New, 3)?;
+    let saved = TaskModel::new(&backbone, &params, task).save(place.path(), &["a".into()], "{}", u64::MAX);
+    let error = saved.err().ok_or("it was saved")?;
+    assert!(error.to_string().contains("\"grade\" is one of several tasks"), "{error}");
+    assert_eq!(std::fs::read_dir(place.path())?.count(), 0);
+    Ok(())
+}

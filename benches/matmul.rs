@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::{Storing, in_pool, num_threads};
+use warmstart::compute::{StorageDtype, in_pool, num_threads};
 use warmstart::matmul::Precision;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Var> {
-        Ok(frozen_linear(&self.x, &self.weight, Epilogue::None, Storing::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, Epilogue::None, StorageDtype::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor, Var as CandleVar};
 use criterion::{Criterion, SamplingMode};
 use warmstart::array::Array;
 use warmstart::autograd::{GradientBuffer, Op, Slot, Var};
-use warmstart::compute::{Storing, in_pool};
+use warmstart::compute::{StorageDtype, in_pool};
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
@@ -259,7 +259,7 @@ fn passes(criterion: &mut Criterion, x: &Tensor, starts: &[u32], precisions: &[P
         criterion,
         "gated unit",
         &[gate, up],
-        |a, _| gated(&a[0], &a[1], Activation::Silu, Storing::F32),
+        |a, _| gated(&a[0], &a[1], Activation::Silu, StorageDtype::F32),
         precisions,
         |a| a[0].silu()? * &a[1],
     )?;

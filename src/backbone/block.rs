@@ -12,7 +12,7 @@ use super::parameters::Parameters;
 use super::spec::Spec;
 use crate::array::Array;
 use crate::autograd::Var;
-use crate::compute::{Storing, uninit};
+use crate::compute::{StorageDtype, uninit};
 use crate::error::Result;
 use crate::matmul::{Format, Precision};
 use crate::ops::activation::Activation;
@@ -181,9 +181,9 @@ impl Attention {
     ) -> Result<Self> {
         // Queries, keys and values enter further products in bf16 unless everything is f32; those that are normalised
         // first stay in f32.
-        let narrow = if precision == Precision::F32 { Storing::F32 } else { Storing::Bf16 };
+        let narrow = if precision == Precision::F32 { StorageDtype::F32 } else { StorageDtype::Bf16 };
         let linear = |map: &Map, result| Linear::load(params, map, None, Format { precision, result });
-        let normed = if config.attention.normed { Storing::F32 } else { narrow };
+        let normed = if config.attention.normed { StorageDtype::F32 } else { narrow };
         let norm = |map: &Option<NormMap>| map.as_ref().map(|map| Norm::load(params, map, config)).transpose();
         Ok(Self {
             query: linear(&maps.query, normed)?,
@@ -192,7 +192,7 @@ impl Attention {
             query_norm: norm(&maps.query_norm)?,
             key_norm: norm(&maps.key_norm)?,
             positions: LayerPositions::load(params, config, &maps.layer, Format { precision, result: narrow })?,
-            output: linear(&maps.attention_output, Storing::F32)?,
+            output: linear(&maps.attention_output, StorageDtype::F32)?,
             heads: config.attention.heads,
             key_heads: config.attention.key_heads,
             options,
@@ -300,6 +300,6 @@ fn wide(x: &Var) -> Result<Vec<f32>> {
 
 /// The format of values that only linear layers read: bf16 if products are in bf16, else f32.
 fn format(precision: Precision) -> Format {
-    let result = if precision == Precision::Bf16 { Storing::Bf16 } else { Storing::F32 };
+    let result = if precision == Precision::Bf16 { StorageDtype::Bf16 } else { StorageDtype::F32 };
     Format { precision, result }
 }

@@ -8,7 +8,7 @@ use super::uninit::uninit;
 
 /// The dtype in which values are stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Storing {
+pub enum StorageDtype {
     #[default]
     F32,
     Bf16,
@@ -96,12 +96,12 @@ impl Buffer {
     /// # Safety
     ///
     /// The caller writes every value before any is read.
-    pub unsafe fn uninit(storing: Storing, len: usize) -> Self {
+    pub unsafe fn uninit(dtype: StorageDtype, len: usize) -> Self {
         // SAFETY: the caller writes every value before any is read.
         unsafe {
-            match storing {
-                Storing::F32 => Self::F32(uninit(len)),
-                Storing::Bf16 => Self::Bf16(uninit(len)),
+            match dtype {
+                StorageDtype::F32 => Self::F32(uninit(len)),
+                StorageDtype::Bf16 => Self::Bf16(uninit(len)),
             }
         }
     }

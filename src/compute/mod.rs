@@ -10,7 +10,7 @@ pub(crate) mod simd;
 mod uninit;
 
 pub use available::available_memory;
-pub use bf16::Storing;
+pub use bf16::StorageDtype;
 pub(crate) use bf16::{Buffer, Elements, SharedBuffer, bf16_bits};
 pub use finite::all_finite;
 pub(crate) use memory::MappedValues;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::compute::simd::{Level, level};
 use crate::error::{Error, Result};
 
@@ -35,13 +35,13 @@ impl Precision {
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     pub precision: Precision,
-    pub result: Storing,
+    pub result: StorageDtype,
 }
 
 impl From<Precision> for Format {
     /// Results in f32.
     fn from(precision: Precision) -> Self {
-        Self { precision, result: Storing::F32 }
+        Self { precision, result: StorageDtype::F32 }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::{Storing, in_pool, set_num_threads};
+use warmstart::compute::{StorageDtype, in_pool, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
 use warmstart::ops::attention::{Rotary, Scheme, Span, attention};
@@ -217,7 +217,7 @@ fn attention_when_values_and_products_are_bf16_stays_close() -> Outcome {
         let inputs: Vec<Array> = case.inputs()?.iter().map(|x| as_type(x, DType::BF16)).collect::<Result<_>>()?;
         let wide = |x: &Array| f64s(&as_type(x, DType::F32)?);
         let expected = case.formula(&inputs.iter().map(wide).collect::<Result<Vec<_>>>()?, |_, _, _| 1.0);
-        let format = Format { precision: Precision::Bf16, result: Storing::Bf16 };
+        let format = Format { precision: Precision::Bf16, result: StorageDtype::Bf16 };
         let got = wide(run(&constants(inputs), case.scheme(None), format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
         let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;

@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Tensor, Var as CandleVar};
 use candle_nn::{Linear, Module, loss, ops};
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::Storing;
+use warmstart::compute::StorageDtype;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::{Activation, activate};
@@ -105,7 +105,7 @@ fn activations_when_composed_of_candles_operations_agree() -> Outcome {
             compare(
                 &format!("gated {what}"),
                 &args,
-                |a| gated(&a[0], &a[1], activation, Storing::F32),
+                |a| gated(&a[0], &a[1], activation, StorageDtype::F32),
                 |a| activated(&a[0], activation)? * &a[1],
             )?;
         }
@@ -224,7 +224,7 @@ fn sums_and_columns_when_composed_of_candles_operations_agree() -> Outcome {
     compare(
         "scaled sum",
         &args[..2],
-        |a| scaled_sum(&a[0], &a[1], 0.3, Storing::F32),
+        |a| scaled_sum(&a[0], &a[1], 0.3, StorageDtype::F32),
         |a| &a[0] + (&a[1] * f64::from(0.3f32))?,
     )?;
     compare("side by side", &args, side_by_side, |a| Tensor::cat(a, 1))

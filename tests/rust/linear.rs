@@ -2,7 +2,7 @@
 
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::Storing;
+use warmstart::compute::StorageDtype;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
@@ -91,7 +91,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
             let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
             // The first time from where the weight lies, then packed.
             for _ in 0..2 {
-                let got = frozen_linear(&constants[0], &frozen, Epilogue::None, Storing::F32)?;
+                let got = frozen_linear(&constants[0], &frozen, Epilogue::None, StorageDtype::F32)?;
                 assert_close("frozen part", &f64s(got.array())?, &expected, tolerance);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::DType;
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::Storing;
+use warmstart::compute::StorageDtype;
 use warmstart::error::Result;
 use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
@@ -87,7 +87,7 @@ fn gated_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
             check(
                 "gated",
                 &args,
-                |a| gated(&a[0], &a[1], activation, Storing::F32),
+                |a| gated(&a[0], &a[1], activation, StorageDtype::F32),
                 |v| v[0].iter().zip(&v[1]).map(|(gate, up)| activate(Some(activation), *gate) * up).collect(),
             )?;
         }
@@ -95,8 +95,8 @@ fn gated_when_sizes_are_odd_agrees_forward_and_backward() -> Outcome {
     let narrow = |array: Array| Ok::<_, warmstart::error::Error>(Var::constant(as_type(&array, DType::BF16)?));
     let (gate, up) = (narrow(random(1, &[3, 700])?)?, narrow(random(2, &[3, 700])?)?);
     let wide = |x: &Var| Ok::<_, warmstart::error::Error>(Var::constant(as_type(x.array(), DType::F32)?));
-    let expected = gated(&wide(&gate)?, &wide(&up)?, Activation::Silu, Storing::F32)?;
-    let got = gated(&gate, &up, Activation::Silu, Storing::Bf16)?;
+    let expected = gated(&wide(&gate)?, &wide(&up)?, Activation::Silu, StorageDtype::F32)?;
+    let got = gated(&gate, &up, Activation::Silu, StorageDtype::Bf16)?;
     assert_eq!(f64s(wide(&got)?.array())?, f64s(&as_type(&as_type(expected.array(), DType::BF16)?, DType::F32)?)?);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use warmstart::array::Array;
 use warmstart::autograd::Var;
-use warmstart::compute::{Storing, set_num_threads};
+use warmstart::compute::{StorageDtype, set_num_threads};
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
 use warmstart::ops::dropout::Dropout;
@@ -197,7 +197,7 @@ fn relative_attention_when_products_are_in_bf16_stays_close() -> Outcome {
         let values = args.iter().map(f64s).collect::<Result<Vec<_>>>()?;
         let expected = formula(&values, &relations, heads, farthest, |_, _, _| 1.0);
         let constants: Vec<Var> = args.into_iter().map(Var::constant).collect();
-        let format = Format { precision: Precision::Bf16, result: Storing::F32 };
+        let format = Format { precision: Precision::Bf16, result: StorageDtype::F32 };
         let got = f64s(run(&constants, &scheme(&relations, heads, farthest, None), format)?.array())?;
         let scale = expected.iter().fold(1e-3_f64, |a, b| a.max(b.abs()));
         let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;

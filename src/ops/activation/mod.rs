@@ -11,14 +11,14 @@ use candle_core::DType;
 
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Var};
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::error::Result;
 pub use function::Activation;
 
 /// `y = f(x)` as an operation of its own; `y` has the dtype of `x`.
 pub fn activate(x: &Var, activation: Activation) -> Result<Var> {
-    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
-    let y = cpu::forward(x.array().operand()?.elements(), activation, storing);
+    let dtype = if x.array().dtype() == DType::BF16 { StorageDtype::Bf16 } else { StorageDtype::F32 };
+    let y = cpu::forward(x.array().operand()?.elements(), activation, dtype);
     Ok(Var::computed(Array::from_buffer(y, x.array().shape())?, &[x], Activate(activation)))
 }
 

@@ -9,7 +9,7 @@ use super::head::{BLOCK, Head, Rows};
 use super::scheme::Scheme;
 use super::scratch::with_scratch;
 use super::softmax::{exponentials, softmax_backward};
-use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
+use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, StorageDtype, uninit};
 use crate::matmul::{COLUMNS, MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 
 /// An output gradient that tasks write, and whether they add to it; None if it is not needed.
@@ -35,10 +35,10 @@ impl Kernel<'_> {
     /// # Safety
     ///
     /// `q, k, v` have `tokens` rows and fit the scheme, see [`Scheme::check`].
-    pub unsafe fn forward(&self, [q, k, v]: [Elements; 3], tokens: usize, storing: Storing) -> (Buffer, Vec<f32>) {
+    pub unsafe fn forward(&self, [q, k, v]: [Elements; 3], tokens: usize, dtype: StorageDtype) -> (Buffer, Vec<f32>) {
         // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
         let (mut out, mut log_sum_exp) =
-            unsafe { (Buffer::uninit(storing, q.len()), uninit(tokens * self.scheme.heads)) };
+            unsafe { (Buffer::uninit(dtype, q.len()), uninit(tokens * self.scheme.heads)) };
         let (shared, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
         let tasks = tasks(self.scheme, tokens, k.len());
         tasks.par_iter().for_each(|key| self.forward_task(key, [q, k, v], shared, lse, tokens));

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::buckets::Rows;
 use super::operands::Inputs;
 use super::scheme::BucketedScheme;
-use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, Storing, uninit};
+use crate::compute::{Buffer, Elements, SharedBuffer, SharedSlice, StorageDtype, uninit};
 use crate::matmul::{MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
@@ -43,11 +43,11 @@ impl Kernel<'_> {
     /// # Safety
     ///
     /// The operands fit the scheme, see [`BucketedScheme::check`].
-    pub unsafe fn forward(&self, operands: &Inputs<Elements>, storing: Storing) -> (Buffer, Vec<f32>) {
+    pub unsafe fn forward(&self, operands: &Inputs<Elements>, dtype: StorageDtype) -> (Buffer, Vec<f32>) {
         let (len, heads) = (operands.qkv[0].len(), self.scheme.heads);
         let tokens = self.tokens();
         // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
-        let (mut out, mut log_sum_exp) = unsafe { (Buffer::uninit(storing, len), uninit(tokens * heads)) };
+        let (mut out, mut log_sum_exp) = unsafe { (Buffer::uninit(dtype, len), uninit(tokens * heads)) };
         let (shared, lse) = (out.shared(), SharedSlice::new(&mut log_sum_exp));
         let tasks: Vec<Head> =
             (0..heads).flat_map(|head| self.heads_of(head, len)).filter(|tokens| tokens.len > 0).collect();

@@ -4,13 +4,13 @@ use rayon::prelude::*;
 
 use super::mask::{BLOCK, Dropout};
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks, put};
+use crate::compute::{Buffer, CHUNK, Elements, StorageDtype, for_chunks, put};
 
 /// `x * mask / (1 - p)`.
-pub(super) fn forward(x: Elements, dropout: &Dropout, storing: Storing) -> Buffer {
+pub(super) fn forward(x: Elements, dropout: &Dropout, dtype: StorageDtype) -> Buffer {
     let n = x.len();
     // SAFETY: every block is written.
-    let mut out = unsafe { Buffer::uninit(storing, n) };
+    let mut out = unsafe { Buffer::uninit(dtype, n) };
     let shared = out.shared();
     (0..n.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
         let range = block * BLOCK..((block + 1) * BLOCK).min(n);

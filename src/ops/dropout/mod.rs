@@ -10,14 +10,14 @@ use candle_core::DType;
 
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Var};
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::error::Result;
 pub use mask::Dropout;
 
 /// Applies dropout; `y` has the shape and dtype of `x`, f32 or bf16.
 pub fn dropout(x: &Var, dropout: Dropout) -> Result<Var> {
-    let storing = if x.array().dtype() == DType::BF16 { Storing::Bf16 } else { Storing::F32 };
-    let out = cpu::forward(x.array().operand()?.elements(), &dropout, storing);
+    let dtype = if x.array().dtype() == DType::BF16 { StorageDtype::Bf16 } else { StorageDtype::F32 };
+    let out = cpu::forward(x.array().operand()?.elements(), &dropout, dtype);
     Ok(Var::computed(Array::from_buffer(out, x.array().shape())?, &[x], dropout))
 }
 

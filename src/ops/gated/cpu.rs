@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
+use crate::compute::{Buffer, CHUNK, Elements, StorageDtype, for_chunks};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::{activate, scale_by_slope};
 
@@ -11,10 +11,10 @@ use crate::ops::activation::cpu::{activate, scale_by_slope};
 const PIECE: usize = 1024;
 
 /// `f(gate) * up`, for values of equal number.
-pub(super) fn forward(gate: Elements, up: Elements, activation: Activation, storing: Storing) -> Buffer {
+pub(super) fn forward(gate: Elements, up: Elements, activation: Activation, dtype: StorageDtype) -> Buffer {
     let n = gate.len();
     // SAFETY: every piece is written.
-    let mut y = unsafe { Buffer::uninit(storing, n) };
+    let mut y = unsafe { Buffer::uninit(dtype, n) };
     let shared = y.shared();
     (0..n.div_ceil(PIECE)).into_par_iter().with_min_len(CHUNK / PIECE).for_each(|piece| {
         let range = piece * PIECE..n.min((piece + 1) * PIECE);

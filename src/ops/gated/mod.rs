@@ -8,11 +8,11 @@ mod cpu;
 use super::activation::Activation;
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Var};
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::error::{Error, Result};
 
 /// `activation(gate) * up`, each of shape `[.., F]`.
-pub fn gated(gate: &Var, up: &Var, activation: Activation, result: Storing) -> Result<Var> {
+pub fn gated(gate: &Var, up: &Var, activation: Activation, result: StorageDtype) -> Result<Var> {
     let shape = gate.array().shape();
     if up.array().shape() != shape {
         return Err(Error::internal(format!("gated: got {shape:?} and {:?}", up.array().shape())));

@@ -2,7 +2,7 @@
 //! are in the cache.
 
 use crate::compute::{
-    Buffer, CHUNK, Elements, SharedBuffer, Storing, add_bias_to_rows, for_chunks, sum_rows, sum_rows_into,
+    Buffer, CHUNK, Elements, SharedBuffer, StorageDtype, add_bias_to_rows, for_chunks, sum_rows, sum_rows_into,
 };
 use crate::matmul::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
@@ -39,15 +39,15 @@ pub(super) unsafe fn forward(
     product: Product,
     [t, n]: [usize; 2],
     ending: &FusedEpilogue,
-    storing: Storing,
+    dtype: StorageDtype,
     keep: bool,
 ) -> (Buffer, Option<Buffer>) {
     // SAFETY: `pre` is written as rows are finished, and every row is.
-    let mut pre = keep.then(|| unsafe { Buffer::uninit(storing, t * n) });
+    let mut pre = keep.then(|| unsafe { Buffer::uninit(dtype, t * n) });
     let kept = pre.as_mut().map(Buffer::shared);
     // SAFETY: a product of this shape, as the caller promises, sets all values, or finishes every row, which is then
     // copied.
-    let mut y = unsafe { Buffer::uninit(storing, t * n) };
+    let mut y = unsafe { Buffer::uninit(dtype, t * n) };
     match &mut y {
         Buffer::F32(y) => product.run(Output::new(y, n, false), &|row, column, y| {
             // SAFETY: a product finishes each piece of a row once.

@@ -7,7 +7,7 @@ use super::cpu::{Product, forward};
 use super::epilogue::{Epilogue, output_shape};
 use crate::array::{Array, Operand};
 use crate::autograd::Var;
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::error::{Error, Result};
 use crate::matmul::{Int8Weight, MAX_ROWS_UNPACKED, MatrixView, Packed, Precision};
 use crate::ops::affine::Affine;
@@ -66,7 +66,7 @@ impl Frozen {
 
 /// Like [`linear`](super::linear) but without gradients: `x`, residual and bias must be constants, and `x` f32 for a
 /// product in int8.
-pub fn frozen_linear(x: &Var, frozen: &Frozen, epilogue: Epilogue, result: Storing) -> Result<Var> {
+pub fn frozen_linear(x: &Var, frozen: &Frozen, epilogue: Epilogue, result: StorageDtype) -> Result<Var> {
     let Frozen { map, precision, .. } = frozen;
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &epilogue)?;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::operands::Operands;
 use super::relations::Sequence;
 use super::scheme::RelativeScheme;
-use crate::compute::{Buffer, SharedBuffer, SharedSlice, Storing, sum_rows_into, uninit};
+use crate::compute::{Buffer, SharedBuffer, SharedSlice, StorageDtype, sum_rows_into, uninit};
 use crate::matmul::{COLUMNS, MatrixView, Output, Packed, Precision, matmul_on_this_thread};
 use crate::ops::attention::head::{BLOCK, Head};
 use crate::ops::attention::scratch::with_scratch;
@@ -44,10 +44,10 @@ impl Kernel<'_> {
     /// # Safety
     ///
     /// The operands fit the scheme and its sequences.
-    pub unsafe fn forward(&self, operands: &Operands, storing: Storing) -> (Buffer, Vec<f32>) {
+    pub unsafe fn forward(&self, operands: &Operands, dtype: StorageDtype) -> (Buffer, Vec<f32>) {
         let (queries, heads) = (self.scheme.relations.positions.len(), self.scheme.heads);
         // SAFETY: there is a task for each head of each sequence, and it writes the rows of that head's queries.
-        let (mut out, mut lse) = unsafe { (Buffer::uninit(storing, operands.q.len()), uninit(queries * heads)) };
+        let (mut out, mut lse) = unsafe { (Buffer::uninit(dtype, operands.q.len()), uninit(queries * heads)) };
         let (shared, shared_lse) = (out.shared(), SharedSlice::new(&mut lse));
         let tasks: Vec<_> = self.sequences.iter().flat_map(|s| (0..heads).map(move |head| (s, head))).collect();
         let task = |(sequence, head)| self.forward_task(sequence, head, operands, shared, shared_lse);

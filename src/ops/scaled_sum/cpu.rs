@@ -2,16 +2,16 @@
 
 use rayon::prelude::*;
 
-use crate::compute::{Buffer, CHUNK, Elements, Storing, for_chunks};
+use crate::compute::{Buffer, CHUNK, Elements, StorageDtype, for_chunks};
 
 /// Number of values held in f32 between steps.
 const PIECE: usize = 1024;
 
 /// `a + scale * b`, for values of equal number.
-pub(super) fn forward(a: Elements, b: Elements, scale: f32, storing: Storing) -> Buffer {
+pub(super) fn forward(a: Elements, b: Elements, scale: f32, dtype: StorageDtype) -> Buffer {
     let n = a.len();
     // SAFETY: every piece is written.
-    let mut y = unsafe { Buffer::uninit(storing, n) };
+    let mut y = unsafe { Buffer::uninit(dtype, n) };
     let shared = y.shared();
     (0..n.div_ceil(PIECE)).into_par_iter().with_min_len(CHUNK / PIECE).for_each(|piece| {
         let range = piece * PIECE..n.min((piece + 1) * PIECE);

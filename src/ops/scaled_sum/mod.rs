@@ -4,11 +4,11 @@ mod cpu;
 
 use crate::array::Array;
 use crate::autograd::{Op, Slot, Var};
-use crate::compute::Storing;
+use crate::compute::StorageDtype;
 use crate::error::{Error, Result};
 
 /// `a + scale * b`.
-pub fn scaled_sum(a: &Var, b: &Var, scale: f32, result: Storing) -> Result<Var> {
+pub fn scaled_sum(a: &Var, b: &Var, scale: f32, result: StorageDtype) -> Result<Var> {
     let shape = a.array().shape();
     if b.array().shape() != shape {
         return Err(Error::internal(format!("scaled sum: got {shape:?} and {:?}", b.array().shape())));

@@ -78,29 +78,34 @@ class TaggedTexts:
         return Labelled(self.windows.encodings, classes.encode(tags, len(tags), name), weights)
 
     def score(self, metric: TagMetric, found: NDArray[np.float32], classes: Classes) -> float:
-        """Score logits ``[R, C]``, higher is better."""
-        true, predicted = self._tags(found, classes)
+        """Score logits ``[R, C]``, higher is better; a callable gets the true tags as they were given."""
+        predicted = self._predicted(found, classes)
         if callable(metric):
-            return float(metric(true, predicted))
-        return f1(true, predicted) if metric == "f1" else _accuracy(true, predicted)
+            return float(metric(self.tags, predicted))
+        return f1(self.tags, predicted) if metric == "f1" else self._accuracy(predicted, classes)
 
-    def _tags(self, found: NDArray[np.float32], classes: Classes) -> tuple[list[list[str]], list[list[str]]]:
-        """Return the true and the predicted tags of each text, as the model has them."""
-        predicted = self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+    def _predicted(self, found: NDArray[np.float32], classes: Classes) -> list[list[str]]:
+        return self.windows.unit_tags(classes.values[found.argmax(axis=1)].tolist())
+
+    def _accuracy(self, predicted: list[list[str]], classes: Classes, weights: list[float] | None = None) -> float:
+        """Return the share of words with the right tag, in the form that the model has for it.
+
+        Entities are compared as they were given instead: a model without ``B-`` tags cannot part neighbours.
+        """
         known = set(classes.values.tolist())
-        return [[in_scheme(tag, known) for tag in tags] for tags in self.tags], predicted
+        return _accuracy([[in_scheme(tag, known) for tag in tags] for tags in self.tags], predicted, weights)
 
     def report(self, found: NDArray[np.float32], classes: Classes, facts: dict[str, Any] | None = None) -> Report:
         """Return the report on logits ``[R, C]``; `facts` are those of the training run."""
-        true, predicted = self._tags(found, classes)
+        predicted = self._predicted(found, classes)
         data, weights = self.labelled(classes, "labels"), None if self.weights is None else self.weights.tolist()
-        per_class = count(true, predicted, weights)
+        per_class = count(self.tags, predicted, weights)
         return Report(
             classes=[row["label"] for row in per_class],
             n_texts=len(self.counted()),
-            accuracy=_accuracy(true, predicted, weights),
+            accuracy=self._accuracy(predicted, classes, weights),
             macro_f1=float(np.mean([row["f1"] for row in per_class])) if per_class else 0.0,
-            entity_f1=f1(true, predicted, weights),
+            entity_f1=f1(self.tags, predicted, weights),
             loss=mean_loss(found, data.targets, False, None, data.sample_weight) if len(found) else 0.0,
             per_class=per_class,
             training=facts or {},

@@ -198,6 +198,9 @@ def test_words_of_entities_count_as_right_in_the_tags_of_the_model(published, te
     gold = [["B-praise" if word in GOOD else "B-blame" if word in BAD else "O" for word in row] for row in words]
     report = opened.evaluate(words, gold)
     assert report.entity_f1 == report.accuracy == 1.0
+    # Neighbours stay two entities, which such a model cannot tell apart.
+    neighbours = opened.evaluate([["good", "good"]], [["B-praise", "B-praise"]])
+    assert (neighbours.entity_f1, neighbours.accuracy) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def transformers_side(
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
     import warmstart as ws
-    from warmstart.strategies import update_rule
+    from warmstart.strategies import UpdateRule
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -100,8 +100,9 @@ def transformers_side(
                 for key, values in batch.items()
             }
             np.savez(folder / f"{name}.npz", **arrays)
-        rule = update_rule(ws.FullFineTuning(), model.optimizer, model.learning_rate)
-        settings = json.dumps(rule | {"eval_every": model.eval_every, "dtype": dtype})
+        rule = UpdateRule.of(ws.FullFineTuning(), model.optimizer, model.learning_rate)
+        steps = rule.optimizer.to_dict() | {"learning_rate": rule.learning_rate}
+        settings = json.dumps(steps | {"eval_every": model.eval_every, "dtype": dtype})
         (folder / "settings.json").write_text(settings, encoding="utf-8")
         command = [str(options.peers), "-m", "bench.studies.scratch_transformers", str(folder)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

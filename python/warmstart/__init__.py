@@ -36,14 +36,25 @@ if TYPE_CHECKING:
     from warmstart.regression_report import RegressionReport
     from warmstart.regressor import TextRegressor
     from warmstart.report import Report
-    from warmstart.strategies import FullFineTuning, LinearProbing
+    from warmstart.strategies import (
+        BitFit,
+        Combined,
+        FullFineTuning,
+        Layers,
+        LinearProbing,
+        LoRA,
+        NormTuning,
+        TopLayers,
+    )
     from warmstart.token_classifier import TokenClassifier
     from warmstart.tokenizer import Tokenizer, train_tokenizer
 
 __all__ = [
     "AdamW",
     "Backbone",
+    "BitFit",
     "CausalLM",
+    "Combined",
     "DataError",
     "DeviceError",
     "Entity",
@@ -51,9 +62,12 @@ __all__ = [
     "FullFineTuning",
     "History",
     "LanguageModel",
+    "Layers",
     "LinearProbing",
+    "LoRA",
     "MaskedLM",
     "MemoryEstimate",
+    "NormTuning",
     "PermutationLM",
     "RegressionReport",
     "ReplacedTokenDetection",
@@ -62,6 +76,7 @@ __all__ = [
     "TextRegressor",
     "TokenClassifier",
     "Tokenizer",
+    "TopLayers",
     "TrainingError",
     "WarmstartError",
     "WeightsError",
@@ -74,23 +89,29 @@ __all__ = [
 _LAZY = {
     "AdamW": "optim",
     "Backbone": "backbone",
+    "BitFit": "strategies",
     "CausalLM": "objectives",
+    "Combined": "strategies",
     "Entity": "entities",
     "FeatureExtractor": "features",
     "FullFineTuning": "strategies",
     "History": "history",
     "LanguageModel": "language_model",
+    "Layers": "strategies",
     "LinearProbing": "strategies",
+    "LoRA": "strategies",
     "MaskedLM": "objectives",
     "MemoryEstimate": "memory",
+    "NormTuning": "strategies",
     "PermutationLM": "objectives",
-    "ReplacedTokenDetection": "objectives",
     "RegressionReport": "regression_report",
+    "ReplacedTokenDetection": "objectives",
     "Report": "report",
     "TextClassifier": "classifier",
     "TextRegressor": "regressor",
     "TokenClassifier": "token_classifier",
     "Tokenizer": "tokenizer",
+    "TopLayers": "strategies",
     "load": "loading",
     "train_tokenizer": "tokenizer",
 }

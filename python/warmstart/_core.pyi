@@ -285,9 +285,9 @@ class Backbone:
 
 @final
 class Strategy:
-    """The trained parameters, ``full_fine_tuning`` or ``linear_probing``, and the decay of rates by layer."""
+    """Methods that apply together, as JSON: a list of ``{"method": {NAME: {SETTING: ...}}, "factor": ...}``."""
 
-    def __new__(cls, method: str, *, layer_decay: float = 1.0) -> Strategy: ...
+    def __new__(cls, parts: str) -> Strategy: ...
 
 @final
 class AdamW:

@@ -11,7 +11,7 @@ TRAINING = (
 )
 """Options of all runs; Python and the core use the same names."""
 
-OTHERS = ("strategy", "objective", "max_length")
+OTHERS = ("rule", "objective", "max_length")
 """Options of some runs only, which are passed to the core separately."""
 
 
@@ -20,12 +20,6 @@ class PretrainingOptions(TypedDict):
 
     objective: _core.Objective
     max_length: int
-
-
-def update_rule(rule: Mapping[str, Any]) -> tuple[_core.Strategy, _core.AdamW]:
-    """Return the core's strategy and optimiser, from the result of `strategies.update_rule`."""
-    steps = {name: value for name, value in rule.items() if name not in ("method", "layer_decay")}
-    return _core.Strategy(rule["method"], layer_decay=rule.get("layer_decay", 1.0)), _core.AdamW(**steps)
 
 
 def training_options(options: Mapping[str, Any]) -> _core.TrainingOptions:
@@ -39,7 +33,7 @@ def training_options(options: Mapping[str, Any]) -> _core.TrainingOptions:
     unknown = [name for name in options if name not in TRAINING + OTHERS]
     if unknown:
         raise ValueError(f"options: {unknown[0]!r} is none of {', '.join(TRAINING + OTHERS)}")
-    strategy, optimizer = update_rule(options["strategy"])
+    strategy, optimizer = options["rule"].core()
     return _core.TrainingOptions(strategy=strategy, optimizer=optimizer, **{name: options[name] for name in TRAINING})
 
 

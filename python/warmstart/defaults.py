@@ -14,10 +14,8 @@ EPOCHS = 3
 LEAST_STEPS = 60
 """Minimum number of optimiser steps of fine-tuning: with fewer, small training sets hardly change the model."""
 
-FINE_TUNING_RATE = 1e-4
-"""Learning rate of models with hidden size `RATED_WIDTH`; it falls with the square root of the hidden size."""
-
 RATED_WIDTH = 384
+"""Hidden size for which strategies give their rate; it falls with the square root of the hidden size."""
 
 OF_WORDS = 2.0
 """Factor on the learning rate for token classification: a batch of texts has many words to classify."""
@@ -28,7 +26,6 @@ GOING_ON = 0.2
 Chosen on the dev parts of sst2, trec and sick: MiniLM on 300 texts, saved, opened and trained on 200 or 40 others.
 """
 
-PROBING_RATE = 1e-2
 PROBING_EPOCHS = 30
 
 SOLVED, SOLVED_FIRST, IN_STEPS = "solved", "solved, then trained", "trained in steps"
@@ -67,6 +64,10 @@ class Learns(Protocol):
     def is_of_head_alone(self) -> bool:
         """Whether the backbone is frozen."""
 
+    @property
+    def rate(self) -> float:
+        """Learning rate for hidden states of `RATED_WIDTH` values."""
+
 
 def learning_rate(strategy: Learns, hidden_size: int, of_words: bool, goes_on: bool = False) -> Choice:
     """Choose the peak learning rate of a strategy, for hidden states of this many values.
@@ -76,8 +77,8 @@ def learning_rate(strategy: Learns, hidden_size: int, of_words: bool, goes_on: b
     factor = GOING_ON if goes_on else 1.0
     if strategy.is_of_head_alone:
         why = "a head that was trained goes on slowly" if goes_on else "a new head alone learns fast"
-        return Choice(factor * PROBING_RATE, why)
-    rated = factor * FINE_TUNING_RATE * (OF_WORDS if of_words else 1.0)
+        return Choice(factor * strategy.rate, why)
+    rated = factor * strategy.rate * (OF_WORDS if of_words else 1.0)
     what = f"{' where words are tagged' if of_words else ''}{' and a trained head goes on' if goes_on else ''}"
     return Choice(
         float(f"{rated * sqrt(RATED_WIDTH / hidden_size):.1e}"),

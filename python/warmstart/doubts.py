@@ -17,15 +17,13 @@ from warmstart.regression_report import RegressionReport
 from warmstart.report import Report
 from warmstart.samples import drawn, some_of_each
 from warmstart.scores import metric_name, predictions
-from warmstart.strategies import LinearProbing
+from warmstart.strategies import FullFineTuning, UpdateRule
 
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared
     from warmstart.run_report import RunReport
     from warmstart.tasks import Task
 
-_FINE_TUNING = (1e-5, 5e-4, 1e-2)
-_PROBING = (1e-3, 1e-1, 0.5)
 PRETRAINING = (1e-5, 1e-3, 1e-2)
 """Usual learning rates, lowest and highest, and the rate above which a model is most likely destroyed."""
 
@@ -65,7 +63,7 @@ def of_settings(params: dict[str, Any], run: Prepared, default_metric: str) -> l
             f"batch_tokens={budget} is less than the longest text, which has {longest} tokens: such texts are "
             f"batches of their own; give at least {longest}, or cut texts by max_length={budget}"
         )
-    return found + of_rate(*rates(run.options["strategy"]))
+    return found + of_rate(*rates(run.options["rule"]))
 
 
 def of_rate(rate: float, usual: tuple[float, float, float]) -> list[str]:
@@ -249,7 +247,7 @@ def _of_numbers(report: RegressionReport) -> list[str]:
 
 def of_pretraining(loss: float, vocab_size: int, options: dict[str, Any], n_steps: int) -> list[str]:
     """Return a warning if a language model is hardly better than a uniform distribution over tokens."""
-    guessing, rate = log(vocab_size), options["strategy"]["learning_rate"]
+    guessing, rate = log(vocab_size), options["rule"].learning_rate
     if loss <= HARDLY * guessing:
         return []
     if loss > guessing + 1 or rate > PRETRAINING[2]:
@@ -293,16 +291,17 @@ def _counts(task: Classification, targets: NDArray[Any]) -> NDArray[Any]:
 
 
 def rates(
-    strategy: dict[str, Any], full: tuple[float, float, float] = _FINE_TUNING
+    rule: UpdateRule, full: tuple[float, float, float] = FullFineTuning.usual_rates
 ) -> tuple[float, tuple[float, float, float]]:
-    """Return a strategy's learning rate, and the usual rates; `full` is the range if all weights are trained."""
-    return strategy["learning_rate"], _PROBING if strategy["method"] == LinearProbing.method else full
+    """Return a rule's learning rate, and the usual rates; `full` is the range if all weights are trained."""
+    strategy = rule.strategy
+    return rule.learning_rate, full if isinstance(strategy, FullFineTuning) else strategy.usual_rates
 
 
 def _remedy(run: Prepared, n_steps: int) -> str:
     if run.head == SOLVED:
         return "FullFineTuning() changes the features too"
-    rate, (least, most, _) = rates(run.options["strategy"])
+    rate, (least, most, _) = rates(run.options["rule"])
     if not least <= rate <= most:
         return f"learning_rate={rate:g} is {'low' if rate < least else 'high'}, usual are {least:g} to {most:g}"
     if n_steps >= FEW_STEPS:

@@ -17,7 +17,7 @@ from warmstart.optim import OPTIMIZERS
 from warmstart.options import optional_positive_int
 from warmstart.regressor import TextRegressor
 from warmstart.saving import FORMAT_VERSION, METADATA_FILE
-from warmstart.strategies import STRATEGIES
+from warmstart.strategies import strategy_of
 from warmstart.tasks import report_from_dict, target_from_metadata
 from warmstart.token_classifier import TokenClassifier
 from warmstart.training import Trained
@@ -200,10 +200,11 @@ def _damaged(directory: Path, what: str) -> _core.WarmstartError:
 
 def _params_from_json(params: dict[str, Any], version: int) -> dict[str, Any]:
     params = dict(params) if version > 2 else params_of_version_2(params)
-    for name, key, kinds in (("strategy", "method", STRATEGIES), ("optimizer", "kind", OPTIMIZERS)):
-        if params[name] is not None:
-            fields = dict(params[name])
-            params[name] = kinds[fields.pop(key)](**fields)
+    if params["strategy"] is not None:
+        params["strategy"] = strategy_of(params["strategy"])
+    if params["optimizer"] is not None:
+        fields = dict(params["optimizer"])
+        params["optimizer"] = OPTIMIZERS[fields.pop("kind")](**fields)
     if isinstance(params.get("class_weight"), list):
         params["class_weight"] = dict(params["class_weight"])
     return params

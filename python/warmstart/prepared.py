@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from warmstart import _core, border
+from warmstart import _core
 from warmstart.backbone import Backbone
 from warmstart.border import training_options
 from warmstart.defaults import (
@@ -95,9 +95,9 @@ class Prepared:
         if not gain.is_sure:
             why = f"{why}: not surely less, {sure}; strategy=FullFineTuning() fine-tunes anyway"
             return replace(self, head=SOLVED, choices={"head": Choice(SOLVED, why)})
-        strategy = self.options["strategy"]
-        rate, epochs = SLOWER * strategy["learning_rate"], max(MORE_EPOCHS, self.options["epochs"])
-        options = {**self.options, "strategy": {**strategy, "learning_rate": rate}, "epochs": epochs}
+        rule = self.options["rule"]
+        rate, epochs = SLOWER * rule.learning_rate, max(MORE_EPOCHS, self.options["epochs"])
+        options = {**self.options, "rule": replace(rule, learning_rate=rate), "epochs": epochs}
         why = f"{why}: surely less, {sure}, but not much"
         return replace(
             self,
@@ -119,8 +119,7 @@ class Prepared:
 
     def plan(self) -> Plan:
         """Return the plan: the treatment of every parameter, and the chosen defaults."""
-        rule = border.update_rule(self.options["strategy"])
-        told = self.backbone._inner.explain(*rule, self.task.inner)
+        told = self.backbone._inner.explain(*self.options["rule"].core(), self.task.inner)
         return Plan(told, self.choices, self.head == SOLVED)
 
     def check_memory(self) -> None:

@@ -25,7 +25,7 @@ from warmstart.options import check_compute, finite, flag, optional_positive_int
 from warmstart.plan import Choice
 from warmstart.policies import kept, patience
 from warmstart.prepared import Labelled, Prepared
-from warmstart.strategies import require_strategy, update_rule
+from warmstart.strategies import UpdateRule, require_strategy
 from warmstart.tasks import Task
 from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn
@@ -108,7 +108,7 @@ def resolve(
     Returns
     -------
     options : dict
-        ``strategy, epochs, max_steps`` as the core takes them; ``strategy`` includes the optimiser.
+        ``rule, epochs, max_steps`` for `border.training_options`.
     choices : dict of Choice
         Options that were chosen by default, by the name of the parameter.
 
@@ -127,7 +127,7 @@ def resolve(
         choices["epochs"] = epochs(strategy, n_texts, steps)
         n_epochs = choices["epochs"].value
     options = {
-        "strategy": update_rule(strategy, params["optimizer"], rate),
+        "rule": UpdateRule.of(strategy, params["optimizer"], rate),
         "epochs": 1 if n_epochs is None else positive_int("epochs", n_epochs),
         "max_steps": max_steps,
     }

@@ -18,13 +18,13 @@ from warmstart.monitor import FitMonitor
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
 from warmstart.policies import fraction_held_out, kept, patience
 from warmstart.samples import drawn
-from warmstart.strategies import FullFineTuning, LinearProbing, require_strategy, update_rule
+from warmstart.strategies import FullFineTuning, Strategy, UpdateRule, require_strategy
 from warmstart.texts import warn_unknown
 from warmstart.tokenizer import Tokenizer
 from warmstart.warn import warn
 
-RATES = {FullFineTuning: 5e-5, LinearProbing: 1e-2}
-"""Default peak learning rates: for a model that is trained further, and for a new head on a frozen backbone."""
+RATE = 5e-5
+"""Default peak learning rate of a model of which all parameters are trained further."""
 
 Documents = tuple[_core.Corpus, int, int]
 """A corpus, the index of its first document, and the index after the last one."""
@@ -109,7 +109,7 @@ def prepare(
         )
 
     train = opened(corpus)
-    for doubt in of_rate(*rates(options["strategy"], PRETRAINING)):
+    for doubt in of_rate(*rates(options["rule"], PRETRAINING)):
         warn(doubt)
     _warn_unknown(train, tokenizer)
     first, held_out, eval_set = train.n_documents, None, eval_set if fraction is None else fraction
@@ -150,7 +150,7 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         )
     strategy, rate = require_strategy(settings["strategy"]), settings["learning_rate"]
     return {
-        "strategy": update_rule(strategy, settings["optimizer"], RATES[type(strategy)] if rate is None else rate),
+        "rule": UpdateRule.of(strategy, settings["optimizer"], _default_rate(strategy) if rate is None else rate),
         "objective": settings["objective"].to_dict(),
         "epochs": positive_int("epochs", settings["epochs"]),
         "max_steps": optional_positive_int("max_steps", settings["max_steps"]),
@@ -164,3 +164,8 @@ def _options(model: Model, settings: dict[str, Any]) -> dict[str, Any]:
         "recompute": flag("recompute", settings["recompute"]),
         **kept(settings),
     }
+
+
+def _default_rate(strategy: Strategy) -> float:
+    """Return the default peak learning rate: a new head on a frozen backbone learns as fast as that of a task."""
+    return strategy.rate if strategy.is_of_head_alone else RATE * strategy.rate / FullFineTuning.rate

@@ -1,18 +1,21 @@
-"""Strategies as plain data: which parameters are trained, and the relative learning rates of layers.
+"""Strategies as plain data: which parameters are trained, what is added, and the relative learning rates of layers.
 
 A strategy has parameters in scikit-learn's sense, so ``strategy__layer_decay`` is a name in a grid search.
-Values are stored as given and checked by the core when a plan is made, in `fit` or in `explain`.
+Values are stored as given and checked when a plan is made, in `fit` or in `explain`.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, ClassVar, TypeVar
 
-from warmstart import _core, border
+from warmstart import _core
 from warmstart.defaults import SOLVED, how_head_learns, learning_rate
 from warmstart.keywords import naming_what_was_meant
 from warmstart.opening import opened
 from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
-from warmstart.options import finite, positive_int
+from warmstart.options import finite, flag, positive_int
 from warmstart.parameters import Parameters
 from warmstart.plan import Plan
 
@@ -24,6 +27,10 @@ class Strategy(Parameters):
     """Base class of strategies, which can be cloned, nested in an estimator, written as JSON, and explained."""
 
     method: ClassVar[str]
+    rate: ClassVar[float]
+    """Default learning rate for hidden states of `defaults.RATED_WIDTH` values."""
+    usual_rates: ClassVar[tuple[float, float, float]]
+    """Lowest and highest usual learning rate, and the rate above which the model is most likely destroyed."""
     is_of_head_alone: ClassVar[bool] = False
     """Whether the backbone is frozen."""
     elsewhere: ClassVar = ELSEWHERE
@@ -42,8 +49,36 @@ class Strategy(Parameters):
         ValueError
             A number is infinite or NaN.
         """
-        params = {name: finite(f"strategy.{name}", value) for name, value in self.get_params().items()}
-        return {"method": self.method, **params}
+        return {"method": self.method, **self._plain()}
+
+    def _plain(self) -> dict[str, Any]:
+        """Return the parameters in plain Python values, checked."""
+        return {name: finite(f"strategy.{name}", value) for name, value in self.get_params().items()}
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the core's settings of the method, by the names that it has for them."""
+        return self._plain()
+
+    def parts(self) -> "list[Strategy]":
+        """Return the strategies that apply together: this one alone, unless it is a sum."""
+        return [self]
+
+    def __add__(self, other: Any) -> "Combined":
+        if not isinstance(other, Strategy):
+            return NotImplemented
+        return Combined([*self.parts(), *other.parts()])
+
+    def core(self) -> _core.Strategy:
+        """Return the strategy as the core takes it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A parameter is of a wrong type or out of its range, or parts do not go together.
+        """
+        parts = self.parts()
+        told = [{"method": {one.method: one._settings()}, "factor": one.rate / parts[0].rate} for one in parts]
+        return _core.Strategy(json.dumps(told))
 
     def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
         """Show what this strategy does to each layer of a backbone and a head on it, at its default rate.
@@ -74,8 +109,8 @@ class Strategy(Parameters):
         inner = opened(backbone, False)._inner
         rate = learning_rate(self, inner.hidden_size, False)
         head = how_head_learns(self, inner.has_linear_head(False), [])
-        rule = update_rule(self, None, rate.value)
-        told = inner.explain(*border.update_rule(rule), _core.Task.classification(positive_int("n_outputs", n_outputs)))
+        rule = UpdateRule.of(self, None, rate.value)
+        told = inner.explain(*rule.core(), _core.Task.classification(positive_int("n_outputs", n_outputs)))
         choices = {"head": head} if head.value == SOLVED else {"head": head, "learning_rate": rate}
         return Plan(told, choices, head.value == SOLVED)
 
@@ -97,6 +132,10 @@ class FullFineTuning(Strategy):
     ----------
     layer_decay : float
         Factor on the learning rate for each layer further down, in (0, 1]; 1 trains all alike (Howard and Ruder, 2018).
+    head_factor : float
+        Factor on the learning rate of a new head.
+    embeddings_factor : float
+        Factor on the learning rate of the embeddings, beside ``layer_decay``.
 
     Examples
     --------
@@ -105,8 +144,12 @@ class FullFineTuning(Strategy):
     """
 
     method: ClassVar[str] = "full_fine_tuning"
+    rate: ClassVar[float] = 1e-4
+    usual_rates: ClassVar = (1e-5, 5e-4, 1e-2)
 
     layer_decay: float = 1.0
+    head_factor: float = 1.0
+    embeddings_factor: float = 1.0
 
 
 @_naming_what_was_meant
@@ -126,6 +169,8 @@ class LinearProbing(Strategy):
     """
 
     method: ClassVar[str] = "linear_probing"
+    rate: ClassVar[float] = 1e-2
+    usual_rates: ClassVar = (1e-3, 1e-1, 0.5)
     is_of_head_alone: ClassVar[bool] = True
 
     def default_optimizer(self) -> AdamW:
@@ -133,7 +178,222 @@ class LinearProbing(Strategy):
         return AdamW(weight_decay=0.0, warmup_ratio=0.0)
 
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in (FullFineTuning, LinearProbing)}
+@_naming_what_was_meant
+@dataclass(repr=False)
+class TopLayers(Strategy):
+    """Train the head and the topmost layers; the layers below and the embeddings stay as they are.
+
+    No gradient is computed below the lowest of them.
+
+    Parameters
+    ----------
+    n : int
+        Number of layers, from 1 to those of the backbone.
+
+    Examples
+    --------
+    >>> TopLayers(2)
+    TopLayers()
+    """
+
+    method: ClassVar[str] = "top_layers"
+    rate: ClassVar[float] = 2e-4
+    usual_rates: ClassVar = (1e-5, 1e-3, 1e-2)
+
+    n: int = 2
+
+    def _plain(self) -> dict[str, Any]:
+        return {"n": positive_int("strategy.n", self.n)}
+
+
+@_naming_what_was_meant
+@dataclass(repr=False)
+class Layers(Strategy):
+    """Train the head and the named layers; all other layers and the embeddings stay as they are.
+
+    Parameters
+    ----------
+    layers : sequence of int
+        Numbers of layers from 0, the lowest; negative ones count from the top.
+
+    Examples
+    --------
+    >>> Layers([0, -1])
+    Layers(layers=[0, -1])
+    """
+
+    method: ClassVar[str] = "layers"
+    rate: ClassVar[float] = 2e-4
+    usual_rates: ClassVar = (1e-5, 1e-3, 1e-2)
+
+    layers: Sequence[int] = field(default_factory=lambda: [-1])
+
+    def _plain(self) -> dict[str, Any]:
+        if isinstance(self.layers, str) or not isinstance(self.layers, Sequence | range):
+            raise TypeError(f"strategy.layers must be a list of int, got {self.layers!r}")
+        return {"layers": [integer("strategy.layers", layer) for layer in self.layers]}
+
+
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
+class BitFit(Strategy):
+    """Train the head and all biases of the backbone (Ben Zaken et al., 2022).
+
+    Examples
+    --------
+    >>> BitFit()
+    BitFit()
+    """
+
+    method: ClassVar[str] = "bit_fit"
+    rate: ClassVar[float] = 2e-3
+    usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
+
+
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
+class NormTuning(Strategy):
+    """Train the head and the weights and biases of all norms of the backbone (Qi et al., 2022).
+
+    Examples
+    --------
+    >>> NormTuning()
+    NormTuning()
+    """
+
+    method: ClassVar[str] = "norm_tuning"
+    rate: ClassVar[float] = 2e-3
+    usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
+
+
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
+class LoRA(Strategy):
+    """Train the head and low-rank matrices added to linear layers: ``W x + scale * B (A x)`` (Hu et al., 2021).
+
+    `B` is zero at first, so that training begins from the backbone as it is, which does not change.
+
+    Parameters
+    ----------
+    rank : int
+        Number of rows of each `A` and columns of each `B`.
+    alpha : float or None
+        ``scale`` is ``alpha / rank``; None takes twice the rank, so that it is 2.
+    targets : str, sequence of str or None
+        The layers that get matrices: parts of a transformer layer, which are ``"attention"``, ``"feed_forward"``,
+        ``"query"``, ``"key"``, ``"value"``, ``"attention_output"``, ``"gate"``, ``"up"`` and ``"down"``, or names of
+        modules or their ends, as ``"attention.self.query"``. None takes all linear layers.
+    rslora : bool
+        Whether ``scale`` is ``alpha / sqrt(rank)`` instead (Kalajdzievski, 2023).
+    lora_plus : float
+        Factor on the learning rate of `B` (LoRA+, Hayou et al., 2024).
+
+    Examples
+    --------
+    >>> LoRA(rank=4, targets="attention")
+    LoRA(rank=4, targets='attention')
+    """
+
+    method: ClassVar[str] = "lora"
+    rate: ClassVar[float] = 2e-3
+    usual_rates: ClassVar = (1e-4, 2e-2, 2e-1)
+
+    rank: int = 8
+    alpha: float | None = None
+    targets: str | Sequence[str] | None = None
+    rslora: bool = False
+    lora_plus: float = 1.0
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "rank": positive_int("strategy.rank", self.rank),
+            "alpha": None if self.alpha is None else finite("strategy.alpha", self.alpha),
+            "targets": _names("strategy.targets", self.targets),
+            "rslora": flag("strategy.rslora", self.rslora),
+            "lora_plus": finite("strategy.lora_plus", self.lora_plus),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        plain = self._plain()
+        alpha = 2.0 * plain["rank"] if plain["alpha"] is None else plain["alpha"]
+        return {**plain, "name": ADAPTER, "alpha": alpha}
+
+
+@_naming_what_was_meant
+@dataclass(repr=False)
+class Combined(Strategy):
+    """Strategies that apply together, each at its own rate; made with ``+``, as in ``LoRA(rank=4) + BitFit()``.
+
+    A parameter follows the first strategy that trains it. The learning rate of an estimator is that of the first; those
+    of the others keep their ratio to it.
+
+    Parameters
+    ----------
+    strategies : sequence of Strategy
+
+    Examples
+    --------
+    >>> LoRA(rank=4) + BitFit()
+    Combined(strategies=[LoRA(rank=4), BitFit()])
+    """
+
+    method: ClassVar[str] = "combined"
+
+    strategies: Sequence[Strategy] = field(default_factory=lambda: [LoRA(), BitFit()])
+
+    @property
+    def rate(self) -> float:  # type: ignore[override]
+        """Default learning rate of the first strategy."""
+        return self.parts()[0].rate
+
+    @property
+    def usual_rates(self) -> tuple[float, float, float]:  # type: ignore[override]
+        """Usual learning rates of the first strategy."""
+        return self.parts()[0].usual_rates
+
+    def parts(self) -> list[Strategy]:
+        """Return the strategies."""
+        parts = [part for one in self.strategies for part in one.parts()]
+        whole = [part for part in parts if isinstance(part, FullFineTuning | LinearProbing)]
+        if whole:
+            raise ValueError(f"{whole[0]!r} goes with no other strategy: it says of every parameter whether it learns")
+        return parts
+
+    def _plain(self) -> dict[str, Any]:
+        return {"strategies": [one.to_dict() for one in self.strategies]}
+
+
+ADAPTER = "default"
+"""The name of an adapter that is trained, as PEFT has it."""
+
+_ALL = (FullFineTuning, LinearProbing, TopLayers, Layers, BitFit, NormTuning, LoRA, Combined)
+STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in _ALL}
+
+
+def strategy_of(fields: dict[str, Any]) -> Strategy:
+    """Return the strategy that `Strategy.to_dict` wrote."""
+    fields = dict(fields)
+    kind = STRATEGIES[fields.pop("method")]
+    if kind is Combined:
+        fields = {"strategies": [strategy_of(one) for one in fields["strategies"]]}
+    return kind(**fields)
+
+
+def integer(name: str, value: Any) -> int:
+    """Return ``value`` as an int; TypeError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a list of int, got {value!r} ({type(value).__name__}) in it")
+    return int(value)
+
+
+def _names(name: str, value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) else list(value)
+    if not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name} must be None, a str or a list of str, got {value!r}")
+    return names
+
 
 PARTS = {
     **{f"strategy={kind.__name__}({{}}=...)": list(kind().get_params()) for kind in STRATEGIES.values()},
@@ -161,7 +421,7 @@ def require_strategy(value: Any) -> Strategy:
                 "learning_rate=..., label_smoothing=..., optimizer=AdamW(...)"
             )
         return value
-    kinds = " or ".join(f"{kind.__name__}()" for kind in STRATEGIES.values())
+    kinds = " or ".join(f"{kind.__name__}()" for kind in STRATEGIES.values() if kind is not Combined)
     raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
 
 
@@ -180,26 +440,29 @@ def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
     raise TypeError(f"optimizer must be None or AdamW(), got {value!r} ({type(value).__name__})")
 
 
-def update_rule(strategy: Strategy, optimizer: Any, learning_rate: Any) -> dict[str, Any]:
-    """Return the update rule for the core's ``options["strategy"]``: trainable parameters and optimiser.
+@dataclass(frozen=True)
+class UpdateRule:
+    """What a run does to the parameters in a step: strategy, optimiser, and the peak of the learning rate."""
 
-    Parameters
-    ----------
-    strategy : Strategy
-    optimizer : AdamW or None
-        None takes the strategy's default.
-    learning_rate : float
-        Peak rate.
+    strategy: Strategy
+    optimizer: AdamW
+    learning_rate: float
 
-    Raises
-    ------
-    TypeError, ValueError
-        A value is of another type, infinite or NaN.
-    """
-    steps = require_optimizer(optimizer, strategy).to_dict()
-    del steps["kind"]
-    return {
-        **strategy.to_dict(),
-        **steps,
-        "learning_rate": finite("learning_rate", learning_rate),
-    }
+    @classmethod
+    def of(cls, strategy: Strategy, optimizer: Any, learning_rate: Any) -> "UpdateRule":
+        """Return the rule, checked; an optimiser of None is the strategy's default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A value is of another type, infinite or NaN.
+        """
+        rule = cls(strategy, require_optimizer(optimizer, strategy), finite("learning_rate", learning_rate))
+        rule.core()
+        return rule
+
+    def core(self) -> tuple[_core.Strategy, _core.AdamW]:
+        """Return strategy and optimiser as the core takes them."""
+        steps = self.optimizer.to_dict()
+        del steps["kind"]
+        return self.strategy.core(), _core.AdamW(**steps, learning_rate=self.learning_rate)

@@ -1,9 +1,6 @@
 //! Low-rank adapters (LoRA, Hu et al. 2021): a map `W x + b` becomes `W x + b + alpha / r * B (A x)`, with `A [r, K]`
 //! and `B [N, r]`.
 
-use std::sync::Arc;
-
-use super::low_rank::LowRank;
 use super::parameters::Parameters;
 use crate::autograd::Var;
 use crate::error::Result;
@@ -22,13 +19,12 @@ pub(super) struct Adapter {
 impl Adapter {
     /// The adapters of a weight; if the weight stacks several maps, only their outputs in `range`.
     pub fn load(params: &Parameters, weight: &str, range: &std::ops::Range<usize>) -> Result<Vec<Self>> {
-        let names = params.adapters().iter().map(|adapter| (adapter, adapter.names_on(weight)));
-        let there = names.filter(|(_, [a, _])| params.get(a).is_ok());
-        let load = |(adapter, [a, b]): (&Arc<LowRank>, [String; 2])| {
+        let there = params.adapters().iter().filter_map(|adapter| adapter.on(weight));
+        let load = |([a, b], scale): ([String; 2], f64)| {
             Ok(Self {
                 a: Affine::new(params.value(&a)?, None)?,
                 b: Affine::new(params.value(&b)?, None)?.outputs(range.clone())?,
-                scale: (adapter.alpha / adapter.rank as f64) as f32,
+                scale: scale as f32,
             })
         };
         there.map(load).collect()

@@ -177,9 +177,11 @@ impl NormMap {
     }
 
     pub(crate) fn specs(&self, specs: &mut Vec<Spec>) {
-        specs.push(Spec::new(format!("{}.weight", self.name), &[self.size], Init::Ones));
+        let of_norm =
+            |part: &str, init| Spec { is_norm: true, ..Spec::new(format!("{}.{part}", self.name), &[self.size], init) };
+        specs.push(of_norm("weight", Init::Ones));
         if self.bias {
-            specs.push(Spec::new(format!("{}.bias", self.name), &[self.size], Init::Zeros));
+            specs.push(of_norm("bias", Init::Zeros));
         }
     }
 }

@@ -1,21 +1,28 @@
-//! Low-rank adapters (LoRA, Hu et al. 2021) as data: target modules, rank, and parameters. Names are those that PEFT
-//! (0.21) gives the parameters of a module in memory.
+//! Low-rank adapters (LoRA, Hu et al. 2021) as data: for which linear layers, of which ranks, with which parameters.
+//! Names are those that PEFT (0.21) gives the parameters of a module in memory.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
 use super::spec::{Init, Owner, Spec};
 use crate::error::{Error, Result};
 
 /// A set of adapters, under one name, for some linear layers of a backbone.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
     /// The adapter name that appears in the parameter names.
     pub name: String,
+    /// Whether scales are `alpha / sqrt(r)` instead of `alpha / r`.
+    pub rslora: bool,
+    /// The adapted modules by name.
+    pub maps: BTreeMap<String, AdaptedMap>,
+}
+
+/// The adapter of one linear layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdaptedMap {
     /// `r`
     pub rank: usize,
     pub alpha: f64,
-    /// Names or name endings of the adapted modules: `query`, or `attention.self.query`.
-    pub targets: Vec<String>,
 }
 
 impl LowRank {
@@ -23,35 +30,29 @@ impl LowRank {
     /// first.
     ///
     /// # Errors
-    /// `Error::Value` if the rank is 0, or a target is no linear layer of this backbone.
+    /// `Error::Value` if this backbone has no such linear layer.
     pub fn specs(&self, backbone: &[Spec]) -> Result<Vec<Spec>> {
-        if self.targets.is_empty() {
-            return Err(Error::Value(format!("adapter {:?} has no targets", self.name)));
-        }
-        if self.rank == 0 || !self.alpha.is_finite() {
-            let (rank, alpha) = (self.rank, self.alpha);
-            return Err(Error::Value(format!("rank={rank}, alpha={alpha}: expected at least 1, and a finite number")));
-        }
-        let maps: Vec<(String, [usize; 2])> =
-            backbone.iter().filter_map(|spec| Some((module(&spec.name).to_string(), spec.map?))).collect();
-        if let Some(unknown) = self.targets.iter().find(|target| !maps.iter().any(|(map, _)| is_on(target, map))) {
-            let first = maps.iter().map(|(map, _)| map.as_str()).take(8).collect::<Vec<_>>().join(", ");
-            return Err(Error::Value(format!("targets: this backbone has no map {unknown:?}; it has {first}, ...")));
-        }
-        let adapted = maps.iter().filter(|(map, _)| self.targets.iter().any(|target| is_on(target, map)));
+        let sizes: BTreeMap<&str, [usize; 2]> =
+            backbone.iter().filter_map(|spec| Some((module(&spec.name), spec.map?))).collect();
         let owner = Owner::Adapter(self.name.as_str().into());
-        let specs = adapted.flat_map(|(map, [n_out, n_in])| {
+        let mut specs = Vec::new();
+        for (map, AdaptedMap { rank, .. }) in &self.maps {
+            let [n_out, n_in] = *sizes.get(map.as_str()).ok_or_else(|| {
+                Error::Value(format!("adapter {:?}: this backbone has no linear layer {map:?}", self.name))
+            })?;
             let [a, b] = self.names(map);
-            // The variance of PEFT's uniform distribution between -1 / sqrt(K) and 1 / sqrt(K).
-            let init = Init::Normal(1.0 / (3.0 * *n_in as f64).sqrt());
-            [Spec::new(a, &[self.rank, *n_in], init), Spec::new(b, &[*n_out, self.rank], Init::Zeros)]
-        });
-        Ok(specs.map(|spec| spec.of(&owner)).collect())
+            let init = Init::Uniform(1.0 / (n_in as f64).sqrt());
+            specs.push(Spec::new(a, &[*rank, n_in], init).of(&owner));
+            specs.push(Spec::new(b, &[n_out, *rank], Init::Zeros).of(&owner));
+        }
+        Ok(specs)
     }
 
-    /// The names of the adapter's `A` and `B` for a weight.
-    pub(super) fn names_on(&self, weight: &str) -> [String; 2] {
-        self.names(module(weight))
+    /// The names of `A` and `B` for a weight, and the factor on their product; None if the weight has no adapter.
+    pub(super) fn on(&self, weight: &str) -> Option<([String; 2], f64)> {
+        let AdaptedMap { rank, alpha } = *self.maps.get(module(weight))?;
+        let rank = if self.rslora { (rank as f64).sqrt() } else { rank as f64 };
+        Some((self.names(module(weight)), alpha / rank))
     }
 
     fn names(&self, module: &str) -> [String; 2] {
@@ -60,10 +61,11 @@ impl LowRank {
 }
 
 /// The module that a weight belongs to.
-fn module(weight: &str) -> &str {
+pub(super) fn module(weight: &str) -> &str {
     weight.strip_suffix(".weight").unwrap_or(weight)
 }
 
-fn is_on(target: &str, module: &str) -> bool {
+/// True if `target` is the module's name or ends it.
+pub(super) fn is_on(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }

@@ -133,8 +133,14 @@ impl Parameters {
 
     fn kept(&self, keep: impl Fn(&str, &Owner) -> bool) -> Self {
         let kept = self.all.iter().filter(|(name, parameter)| keep(name, &parameter.owner));
-        let all = kept.map(|(name, parameter)| (name.clone(), parameter.clone())).collect();
-        Self { all, adapters: self.adapters.clone() }
+        let all: BTreeMap<String, Parameter> =
+            kept.map(|(name, parameter)| (name.clone(), parameter.clone())).collect();
+        let owns = |adapter: &&Arc<LowRank>| {
+            let owner = Owner::Adapter(adapter.name.as_str().into());
+            all.values().any(|parameter| parameter.owner == owner)
+        };
+        let adapters = self.adapters.iter().filter(owns).cloned().collect();
+        Self { all, adapters }
     }
 
     /// The union of these parameters and `others`.

@@ -46,6 +46,8 @@ pub struct Spec {
     pub owner: Owner,
     /// Outputs and inputs, if it is the weight of an affine map; the outputs of all maps if it stacks several.
     pub map: Option<[usize; 2]>,
+    /// True if it is the weight or bias of a norm.
+    pub is_norm: bool,
 }
 
 impl Spec {
@@ -56,7 +58,7 @@ impl Spec {
 
     /// A backbone parameter of this name, shape and initialisation.
     pub fn new(name: impl Into<String>, shape: &[usize], init: Init) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone, map: None }
+        Self { name: name.into(), shape: shape.to_vec(), init, owner: Owner::Backbone, map: None, is_norm: false }
     }
 
     /// The same parameter with another owner.

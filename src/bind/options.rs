@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::matmul::Precision;
 use crate::objective::{LanguageObjective, Unit};
 use crate::optim::{OptimizerOptions, ScheduleKind};
-use crate::train::{Keep, Method, Strategy, TrainingOptions};
+use crate::train::{Keep, Strategy, TrainingOptions};
 
 /// The value of `name` among `choices`, or an error that lists all choices.
 fn one_of<T: Clone>(what: &str, name: &str, choices: &[(&str, T)]) -> Result<T> {
@@ -26,12 +26,11 @@ pub struct PyStrategy(pub Strategy);
 
 #[pymethods]
 impl PyStrategy {
+    /// The parts as JSON: a list of `{"method": {NAME: {SETTING: ...}}, "factor": ...}`.
     #[new]
-    #[pyo3(signature = (method, *, layer_decay = 1.0))]
-    fn new(method: &str, layer_decay: f64) -> PyResult<Self> {
-        let methods = [("full_fine_tuning", Method::FullFineTuning), ("linear_probing", Method::LinearProbing)];
-        let method = one_of("strategy: method", method, &methods).map_err(to_python)?;
-        let strategy = Strategy { method, layer_decay };
+    fn new(parts: &str) -> PyResult<Self> {
+        let read = |text| serde_json::from_str::<Strategy>(text).map_err(|e| Error::Value(format!("strategy: {e}")));
+        let strategy = read(parts).map_err(to_python)?;
         strategy.check().map_err(to_python)?;
         Ok(Self(strategy))
     }

@@ -30,7 +30,7 @@ pub use plan::Plan;
 pub use pretraining::pretrain;
 pub use pretraining_data::{Documents, pretraining_batches};
 pub use pretraining_memory::estimate_pretraining;
-pub use strategy::{Method, Strategy};
+pub use strategy::{Method, Strategy, StrategyPart};
 pub use task::{Dataset, fit};
 pub use task_memory::estimate_fit;
 pub use trainer::Outcome;

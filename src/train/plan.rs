@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::options::PretrainingOptions;
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy};
-use crate::backbone::{Backbone, Config, Level, LowRank, Owner, Parameters, Spec, Transformer, depth};
-use crate::error::Result;
+use crate::backbone::{Backbone, Config, Level, Lora, LowRank, Owner, Parameters, Spec, Transformer};
+use crate::error::{Error, Result};
 use crate::head::{Task, TaskModel};
 use crate::optim::{OptimizerOptions, Trainable};
 use crate::rng::{Key, Stream};
@@ -60,35 +60,43 @@ impl Plan {
         is_idle: impl Fn(&str) -> bool,
         begins_anew: impl Fn(&Spec) -> bool,
     ) -> Result<Self> {
-        let added = match &strategy.method {
-            Method::LowRank(adapter) => Some((Arc::new(adapter.clone()), adapter.specs(&Backbone::specs(config))?)),
-            Method::FullFineTuning | Method::LinearProbing => None,
+        strategy.parts.iter().try_for_each(|part| part.method.check_layers(config))?;
+        let add = |lora: &Lora| {
+            let adapter = lora.on(config, &Backbone::specs(config))?;
+            let specs = adapter.specs(&Backbone::specs(config))?;
+            Ok::<_, Error>((Arc::new(adapter), specs))
         };
-        let top = config.num_hidden_layers + 1;
+        let added = strategy.lora().map(add).transpose()?;
         let row = |spec: Spec| {
             let idle = is_idle(&spec.name);
-            let trainable = !idle
-                && match strategy.method {
-                    Method::FullFineTuning => true,
-                    Method::LinearProbing => begins_anew(&spec),
-                    Method::LowRank(_) => begins_anew(&spec) || matches!(spec.owner, Owner::Adapter(_)),
-                };
-            // The topmost layer has the learning rate of the head.
-            let factor = strategy.layer_decay.powi(top.saturating_sub(depth(&spec.name, config) + 1) as i32);
+            let in_head = !matches!(spec.owner, Owner::Adapter(_)) && begins_anew(&spec);
+            let factor = if in_head { Some(strategy.head_factor()) } else { strategy.factor(&spec, config) };
+            let factor = factor.filter(|_| !idle);
             // Norm weights have one dimension; biases of attention heads and of relative distances have two.
-            let decays = trainable && spec.shape.len() > 1 && !spec.name.contains("bias");
+            let decays = factor.is_some() && spec.shape.len() > 1 && !spec.name.contains("bias");
             ParameterPlan {
                 idle,
-                trainable,
-                learning_rate: if trainable { optimizer.learning_rate * factor } else { 0.0 },
+                trainable: factor.is_some(),
+                learning_rate: factor.map_or(0.0, |factor| factor * optimizer.learning_rate),
                 weight_decay: if decays { optimizer.weight_decay } else { 0.0 },
                 name: spec.name,
                 shape: spec.shape,
                 owner: spec.owner,
             }
         };
-        let specs = specs.into_iter().chain(added.iter().flat_map(|(_, specs)| specs.clone()));
-        Ok(Self { rows: specs.map(row).collect(), added })
+        let specs: Vec<Spec> = specs.into_iter().chain(added.iter().flat_map(|(_, specs)| specs.clone())).collect();
+        for part in &strategy.parts {
+            let alone = Strategy { parts: vec![part.clone()] };
+            let trains = |spec: &Spec| !is_idle(&spec.name) && alone.factor(spec, config).is_some();
+            if !matches!(part.method, Method::LinearProbing {}) && !specs.iter().any(trains) {
+                let name = part.method.name();
+                return Err(Error::Value(format!(
+                    "{name} finds nothing to train in this backbone ({})",
+                    config.family.name
+                )));
+            }
+        }
+        Ok(Self { rows: specs.into_iter().map(row).collect(), added })
     }
 
     /// Compile a strategy for pretraining a model with an objective.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use warmstart::array::Array;
 use warmstart::autograd::Gradient;
-use warmstart::backbone::{Backbone, Level, LowRank, Mode, Owner, Parameters, Transformer};
+use warmstart::backbone::{Backbone, Level, Lora, LowRank, Mode, Owner, Parameters, Transformer};
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
 use warmstart::head::{Classification, Start, Task, TaskModel, Truth};
@@ -16,7 +16,7 @@ use warmstart::text::Encodings;
 use warmstart::train::{Dataset, Method, Plan, Strategy, TaskOptions, TrainingOptions, fit};
 
 use crate::tests::ops::weighted_sum;
-use crate::tests::training::terms;
+use crate::tests::training::{FULL, terms};
 use crate::tests::training_parity::{Steps, causal_model};
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -25,9 +25,13 @@ fn reference(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(path)
 }
 
-fn adapter(targets: &[&str]) -> Arc<LowRank> {
-    let targets = targets.iter().map(ToString::to_string).collect();
-    Arc::new(LowRank { name: "default".into(), rank: 3, alpha: 5.0, targets })
+fn lora(targets: &[&str]) -> Lora {
+    let targets = Some(targets.iter().map(ToString::to_string).collect());
+    Lora { name: "default".into(), rank: 3, alpha: 5.0, targets, rslora: false, lora_plus: 1.0 }
+}
+
+fn adapter(backbone: &Backbone, targets: &[&str]) -> Result<Arc<LowRank>> {
+    Ok(Arc::new(lora(targets).on(&backbone.config, &Backbone::specs(&backbone.config))?))
 }
 
 /// A backbone with its adapters, of which `B` is not zero if asked for.
@@ -59,7 +63,7 @@ fn merged(backbone: &Backbone, params: &Parameters, adapter: &LowRank, input_maj
             for j in 0..k {
                 let product: f64 = (0..r).map(|l| f64::from(b[i * r + l]) * f64::from(a[l * k + j])).sum();
                 let at = if input_major { j * n + i } else { i * k + j };
-                values[at] += (adapter.alpha / r as f64 * product) as f32;
+                values[at] += (adapter.maps[module].alpha / r as f64 * product) as f32;
             }
         }
         let shape = weight.shape().clone();
@@ -108,7 +112,8 @@ fn open(name: &str) -> std::result::Result<Backbone, Box<dyn std::error::Error>>
 #[test]
 fn adapters_when_new_change_no_byte_and_when_moved_are_the_merged_map() -> Checked {
     for (name, targets, input_major) in CASES {
-        let (backbone, adapter) = (open(name)?, adapter(targets));
+        let backbone = open(name)?;
+        let adapter = adapter(&backbone, targets)?;
         for precision in [Precision::F32, Precision::Bf16] {
             let base = hidden(&backbone, &backbone.params, precision)?;
             let new = hidden(&backbone, &adapted(&backbone, &adapter, false)?, precision)?;
@@ -148,7 +153,8 @@ fn gradients(backbone: &Backbone, params: &Parameters, names: &[String]) -> Resu
 #[test]
 fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
     for (name, targets, input_major) in CASES {
-        let (backbone, adapter) = (open(name)?, adapter(targets));
+        let backbone = open(name)?;
+        let adapter = adapter(&backbone, targets)?;
         let params = adapted(&backbone, &adapter, true)?;
         let merged = merged(&backbone, &params, &adapter, input_major)?;
         let of_a: Vec<String> = adapter
@@ -164,7 +170,7 @@ fn gradients_of_adapters_are_those_that_the_merged_weight_gives() -> Checked {
         let (da, db) = (gradients(&backbone, &params, &of_a)?, gradients(&backbone, &params, &of_b)?);
         for (i, dw) in whole.iter().enumerate() {
             let (a, b) = (params.get(&of_a[i])?, params.get(&of_b[i])?);
-            let ((r, k), n, scale) = (a.dims2()?, b.dims2()?.0, adapter.alpha / 3.0);
+            let ((r, k), n, scale) = (a.dims2()?, b.dims2()?.0, 5.0 / 3.0);
             let (a, b, at) = (a.values()?, b.values()?, |i: usize, j: usize| {
                 f64::from(dw[if input_major { j * n + i } else { i * k + j }])
             });
@@ -191,24 +197,24 @@ fn task() -> Task {
     Task::only(Classification::new(Level::Texts, 3, false))
 }
 
-fn options(adapter: &Arc<LowRank>) -> TaskOptions {
-    let strategy = Strategy { method: Method::LowRank((**adapter).clone()), layer_decay: 1.0 };
+fn options(lora: Lora) -> TaskOptions {
+    let strategy = Strategy::from(Method::Lora(lora));
     TaskOptions {
         task: task(),
-        training: TrainingOptions { strategy, epochs: 30, batch_tokens: 60, ..terms(Method::FullFineTuning, 2e-2) },
+        training: TrainingOptions { strategy, epochs: 30, batch_tokens: 60, ..terms(FULL, 2e-2) },
     }
 }
 
 #[test]
 fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> Checked {
     let backbone = Backbone::from_pretrained(&reference("bert_b_legacy"))?;
-    let adapter = adapter(&["query", "value"]);
+    let adapter = adapter(&backbone, &["query", "value"])?;
     let texts: Vec<(Vec<u32>, Vec<u8>)> =
         (0..12u32).map(|i| (vec![2, 20 + 8 * (i % 3), 21 + i % 5, 3], vec![0; 4])).collect();
     let encodings = Encodings::from_ids(&texts);
     let truth = Truth::Classes((0..12).map(|i| i % 3).collect());
     let dataset = Dataset { encodings: &encodings, truth, sample_weight: None };
-    let (options, mut steps) = (options(&adapter), Steps::default());
+    let (options, mut steps) = (options(lora(&["query", "value"])), Steps::default());
     let outcome = fit(&backbone, &dataset, None, &options, Start::New, &mut steps)?;
     assert!(outcome.stopped.is_none());
     let last = steps.0.last().map(|record| record.loss);
@@ -250,21 +256,23 @@ fn fit_when_adapters_learn_leaves_the_backbone_and_predicts_as_when_merged() -> 
 fn adapter_when_it_fits_no_map_is_refused() -> Checked {
     let backbone = Backbone::from_pretrained(&reference("bert_b_legacy"))?;
     for targets in [&["querry"][..], &["word_embeddings"], &["uery"]] {
-        let error = adapter(targets).specs(&Backbone::specs(&backbone.config)).err().ok_or("was taken")?;
+        let error = adapter(&backbone, targets).err().ok_or("was taken")?;
         assert!(
             error.to_string().contains(targets[0]) && error.to_string().contains("attention.self.query"),
             "{error}"
         );
     }
     let specs = Backbone::specs(&backbone.config);
-    assert!(adapter(&[]).specs(&specs).is_err());
-    let (query, mut twice) = (adapter(&["query"]), backbone.params.clone());
+    assert!(adapter(&backbone, &[]).is_err());
+    let (query, mut twice) = (adapter(&backbone, &["query"])?, backbone.params.clone());
     let key = Key::new(1, Stream::Init);
     twice.adapt(&query, &query.specs(&specs)?, key)?;
     assert!(twice.adapt(&query, &query.specs(&specs)?, key).is_err());
-    let none = LowRank { rank: 0, ..(*adapter(&["query"])).clone() };
-    assert!(none.specs(&Backbone::specs(&backbone.config)).is_err());
-    let options = options(&adapter(&["query"]));
+    for rank in [0, 1000] {
+        let error = Lora { rank, ..lora(&["query"]) }.on(&backbone.config, &specs).err().ok_or("was taken")?;
+        assert!(error.to_string().contains(&format!("rank={rank}")), "{error}");
+    }
+    let options = options(lora(&["query"]));
     let plan = Plan::of_task((&options.training.strategy, &options.training.optimizer), &backbone, &options.task)?;
     let learns = |name: &str| plan.rows.iter().any(|row| row.name == name && row.trainable);
     assert!(learns("encoder.layer.1.attention.self.query.lora_A.default.weight") && learns("classifier.weight"));

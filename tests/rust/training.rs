@@ -10,7 +10,7 @@ use warmstart::matmul::Precision;
 use warmstart::optim::{OptimizerOptions, ScheduleKind};
 use warmstart::report::{Facts, Record, Row};
 use warmstart::text::Encodings;
-use warmstart::train::{Dataset, Keep, Method, Monitor, Outcome, Plan, Strategy, TaskOptions, TrainingOptions, fit};
+use warmstart::train::{Dataset, Keep, Method, Monitor, Outcome, Plan, TaskOptions, TrainingOptions, fit};
 
 type Checked = std::result::Result<(), Box<dyn std::error::Error>>;
 
@@ -32,12 +32,12 @@ pub fn texts(n: usize) -> (Encodings, Truth) {
     (Encodings::from_ids(&(0..n).map(text).collect::<Vec<_>>()), labels)
 }
 
-const FULL: Method = Method::FullFineTuning;
-const PROBING: Method = Method::LinearProbing;
+pub const FULL: Method = Method::FullFineTuning { layer_decay: 0.5, head_factor: 1.0, embeddings_factor: 1.0 };
+const PROBING: Method = Method::LinearProbing {};
 
 pub fn terms(method: Method, learning_rate: f64) -> TrainingOptions {
     TrainingOptions {
-        strategy: Strategy { method, layer_decay: 0.5 },
+        strategy: method.into(),
         optimizer: OptimizerOptions {
             learning_rate,
             weight_decay: 0.01,
@@ -388,7 +388,8 @@ fn options_when_out_of_range_are_refused_by_name() {
     refused("learning_rate", &|o| o.optimizer.learning_rate = 0.0);
     refused("warmup_ratio", &|o| o.optimizer.warmup_ratio = 1.5);
     refused("max_grad_norm", &|o| o.optimizer.max_grad_norm = Some(0.0));
-    refused("layer_decay", &|o| o.strategy.layer_decay = 1.5);
+    let decayed = Method::FullFineTuning { layer_decay: 1.5, head_factor: 1.0, embeddings_factor: 1.0 };
+    refused("layer_decay", &|o| o.strategy = decayed.clone().into());
     refused("epochs", &|o| o.epochs = 0);
     refused("checkpoint_every", &|o| o.checkpoint_every = Some(0));
     refused("precision", &|o| o.precision = Precision::Int8);

@@ -22,7 +22,7 @@ use warmstart::report::{Facts, Record};
 use warmstart::rng::{Key, Stream};
 use warmstart::text::Encodings;
 use warmstart::train::{
-    Dataset, Keep, Method, Monitor, PretrainingOptions, Strategy, TaskOptions, TrainingOptions, fit, pretrain,
+    Dataset, Keep, Method, Monitor, PretrainingOptions, TaskOptions, TrainingOptions, fit, pretrain,
     pretraining_batches,
 };
 
@@ -90,9 +90,13 @@ fn terms(settings: &Value) -> Outcome<TrainingOptions> {
         Some("cosine") => ScheduleKind::Cosine,
         _ => ScheduleKind::Constant,
     };
-    let method = if strategy["method"] == "linear_probing" { Method::LinearProbing } else { Method::FullFineTuning };
+    let layer_decay = strategy["layer_decay"].as_f64().unwrap_or(1.0);
+    let method = match strategy["method"].as_str() {
+        Some("linear_probing") => Method::LinearProbing {},
+        _ => Method::FullFineTuning { layer_decay, head_factor: 1.0, embeddings_factor: 1.0 },
+    };
     Ok(TrainingOptions {
-        strategy: Strategy { method, layer_decay: strategy["layer_decay"].as_f64().unwrap_or(1.0) },
+        strategy: method.into(),
         optimizer: OptimizerOptions {
             learning_rate: number(strategy, "learning_rate")?,
             weight_decay: number(strategy, "weight_decay")?,

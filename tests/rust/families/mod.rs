@@ -3,6 +3,7 @@
 
 mod electra;
 mod published;
+mod strategies;
 mod xlnet;
 
 use std::collections::HashMap;

@@ -11,7 +11,7 @@ use warmstart::text::Encodings;
 use super::{Outcome, Reference, TOLERANCE, folder, with_heads};
 
 // The recorded directories have no tokenizer; their ids are not made by one.
-const VOCAB: &str = "[PAD]\n<pad>\n<s>\n</s>\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n<mask>\na\n";
+pub(super) const VOCAB: &str = "[PAD]\n<pad>\n<s>\n</s>\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n<mask>\na\n";
 const LABELS: [&str; 3] = ["negative", "neutral", "positive"];
 
 /// The model in `dir`, opened with its head, gives the recorded outputs of these encodings.

@@ -1,0 +1,127 @@
+//! A low-rank adapter as it is asked for, before it is known which linear layers of a backbone it is for.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::family::Part;
+use super::low_rank::{AdaptedMap, LowRank, is_on, module};
+use super::spec::Spec;
+use super::transformer::depth;
+use crate::error::{Error, Result};
+
+/// The fields of `warmstart.LoRA`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// The adapter name that appears in the parameter names.
+    pub name: String,
+    /// `r`
+    pub rank: usize,
+    pub alpha: f64,
+    /// Parts of a layer (`attention`, `feed_forward`, `query`, `key`, `value`, `attention_output`, `gate`, `up`, `down`),
+    /// or names or name endings of modules (`attention.self.query`); None for all linear layers of the backbone's layers.
+    pub targets: Option<Vec<String>>,
+    /// Whether the scale is `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
+    pub rslora: bool,
+    /// Factor on the learning rate of `B` (LoRA+, Hayou et al. 2024).
+    pub lora_plus: f64,
+}
+
+/// A linear layer of a backbone: its module, and the numbers of its outputs and inputs.
+type Found<'a> = (&'a str, [usize; 2]);
+
+impl Lora {
+    /// # Errors
+    /// `Error::Value` for a number out of its range.
+    pub fn check(&self) -> Result<()> {
+        let Self { rank, alpha, lora_plus, .. } = self;
+        if *rank == 0 || !alpha.is_finite() || *alpha == 0.0 {
+            return Err(Error::Value(format!("LoRA(rank={rank}, alpha={alpha}): expected at least 1, and not 0")));
+        }
+        if !(*lora_plus > 0.0 && lora_plus.is_finite()) {
+            return Err(Error::Value(format!("LoRA(lora_plus={lora_plus}): expected more than 0")));
+        }
+        if self.targets.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::Value("LoRA(targets=[]): expected None for all linear layers, or names".into()));
+        }
+        Ok(())
+    }
+
+    /// The adapter for a backbone with these specs.
+    ///
+    /// # Errors
+    /// `Error::Value` if a target is no linear layer of this backbone, or the rank is more than a layer can have.
+    pub fn on(&self, config: &Config, backbone: &[Spec]) -> Result<LowRank> {
+        self.check()?;
+        let maps: Vec<(Found, usize)> = backbone
+            .iter()
+            .filter_map(|spec| Some(((module(&spec.name), spec.map?), depth(&spec.name, config))))
+            .collect();
+        let in_layers = 1..=config.num_hidden_layers;
+        let chosen: Vec<Found> = match &self.targets {
+            None => maps.iter().filter(|(_, depth)| in_layers.contains(depth)).map(|(map, _)| *map).collect(),
+            Some(targets) => {
+                let endings = targets.iter().map(|target| endings(target, config)).collect::<Result<Vec<_>>>()?;
+                for (target, endings) in targets.iter().zip(&endings) {
+                    if !maps.iter().any(|((map, _), _)| endings.iter().any(|ending| is_on(ending, map))) {
+                        return Err(unknown(target, &maps, config));
+                    }
+                }
+                let is_chosen = |map: &str| endings.iter().flatten().any(|ending| is_on(ending, map));
+                maps.iter().map(|(map, _)| *map).filter(|(map, _)| is_chosen(map)).collect()
+            }
+        };
+        let adapted = |(map, [n_out, n_in]): Found| {
+            let largest = n_out.min(n_in);
+            if self.rank > largest {
+                return Err(Error::Value(format!(
+                    "LoRA(rank={}): {map} is {n_out} x {n_in}, so that its rank is at most {largest}",
+                    self.rank
+                )));
+            }
+            Ok((map.to_string(), AdaptedMap { rank: self.rank, alpha: self.alpha }))
+        };
+        Ok(LowRank {
+            name: self.name.clone(),
+            rslora: self.rslora,
+            maps: chosen.into_iter().map(adapted).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// The name endings that a target stands for: those of a part of a layer, or the target itself.
+fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
+    let names = &config.family.names;
+    let parts = match target {
+        "attention" => vec![names.query, names.key, names.value, Part::whole(names.attention_output)],
+        "feed_forward" => vec![names.gate, names.up, Part::whole(names.down)],
+        "query" => vec![names.query],
+        "key" => vec![names.key],
+        "value" => vec![names.value],
+        "attention_output" => vec![Part::whole(names.attention_output)],
+        "gate" => vec![names.gate],
+        "up" => vec![names.up],
+        "down" => vec![Part::whole(names.down)],
+        _ => return Ok(vec![target]),
+    };
+    if let ([part], true) = (&parts[..], parts.iter().any(|part| part.of > 1)) {
+        return Err(Error::Value(format!(
+            "targets: {target:?} is a part of the one map {:?} in this backbone ({}); name that",
+            part.name, config.family.name
+        )));
+    }
+    Ok(parts.into_iter().map(|part| part.name).filter(|name| !name.is_empty()).collect())
+}
+
+fn unknown(target: &str, maps: &[(Found, usize)], config: &Config) -> Error {
+    let last = maps.iter().filter(|(_, depth)| *depth == config.num_hidden_layers).map(|((map, _), _)| *map);
+    let elsewhere =
+        maps.iter().filter(|(_, depth)| !(1..=config.num_hidden_layers).contains(depth)).map(|((map, _), _)| *map);
+    let known: Vec<&str> = last.chain(elsewhere).collect();
+    Error::Value(format!(
+        "targets: this backbone has no linear layer {target:?}; its last layer has, and beside the layers there are: {}. \
+         Give a part (\"attention\", \"feed_forward\", \"query\", \"key\", \"value\", \"attention_output\", \"gate\", \
+         \"up\", \"down\"), or the end of such a name",
+        known.join(", ")
+    ))
+}

@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Var> {
-        Ok(frozen_linear(&self.x, &self.weight, Epilogue::None, StorageDtype::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, &[], Epilogue::None, StorageDtype::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

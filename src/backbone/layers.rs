@@ -1,6 +1,6 @@
 //! Layers: an operation with its parameters. One description serves both to create the parameters and to look them up.
 
-use super::adapter::Adapter;
+use super::adapter::terms_of;
 use super::config::Config;
 use super::family::Part;
 use super::parameters::Parameters;
@@ -8,12 +8,11 @@ use super::spec::{Init, Spec};
 use crate::autograd::Var;
 use crate::error::Result;
 use crate::matmul::Format;
-use crate::ops::activation::{Activation, activate};
+use crate::ops::activation::Activation;
 use crate::ops::affine::Affine;
-use crate::ops::dropout::{Dropout, dropout};
-use crate::ops::linear::{Epilogue, Frozen, frozen_linear, linear};
+use crate::ops::dropout::Dropout;
+use crate::ops::linear::{Epilogue, Frozen, LowRankTerm, frozen_linear, linear};
 use crate::ops::norm::{self, norm, residual_norm};
-use crate::ops::scaled_sum::scaled_sum;
 
 /// Description of an affine map: names and shape of its parameters.
 #[derive(Debug, Clone)]
@@ -91,14 +90,14 @@ impl Map {
     }
 }
 
-/// `f(x W^T + b)` with its parameters, plus the adapters of the map.
+/// `f(x W^T + b)` with its parameters, plus the low-rank terms of adapters.
 pub(crate) struct Linear {
     map: Affine,
-    adapters: Vec<Adapter>,
+    terms: Vec<LowRankTerm>,
     activation: Option<Activation>,
     format: Format,
-    /// The packed weights, for passes in which neither the map nor its inputs need gradients.
-    frozen: Frozen,
+    /// The packed weight, if it is constant.
+    frozen: Option<Frozen>,
 }
 
 impl Linear {
@@ -113,11 +112,11 @@ impl Linear {
         let affine = if map.input_major { Affine::input_major(weight, bias)? } else { Affine::new(weight, bias)? };
         let (n_out, (index, _)) = (map.shape[0], map.part);
         let outputs = index * n_out..(index + 1) * n_out;
-        let adapters = Adapter::load(params, &map.weight, &outputs)?;
+        let terms = terms_of(params, &map.weight, &outputs)?;
         let map = affine.outputs(outputs)?;
         let format = format.into();
-        let frozen = Frozen::new(&map, format.precision);
-        Ok(Self { map, adapters, activation, format, frozen })
+        let frozen = (!Var::differentiable(&[weight])).then(|| Frozen::new(&map, format.precision));
+        Ok(Self { map, terms, activation, format, frozen })
     }
 
     pub(crate) fn forward(&self, x: &Var) -> Result<Var> {
@@ -135,31 +134,10 @@ impl Linear {
     }
 
     fn forward_with(&self, x: &Var, epilogue: Epilogue) -> Result<Var> {
-        if self.adapters.is_empty() {
-            return self.base(x, epilogue);
+        match &self.frozen {
+            Some(frozen) => frozen_linear(x, frozen, &self.terms, epilogue, self.format.result),
+            None => linear(x, &self.map, &self.terms, epilogue, self.format),
         }
-        // Activation, dropout and residual apply after the adapters' terms are added.
-        let mut y = self.base(x, Epilogue::None)?;
-        for adapter in &self.adapters {
-            y = adapter.add_to(&y, x, self.format)?;
-        }
-        match epilogue {
-            Epilogue::None => Ok(y),
-            Epilogue::Activation(activation) => activate(&y, activation),
-            Epilogue::AddResidual(residual, drop) => {
-                let y = drop.map_or(Ok(y.clone()), |drop| dropout(&y, drop))?;
-                scaled_sum(residual, &y, 1.0, self.format.result)
-            }
-        }
-    }
-
-    /// Without the adapters.
-    fn base(&self, x: &Var, epilogue: Epilogue) -> Result<Var> {
-        let residual = if let Epilogue::AddResidual(residual, _) = epilogue { Some(residual) } else { None };
-        if self.map.learns() || Var::differentiable(&[x]) || residual.is_some_and(|r| Var::differentiable(&[r])) {
-            return linear(x, &self.map, epilogue, self.format);
-        }
-        frozen_linear(x, &self.frozen, epilogue, self.format.result)
     }
 }
 

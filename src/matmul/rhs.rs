@@ -92,6 +92,11 @@ pub(crate) struct RhsView<'a> {
 }
 
 impl RhsView<'_> {
+    /// Number of columns, and depth.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.columns.len(), self.depth.len()]
+    }
+
     pub(super) fn unit(&self) -> Unit {
         match self.source {
             Source::Packed(panels) => panels.unit,

@@ -24,6 +24,5 @@ pub mod linear;
 pub mod norm;
 pub mod regression_loss;
 pub mod relative_attention;
-pub mod scaled_sum;
 pub mod segment_pool;
 pub mod vocabulary_loss;

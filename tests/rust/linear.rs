@@ -8,7 +8,7 @@ use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::dropout::Dropout;
-use warmstart::ops::linear::{self, Epilogue, Frozen, frozen_linear};
+use warmstart::ops::linear::{self, Epilogue, Frozen, LowRankTerm, frozen_linear};
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};
@@ -81,7 +81,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
                 |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
             v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
         };
-        let run = |a: &[Var], bias| linear::linear(&a[0], &map(a, bias)?, Epilogue::None, Precision::F32);
+        let run = |a: &[Var], bias| linear::linear(&a[0], &map(a, bias)?, &[], Epilogue::None, Precision::F32);
         check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
         check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
@@ -91,7 +91,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
             let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
             // The first time from where the weight lies, then packed.
             for _ in 0..2 {
-                let got = frozen_linear(&constants[0], &frozen, Epilogue::None, StorageDtype::F32)?;
+                let got = frozen_linear(&constants[0], &frozen, &[], Epilogue::None, StorageDtype::F32)?;
                 assert_close("frozen part", &f64s(got.array())?, &expected, tolerance);
             }
         }
@@ -110,6 +110,7 @@ fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcom
                 linear::linear(
                     &a[0],
                     &Affine::new(&a[1], Some(&a[2]))?,
+                    &[],
                     Epilogue::AddResidual(&a[3], drop),
                     Precision::F32,
                 )
@@ -118,6 +119,70 @@ fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcom
                 let y = |r: usize, o: usize| (0..k).map(|i| v[0][r * k + i] * v[1][o * k + i]).sum::<f64>() + v[2][o];
                 (0..t * n).map(|at| y(at / n, at % n) * factor[at] + v[3][at]).collect()
             })?;
+        }
+    }
+    Ok(())
+}
+
+/// `W x + s B A x` with everything after it: gradients of `A`, `B` and of what is around them, whether the weight learns or is
+/// packed once, and of a part of the outputs.
+#[test]
+fn linear_when_it_has_low_rank_terms_agrees_forward_and_backward() -> Outcome {
+    for (t, k, n, ranks) in [(1, 1, 1, [1, 1]), (7, 5, 9, [3, 2]), (33, 70, 130, [8, 1])] {
+        for (outputs, kind) in [(0..n, 0), (n / 3..n, 0), (0..n, 1), (n / 3..n, 2)] {
+            let m = outputs.len();
+            // Sums of about 1, as a trained layer has them.
+            let drawn = |seed, shape: [usize; 2]| scaled(&random(seed, &shape)?, 1.0 / (shape[1] as f64).sqrt());
+            let mut args = vec![random(1, &[t, k])?, drawn(2, [n, k])?, random(3, &[n])?];
+            for (i, r) in ranks.into_iter().enumerate() {
+                args.extend([drawn(5 + i as u64, [r, k])?, drawn(7 + i as u64, [n, r])?]);
+            }
+            if kind == 2 {
+                args.push(random(4, &[t, m])?);
+            }
+            let run = |a: &[Var], packed: bool| {
+                let term = |a: &[Var], scale| {
+                    let b = Affine::new(&a[1], None)?.outputs(outputs.clone())?;
+                    Ok(LowRankTerm { a: Affine::new(&a[0], None)?, b, scale })
+                };
+                let terms = [term(&a[3..5], 1.7), term(&a[5..7], -0.3)];
+                let terms = terms.into_iter().collect::<Result<Vec<_>>>()?;
+                let epilogue = match kind {
+                    0 => Epilogue::None,
+                    1 => Epilogue::Activation(Activation::Tanh),
+                    _ => Epilogue::AddResidual(&a[7], None),
+                };
+                let map = Affine::new(&a[1], Some(&a[2]))?.outputs(outputs.clone())?;
+                if packed {
+                    let frozen = Frozen::new(&map, Precision::F32);
+                    return frozen_linear(&a[0], &frozen, &terms, epilogue, StorageDtype::F32);
+                }
+                linear::linear(&a[0], &map, &terms, epilogue, Precision::F32)
+            };
+            let formula = |v: &[Vec<f64>]| -> Vec<f64> {
+                let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();
+                let low = |x: &[f64], at: usize, r: usize, o: usize| {
+                    (0..r).map(|i| v[at + 1][o * r + i] * dot(x, &v[at][i * k..][..k])).sum::<f64>()
+                };
+                let y = |x: &[f64], o: usize| {
+                    let terms =
+                        f64::from(1.7f32) * low(x, 3, ranks[0], o) + f64::from(-0.3f32) * low(x, 5, ranks[1], o);
+                    dot(x, &v[1][o * k..][..k]) + v[2][o] + terms
+                };
+                let all = v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o)));
+                let then = |(i, y): (usize, f64)| match kind {
+                    0 => y,
+                    1 => y.tanh(),
+                    _ => y + v[7][i],
+                };
+                all.enumerate().map(then).collect()
+            };
+            check("low-rank terms", &args, |a| run(a, false), formula)?;
+            let weight = Var::constant(args[1].clone());
+            let fixed = |a: &[Var]| [&a[..1], &[weight.clone()], &a[1..]].concat();
+            let others = [&args[..1], &args[2..]].concat();
+            let whole = |v: &[Vec<f64>]| [&v[..1], &[f64s(&args[1]).unwrap_or_default()], &v[1..]].concat();
+            check("low-rank terms, packed", &others, |a| run(&fixed(a), true), |v| formula(&whole(v)))?;
         }
     }
     Ok(())

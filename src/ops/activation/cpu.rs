@@ -3,24 +3,12 @@
 use super::function::Activation;
 use crate::compute::math::{erf, exp, tanh};
 use crate::compute::simd::vectorised;
-use crate::compute::{Buffer, CHUNK, Elements, StorageDtype, for_chunks};
+use crate::compute::{CHUNK, Elements, for_chunks};
 
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 const CUBIC: f32 = 0.044_715;
 /// Beyond this |x| the computed slope of tanh, 5e-7, is only rounding error.
 const SATURATED: f32 = 7.9;
-
-/// `f(x)`.
-pub(super) fn forward(x: Elements, activation: Activation, dtype: StorageDtype) -> Buffer {
-    let mut values = vec![0f32; x.len()];
-    x.copy_to(&mut values);
-    for_chunks(&mut values, CHUNK, |_, values| activate(activation, values));
-    // SAFETY: all elements are written.
-    let mut y = unsafe { Buffer::uninit(dtype, values.len()) };
-    // SAFETY: nobody else writes.
-    unsafe { y.shared().copy_from(0, &values) };
-    y
-}
 
 /// `gradient *= f'(pre)`, in parallel.
 pub(in crate::ops) fn backward(pre: Elements, activation: Activation, gradient: &mut [f32]) {

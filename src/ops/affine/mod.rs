@@ -54,9 +54,4 @@ impl Affine {
     pub fn shape(&self) -> [usize; 2] {
         self.part.shape()
     }
-
-    /// True if its parameters need gradients.
-    pub fn learns(&self) -> bool {
-        Var::differentiable(&[&self.weight]) || self.bias.as_ref().is_some_and(|bias| Var::differentiable(&[bias]))
-    }
 }

@@ -1,10 +1,11 @@
 //! Linear layers on the CPU: a matrix product, with bias, activation, dropout and residual applied to rows while they
 //! are in the cache.
 
+use super::row_sum::RowSum;
 use crate::compute::{
     Buffer, CHUNK, Elements, SharedBuffer, StorageDtype, add_bias_to_rows, for_chunks, sum_rows, sum_rows_into,
 };
-use crate::matmul::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, matmul, matmul_streaming_rhs};
+use crate::matmul::{Int8Weight, MatrixView, Output, Packed, Precision, Rhs, RhsView, matmul, matmul_streaming_rhs};
 use crate::ops::activation::Activation;
 use crate::ops::activation::cpu::activate;
 use crate::ops::affine::Part;
@@ -27,6 +28,8 @@ pub(super) struct FusedEpilogue<'a> {
     pub dropout: Option<Dropout>,
     /// Residual `[T, N]`.
     pub residual: Option<&'a [f32]>,
+    /// Low-rank terms, added before the bias.
+    pub sums: &'a [RowSum<'a>],
 }
 
 /// Computes the product `[t, n]` and applies the epilogue to each row. If `keep` is set, also returns the activation's
@@ -51,14 +54,14 @@ pub(super) unsafe fn forward(
     match &mut y {
         Buffer::F32(y) => product.run(Output::new(y, n, false), &|row, column, y| {
             // SAFETY: a product finishes each piece of a row once.
-            unsafe { ending.finish(row * n, column, y, kept) };
+            unsafe { ending.finish([row, column], n, y, kept) };
         }),
         narrow @ Buffer::Bf16(_) => {
             let narrow = narrow.shared();
             product.run(Output::scratch(), &|row, column, y| {
                 // SAFETY: a product finishes each piece of a row once.
                 unsafe {
-                    ending.finish(row * n, column, y, kept);
+                    ending.finish([row, column], n, y, kept);
                     narrow.copy_from(row * n + column, y);
                 }
             });
@@ -82,14 +85,15 @@ impl Product<'_> {
 }
 
 impl FusedEpilogue<'_> {
-    /// Applies the epilogue to `y`, the piece from `column` on of the row at flat index `first`. `kept` stores the
-    /// activation's input.
+    /// Applies the epilogue to `y`, the piece from `column` on of a row of `n` values. `kept` stores the activation's
+    /// input.
     ///
     /// # Safety
     ///
     /// No other thread accesses this piece of `kept` meanwhile.
-    unsafe fn finish(&self, first: usize, column: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
-        let start = first + column;
+    unsafe fn finish(&self, [row, column]: [usize; 2], n: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
+        let start = row * n + column;
+        self.sums.iter().for_each(|sum| sum.add_to(y, row, column));
         if let Some(bias) = self.bias {
             add_bias_to_rows(y, &bias[column..][..y.len()]);
         }
@@ -115,12 +119,13 @@ pub(super) fn residual_gradient(dy: &[f32], dr: &mut [f32], add: bool) {
     if add { crate::compute::add(dr, dy) } else { dr.copy_from_slice(dy) }
 }
 
-/// `dx [T, K] (+)= g W`, for `g [T, N]`.
-pub(super) fn input_gradient(g: &[f32], weight: &[f32], part: &Part, precision: Precision, dx: &mut [f32], add: bool) {
-    let [n, k] = part.shape();
+/// `dx [T, K] (+)= g W`, plus the sums, for `g [T, N]` and the columns of `W`.
+pub(super) fn input_gradient(g: &[f32], weight: RhsView, sums: &[RowSum], dx: &mut [f32], add: bool) {
+    let [k, n] = weight.shape();
     let t = dx.len() / k.max(1);
-    let weight = Rhs::new(part.columns(weight), precision);
-    matmul(MatrixView::rows(g, t, n), weight.whole(), Output::new(dx, k, add), |_, _, _| {});
+    matmul(MatrixView::rows(g, t, n), weight, Output::new(dx, k, add), |row, column, dx| {
+        sums.iter().for_each(|sum| sum.add_to(dx, row, column));
+    });
 }
 
 /// `dW (+)= g^T x`, for `g [T, N]` and `x [T, K]`.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::Shape;
 
 use super::cpu::FusedEpilogue;
+use super::row_sum::RowSum;
 use crate::array::{Values, rows_and_columns};
 use crate::autograd::Var;
 use crate::error::{Error, Result};
@@ -66,12 +67,13 @@ impl Epilogue<'_> {
     }
 
     /// The epilogue to apply to the rows of the product.
-    pub(super) fn fused<'a>(&self, operands: &'a Operands) -> FusedEpilogue<'a> {
+    pub(super) fn fused<'a>(&self, operands: &'a Operands, sums: &'a [RowSum<'a>]) -> FusedEpilogue<'a> {
         FusedEpilogue {
             bias: operands.bias.as_ref().map(|(bias, outputs)| &bias[outputs.clone()]),
             activation: self.activation(),
             dropout: self.dropout(),
             residual: operands.residual.as_deref(),
+            sums,
         }
     }
 }

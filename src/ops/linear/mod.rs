@@ -2,45 +2,116 @@
 //!
 //! Shapes: `x [.., K]`, `W [N, K]`, `b [N]`, `y [.., N]`. Backward, where `g` is the gradient of `x W^T + b`, that is
 //! `dy`, `dy * f'(pre)` or `dropout(dy)`: `dx = g W`, `dW = g^T x`, `db = sum over rows of g`, and `dy` for the
-//! residual. Gradients that are not needed are not computed. `x` and `y` may be f32 or bf16; `pre`, the activation's
+//! residual. Low-rank terms `s B (A x)` are added to `x W^T`: `dx` has `s g B A` more, `dB = s g^T (x A^T)`,
+//! `dA = s (g B)^T x`. Gradients that are not needed are not computed. `x` and `y` may be f32 or bf16; `pre`, the activation's
 //! input, is kept in the dtype of `y`.
 
 mod cpu;
-mod frozen;
 mod epilogue;
+mod frozen;
+mod low_rank;
+mod row_sum;
 
 use super::activation::{self, Activation};
 use super::affine::{Affine, Part};
 use super::dropout::{self, Dropout};
-use crate::array::Array;
+use crate::array::{Array, Operand};
 use crate::autograd::{Op, Slot, Var};
-use crate::compute::Buffer;
+use crate::compute::{Buffer, StorageDtype};
 use crate::error::{Error, Result};
-use crate::matmul::{Format, MatrixView, Packed, Precision};
+use crate::matmul::{Format, MatrixView, Packed, Precision, Rhs};
 pub use epilogue::Epilogue;
 use epilogue::output_shape;
-pub use frozen::{Frozen, frozen_linear};
+pub use frozen::Frozen;
+use frozen::FrozenWeight;
+use low_rank::Kept;
+pub use low_rank::LowRankTerm;
+use row_sum::RowSum;
 
-/// Applies the layer `map` to `x [.., K]`, followed by `epilogue`: `[.., N]`.
-pub fn linear(x: &Var, map: &Affine, epilogue: Epilogue, format: impl Into<Format>) -> Result<Var> {
-    let Format { precision, result } = format.into();
-    let inputs: Vec<&Var> = [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).collect();
+/// Applies the layer `map` with its low-rank terms to `x [.., K]`, followed by `epilogue`: `[.., N]`. The weight is
+/// packed anew.
+pub fn linear(
+    x: &Var,
+    map: &Affine,
+    terms: &[LowRankTerm],
+    epilogue: Epilogue,
+    format: impl Into<Format>,
+) -> Result<Var> {
+    apply(x, map, None, terms, epilogue, format.into())
+}
+
+/// Like [`linear`], of a layer whose weight is constant and packed once; a product in int8 takes `x` in f32 and gives no
+/// gradient.
+pub fn frozen_linear(
+    x: &Var,
+    frozen: &Frozen,
+    terms: &[LowRankTerm],
+    epilogue: Epilogue,
+    result: StorageDtype,
+) -> Result<Var> {
+    let format = Format { precision: frozen.precision(), result };
+    apply(x, frozen.map(), Some(frozen), terms, epilogue, format)
+}
+
+fn apply(
+    x: &Var,
+    map: &Affine,
+    frozen: Option<&Frozen>,
+    terms: &[LowRankTerm],
+    epilogue: Epilogue,
+    Format { precision, result }: Format,
+) -> Result<Var> {
+    let of_terms = terms.iter().flat_map(LowRankTerm::inputs);
+    let inputs: Vec<&Var> =
+        [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).chain(of_terms).collect();
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &epilogue)?;
-    let keep = epilogue.activation().is_some() && Var::differentiable(&inputs);
-    let (y, pre) = {
-        let (x, weight) = (x.array().operand()?, map.weight.array().values()?);
-        let weight = Packed::new(map.part.rows(&weight), precision);
-        let product = cpu::Product::Packed(MatrixView::rows(&x, t, k), &weight);
+    let learns = Var::differentiable(&inputs);
+    if frozen.is_some() && (Var::differentiable(&[&map.weight]) || (learns && precision == Precision::Int8)) {
+        return Err(Error::internal("linear: a gradient is asked for through a packed weight"));
+    }
+    if k == 0 && precision == Precision::Int8 {
+        return Err(Error::internal("linear: a product in int8 of no columns"));
+    }
+    // Products with the few rows of a low-rank term gain nothing from int8.
+    let low_precision = if precision == Precision::Int8 { Precision::F32 } else { precision };
+    let (y, pre, kept) = {
+        let x = x.array().operand()?;
+        let rows = || MatrixView::rows(&x, t, k);
+        let (packed, unpacked);
+        let product = match (frozen.map(|frozen| frozen.weight(t)).transpose()?, &x) {
+            (None, _) => {
+                packed = Packed::new(map.part.rows(&*map.weight.array().values()?), precision);
+                cpu::Product::Packed(rows(), &packed)
+            }
+            (Some(None), _) => {
+                unpacked = map.weight.array().values()?;
+                cpu::Product::Once(rows(), map.part.rows(&*unpacked), precision)
+            }
+            (Some(Some(FrozenWeight::Float(weight))), _) => cpu::Product::Packed(rows(), weight),
+            (Some(Some(FrozenWeight::Int8(weight))), Operand::F32(x)) => cpu::Product::Int8(x, weight),
+            (Some(Some(FrozenWeight::Int8(_))), Operand::Bf16(..)) => {
+                return Err(Error::internal("linear: got bf16, expected f32 for a product in int8"));
+            }
+        };
+        let kept = terms.iter().map(|term| term.begin(x.elements(), t, [n, k], low_precision));
+        let kept: Vec<Kept> = kept.collect::<Result<_>>()?;
+        let columns = terms.iter().map(LowRankTerm::scaled_columns).collect::<Result<Vec<_>>>()?;
+        let sums: Vec<RowSum> = kept.iter().zip(&columns).map(|(kept, columns)| kept.sum(columns)).collect();
         let operands = epilogue.operands(map)?;
-        // SAFETY: the shape is that of the rows and of the weight.
-        unsafe { cpu::forward(product, [t, n], &epilogue.fused(&operands), result, keep) }
+        let keep = epilogue.activation().is_some() && learns;
+        // SAFETY: the shape is that of the rows and of the weight; no columns in int8 were refused.
+        let (y, pre) = unsafe { cpu::forward(product, [t, n], &epilogue.fused(&operands, &sums), result, keep) };
+        (y, pre, kept)
     };
     let op = Linear {
         part: map.part.clone(),
+        frozen: frozen.cloned(),
         has_bias: map.bias.is_some(),
+        has_residual: epilogue.residual().is_some(),
         through: epilogue.activation().zip(pre),
         dropout: epilogue.dropout(),
+        terms: kept,
         precision,
     };
     Ok(Var::computed(Array::from_buffer(y, shape)?, &inputs, op))
@@ -48,10 +119,14 @@ pub fn linear(x: &Var, map: &Affine, epilogue: Epilogue, format: impl Into<Forma
 
 struct Linear {
     part: Part,
+    /// The packed weight, if it is constant.
+    frozen: Option<Frozen>,
     has_bias: bool,
+    has_residual: bool,
     /// The activation function and its input.
     through: Option<(Activation, Buffer)>,
     dropout: Option<Dropout>,
+    terms: Vec<Kept>,
     precision: Precision,
 }
 
@@ -65,10 +140,9 @@ unsafe impl Op for Linear {
         let ([x, w, ..], [dx, dw, rest @ ..]) = (inputs, into) else {
             return Err(Error::internal("got fewer than two inputs"));
         };
-        let (mut db, mut dr) = match rest {
-            [db, dr @ ..] if self.has_bias => (Some(db), dr.first_mut()),
-            dr => (None, dr.first_mut()),
-        };
+        let (bias, rest) = rest.split_at_mut(usize::from(self.has_bias));
+        let (residual, of_terms) = rest.split_at_mut(usize::from(self.has_residual));
+        let (db, mut dr) = (bias.first_mut(), residual.first_mut());
         let (part, precision) = (&self.part, self.precision);
         let shape = gradient.shape().clone();
         let mut g = gradient.into_vec()?;
@@ -81,15 +155,28 @@ unsafe impl Op for Linear {
             }
             dropout::cpu::mask_all(dropout, &mut g);
         }
+        let x = x.operand()?;
+        let values = low_rank::values_of(&inputs[inputs.len() - 2 * self.terms.len()..])?;
+        let low = self.terms.iter().zip(&values).map(|(term, [_, b])| term.low_gradient(&g, b, precision));
+        let low: Vec<Vec<f32>> = low.collect();
         if dx.wanted() {
             let w = w.values()?;
-            dx.write(|dx, add| cpu::input_gradient(&g, &w, part, precision, dx, add))?;
+            let sums = self.terms.iter().zip(&values).zip(&low).map(|((term, [a, _]), low)| term.input_sum(low, a));
+            let sums: Vec<RowSum> = sums.collect();
+            dx.write(|dx, add| match &self.frozen {
+                Some(frozen) => frozen.with_columns(&w, |w| cpu::input_gradient(&g, w, &sums, dx, add)),
+                None => cpu::input_gradient(&g, Rhs::new(part.columns(&*w), precision).whole(), &sums, dx, add),
+            })?;
         }
         if dw.wanted() {
-            let x = x.operand()?;
             dw.write(|dw, add| cpu::weight_gradient(&g, x.elements(), part, precision, dw, add))?;
         }
-        if let Some(db) = db.take().filter(|db| db.wanted()) {
+        for ((term, low), slots) in self.terms.iter().zip(&low).zip(of_terms.chunks_exact_mut(2)) {
+            if let [da, db] = slots {
+                term.write(&g, x.elements(), low, [da, db], precision)?;
+            }
+        }
+        if let Some(db) = db.filter(|db| db.wanted()) {
             db.write(|db, add| cpu::bias_gradient(&g, part, db, add))?;
         }
         // Without dropout the gradient of the residual equals `dy`, so the same memory is handed over.

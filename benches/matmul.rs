@@ -15,7 +15,7 @@ use warmstart::autograd::Var;
 use warmstart::compute::{StorageDtype, in_pool, num_threads};
 use warmstart::matmul::Precision;
 use warmstart::ops::affine::Affine;
-use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
+use warmstart::ops::linear::{Added, Epilogue, Frozen, frozen_linear};
 use warmstart::rng::{Key, Stream};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Var> {
-        Ok(frozen_linear(&self.x, &self.weight, &[], Epilogue::None, StorageDtype::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, &Added::NONE, Epilogue::None, StorageDtype::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

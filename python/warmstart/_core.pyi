@@ -280,6 +280,13 @@ class Backbone:
         """The plan a strategy compiles to: a row per parameter with keys
         ``name, shape, trainable, learning_rate, weight_decay``."""
     def __reduce__(self) -> tuple[Any, ...]: ...
+    def with_adapter(self, path: str, name: str, any_base: bool) -> Backbone:
+        """A copy with the adapter in a directory of PEFT's on it."""
+    def merged(self) -> Backbone:
+        """A copy with its adapters merged into the weights."""
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters."""
     def __copy__(self) -> Backbone: ...
     def __deepcopy__(self, memo: Any) -> Backbone: ...
 
@@ -454,6 +461,16 @@ class TaskModel:
 
         Then whether the names are numbers, and what to tell of them. The outputs of classes are in the order of these.
         """
+    @staticmethod
+    def from_adapter(
+        backbone: Backbone, path: str, kind: str, any_base: bool
+    ) -> tuple[TaskModel, list[str], bool, str | None]:
+        """The adapter in a directory of PEFT's, with the head that it brings, on a backbone; else as
+        ``from_pretrained``."""
+    def save_adapter(self, path: str, names: list[str], are_numbers: bool) -> None:
+        """Write the adapter and the head as PEFT does."""
+    def merged(self) -> TaskModel:
+        """The same model with its adapters merged into the weights."""
     @staticmethod
     def load(path: str) -> tuple[TaskModel, str]:
         """The model and the text of ``warmstart.json``."""

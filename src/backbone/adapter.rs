@@ -2,20 +2,44 @@
 
 use std::ops::Range;
 
+use super::low_rank::Kind;
 use super::parameters::Parameters;
-use crate::error::Result;
+use crate::array::Array;
+use crate::autograd::Var;
+use crate::error::{Error, Result};
 use crate::ops::affine::Affine;
-use crate::ops::linear::LowRankTerm;
+use crate::ops::linear::{Added, LowRankTerm, Magnitude};
 
-/// The low-rank terms of a weight; if the weight stacks several maps, only their outputs in `range`.
-pub(super) fn terms_of(params: &Parameters, weight: &str, range: &Range<usize>) -> Result<Vec<LowRankTerm>> {
-    let there = params.adapters().iter().filter_map(|adapter| adapter.on(weight));
-    let load = |([a, b], scale): ([String; 2], f64)| {
-        Ok(LowRankTerm {
-            a: Affine::new(params.value(&a)?, None)?,
-            b: Affine::new(params.value(&b)?, None)?.outputs(range.clone())?,
-            scale: scale as f32,
-        })
-    };
-    there.map(load).collect()
+/// What adapters add to a weight of `n_in` inputs; if the weight stacks several maps, only to their outputs in `range`.
+pub(super) fn added_to(params: &Parameters, weight: &str, range: &Range<usize>, n_in: usize) -> Result<Added> {
+    let mut added = Added::default();
+    for adapter in params.adapters() {
+        let Some(map) = adapter.on(weight) else { continue };
+        let names = adapter.names_on(weight);
+        let (a, b) = match adapter.kind {
+            Kind::Miss => {
+                let a = Var::constant(shards(map.rank, n_in)?);
+                (Affine::new(&a, None)?, Affine::input_major(params.value(&names[0])?, None)?)
+            }
+            Kind::Lora | Kind::Dora => {
+                (Affine::new(params.value(&names[0])?, None)?, Affine::new(params.value(&names[1])?, None)?)
+            }
+        };
+        added.terms.push(LowRankTerm { a, b: b.outputs(range.clone())?, scale: adapter.scale(map) as f32 });
+        if let Kind::Dora = adapter.kind {
+            let lengths = params.value(&names[2])?.clone();
+            added.magnitude = Some(Magnitude { lengths, outputs: range.clone() });
+        }
+    }
+    if added.magnitude.is_some() && added.terms.len() > 1 {
+        return Err(Error::Value(format!("{weight}: an adapter of DoRA is the only one of its linear layer")));
+    }
+    Ok(added)
+}
+
+/// The fixed `A [r, K]` of `MiSS`: row `i` sums every input `j` with `j mod r = i`.
+pub(super) fn shards(rank: usize, n_in: usize) -> Result<Array> {
+    let mut values = vec![0.0; rank * n_in];
+    (0..n_in).for_each(|j| values[j % rank * n_in + j] = 1.0);
+    Array::new(values, (rank, n_in))
 }

@@ -1,17 +1,17 @@
 //! Layers: an operation with its parameters. One description serves both to create the parameters and to look them up.
 
-use super::adapter::terms_of;
+use super::adapter::added_to;
 use super::config::Config;
 use super::family::Part;
 use super::parameters::Parameters;
-use super::spec::{Init, Spec};
+use super::spec::{Init, Spec, SpecMap};
 use crate::autograd::Var;
 use crate::error::Result;
 use crate::matmul::Format;
 use crate::ops::activation::Activation;
 use crate::ops::affine::Affine;
 use crate::ops::dropout::Dropout;
-use crate::ops::linear::{Epilogue, Frozen, LowRankTerm, frozen_linear, linear};
+use crate::ops::linear::{Added, Epilogue, Frozen, frozen_linear, linear};
 use crate::ops::norm::{self, norm, residual_norm};
 
 /// Description of an affine map: names and shape of its parameters.
@@ -83,7 +83,8 @@ impl Map {
         }
         let shape = if self.input_major { [n_in, of * n_out] } else { [of * n_out, n_in] };
         let stored = self.stored.as_ref().map_or(&shape[..], |stored| stored);
-        specs.push(Spec { map: Some([of * n_out, n_in]), ..Spec::new(&self.weight, stored, self.init) });
+        let map = Some(SpecMap { shape: [of * n_out, n_in], input_major: self.input_major });
+        specs.push(Spec { map, ..Spec::new(&self.weight, stored, self.init) });
         if let Some(bias) = &self.bias {
             specs.push(Spec::new(bias, &[of * n_out], Init::Zeros));
         }
@@ -93,7 +94,7 @@ impl Map {
 /// `f(x W^T + b)` with its parameters, plus the low-rank terms of adapters.
 pub(crate) struct Linear {
     map: Affine,
-    terms: Vec<LowRankTerm>,
+    added: Added,
     activation: Option<Activation>,
     format: Format,
     /// The packed weight, if it is constant.
@@ -112,11 +113,11 @@ impl Linear {
         let affine = if map.input_major { Affine::input_major(weight, bias)? } else { Affine::new(weight, bias)? };
         let (n_out, (index, _)) = (map.shape[0], map.part);
         let outputs = index * n_out..(index + 1) * n_out;
-        let terms = terms_of(params, &map.weight, &outputs)?;
+        let added = added_to(params, &map.weight, &outputs, map.shape[1])?;
         let map = affine.outputs(outputs)?;
         let format = format.into();
         let frozen = (!Var::differentiable(&[weight])).then(|| Frozen::new(&map, format.precision));
-        Ok(Self { map, terms, activation, format, frozen })
+        Ok(Self { map, added, activation, format, frozen })
     }
 
     pub(crate) fn forward(&self, x: &Var) -> Result<Var> {
@@ -135,8 +136,8 @@ impl Linear {
 
     fn forward_with(&self, x: &Var, epilogue: Epilogue) -> Result<Var> {
         match &self.frozen {
-            Some(frozen) => frozen_linear(x, frozen, &self.terms, epilogue, self.format.result),
-            None => linear(x, &self.map, &self.terms, epilogue, self.format),
+            Some(frozen) => frozen_linear(x, frozen, &self.added, epilogue, self.format.result),
+            None => linear(x, &self.map, &self.added, epilogue, self.format),
         }
     }
 }

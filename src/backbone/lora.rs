@@ -1,10 +1,11 @@
 //! A low-rank adapter as it is asked for, before it is known which linear layers of a backbone it is for.
 
+use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::family::Part;
-use super::low_rank::{AdaptedMap, LowRank, is_on, module};
+use super::low_rank::{AdaptedMap, Kind, LowRank, is_on, module};
 use super::spec::Spec;
 use super::transformer::depth;
 use crate::error::{Error, Result};
@@ -18,31 +19,60 @@ pub struct Lora {
     /// `r`
     pub rank: usize,
     pub alpha: f64,
-    /// Parts of a layer (`attention`, `feed_forward`, `query`, `key`, `value`, `attention_output`, `gate`, `up`, `down`),
-    /// or names or name endings of modules (`attention.self.query`); None for all linear layers of the backbone's layers.
-    pub targets: Option<Vec<String>>,
+    /// None for all linear layers of the backbone's layers.
+    pub targets: Option<Targets>,
     /// Whether the scale is `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub rslora: bool,
+    pub kind: Kind,
     /// Factor on the learning rate of `B` (LoRA+, Hayou et al. 2024).
     pub lora_plus: f64,
+}
+
+/// Which linear layers are adapted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Targets {
+    /// A part of a layer (`attention`, `feed_forward`, `query`, `key`, `value`, `attention_output`, `gate`, `up`, `down`),
+    /// or a regular expression that matches the whole name of a module.
+    Pattern(String),
+    /// Parts of a layer, and names or name endings of modules (`attention.self.query`).
+    Names(Vec<String>),
+}
+
+impl Targets {
+    fn is_empty(&self) -> bool {
+        self.names().is_empty()
+    }
+
+    fn names(&self) -> &[String] {
+        match self {
+            Self::Pattern(pattern) => std::slice::from_ref(pattern),
+            Self::Names(names) => names,
+        }
+    }
 }
 
 /// A linear layer of a backbone: its module, and the numbers of its outputs and inputs.
 type Found<'a> = (&'a str, [usize; 2]);
 
 impl Lora {
+    /// The name of the strategy in Python.
+    pub fn label(&self) -> &'static str {
+        if self.kind == Kind::Miss { "MiSS" } else { "LoRA" }
+    }
+
     /// # Errors
     /// `Error::Value` for a number out of its range.
     pub fn check(&self) -> Result<()> {
-        let Self { rank, alpha, lora_plus, .. } = self;
+        let (Self { rank, alpha, lora_plus, .. }, label) = (self, self.label());
         if *rank == 0 || !alpha.is_finite() || *alpha == 0.0 {
-            return Err(Error::Value(format!("LoRA(rank={rank}, alpha={alpha}): expected at least 1, and not 0")));
+            return Err(Error::Value(format!("{label}(rank={rank}, alpha={alpha}): expected at least 1, and not 0")));
         }
         if !(*lora_plus > 0.0 && lora_plus.is_finite()) {
-            return Err(Error::Value(format!("LoRA(lora_plus={lora_plus}): expected more than 0")));
+            return Err(Error::Value(format!("{label}(lora_plus={lora_plus}): expected more than 0")));
         }
-        if self.targets.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::Value("LoRA(targets=[]): expected None for all linear layers, or names".into()));
+        if self.targets.as_ref().is_some_and(Targets::is_empty) {
+            return Err(Error::Value(format!("{label}(targets=[]): expected None for all linear layers, or names")));
         }
         Ok(())
     }
@@ -55,27 +85,40 @@ impl Lora {
         self.check()?;
         let maps: Vec<(Found, usize)> = backbone
             .iter()
-            .filter_map(|spec| Some(((module(&spec.name), spec.map?), depth(&spec.name, config))))
+            .filter_map(|spec| Some(((module(&spec.name), spec.map?.shape), depth(&spec.name, config))))
             .collect();
         let in_layers = 1..=config.num_hidden_layers;
-        let chosen: Vec<Found> = match &self.targets {
-            None => maps.iter().filter(|(_, depth)| in_layers.contains(depth)).map(|(map, _)| *map).collect(),
+        let is_chosen: Box<dyn Fn(&str) -> bool> = match &self.targets {
+            None => Box::new(|_| true),
+            Some(Targets::Pattern(pattern)) if parts(pattern, config).is_none() => {
+                let regex = Regex::new(&format!("^(?:{pattern})$"))
+                    .map_err(|e| Error::Value(format!("targets={pattern:?} is no regular expression: {e}")))?;
+                if !maps.iter().any(|((map, _), _)| matches(&regex, map)) {
+                    return Err(unknown(pattern, &maps, config));
+                }
+                Box::new(move |map| matches(&regex, map))
+            }
             Some(targets) => {
+                let targets = targets.names();
                 let endings = targets.iter().map(|target| endings(target, config)).collect::<Result<Vec<_>>>()?;
                 for (target, endings) in targets.iter().zip(&endings) {
                     if !maps.iter().any(|((map, _), _)| endings.iter().any(|ending| is_on(ending, map))) {
                         return Err(unknown(target, &maps, config));
                     }
                 }
-                let is_chosen = |map: &str| endings.iter().flatten().any(|ending| is_on(ending, map));
-                maps.iter().map(|(map, _)| *map).filter(|(map, _)| is_chosen(map)).collect()
+                Box::new(move |map| endings.iter().flatten().any(|ending| is_on(ending, map)))
             }
         };
+        let among = |depth: &usize| self.targets.is_some() || in_layers.contains(depth);
+        let chosen: Vec<Found> =
+            maps.iter().filter(|((map, _), depth)| among(depth) && is_chosen(map)).map(|(map, _)| *map).collect();
+        drop(is_chosen);
         let adapted = |(map, [n_out, n_in]): Found| {
             let largest = n_out.min(n_in);
             if self.rank > largest {
                 return Err(Error::Value(format!(
-                    "LoRA(rank={}): {map} is {n_out} x {n_in}, so that its rank is at most {largest}",
+                    "{}(rank={}): {map} is {n_out} x {n_in}, so that its rank is at most {largest}",
+                    self.label(),
                     self.rank
                 )));
             }
@@ -83,16 +126,17 @@ impl Lora {
         };
         Ok(LowRank {
             name: self.name.clone(),
+            kind: self.kind,
             rslora: self.rslora,
             maps: chosen.into_iter().map(adapted).collect::<Result<_>>()?,
         })
     }
 }
 
-/// The name endings that a target stands for: those of a part of a layer, or the target itself.
-fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
+/// The linear layers that a part of a transformer layer consists of; None if `target` is no such part.
+fn parts(target: &str, config: &Config) -> Option<Vec<Part>> {
     let names = &config.family.names;
-    let parts = match target {
+    Some(match target {
         "attention" => vec![names.query, names.key, names.value, Part::whole(names.attention_output)],
         "feed_forward" => vec![names.gate, names.up, Part::whole(names.down)],
         "query" => vec![names.query],
@@ -102,8 +146,13 @@ fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
         "gate" => vec![names.gate],
         "up" => vec![names.up],
         "down" => vec![Part::whole(names.down)],
-        _ => return Ok(vec![target]),
-    };
+        _ => return None,
+    })
+}
+
+/// The name endings that a target stands for: those of a part of a layer, or the target itself.
+fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
+    let Some(parts) = parts(target, config) else { return Ok(vec![target]) };
     if let ([part], true) = (&parts[..], parts.iter().any(|part| part.of > 1)) {
         return Err(Error::Value(format!(
             "targets: {target:?} is a part of the one map {:?} in this backbone ({}); name that",
@@ -111,6 +160,11 @@ fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
         )));
     }
     Ok(parts.into_iter().map(|part| part.name).filter(|name| !name.is_empty()).collect())
+}
+
+/// True if a pattern matches a name; one that takes too long to decide does not.
+pub(super) fn matches(regex: &Regex, name: &str) -> bool {
+    regex.is_match(name).unwrap_or(false)
 }
 
 fn unknown(target: &str, maps: &[(Found, usize)], config: &Config) -> Error {

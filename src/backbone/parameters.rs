@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::low_rank::LowRank;
-use super::spec::{Owner, Spec, initialise};
+use super::spec::{Owner, Spec, SpecMap, initialise};
 use crate::array::Array;
 use crate::autograd::{GradientSlot, Var};
 use crate::compute::available_memory;
@@ -17,6 +17,8 @@ pub struct Parameters {
     all: BTreeMap<String, Parameter>,
     /// Low-rank adapters of linear layers; their parameters are in `all`.
     adapters: Vec<Arc<LowRank>>,
+    /// The parameters before the first adapter was added.
+    base: Option<Arc<Parameters>>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,14 +73,60 @@ impl Parameters {
         Ok(params)
     }
 
-    /// Add an adapter with newly initialised parameters.
-    pub fn adapt(&mut self, adapter: &Arc<LowRank>, specs: &[Spec], key: Key) -> Result<()> {
-        if let Some(spec) = specs.iter().find(|spec| self.all.contains_key(&spec.name)) {
-            return Err(Error::Value(format!("adapter {:?} is there already: {}", adapter.name, spec.name)));
+    /// Add an adapter with newly initialised parameters to a backbone of these specs.
+    pub fn adapt(&mut self, adapter: &Arc<LowRank>, backbone: &[Spec], key: Key) -> Result<()> {
+        let specs = adapter.specs(backbone)?;
+        let mut added = Self::initialised(&specs, key)?;
+        for (weight, lengths) in adapter.lengths(backbone) {
+            let values = row_lengths(self.get(&weight.name)?, weight)?;
+            added.replace(&lengths, values)?;
         }
-        *self = self.with(&Self::initialised(specs, key)?);
+        self.add(adapter, &added)
+    }
+
+    /// Add an adapter whose parameters are `added`.
+    pub fn add(&mut self, adapter: &Arc<LowRank>, added: &Self) -> Result<()> {
+        if let Some(name) = added.all.keys().find(|name| self.all.contains_key(*name)) {
+            return Err(Error::Value(format!("adapter {:?} is there already: {}", adapter.name, name)));
+        }
+        let base = self.base.take().unwrap_or_else(|| Arc::new(self.clone()));
+        *self = self.with(added);
+        self.base = Some(base);
         self.adapters.push(adapter.clone());
         Ok(())
+    }
+
+    /// These parameters without those of adapters; what else was trained stays.
+    #[must_use]
+    pub fn without_adapters(&self) -> Self {
+        self.kept(|_, owner| !matches!(owner, Owner::Adapter(_)))
+    }
+
+    /// The parameters as they were before the first adapter was added.
+    pub fn base(&self) -> &Self {
+        self.base.as_deref().unwrap_or(self)
+    }
+
+    /// Set what [`Parameters::base`] returns for one of the backbone's parameters.
+    pub fn set_base(&mut self, name: &str, array: Array) -> Result<()> {
+        let mut base = self.base().clone();
+        base.replace(name, array)?;
+        self.base = Some(Arc::new(base));
+        Ok(())
+    }
+
+    /// The backbone's parameters that differ from those before the first adapter was added: names and values now.
+    pub fn changed(&self) -> Result<Vec<(&str, &Array)>> {
+        let Some(base) = &self.base else { return Ok(Vec::new()) };
+        let mut changed = Vec::new();
+        for (name, parameter) in self.all.iter().filter(|(_, parameter)| parameter.owner == Owner::Backbone) {
+            let (was, is) = (base.get(name)?.values()?, parameter.value.array().values()?);
+            // Not trained, it is the same memory.
+            if was.as_ptr() != is.as_ptr() && *was != *is {
+                changed.push((name.as_str(), parameter.value.array()));
+            }
+        }
+        Ok(changed)
     }
 
     /// The low-rank adapters of linear layers.
@@ -122,7 +170,7 @@ impl Parameters {
     pub fn within(&self, scope: &str) -> Self {
         let stripped = self.all.iter().filter_map(|(name, one)| Some((name.strip_prefix(scope)?.into(), one.clone())));
         let all = self.all.iter().map(|(name, one)| (name.clone(), one.clone())).chain(stripped).collect();
-        Self { all, adapters: self.adapters.clone() }
+        Self { all, adapters: self.adapters.clone(), base: self.base.clone() }
     }
 
     /// The backbone's parameters with adapters, and those of heads.
@@ -139,8 +187,9 @@ impl Parameters {
             let owner = Owner::Adapter(adapter.name.as_str().into());
             all.values().any(|parameter| parameter.owner == owner)
         };
-        let adapters = self.adapters.iter().filter(owns).cloned().collect();
-        Self { all, adapters }
+        let adapters: Vec<_> = self.adapters.iter().filter(owns).cloned().collect();
+        let base = self.base.clone().filter(|_| !adapters.is_empty());
+        Self { all, adapters, base }
     }
 
     /// The union of these parameters and `others`.
@@ -149,7 +198,8 @@ impl Parameters {
         let all = self.all.iter().chain(&others.all);
         let mut adapters = self.adapters.clone();
         adapters.extend(others.adapters.iter().filter(|other| !self.adapters.contains(other)).cloned());
-        Self { all: all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect(), adapters }
+        let all = all.map(|(name, parameter)| (name.clone(), parameter.clone())).collect();
+        Self { all, adapters, base: self.base.clone().or_else(|| others.base.clone()) }
     }
 
     /// The same parameters, renamed by `name` and given to `owner`.
@@ -157,8 +207,19 @@ impl Parameters {
     pub fn handed_to(&self, owner: &Owner, name: impl Fn(&str) -> String) -> Self {
         let given = |parameter: &Parameter| Parameter { owner: owner.clone(), value: parameter.value.clone() };
         let all = self.all.iter().map(|(old, parameter)| (name(old), given(parameter))).collect();
-        Self { all, adapters: Vec::new() }
+        Self { all, adapters: Vec::new(), base: None }
     }
+}
+
+/// The lengths of the rows of a map's weight, `[N]`.
+fn row_lengths(array: &Array, spec: &Spec) -> Result<Array> {
+    let Some(SpecMap { shape: [n_out, n_in], input_major }) = spec.map else {
+        return Err(Error::internal(format!("{} is no weight of a map", spec.name)));
+    };
+    let values = array.values()?;
+    let at = |row: usize, column: usize| values[if input_major { column * n_out + row } else { row * n_in + column }];
+    let length = |row: usize| (0..n_in).map(|column| f64::from(at(row, column)).powi(2)).sum::<f64>().sqrt() as f32;
+    Array::new((0..n_out).map(length).collect(), n_out)
 }
 
 /// Check that the machine has enough memory for new parameters; if it does not report its memory, do nothing.

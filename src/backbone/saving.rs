@@ -14,7 +14,9 @@ use crate::text::{SideFiles, side_files_in};
 impl Backbone {
     /// Write a Hugging Face directory that `transformers.AutoModel` reads; weight files have at most `max_shard_bytes`.
     pub fn save_pretrained(&self, dir: &Path, max_shard_bytes: u64) -> Result<()> {
-        self.params.check_without_adapters("saved")?;
+        if !self.params.adapters().is_empty() {
+            return self.merged()?.save_pretrained(dir, max_shard_bytes);
+        }
         let mut staged = Staged::begin(dir)?;
         let mut config = self.config.raw.clone();
         config.insert("architectures".into(), serde_json::json!([self.config.class("Model")]));

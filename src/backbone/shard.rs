@@ -33,6 +33,11 @@ impl Shard {
         self.header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone()))
     }
 
+    /// An entry of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.header.metadata().as_ref()?.get(key).cloned()
+    }
+
     /// True if the file has this tensor and its values can be used without a copy.
     pub fn is_mapped(&self, name: &str) -> bool {
         self.header.info(name).is_some_and(|info| info.dtype == Dtype::F32)

@@ -37,6 +37,15 @@ impl Owner {
     }
 }
 
+/// An affine map; all maps together if a weight stacks several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpecMap {
+    /// Numbers of outputs and inputs.
+    pub shape: [usize; 2],
+    /// True if the weight is stored as `[inputs, outputs]`.
+    pub input_major: bool,
+}
+
 /// A parameter of a model.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -44,8 +53,8 @@ pub struct Spec {
     pub shape: Vec<usize>,
     pub init: Init,
     pub owner: Owner,
-    /// Outputs and inputs, if it is the weight of an affine map; the outputs of all maps if it stacks several.
-    pub map: Option<[usize; 2]>,
+    /// The map that it is the weight of, if it is one.
+    pub map: Option<SpecMap>,
     /// True if it is the weight or bias of a norm.
     pub is_norm: bool,
 }

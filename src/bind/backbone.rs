@@ -52,6 +52,22 @@ impl PyBackbone {
         run(py, || Backbone::from_pretrained(&path)).map(Self)
     }
 
+    /// A copy with the adapter in a directory of PEFT's on it.
+    fn with_adapter(&self, py: Python<'_>, path: PathBuf, name: &str, any_base: bool) -> PyResult<Self> {
+        run(py, || self.0.with_adapter(&path, name, any_base)).map(Self)
+    }
+
+    /// A copy with its adapters merged into the weights.
+    fn merged(&self, py: Python<'_>) -> PyResult<Self> {
+        run(py, || self.0.merged()).map(Self)
+    }
+
+    /// Names of the adapters.
+    #[getter]
+    fn adapters(&self) -> Vec<String> {
+        self.0.params.adapters().iter().map(|adapter| adapter.name.clone()).collect()
+    }
+
     #[staticmethod]
     fn from_config(py: Python<'_>, config: String, tokenizer: TokenizerSource, seed: u64) -> PyResult<Self> {
         run(py, || {

@@ -1,5 +1,7 @@
 //! Conversions between Python's containers and the crate's.
 
+use std::sync::Arc;
+
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::PyClass;
 use pyo3::prelude::*;
@@ -9,7 +11,7 @@ use safetensors::SafeTensors;
 
 use super::errors::to_python;
 use crate::array::Array;
-use crate::backbone::{Backbone, Config, LoadReport, Owner, Parameters};
+use crate::backbone::{Backbone, Config, LoadReport, LowRank, Owner, Parameters, Spec};
 use crate::error::{Error, Result};
 use crate::report::{Facts, Point, Record, Row, Summary};
 use crate::text::SideFiles;
@@ -133,8 +135,10 @@ pub fn load_report<'py>(py: Python<'py>, report: &LoadReport) -> PyResult<Bound<
 
 /// The whole model for pickling: configuration, side files, and its parameters as safetensors.
 pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> PyResult<Bound<'py, PyDict>> {
-    params.check_without_adapters("saved").map_err(to_python)?;
-    let tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    let mut tensors: Vec<(String, Array)> = params.iter().map(|(n, t)| (n.to_string(), t.clone())).collect();
+    for (name, _) in params.changed().map_err(to_python)? {
+        tensors.push((format!("{BASE}{name}"), params.base().get(name).map_err(to_python)?.clone()));
+    }
     let bytes = super::guard::run(py, || {
         safetensors::serialize(tensors, None).map_err(|e| Error::Weights(format!("pickling: {e}")))
     })?;
@@ -151,8 +155,14 @@ pub fn state<'py>(py: Python<'py>, backbone: &Backbone, params: &Parameters) -> 
     dict.set_item("source", &backbone.source)?;
     dict.set_item("report", load_report(py, &backbone.report)?)?;
     dict.set_item("format_version", FORMAT_VERSION)?;
+    let adapters: Vec<&LowRank> = params.adapters().iter().map(|adapter| &**adapter).collect();
+    let adapters = serde_json::to_string(&adapters).map_err(|e| to_python(Error::internal(e.to_string())))?;
+    dict.set_item("adapters", adapters)?;
     Ok(dict)
 }
+
+/// Prefix of the names of tensors as they were before adapters were added.
+const BASE: &str = "base:";
 
 /// Format version of pickles. Version 1 did not store it; its tokenizers are read as they were then.
 pub const FORMAT_VERSION: u64 = 2;
@@ -168,6 +178,9 @@ pub struct State {
     report: Report,
     #[pyo3(default)]
     format_version: u64,
+    /// Absent from pickles of before there were adapters.
+    #[pyo3(default)]
+    adapters: String,
 }
 
 #[derive(FromPyObject)]
@@ -203,12 +216,39 @@ impl State {
             config = config.with_classifier_of_class()?;
         }
         let specs = Backbone::specs(&config);
-        let (mut own, mut head) = (Parameters::default(), Parameters::default());
+        let adapters: Vec<LowRank> = match self.adapters.as_str() {
+            "" => Vec::new(),
+            text => serde_json::from_str(text).map_err(|e| unreadable(&e))?,
+        };
+        let (mut own, mut head, mut added) = (Parameters::default(), Parameters::default(), Vec::new());
+        for adapter in adapters {
+            let specs = adapter.specs(&specs)?;
+            added.push((Arc::new(adapter), specs, Parameters::default()));
+        }
+        let mut base = Vec::new();
         for (name, array) in arrays {
+            if let Some(name) = name.strip_prefix(BASE) {
+                base.push((name.to_string(), array));
+                continue;
+            }
+            let of_adapter = |(_, specs, _): &&mut (_, Vec<Spec>, _)| specs.iter().any(|spec| spec.name == name);
+            if let Some((_, specs, params)) = added.iter_mut().find(of_adapter) {
+                specs
+                    .iter()
+                    .filter(|spec| spec.name == name)
+                    .for_each(|s| params.insert(&name, &s.owner, array.clone()));
+                continue;
+            }
             match specs.iter().find(|spec| spec.name == name) {
                 Some(spec) => own.insert(name, &spec.owner, array),
                 None => head.insert(name, &Owner::head(task), array),
             }
+        }
+        for (adapter, _, params) in added {
+            own.add(&adapter, &params)?;
+        }
+        for (name, array) in base {
+            own.set_base(&name, array)?;
         }
         Ok((Backbone::assemble(config, own, files, report, self.source)?, head))
     }

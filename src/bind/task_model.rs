@@ -184,6 +184,30 @@ impl PyTaskModel {
         Ok((Self(model), labels.names, labels.are_numbers, labels.note))
     }
 
+    /// Open the adapter in a directory of PEFT's, with the head that it brings, on a backbone.
+    #[staticmethod]
+    fn from_adapter(
+        py: Python<'_>,
+        backbone: &PyBackbone,
+        path: PathBuf,
+        kind: &str,
+        any_base: bool,
+    ) -> PyResult<PublishedModel> {
+        let opened = run(py, || TaskModel::from_adapter(&backbone.0, &path, TargetKind::parse(kind)?, any_base))?;
+        let Published { model, labels } = opened;
+        Ok((Self(model), labels.names, labels.are_numbers, labels.note))
+    }
+
+    /// Write the adapter and the head as PEFT does; `names` are the labels of the outputs.
+    fn save_adapter(&self, py: Python<'_>, path: PathBuf, names: Vec<String>, are_numbers: bool) -> PyResult<()> {
+        run(py, || self.0.save_adapter(&path, &names, are_numbers))
+    }
+
+    /// The same model with its adapters merged into the weights.
+    fn merged(&self, py: Python<'_>) -> PyResult<Self> {
+        run(py, || self.0.merged()).map(Self)
+    }
+
     /// Kind of targets of the head: "classes", "indicators", "tags" or "numbers".
     #[getter]
     fn kind(&self) -> &'static str {

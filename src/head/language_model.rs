@@ -141,6 +141,9 @@ impl LanguageModel {
     /// Write a Hugging Face directory with `metadata`, read it back, compare predictions and weights, then replace what
     /// was there. No weight file is larger than `max_shard_bytes`.
     pub fn save(&self, dir: &Path, metadata: &str, max_shard_bytes: u64) -> Result<()> {
+        if !self.backbone.params.adapters().is_empty() {
+            return Self::of(self.backbone.merged()?, self.head.clone()).save(dir, metadata, max_shard_bytes);
+        }
         let config = &self.backbone.config;
         let mut raw = config.raw.clone();
         raw.insert("architectures".into(), json!([config.class(config.family.language_class)]));

@@ -1,5 +1,6 @@
 //! Task heads on a backbone, and the models that the two form together.
 
+mod adapter;
 mod classification;
 mod cross_encoder;
 mod generation;

@@ -114,7 +114,7 @@ impl Labels {
     /// Read the labels as transformers 5.24 does: `id2label`, or without it `LABEL_0` and so on, `num_labels` of them
     /// or two, the default that is not written. transformers ignores a `label2id` without `id2label`; here its names
     /// are used, with a note.
-    fn read(raw: &Map<String, Value>, kind: TargetKind) -> Result<Self> {
+    pub(super) fn read(raw: &Map<String, Value>, kind: TargetKind) -> Result<Self> {
         let bad = |message: String| Error::Value(format!("config.json: {message}"));
         let field = |name: &str| raw.get(name).filter(|value| !value.is_null());
         let count = match field("num_labels") {
@@ -197,7 +197,7 @@ impl Labels {
 
     /// For single-label text classifiers, sort the outputs by label, as scikit-learn's scorers expect the columns of
     /// probabilities; leave other models as they are.
-    fn sorted(mut self, mut head: Parameters, options: &HeadOptions) -> Result<(Self, Parameters)> {
+    pub(super) fn sorted(mut self, mut head: Parameters, options: &HeadOptions) -> Result<(Self, Parameters)> {
         if self.kind != TargetKind::Classes {
             return Ok((self, head));
         }

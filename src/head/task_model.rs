@@ -194,6 +194,9 @@ impl TaskModel {
     /// Write a Hugging Face directory with `metadata` and the names of the outputs, read it back, compare outputs, then
     /// replace what was there. No weight file is larger than `max_shard_bytes`.
     pub fn save(&self, dir: &Path, names: &[String], metadata: &str, max_shard_bytes: u64) -> Result<()> {
+        if !self.backbone.params.adapters().is_empty() {
+            return self.merged()?.save(dir, names, metadata, max_shard_bytes);
+        }
         if names.len() != self.n_outputs() {
             return Err(Error::Value(format!("got {} labels for {} outputs", names.len(), self.n_outputs())));
         }

@@ -33,14 +33,16 @@ type Terms<'a> = (&'a Strategy, &'a OptimizerOptions);
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub rows: Vec<ParameterPlan>,
-    /// The low-rank adapter that is added, with the specs of its parameters, which are among the rows.
-    added: Option<(Arc<LowRank>, Vec<Spec>)>,
+    /// The low-rank adapter that is added; its parameters are among the rows.
+    added: Option<Arc<LowRank>>,
 }
 
 impl Plan {
     /// Compile a strategy for a backbone with the head of a task.
     pub fn of_task(terms: Terms, backbone: &Backbone, task: &Task) -> Result<Self> {
-        backbone.params.check_without_adapters("trained further")?;
+        backbone
+            .params
+            .check_without_adapters("trained further; merge it into the weights first, with merge_adapter()")?;
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
@@ -62,8 +64,9 @@ impl Plan {
     ) -> Result<Self> {
         strategy.parts.iter().try_for_each(|part| part.method.check_layers(config))?;
         let add = |lora: &Lora| {
-            let adapter = lora.on(config, &Backbone::specs(config))?;
-            let specs = adapter.specs(&Backbone::specs(config))?;
+            let backbone = Backbone::specs(config);
+            let adapter = lora.on(config, &backbone)?;
+            let specs = adapter.specs(&backbone)?;
             Ok::<_, Error>((Arc::new(adapter), specs))
         };
         let added = strategy.lora().map(add).transpose()?;
@@ -96,13 +99,20 @@ impl Plan {
                 )));
             }
         }
-        Ok(Self { rows: specs.into_iter().map(row).collect(), added })
+        Ok(Self { rows: specs.into_iter().map(row).collect(), added: added.map(|(adapter, _)| adapter) })
     }
 
     /// Compile a strategy for pretraining a model with an objective.
     pub fn of_pretraining(model: &impl Pretrainable, options: &PretrainingOptions) -> Result<Self> {
         let PretrainingOptions { objective, training, .. } = options;
-        model.params().check_without_adapters("trained further")?;
+        if training.strategy.lora().is_some() && model.transformers().len() > 1 {
+            return Err(Error::Value(
+                "strategy: adapters train one model, and this objective has a generator beside it".into(),
+            ));
+        }
+        model
+            .params()
+            .check_without_adapters("trained further; merge it into the weights first, with merge_adapter()")?;
         let is_idle = |name: &str| model.is_idle(name, objective);
         let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
         Self::of((&training.strategy, &training.optimizer), &model.backbone().config, model.specs(), is_idle, in_head)
@@ -120,9 +130,9 @@ impl Plan {
     }
 
     /// The parameters of a model with those of the adapter added; their initial values follow from `seed`.
-    pub fn extended(&self, mut params: Parameters, seed: u64) -> Result<Parameters> {
-        if let Some((adapter, specs)) = &self.added {
-            params.adapt(adapter, specs, Key::new(seed, Stream::Init))?;
+    pub fn extended(&self, mut params: Parameters, config: &Config, seed: u64) -> Result<Parameters> {
+        if let Some(adapter) = &self.added {
+            params.adapt(adapter, &Backbone::specs(config), Key::new(seed, Stream::Init))?;
         }
         Ok(params)
     }

@@ -34,7 +34,7 @@ pub fn pretrain<M: Pretrainable>(
         return Err(nothing_asked("the texts to evaluate on"));
     }
     let plan = Plan::of_pretraining(model, options)?;
-    let params = plan.extended(model.params(), options.training.seed)?;
+    let params = plan.extended(model.params(), &model.backbone().config, options.training.seed)?;
     model.forget_networks();
     let mut learner = PretrainingLearner { model, options, data, held_out };
     train(&mut learner, &params, &plan, &options.training, monitor, |params| model.with_params(params))

@@ -24,7 +24,7 @@ pub enum Method {
     BitFit {},
     /// Weights and biases of all norms.
     NormTuning {},
-    /// Low-rank matrices added to linear layers (Hu et al. 2021).
+    /// Low-rank matrices added to linear layers.
     Lora(Lora),
 }
 
@@ -112,7 +112,7 @@ impl Method {
             Self::Layers { .. } => "Layers",
             Self::BitFit {} => "BitFit",
             Self::NormTuning {} => "NormTuning",
-            Self::Lora(_) => "LoRA",
+            Self::Lora(lora) => lora.label(),
         }
     }
 

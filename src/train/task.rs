@@ -1,7 +1,7 @@
 //! Train a model for a task on texts or their words.
 
 use super::batches::{Batches, Groups, TextBatches};
-use super::identity::{MODEL, fingerprint_of, of_models};
+use super::identity::{MODEL, of_models};
 use super::inputs::Inputs;
 use super::learner::{Found, Learner};
 use super::monitor::Monitor;
@@ -9,7 +9,7 @@ use super::options::TaskOptions;
 use super::plan::Plan;
 use super::trainer::{Outcome, train};
 use crate::autograd::Var;
-use crate::backbone::{Backbone, Level, Memory, Mode, Parameters, Transformer};
+use crate::backbone::{Backbone, Level, Memory, Mode, Parameters, Transformer, fingerprint_of};
 use crate::batch::in_order_of_length;
 use crate::compute::in_pool;
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ pub fn fit<'a>(
     }
     let params = TaskModel::initial(backbone, task, start, training.seed)?;
     let plan = Plan::of_task((&training.strategy, &training.optimizer), backbone, task)?;
-    let params = plan.extended(params, training.seed)?;
+    let params = plan.extended(params, &backbone.config, training.seed)?;
     let mut learner = TaskLearner {
         backbone,
         options,

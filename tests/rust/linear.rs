@@ -8,7 +8,7 @@ use warmstart::matmul::Precision;
 use warmstart::ops::activation::Activation;
 use warmstart::ops::affine::Affine;
 use warmstart::ops::dropout::Dropout;
-use warmstart::ops::linear::{self, Epilogue, Frozen, LowRankTerm, frozen_linear};
+use warmstart::ops::linear::{self, Added, Epilogue, Frozen, LowRankTerm, frozen_linear};
 use warmstart::rng::{Key, Stream};
 
 use crate::tests::checks::{Outcome, TOLERANCE, activate, assert_close, check, factors};
@@ -81,7 +81,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
                 |x: &[f64], o: usize| (0..k).map(|i| x[i] * w(o, i)).sum::<f64>() + if bias { v[2][o] } else { 0.0 };
             v[0].chunks(k).flat_map(|x| outputs.clone().map(move |o| y(x, o))).collect()
         };
-        let run = |a: &[Var], bias| linear::linear(&a[0], &map(a, bias)?, &[], Epilogue::None, Precision::F32);
+        let run = |a: &[Var], bias| linear::linear(&a[0], &map(a, bias)?, &Added::NONE, Epilogue::None, Precision::F32);
         check("part", &args[..2], |a| run(a, false), |v| formula(v, false))?;
         check("part with bias", &args, |a| run(a, true), |v| formula(v, true))?;
         for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
@@ -91,7 +91,7 @@ fn linear_when_it_is_a_part_stored_either_way_agrees_forward_and_backward() -> O
             let tolerance = if precision == Precision::F32 { TOLERANCE } else { 0.03 };
             // The first time from where the weight lies, then packed.
             for _ in 0..2 {
-                let got = frozen_linear(&constants[0], &frozen, &[], Epilogue::None, StorageDtype::F32)?;
+                let got = frozen_linear(&constants[0], &frozen, &Added::NONE, Epilogue::None, StorageDtype::F32)?;
                 assert_close("frozen part", &f64s(got.array())?, &expected, tolerance);
             }
         }
@@ -110,7 +110,7 @@ fn linear_when_it_is_added_to_a_residual_agrees_forward_and_backward() -> Outcom
                 linear::linear(
                     &a[0],
                     &Affine::new(&a[1], Some(&a[2]))?,
-                    &[],
+                    &Added::NONE,
                     Epilogue::AddResidual(&a[3], drop),
                     Precision::F32,
                 )
@@ -146,7 +146,7 @@ fn linear_when_it_has_low_rank_terms_agrees_forward_and_backward() -> Outcome {
                     Ok(LowRankTerm { a: Affine::new(&a[0], None)?, b, scale })
                 };
                 let terms = [term(&a[3..5], 1.7), term(&a[5..7], -0.3)];
-                let terms = terms.into_iter().collect::<Result<Vec<_>>>()?;
+                let added = Added { terms: terms.into_iter().collect::<Result<Vec<_>>>()?, magnitude: None };
                 let epilogue = match kind {
                     0 => Epilogue::None,
                     1 => Epilogue::Activation(Activation::Tanh),
@@ -155,9 +155,9 @@ fn linear_when_it_has_low_rank_terms_agrees_forward_and_backward() -> Outcome {
                 let map = Affine::new(&a[1], Some(&a[2]))?.outputs(outputs.clone())?;
                 if packed {
                     let frozen = Frozen::new(&map, Precision::F32);
-                    return frozen_linear(&a[0], &frozen, &terms, epilogue, StorageDtype::F32);
+                    return frozen_linear(&a[0], &frozen, &added, epilogue, StorageDtype::F32);
                 }
-                linear::linear(&a[0], &map, &terms, epilogue, Precision::F32)
+                linear::linear(&a[0], &map, &added, epilogue, Precision::F32)
             };
             let formula = |v: &[Vec<f64>]| -> Vec<f64> {
                 let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>();

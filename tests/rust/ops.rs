@@ -52,7 +52,7 @@ pub fn linear(
     activation: Option<Activation>,
     format: impl Into<Format>,
 ) -> Result<Var> {
-    linear::linear(x, &Affine::new(w, b)?, &[], activation.into(), format)
+    linear::linear(x, &Affine::new(w, b)?, &linear::Added::NONE, activation.into(), format)
 }
 
 /// The map with `w` and `b`, packed.

@@ -15,7 +15,7 @@ use warmstart::compute::StorageDtype;
 use warmstart::error::Result;
 use warmstart::matmul::{Format, Precision};
 use warmstart::ops::activation::Activation;
-use warmstart::ops::linear::{Epilogue, Frozen, frozen_linear};
+use warmstart::ops::linear::{Added, Epilogue, Frozen, frozen_linear};
 
 use crate::tests::checks::activate;
 use crate::tests::operations::attention_formula;
@@ -229,7 +229,7 @@ fn frozen_linear_when_compared_with_linear_is_the_same_bytes() -> Outcome {
                 let expected = bits(&linear(&x, &w, bias, kind, precision)?)?;
                 // The first time from where the weight lies, then packed.
                 for time in 0..2 {
-                    let got = bits(&frozen_linear(&x, &frozen, &[], kind.into(), StorageDtype::F32)?)?;
+                    let got = bits(&frozen_linear(&x, &frozen, &Added::NONE, kind.into(), StorageDtype::F32)?)?;
                     assert_eq!(got, expected, "{t}x{k}x{n} {precision:?} {time}");
                 }
             }
@@ -262,7 +262,7 @@ fn linear_when_its_result_is_kept_in_bf16_is_that_of_f32_rounded() -> Outcome {
             assert_eq!(wide(&narrow)?, expected, "{t}x{k}x{n}");
             let frozen = frozen(&w, bias, Precision::Bf16)?;
             assert_eq!(
-                wide(&frozen_linear(&x, &frozen, &[], kind.into(), StorageDtype::Bf16)?)?,
+                wide(&frozen_linear(&x, &frozen, &Added::NONE, kind.into(), StorageDtype::Bf16)?)?,
                 expected,
                 "{t}x{k}x{n}"
             );
@@ -330,7 +330,7 @@ fn frozen_linear_in_int8_when_shapes_are_odd_is_within_the_rounding_of_its_opera
         let (x, w, b) = (random(1, &[t, k])?, random(2, &[n, k])?, random(3, &[n])?);
         let map = [&w, &b].map(|tensor| Var::constant(tensor.clone()));
         let frozen = frozen(&map[0], Some(&map[1]), Precision::Int8)?;
-        let y = frozen_linear(&Var::constant(x.clone()), &frozen, &[], Epilogue::None, StorageDtype::F32)?;
+        let y = frozen_linear(&Var::constant(x.clone()), &frozen, &Added::NONE, Epilogue::None, StorageDtype::F32)?;
         let (x, w, b) = (f64s(&x)?, f64s(&w)?, f64s(&b)?);
         let expected: Vec<f64> = matmul(&x, &w, shape).iter().enumerate().map(|(i, y)| y + b[i % n]).collect();
         // Each value is off by half a step at most, and a step is 1/127 of its row's largest value.
@@ -359,7 +359,7 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
     let frozen = frozen(&Var::constant(w), Some(&Var::constant(b.clone())), Precision::Int8)?;
     let run = |x: Vec<f32>| -> Result<Vec<f32>> {
         let x = Var::constant(Array::new(x.clone(), (x.len() / k, k))?);
-        Ok(frozen_linear(&x, &frozen, &[], Epilogue::None, StorageDtype::F32)?.array().values()?.to_vec())
+        Ok(frozen_linear(&x, &frozen, &Added::NONE, Epilogue::None, StorageDtype::F32)?.array().values()?.to_vec())
     };
     let (y, b) = (run(rows)?, b.values()?.to_vec());
     assert_eq!(y[..n], b);
@@ -373,7 +373,7 @@ fn frozen_linear_in_int8_when_a_row_is_zero_tiny_or_not_a_number_says_so_in_that
 fn frozen_linear_in_int8_when_there_are_no_columns_is_refused() -> Outcome {
     let weight = frozen(&Var::constant(Array::new(vec![], (4, 0))?), None, Precision::Int8)?;
     let x = Var::constant(Array::new(vec![], (3, 0))?);
-    assert!(frozen_linear(&x, &weight, &[], Epilogue::None, StorageDtype::F32).is_err());
+    assert!(frozen_linear(&x, &weight, &Added::NONE, Epilogue::None, StorageDtype::F32).is_err());
     Ok(())
 }
 
@@ -385,7 +385,7 @@ fn rows_when_computed_alone_are_the_same_bytes_as_together() -> Outcome {
     for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
         let run = |frozen: &Frozen, first: usize, rows: usize| {
             let (x, then) = (Var::constant(x.rows(first, rows)?), Epilogue::Activation(Activation::Gelu));
-            bits(&frozen_linear(&x, frozen, &[], then, StorageDtype::F32)?)
+            bits(&frozen_linear(&x, frozen, &Added::NONE, then, StorageDtype::F32)?)
         };
         let packed = frozen(&w, Some(&b), precision)?;
         let together = run(&packed, 0, t)?;

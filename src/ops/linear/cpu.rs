@@ -1,7 +1,7 @@
 //! Linear layers on the CPU: a matrix product, with bias, activation, dropout and residual applied to rows while they
 //! are in the cache.
 
-use super::row_sum::RowSum;
+use super::row_sum::{RowSum, multiply};
 use crate::compute::{
     Buffer, CHUNK, Elements, SharedBuffer, StorageDtype, add_bias_to_rows, for_chunks, sum_rows, sum_rows_into,
 };
@@ -30,10 +30,12 @@ pub(super) struct FusedEpilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Low-rank terms, added before the bias.
     pub sums: &'a [RowSum<'a>],
+    /// Factors on the sum of the product and the low-rank terms, `[N]`.
+    pub factors: Option<&'a [f32]>,
 }
 
-/// Computes the product `[t, n]` and applies the epilogue to each row. If `keep` is set, also returns the activation's
-/// input.
+/// Computes the product `[t, n]` and applies the epilogue to each row. If `keep` is set, also returns the rows with their
+/// bias: the activation's input.
 ///
 /// # Safety
 ///
@@ -94,6 +96,9 @@ impl FusedEpilogue<'_> {
     unsafe fn finish(&self, [row, column]: [usize; 2], n: usize, y: &mut [f32], kept: Option<SharedBuffer>) {
         let start = row * n + column;
         self.sums.iter().for_each(|sum| sum.add_to(y, row, column));
+        if let Some(factors) = self.factors {
+            multiply(y, &factors[column..]);
+        }
         if let Some(bias) = self.bias {
             add_bias_to_rows(y, &bias[column..][..y.len()]);
         }

@@ -67,13 +67,19 @@ impl Epilogue<'_> {
     }
 
     /// The epilogue to apply to the rows of the product.
-    pub(super) fn fused<'a>(&self, operands: &'a Operands, sums: &'a [RowSum<'a>]) -> FusedEpilogue<'a> {
+    pub(super) fn fused<'a>(
+        &self,
+        operands: &'a Operands,
+        sums: &'a [RowSum<'a>],
+        factors: Option<&'a [f32]>,
+    ) -> FusedEpilogue<'a> {
         FusedEpilogue {
             bias: operands.bias.as_ref().map(|(bias, outputs)| &bias[outputs.clone()]),
             activation: self.activation(),
             dropout: self.dropout(),
             residual: operands.residual.as_deref(),
             sums,
+            factors,
         }
     }
 }

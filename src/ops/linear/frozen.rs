@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::magnitude::squared_lengths;
 use crate::error::Result;
 use crate::matmul::{Int8Weight, MAX_ROWS_UNPACKED, Packed, Precision, Rhs, RhsView};
 use crate::ops::affine::Affine;
@@ -20,6 +21,8 @@ struct Inner {
     weight: OnceLock<FrozenWeight>,
     /// For the gradient of the input; None if it is read in place.
     transposed: OnceLock<Option<Packed>>,
+    /// The squared lengths of the rows.
+    squares: OnceLock<Vec<f32>>,
 }
 
 pub(super) enum FrozenWeight {
@@ -36,6 +39,7 @@ impl Frozen {
             multiplied: AtomicBool::new(false),
             weight: OnceLock::new(),
             transposed: OnceLock::new(),
+            squares: OnceLock::new(),
         }))
     }
 
@@ -77,6 +81,11 @@ impl Frozen {
             Precision::Int8 => FrozenWeight::Int8(Int8Weight::new(&values[map.part.place().0..][..n * k], n, k)),
             _ => FrozenWeight::Float(Packed::new(map.part.rows(values), *precision)),
         })
+    }
+
+    /// The squared lengths of the rows of the weight, whose values are `weight`.
+    pub(super) fn squares(&self, weight: &[f32]) -> &[f32] {
+        self.0.squares.get_or_init(|| squared_lengths(weight, &self.0.map.part))
     }
 
     /// Calls `multiply` with the columns of the weight, whose values are `weight`.

@@ -49,8 +49,8 @@ impl LowRankTerm {
     /// The values of `scale * B`, transposed: `[r, N]`.
     pub(super) fn scaled_columns(&self) -> Result<Vec<f32>> {
         let ([n, rank], values) = (self.b.shape(), self.b.weight.array().values()?);
-        let (start, stride) = self.b.part.place();
-        let at = |row: usize, column: usize| values[start + row * stride + column];
+        let rows = self.b.part.rows(&*values);
+        let at = |row: usize, column: usize| rows.values.at(row * rows.line_stride + column * rows.depth_stride);
         Ok((0..rank).flat_map(|i| (0..n).map(move |row| (i, row))).map(|(i, row)| self.scale * at(row, i)).collect())
     }
 }
@@ -104,9 +104,10 @@ impl Kept {
             db.fill(0.0);
         }
         let (start, stride) = self.b.place();
+        let (row_stride, stride) = if self.b.input_major { (1, stride) } else { (stride, 1) };
         for row in 0..n {
             for i in 0..rank {
-                db[start + row * stride + i] += self.scale * columns[i * n + row];
+                db[start + row * row_stride + i * stride] += self.scale * columns[i * n + row];
             }
         }
     }

@@ -10,6 +10,7 @@ mod cpu;
 mod epilogue;
 mod frozen;
 mod low_rank;
+mod magnitude;
 mod row_sum;
 
 use super::activation::{self, Activation};
@@ -26,44 +27,49 @@ pub use frozen::Frozen;
 use frozen::FrozenWeight;
 use low_rank::Kept;
 pub use low_rank::LowRankTerm;
+pub use magnitude::Magnitude;
+use magnitude::{Scaled, squared_lengths};
 use row_sum::RowSum;
+
+/// What adapters add to a linear layer.
+#[derive(Default)]
+pub struct Added {
+    pub terms: Vec<LowRankTerm>,
+    /// The lengths that the rows of the weight with its one term are scaled to.
+    pub magnitude: Option<Magnitude>,
+}
+
+impl Added {
+    /// No adapters.
+    pub const NONE: Self = Self { terms: Vec::new(), magnitude: None };
+}
 
 /// Applies the layer `map` with its low-rank terms to `x [.., K]`, followed by `epilogue`: `[.., N]`. The weight is
 /// packed anew.
-pub fn linear(
-    x: &Var,
-    map: &Affine,
-    terms: &[LowRankTerm],
-    epilogue: Epilogue,
-    format: impl Into<Format>,
-) -> Result<Var> {
-    apply(x, map, None, terms, epilogue, format.into())
+pub fn linear(x: &Var, map: &Affine, added: &Added, epilogue: Epilogue, format: impl Into<Format>) -> Result<Var> {
+    apply(x, map, None, added, epilogue, format.into())
 }
 
 /// Like [`linear`], of a layer whose weight is constant and packed once; a product in int8 takes `x` in f32 and gives no
 /// gradient.
-pub fn frozen_linear(
-    x: &Var,
-    frozen: &Frozen,
-    terms: &[LowRankTerm],
-    epilogue: Epilogue,
-    result: StorageDtype,
-) -> Result<Var> {
+pub fn frozen_linear(x: &Var, frozen: &Frozen, added: &Added, epilogue: Epilogue, result: StorageDtype) -> Result<Var> {
     let format = Format { precision: frozen.precision(), result };
-    apply(x, frozen.map(), Some(frozen), terms, epilogue, format)
+    apply(x, frozen.map(), Some(frozen), added, epilogue, format)
 }
 
 fn apply(
     x: &Var,
     map: &Affine,
     frozen: Option<&Frozen>,
-    terms: &[LowRankTerm],
+    added: &Added,
     epilogue: Epilogue,
     Format { precision, result }: Format,
 ) -> Result<Var> {
-    let of_terms = terms.iter().flat_map(LowRankTerm::inputs);
+    let Added { terms, magnitude } = added;
+    let of_added =
+        terms.iter().flat_map(LowRankTerm::inputs).chain(magnitude.iter().map(|magnitude| &magnitude.lengths));
     let inputs: Vec<&Var> =
-        [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).chain(of_terms).collect();
+        [x, &map.weight].into_iter().chain(&map.bias).chain(epilogue.residual()).chain(of_added).collect();
     let [n, k] = map.shape();
     let (t, shape) = output_shape(x, [n, k], &epilogue)?;
     let learns = Var::differentiable(&inputs);
@@ -75,7 +81,7 @@ fn apply(
     }
     // Products with the few rows of a low-rank term gain nothing from int8.
     let low_precision = if precision == Precision::Int8 { Precision::F32 } else { precision };
-    let (y, pre, kept) = {
+    let (y, pre, kept, scaled) = {
         let x = x.array().operand()?;
         let rows = || MatrixView::rows(&x, t, k);
         let (packed, unpacked);
@@ -98,20 +104,38 @@ fn apply(
         let kept: Vec<Kept> = kept.collect::<Result<_>>()?;
         let columns = terms.iter().map(LowRankTerm::scaled_columns).collect::<Result<Vec<_>>>()?;
         let sums: Vec<RowSum> = kept.iter().zip(&columns).map(|(kept, columns)| kept.sum(columns)).collect();
+        let scaled = match (magnitude, &terms[..]) {
+            (None, _) => None,
+            (Some(magnitude), [term]) => {
+                let weight = map.weight.array().values()?;
+                let own;
+                let squares = if let Some(frozen) = frozen {
+                    frozen.squares(&weight)
+                } else {
+                    own = squared_lengths(&weight, &map.part);
+                    &own
+                };
+                Some(magnitude.begin(&weight, &map.part, squares, term)?)
+            }
+            (Some(_), _) => return Err(Error::internal("linear: lengths are of a weight with one low-rank term")),
+        };
         let operands = epilogue.operands(map)?;
-        let keep = epilogue.activation().is_some() && learns;
+        let keep = (epilogue.activation().is_some() || scaled.is_some()) && learns;
+        let fused = epilogue.fused(&operands, &sums, scaled.as_ref().map(|scaled| &scaled.factors[..]));
         // SAFETY: the shape is that of the rows and of the weight; no columns in int8 were refused.
-        let (y, pre) = unsafe { cpu::forward(product, [t, n], &epilogue.fused(&operands, &sums), result, keep) };
-        (y, pre, kept)
+        let (y, pre) = unsafe { cpu::forward(product, [t, n], &fused, result, keep) };
+        (y, pre, kept, scaled)
     };
     let op = Linear {
         part: map.part.clone(),
         frozen: frozen.cloned(),
         has_bias: map.bias.is_some(),
         has_residual: epilogue.residual().is_some(),
-        through: epilogue.activation().zip(pre),
+        activation: epilogue.activation(),
+        pre,
         dropout: epilogue.dropout(),
         terms: kept,
+        scaled,
         precision,
     };
     Ok(Var::computed(Array::from_buffer(y, shape)?, &inputs, op))
@@ -123,10 +147,12 @@ struct Linear {
     frozen: Option<Frozen>,
     has_bias: bool,
     has_residual: bool,
-    /// The activation function and its input.
-    through: Option<(Activation, Buffer)>,
+    activation: Option<Activation>,
+    /// The activation's input.
+    pre: Option<Buffer>,
     dropout: Option<Dropout>,
     terms: Vec<Kept>,
+    scaled: Option<Scaled>,
     precision: Precision,
 }
 
@@ -141,22 +167,38 @@ unsafe impl Op for Linear {
             return Err(Error::internal("got fewer than two inputs"));
         };
         let (bias, rest) = rest.split_at_mut(usize::from(self.has_bias));
-        let (residual, of_terms) = rest.split_at_mut(usize::from(self.has_residual));
+        let (residual, rest) = rest.split_at_mut(usize::from(self.has_residual));
+        let (of_terms, magnitude) = rest.split_at_mut(2 * self.terms.len());
+        let of_added = &inputs[inputs.len() - of_terms.len() - magnitude.len()..];
         let (db, mut dr) = (bias.first_mut(), residual.first_mut());
         let (part, precision) = (&self.part, self.precision);
         let shape = gradient.shape().clone();
         let mut g = gradient.into_vec()?;
-        if let Some((activation, pre)) = &self.through {
+        if let (Some(activation), Some(pre)) = (&self.activation, &self.pre) {
             activation::cpu::backward(pre.elements(), *activation, &mut g);
         }
-        if let Some(dropout) = &self.dropout {
+        if self.dropout.is_some() || self.scaled.is_some() {
             if let Some(dr) = dr.take().filter(|dr| dr.wanted()) {
                 dr.write(|dr, add| cpu::residual_gradient(&g, dr, add))?;
             }
+        }
+        if let Some(dropout) = &self.dropout {
             dropout::cpu::mask_all(dropout, &mut g);
         }
+        if let Some(db) = db.filter(|db| db.wanted()) {
+            db.write(|db, add| cpu::bias_gradient(&g, part, db, add))?;
+        }
+        if let (Some(scaled), Some(pre)) = (&self.scaled, &self.pre) {
+            let [m] = &of_added[of_terms.len()..] else { return Err(Error::internal("the lengths are missing")) };
+            let (m, bias) = (m.values()?, self.has_bias.then(|| inputs[2].values()).transpose()?);
+            let bias = bias.as_deref().map(|bias| &bias[part.outputs.clone()]);
+            if let Some(dm) = magnitude.first_mut().filter(|dm| dm.wanted()) {
+                dm.write(|dm, add| scaled.lengths_gradient((&g, pre.elements()), bias, &m, dm, add))?;
+            }
+            scaled.scale(&mut g);
+        }
         let x = x.operand()?;
-        let values = low_rank::values_of(&inputs[inputs.len() - 2 * self.terms.len()..])?;
+        let values = low_rank::values_of(&of_added[..of_terms.len()])?;
         let low = self.terms.iter().zip(&values).map(|(term, [_, b])| term.low_gradient(&g, b, precision));
         let low: Vec<Vec<f32>> = low.collect();
         if dx.wanted() {
@@ -176,10 +218,7 @@ unsafe impl Op for Linear {
                 term.write(&g, x.elements(), low, [da, db], precision)?;
             }
         }
-        if let Some(db) = db.filter(|db| db.wanted()) {
-            db.write(|db, add| cpu::bias_gradient(&g, part, db, add))?;
-        }
-        // Without dropout the gradient of the residual equals `dy`, so the same memory is handed over.
+        // Otherwise the gradient of the residual equals `dy`, so the same memory is handed over.
         match dr {
             Some(dr) => dr.give(Array::new(g, shape)?),
             None => Ok(()),

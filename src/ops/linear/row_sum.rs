@@ -49,3 +49,10 @@ vectorised! {
         }
     }
 }
+
+vectorised! {
+    /// `values *= factors`
+    pub(super) fn multiply(values: &mut [f32], factors: &[f32]) {
+        values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+    }
+}

@@ -2,6 +2,7 @@
 //! logits of both heads, losses, every gradient by name.
 
 mod electra;
+mod peft;
 mod published;
 mod strategies;
 mod xlnet;

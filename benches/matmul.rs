@@ -51,7 +51,7 @@ impl Case {
     }
 
     fn ours(&self) -> Outcome<Var> {
-        Ok(frozen_linear(&self.x, &self.weight, &Added::NONE, Epilogue::None, StorageDtype::F32)?)
+        Ok(frozen_linear(&self.x, &self.weight, &Added::default(), Epilogue::None, StorageDtype::F32)?)
     }
 
     fn candle(&self) -> candle_core::Result<Tensor> {

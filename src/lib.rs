@@ -46,7 +46,7 @@ pub mod benches;
 extern crate self as warmstart;
 
 pub use array::Array;
-pub use backbone::{Backbone, Config, Level, Parameters, Pooling, Vectors};
+pub use backbone::{AdapterKind, AdapterTargets, Backbone, Config, Level, Lora, Parameters, Pooling, Vectors};
 pub use bridge::{CandleFunction, Cell, Per, Recurrent, RecurrentDropout, Tensors, apply_padded, conv1d};
 pub use corpus::{Corpus, CorpusWriter};
 pub use error::{Error, Result};
@@ -60,6 +60,6 @@ pub use optim::{OptimizerOptions, ScheduleKind};
 pub use report::{Curve, Evaluation, Facts, Point, Record, Row, Summary};
 pub use text::{Encodings, SideFiles, Tokenizer, TokenizerTrainer};
 pub use train::{
-    Dataset, Documents, Keep, MemoryEstimate, Method, Monitor, Outcome, PretrainingOptions, Strategy, TaskOptions,
-    TrainingOptions, estimate_fit, estimate_pretraining, fit, pretrain,
+    Dataset, Documents, Keep, MemoryEstimate, Method, Monitor, Outcome, PretrainingOptions, Strategy, StrategyPart,
+    TaskOptions, TrainingOptions, estimate_fit, estimate_pretraining, fit, pretrain,
 };

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Layers,
         LinearProbing,
         LoRA,
+        MiSS,
         NormTuning,
         TopLayers,
     )
@@ -67,6 +68,7 @@ __all__ = [
     "LoRA",
     "MaskedLM",
     "MemoryEstimate",
+    "MiSS",
     "NormTuning",
     "PermutationLM",
     "RegressionReport",
@@ -102,6 +104,7 @@ _LAZY = {
     "LoRA": "strategies",
     "MaskedLM": "objectives",
     "MemoryEstimate": "memory",
+    "MiSS": "strategies",
     "NormTuning": "strategies",
     "PermutationLM": "objectives",
     "RegressionReport": "regression_report",

@@ -185,6 +185,43 @@ class Backbone:
         """
         self._inner.save_pretrained(os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
+    def with_adapter(
+        self, path: str | os.PathLike[str], *, name: str = "default", allow_other_base: bool = False
+    ) -> "Backbone":
+        """Put an adapter on a copy of this backbone, which itself stays as it is; both share their weights.
+
+        A head that the adapter brings is left out; ``TextClassifier.from_pretrained(base, adapter=path)`` opens both.
+
+        Parameters
+        ----------
+        path : str or path
+            A directory as PEFT or ``save_adapter`` write it: ``adapter_config.json`` and
+            ``adapter_model.safetensors``, of LoRA, DoRA or MiSS.
+        name : str
+            Name of the adapter; several on one backbone have names of their own, and add up.
+        allow_other_base : bool
+            Whether it may have been made on a backbone with other weights, if its files say on which.
+
+        Raises
+        ------
+        FileNotFoundError
+            It is not there.
+        ValueError
+            It is of another kind, of another backbone, or the name is taken.
+        WeightsError
+            Its tensors do not fit this backbone; all of them are named.
+        """
+        return Backbone(self._inner.with_adapter(os.fspath(path), name, flag("allow_other_base", allow_other_base)))
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters on it."""
+        return self._inner.adapters
+
+    def merge_adapter(self) -> "Backbone":
+        """Return a copy without adapters, whose weights have them merged, computed in float64 and kept in float32."""
+        return Backbone(self._inner.merged())
+
     def summary(self) -> Summary:
         """List the modules with their shapes, numbers of parameters, number formats and bytes.
 

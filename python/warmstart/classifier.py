@@ -34,8 +34,9 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
     backbone : Backbone, str or path
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
-    strategy : FullFineTuning or LinearProbing, optional
-        Training strategy; None means ``FullFineTuning()``.
+    strategy : Strategy, optional
+        What is trained: `FullFineTuning`, `LinearProbing`, `TopLayers`, `Layers`, `BitFit`, `NormTuning`, `LoRA`,
+        `MiSS`, or a sum of them; None means ``FullFineTuning()``.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Pooling of token vectors into the head's input; several are concatenated. "auto" follows the model directory:
         the pooling of sentence-transformers if it has one, else that of the family's classification class in
@@ -189,6 +190,8 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         *,
         revision: str | None = None,
         token: str | bool | None = None,
+        adapter: str | os.PathLike[str] | None = None,
+        allow_other_base: bool = False,
         **params: Any,
     ) -> "TextClassifier":
         """Open a published classifier of texts with its head: it predicts as it is, and `fit` goes on from it.
@@ -200,6 +203,11 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
             As in `Backbone.from_pretrained`.
+        adapter : str or path, optional
+            A directory as PEFT or `save_adapter` write it: the adapter is put on the model in ``path``, whose own head
+            is left out, together with the head that the adapter brings.
+        allow_other_base : bool
+            Whether the adapter may have been made on a model with other weights, if its files say on which.
         **params
             As in `TextClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
@@ -231,7 +239,7 @@ class TextClassifier(ClassifierMixin, ClassEstimator, TextEstimator):  # type: i
         head, so a model written by `save` and opened by ``load`` gets a new head, too; with ``from_pretrained`` of that
         directory `fit` continues from the saved head.
         """
-        return open_published(cls, path, revision, token, params, "classes")
+        return open_published(cls, path, revision, token, adapter, allow_other_base, params, "classes")
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None

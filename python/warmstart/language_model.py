@@ -39,8 +39,8 @@ class LanguageModel(Asking, TrainedEstimator):
         ``backbone_`` are kept, too.
     objective : MaskedLM, CausalLM, PermutationLM or ReplacedTokenDetection, optional
         The training objective; None takes the one for which the backbone is made.
-    strategy : FullFineTuning or LinearProbing, optional
-        Training strategy; None means ``FullFineTuning()``.
+    strategy : Strategy, optional
+        What is trained, as in `TextClassifier`; None means ``FullFineTuning()``.
     learning_rate : float, optional
         Peak learning rate; None takes 5e-5, or 1e-2 for a new head on a frozen backbone. From scratch, 3e-4 to 1e-3 are
         usual.

@@ -119,7 +119,8 @@ class Prepared:
 
     def plan(self) -> Plan:
         """Return the plan: the treatment of every parameter, and the chosen defaults."""
-        told = self.backbone._inner.explain(*self.options["rule"].core(), self.task.inner)
+        strategy, optimizer = self.options["rule"].core()
+        told = self.backbone._inner.explain(strategy, optimizer, self.task.inner)
         return Plan(told, self.choices, self.head == SOLVED)
 
     def check_memory(self) -> None:

@@ -25,6 +25,8 @@ def open_published(
     path: str | os.PathLike[str],
     revision: str | None,
     token: str | bool | None,
+    adapter: str | os.PathLike[str] | None,
+    allow_other_base: bool,
     params: dict[str, Any],
     outputs: str,
 ) -> Estimator:
@@ -38,8 +40,15 @@ def open_published(
             f"pooling={params['pooling']!r}: the head of a published model takes the vectors it was trained on; leave "
             "it out, or give the estimator a Backbone.from_pretrained(path) to begin a new head"
         )
-    model, names, are_numbers, note = _core.TaskModel.from_pretrained(directory, outputs)
-    warn_notes(model.backbone)
+    if adapter is None:
+        opened = _core.TaskModel.from_pretrained(directory, outputs)
+    else:
+        # The base's own head is left out, as its adapter brings one: no note of it.
+        base = _core.Backbone.from_pretrained(directory)
+        opened = _core.TaskModel.from_adapter(base, os.fspath(adapter), outputs, allow_other_base)
+    model, names, are_numbers, note = opened
+    if adapter is None:
+        warn_notes(model.backbone)
     if note is not None:
         warn(note)
     if outputs == "numbers":

@@ -48,9 +48,9 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         quartiles give it, and of a published model that is not trained here 1.
     quantile : float, optional
         Quantile that the pinball loss predicts, in (0, 1): this share of texts lies below it; None is the median.
-    strategy : FullFineTuning or LinearProbing, optional
-        Training strategy; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is solved for: ridge
-        regression, its penalty chosen by leave-one-out.
+    strategy : Strategy, optional
+        What is trained, as in `TextClassifier`; None means ``FullFineTuning()``. A `LinearProbing` of squared errors is
+        solved for: ridge regression, its penalty chosen by leave-one-out.
     pooling : {"auto", "mean", "cls", "last", "max", "mean_sqrt_len", "weighted_mean"} or a list of them
         Pooling of token vectors into the head's input, as in `TextClassifier`.
     learning_rate : float, optional
@@ -190,6 +190,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         *,
         revision: str | None = None,
         token: str | bool | None = None,
+        adapter: str | os.PathLike[str] | None = None,
+        allow_other_base: bool = False,
         **params: Any,
     ) -> "TextRegressor":
         """Open a published regressor with its head: it predicts as it is, and `fit` goes on from it.
@@ -201,6 +203,8 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
             "regression" or with a single label and no ``problem_type``; or a repository of the Hugging Face hub.
         revision, token
             As `Backbone.from_pretrained` takes them.
+        adapter, allow_other_base
+            As in `TextClassifier.from_pretrained`.
         **params
             As in `TextRegressor`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
@@ -228,7 +232,7 @@ class TextRegressor(RegressorMixin, TextEstimator):  # type: ignore[misc]
         `fit` continues from the head if there are as many targets as it has outputs, of the same names where both have
         some, else a new head is trained, with a warning. ``backbone_`` does not include the head.
         """
-        return open_published(cls, path, revision, token, params, "numbers")
+        return open_published(cls, path, revision, token, adapter, allow_other_base, params, "numbers")
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None

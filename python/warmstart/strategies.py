@@ -27,6 +27,8 @@ class Strategy(Parameters):
     """Base class of strategies, which can be cloned, nested in an estimator, written as JSON, and explained."""
 
     method: ClassVar[str]
+    core_method: ClassVar[str]
+    """The core's name of the method."""
     rate: ClassVar[float]
     """Default learning rate for hidden states of `defaults.RATED_WIDTH` values."""
     usual_rates: ClassVar[tuple[float, float, float]]
@@ -34,6 +36,10 @@ class Strategy(Parameters):
     is_of_head_alone: ClassVar[bool] = False
     """Whether the backbone is frozen."""
     elsewhere: ClassVar = ELSEWHERE
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.core_method = cls.__dict__.get("core_method", cls.method)
 
     def default_optimizer(self) -> AdamW:
         """Return the optimiser to use if the estimator has none."""
@@ -77,7 +83,7 @@ class Strategy(Parameters):
             A parameter is of a wrong type or out of its range, or parts do not go together.
         """
         parts = self.parts()
-        told = [{"method": {one.method: one._settings()}, "factor": one.rate / parts[0].rate} for one in parts]
+        told = [{"method": {one.core_method: one._settings()}, "factor": one.rate / parts[0].rate} for one in parts]
         return _core.Strategy(json.dumps(told))
 
     def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
@@ -197,8 +203,8 @@ class TopLayers(Strategy):
     """
 
     method: ClassVar[str] = "top_layers"
-    rate: ClassVar[float] = 2e-4
-    usual_rates: ClassVar = (1e-5, 1e-3, 1e-2)
+    rate: ClassVar[float] = 5e-4
+    usual_rates: ClassVar = (1e-5, 5e-3, 1e-1)
 
     n: int = 2
 
@@ -223,8 +229,8 @@ class Layers(Strategy):
     """
 
     method: ClassVar[str] = "layers"
-    rate: ClassVar[float] = 2e-4
-    usual_rates: ClassVar = (1e-5, 1e-3, 1e-2)
+    rate: ClassVar[float] = 5e-4
+    usual_rates: ClassVar = (1e-5, 5e-3, 1e-1)
 
     layers: Sequence[int] = field(default_factory=lambda: [-1])
 
@@ -246,7 +252,7 @@ class BitFit(Strategy):
     """
 
     method: ClassVar[str] = "bit_fit"
-    rate: ClassVar[float] = 2e-3
+    rate: ClassVar[float] = 3e-3
     usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
 
 
@@ -262,7 +268,7 @@ class NormTuning(Strategy):
     """
 
     method: ClassVar[str] = "norm_tuning"
-    rate: ClassVar[float] = 2e-3
+    rate: ClassVar[float] = 5e-3
     usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
 
 
@@ -282,9 +288,12 @@ class LoRA(Strategy):
     targets : str, sequence of str or None
         The layers that get matrices: parts of a transformer layer, which are ``"attention"``, ``"feed_forward"``,
         ``"query"``, ``"key"``, ``"value"``, ``"attention_output"``, ``"gate"``, ``"up"`` and ``"down"``, or names of
-        modules or their ends, as ``"attention.self.query"``. None takes all linear layers.
+        modules or their ends, as ``["attention.self.query"]``; a str that is no part is a regular expression that
+        matches the whole name of a module, as in PEFT. None takes all linear layers.
     rslora : bool
         Whether ``scale`` is ``alpha / sqrt(rank)`` instead (Kalajdzievski, 2023).
+    dora : bool
+        Whether rows of ``W + scale * B A`` are scaled to lengths that are learnt apart (DoRA, Liu et al., 2024).
     lora_plus : float
         Factor on the learning rate of `B` (LoRA+, Hayou et al., 2024).
 
@@ -302,6 +311,7 @@ class LoRA(Strategy):
     alpha: float | None = None
     targets: str | Sequence[str] | None = None
     rslora: bool = False
+    dora: bool = False
     lora_plus: float = 1.0
 
     def _plain(self) -> dict[str, Any]:
@@ -310,13 +320,58 @@ class LoRA(Strategy):
             "alpha": None if self.alpha is None else finite("strategy.alpha", self.alpha),
             "targets": _names("strategy.targets", self.targets),
             "rslora": flag("strategy.rslora", self.rslora),
+            "dora": flag("strategy.dora", self.dora),
             "lora_plus": finite("strategy.lora_plus", self.lora_plus),
         }
 
     def _settings(self) -> dict[str, Any]:
         plain = self._plain()
         alpha = 2.0 * plain["rank"] if plain["alpha"] is None else plain["alpha"]
-        return {**plain, "name": ADAPTER, "alpha": alpha}
+        kind = "dora" if plain.pop("dora") else "lora"
+        return {**plain, "name": ADAPTER, "kind": kind, "alpha": alpha}
+
+
+@_naming_what_was_meant
+@dataclass(kw_only=True, repr=False)
+class MiSS(Strategy):
+    """Train the head and one matrix `M` for each linear layer: ``W x + M' z`` (MiSS, Kang and Yin, 2024).
+
+    ``z[i]`` is the sum of the inputs ``x[j]`` with ``j mod rank == i``. `M` is zero at first.
+
+    Parameters
+    ----------
+    rank : int
+        Number of rows of each `M`.
+    targets : str, sequence of str or None
+        The layers that get matrices: parts of a transformer layer, which are ``"attention"``, ``"feed_forward"``,
+        ``"query"``, ``"key"``, ``"value"``, ``"attention_output"``, ``"gate"``, ``"up"`` and ``"down"``, or names of
+        modules or their ends, as ``["attention.self.query"]``; a str that is no part is a regular expression that
+        matches the whole name of a module, as in PEFT. None takes all linear layers.
+
+    Examples
+    --------
+    >>> MiSS(rank=4)
+    MiSS(rank=4)
+    """
+
+    method: ClassVar[str] = "miss"
+    core_method: ClassVar[str] = "lora"
+    rate: ClassVar[float] = 1e-3
+    usual_rates: ClassVar = (1e-4, 2e-2, 2e-1)
+
+    rank: int = 8
+    targets: str | Sequence[str] | None = None
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "rank": positive_int("strategy.rank", self.rank),
+            "targets": _names("strategy.targets", self.targets),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        plain = self._plain()
+        fixed = {"alpha": 1.0, "rslora": False, "lora_plus": 1.0}
+        return {**plain, **fixed, "name": ADAPTER, "kind": "miss"}
 
 
 @_naming_what_was_meant
@@ -366,7 +421,7 @@ class Combined(Strategy):
 ADAPTER = "default"
 """The name of an adapter that is trained, as PEFT has it."""
 
-_ALL = (FullFineTuning, LinearProbing, TopLayers, Layers, BitFit, NormTuning, LoRA, Combined)
+_ALL = (FullFineTuning, LinearProbing, TopLayers, Layers, BitFit, NormTuning, LoRA, MiSS, Combined)
 STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in _ALL}
 
 
@@ -386,10 +441,10 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def _names(name: str, value: Any) -> list[str] | None:
-    if value is None:
-        return None
-    names = [value] if isinstance(value, str) else list(value)
+def _names(name: str, value: Any) -> str | list[str] | None:
+    if value is None or isinstance(value, str):
+        return value
+    names = list(value)
     if not all(isinstance(one, str) for one in names):
         raise TypeError(f"{name} must be None, a str or a list of str, got {value!r}")
     return names

@@ -1,6 +1,7 @@
 """`SupervisedEstimator`: the base of estimators that learn from texts and labels."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -23,6 +24,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
 
     max_length: int | None
     _trained: Trained
+    _unmerged: Trained | None = None
 
     __repr__ = BaseEstimator.__repr__
 
@@ -111,6 +113,64 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         check_is_fitted(self)
         save_estimator(self, self._trained, os.fspath(path), byte_count("max_shard_size", max_shard_size))
 
+    def save_adapter(self, path: str | os.PathLike[str]) -> None:
+        """Write the adapter that was trained, its head, and what else was trained, in PEFT's files.
+
+        ``from_pretrained(base, adapter=path)`` reads them, and so does PEFT; the files hold no base model. `save`
+        writes the whole model instead, with the adapter merged into its weights.
+
+        Parameters
+        ----------
+        path : str or path
+            The directory.
+
+        Raises
+        ------
+        NotFittedError
+            There is nothing to save yet.
+        ValueError
+            There is no adapter, or PEFT's files cannot hold what was trained.
+        OSError
+            The directory cannot be written; an older adapter there survives.
+        """
+        check_is_fitted(self)
+        target = self._trained.target
+        are_numbers = isinstance(target, Classes) and all(isinstance(name, int) for name in target.values.tolist())
+        self._trained.model.save_adapter(os.fspath(path), target.names, are_numbers)
+
+    def merge_adapter(self) -> "SupervisedEstimator":
+        """Merge the trained adapter into the weights, computed in float64 and kept in float32; returns ``self``.
+
+        Predictions stay the same but for rounding, and are as fast as without an adapter. `unmerge_adapter` undoes it.
+
+        Raises
+        ------
+        NotFittedError
+            There is no trained adapter yet.
+        ValueError
+            There is no adapter, or it is merged already.
+        """
+        check_is_fitted(self)
+        if not self._trained.model.backbone.adapters:
+            raise ValueError("there is no adapter to merge: strategy=LoRA() or MiSS() trains one")
+        self._unmerged = self._trained
+        self._trained = replace(self._trained, model=self._trained.model.merged())
+        return self
+
+    def unmerge_adapter(self) -> "SupervisedEstimator":
+        """Undo `merge_adapter`: backbone and adapter have the bytes that they had; returns ``self``.
+
+        Raises
+        ------
+        ValueError
+            No adapter is merged.
+        """
+        unmerged = getattr(self, "_unmerged", None)
+        if unmerged is None:
+            raise ValueError("no adapter is merged")
+        self._trained, self._unmerged = unmerged, None
+        return self
+
     @property
     def backbone_(self) -> Backbone:
         """The backbone after training."""
@@ -123,7 +183,7 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         return self._trained.max_length if asked is None else asked
 
     def _keep(self, trained: Trained) -> None:
-        self._trained = trained
+        self._trained, self._unmerged = trained, None
         self.history_ = trained.history
         self.report_ = trained.report
         self.random_state_ = trained.random_state

@@ -49,8 +49,9 @@ class TokenClassifier(ClassEstimator):
     backbone : Backbone, str or path
         The pretrained model to start from. It is never changed. A path, or the name of a repository of the Hugging Face
         hub, is opened by `fit`, as `Backbone.from_pretrained` opens it.
-    strategy : FullFineTuning or LinearProbing, optional
-        Training strategy; None means ``FullFineTuning()``.
+    strategy : Strategy, optional
+        What is trained: `FullFineTuning`, `LinearProbing`, `TopLayers`, `Layers`, `BitFit`, `NormTuning`, `LoRA`,
+        `MiSS`, or a sum of them; None means ``FullFineTuning()``.
     learning_rate : float, optional
         Peak learning rate, of the head and the last layer; None chooses one.
     optimizer : AdamW, optional
@@ -184,6 +185,8 @@ class TokenClassifier(ClassEstimator):
         *,
         revision: str | None = None,
         token: str | bool | None = None,
+        adapter: str | os.PathLike[str] | None = None,
+        allow_other_base: bool = False,
         **params: Any,
     ) -> "TokenClassifier":
         """Open a published tagger of words with its head: it predicts as it is, and `fit` goes on from it.
@@ -195,6 +198,11 @@ class TokenClassifier(ClassEstimator):
             Face hub, as `Backbone.from_pretrained` takes them.
         revision, token
             As in `Backbone.from_pretrained`.
+        adapter : str or path, optional
+            A directory as PEFT or `save_adapter` write it: the adapter is put on the model in ``path``, whose own head
+            is left out, together with the head that the adapter brings.
+        allow_other_base : bool
+            Whether the adapter may have been made on a model with other weights, if its files say on which.
         **params
             As in `TokenClassifier`; ``verbose`` also shows the progress bars of ``huggingface_hub``.
 
@@ -228,7 +236,7 @@ class TokenClassifier(ClassEstimator):
         head, so a model written by `save` and opened by ``load`` gets a new head, too; with ``from_pretrained`` of that
         directory `fit` continues from the saved head.
         """
-        return open_published(cls, path, revision, token, params, "tags")
+        return open_published(cls, path, revision, token, adapter, allow_other_base, params, "tags")
 
     def fit(
         self, X: Texts, y: Any, *, sample_weight: Any = None, eval_set: tuple[Any, Any] | None = None

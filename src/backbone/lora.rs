@@ -20,7 +20,7 @@ pub struct Lora {
     pub rank: usize,
     pub alpha: f64,
     /// None for all linear layers of the backbone's layers.
-    pub targets: Option<Targets>,
+    pub targets: Option<AdapterTargets>,
     /// Whether the scale is `alpha / sqrt(r)` instead of `alpha / r` (Kalajdzievski 2023).
     pub rslora: bool,
     pub kind: Kind,
@@ -31,7 +31,7 @@ pub struct Lora {
 /// Which linear layers are adapted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Targets {
+pub enum AdapterTargets {
     /// A part of a layer (`attention`, `feed_forward`, `query`, `key`, `value`, `attention_output`, `gate`, `up`, `down`),
     /// or a regular expression that matches the whole name of a module.
     Pattern(String),
@@ -39,7 +39,7 @@ pub enum Targets {
     Names(Vec<String>),
 }
 
-impl Targets {
+impl AdapterTargets {
     fn is_empty(&self) -> bool {
         self.names().is_empty()
     }
@@ -71,7 +71,7 @@ impl Lora {
         if !(*lora_plus > 0.0 && lora_plus.is_finite()) {
             return Err(Error::Value(format!("{label}(lora_plus={lora_plus}): expected more than 0")));
         }
-        if self.targets.as_ref().is_some_and(Targets::is_empty) {
+        if self.targets.as_ref().is_some_and(AdapterTargets::is_empty) {
             return Err(Error::Value(format!("{label}(targets=[]): expected None for all linear layers, or names")));
         }
         Ok(())
@@ -90,7 +90,7 @@ impl Lora {
         let in_layers = 1..=config.num_hidden_layers;
         let is_chosen: Box<dyn Fn(&str) -> bool> = match &self.targets {
             None => Box::new(|_| true),
-            Some(Targets::Pattern(pattern)) if parts(pattern, config).is_none() => {
+            Some(AdapterTargets::Pattern(pattern)) if parts(pattern, config).is_none() => {
                 let regex = Regex::new(&format!("^(?:{pattern})$"))
                     .map_err(|e| Error::Value(format!("targets={pattern:?} is no regular expression: {e}")))?;
                 if !maps.iter().any(|((map, _), _)| matches(&regex, map)) {

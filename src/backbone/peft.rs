@@ -16,6 +16,7 @@ use super::parameters::Parameters;
 use super::peft_config::{PeftConfig, Written};
 use super::shard::Shard;
 use super::spec::{Owner, Spec};
+use super::weights::write_safetensors;
 use crate::array::Array;
 use crate::compute::all_finite;
 use crate::error::{Error, Result};
@@ -152,7 +153,9 @@ pub struct ToWrite<'a> {
     /// Tensors that are saved whole, by their names in the model: of the backbone, and of a head.
     pub of_backbone: Vec<(&'a str, &'a Array)>,
     pub of_head: Vec<(&'a str, &'a Array)>,
-    pub task_type: Option<&'static str>,
+    pub task_type: &'static str,
+    /// Whether names are those of a model with a head, for which the family has a prefix; else PEFT does not load the head.
+    pub has_class: bool,
     /// The model that it was made on.
     pub base: &'a str,
     /// For our own reader.
@@ -164,7 +167,7 @@ pub struct ToWrite<'a> {
 /// # Errors
 /// `Error::Value` for what PEFT's files cannot hold.
 pub fn write(dir: &Path, what: &ToWrite, config: &Config, backbone: &[Spec]) -> Result<()> {
-    let (adapter, prefix) = (what.adapter, config.family.names.prefix);
+    let (adapter, prefix) = (what.adapter, if what.has_class { config.family.names.prefix } else { "" });
     let mut input_major = false;
     for spec in backbone.iter().filter(|spec| adapter.on(&spec.name).is_some()) {
         if !spec.name.ends_with(".weight") {
@@ -191,7 +194,7 @@ pub fn write(dir: &Path, what: &ToWrite, config: &Config, backbone: &[Spec]) -> 
     }
     tensors.extend(what.of_backbone.iter().map(|(name, array)| (format!("{WRAPPER}{prefix}{name}"), (*array).clone())));
     tensors.extend(what.of_head.iter().map(|(name, array)| (format!("{WRAPPER}{name}"), (*array).clone())));
-    let heads = what.of_head.iter().map(|(name, _)| name.split('.').next().unwrap_or(name));
+    let heads = what.of_head.iter().filter(|_| what.has_class).map(|(name, _)| name.split('.').next().unwrap_or(name));
     let mut saved: Vec<String> =
         heads.chain(what.of_backbone.iter().map(|(name, _)| module_of(name))).map(String::from).collect();
     saved.sort();
@@ -209,12 +212,9 @@ pub fn write(dir: &Path, what: &ToWrite, config: &Config, backbone: &[Spec]) -> 
     let text = serde_json::to_vec_pretty(&fields.to_json()).map_err(|e| Error::internal(e.to_string()))?;
     let mut staged = Staged::begin(dir)?;
     staged.write(ADAPTER_FILES[0], &text)?;
-    let metadata = [("format".to_string(), "pt".to_string()), (METADATA.to_string(), what.metadata.to_string())];
-    let path = staged.reserve(ADAPTER_FILES[1])?;
-    safetensors::serialize_to_file(tensors, Some(metadata.into()), &path).map_err(|e| match e {
-        safetensors::SafeTensorError::IoError(source) => Error::Io { path: path.clone(), source },
-        other => Error::Weights(format!("{}: {other}", path.display())),
-    })?;
+    // One entry: of several, the order in the file would differ from one save to the next.
+    let metadata = (METADATA, what.metadata.to_string());
+    write_safetensors(tensors, metadata, &staged.reserve(ADAPTER_FILES[1])?)?;
     staged.commit(|_| Ok(vec![ADAPTER_FILES[2].to_string()]))
 }
 

@@ -125,7 +125,7 @@ pub(super) struct Written<'a> {
     pub kind: Kind,
     pub rslora: bool,
     pub base: &'a str,
-    pub task_type: Option<&'a str>,
+    pub task_type: &'a str,
     pub input_major: bool,
     /// The adapted modules' names in the model with their ranks and alphas; at least one.
     pub maps: &'a [(String, usize, f64)],
@@ -150,10 +150,8 @@ impl Written<'_> {
             "r": rank,
             "target_modules": targets,
             "bias": "none",
+            "task_type": self.task_type,
         });
-        if let Some(task) = self.task_type {
-            fields["task_type"] = task.into();
-        }
         if !self.modules_to_save.is_empty() {
             fields["modules_to_save"] = self.modules_to_save.into();
         }

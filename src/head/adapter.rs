@@ -35,16 +35,20 @@ impl TaskModel {
             "labels_are_numbers": are_numbers,
             "kind": self.task.head.learns_from().name(),
         });
+        // transformers has no class for a head on sentence vectors, as for `save`.
+        let has_class = !self.options().is_on_sentence();
         let what = ToWrite {
             adapter,
             params: &backbone.params,
             of_backbone,
             of_head: self.head.iter().collect(),
             task_type: match self.task.head.level() {
-                Level::Texts => Some("SEQ_CLS"),
-                Level::Words => Some("TOKEN_CLS"),
-                Level::Tokens => None,
+                _ if !has_class => "FEATURE_EXTRACTION",
+                Level::Texts => "SEQ_CLS",
+                Level::Words => "TOKEN_CLS",
+                Level::Tokens => "CAUSAL_LM",
             },
+            has_class,
             base: &backbone.source,
             metadata: &metadata,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::options::PretrainingOptions;
 use super::pretrainable::Pretrainable;
-use super::strategy::{Method, Strategy};
+use super::strategy::{Method, Strategy, StrategyPart};
 use crate::backbone::{Backbone, Config, Level, Lora, LowRank, Owner, Parameters, Spec, Transformer};
 use crate::error::{Error, Result};
 use crate::head::{Task, TaskModel};
@@ -88,15 +88,21 @@ impl Plan {
             }
         };
         let specs: Vec<Spec> = specs.into_iter().chain(added.iter().flat_map(|(_, specs)| specs.clone())).collect();
-        for part in &strategy.parts {
-            let alone = Strategy { parts: vec![part.clone()] };
-            let trains = |spec: &Spec| !is_idle(&spec.name) && alone.factor(spec, config).is_some();
-            if !matches!(part.method, Method::LinearProbing {}) && !specs.iter().any(trains) {
-                let name = part.method.name();
-                return Err(Error::Value(format!(
-                    "{name} finds nothing to train in this backbone ({})",
-                    config.family.name
-                )));
+        for (i, part) in strategy.parts.iter().enumerate() {
+            let trained_by = |parts: &[StrategyPart], spec: &Spec| {
+                !is_idle(&spec.name) && parts.iter().any(|part| part.method.factor(spec, config).is_some())
+            };
+            let (before, name) = (&strategy.parts[..i], part.method.name());
+            let own = std::slice::from_ref(part);
+            if matches!(part.method, Method::LinearProbing {}) {
+                continue;
+            }
+            if !specs.iter().any(|spec| trained_by(own, spec)) {
+                let family = config.family.name;
+                return Err(Error::Value(format!("{name} finds nothing to train in this backbone ({family})")));
+            }
+            if !specs.iter().any(|spec| trained_by(own, spec) && !trained_by(before, spec)) {
+                return Err(Error::Value(format!("{name} trains nothing that the strategies before it do not train")));
             }
         }
         Ok(Self { rows: specs.into_iter().map(row).collect(), added: added.map(|(adapter, _)| adapter) })

@@ -159,7 +159,7 @@ impl Method {
     }
 
     /// The factor on the learning rate of a parameter that is not the head's; None if it does not train it.
-    fn factor(&self, spec: &Spec, config: &Config) -> Option<f64> {
+    pub(super) fn factor(&self, spec: &Spec, config: &Config) -> Option<f64> {
         let (depth, n) = (depth(&spec.name, config), config.num_hidden_layers);
         let trains = match self {
             Self::Lora(lora) => {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use warmstart::array::Array;
 use warmstart::autograd::Gradient;
-use warmstart::backbone::{Backbone, Kind, Level, Lora, LowRank, Mode, Owner, Parameters, Targets, Transformer};
+use warmstart::backbone::{
+    AdapterKind, AdapterTargets, Backbone, Level, Lora, LowRank, Mode, Owner, Parameters, Transformer,
+};
 use warmstart::batch::PackedBatch;
 use warmstart::error::{Error, Result};
 use warmstart::head::{Classification, Start, Task, TaskModel, Truth};
@@ -26,8 +28,16 @@ fn reference(path: &str) -> std::path::PathBuf {
 }
 
 fn lora(targets: &[&str]) -> Lora {
-    let targets = Some(Targets::Names(targets.iter().map(ToString::to_string).collect()));
-    Lora { name: "default".into(), kind: Kind::Lora, rank: 3, alpha: 5.0, targets, rslora: false, lora_plus: 1.0 }
+    let targets = Some(AdapterTargets::Names(targets.iter().map(ToString::to_string).collect()));
+    Lora {
+        name: "default".into(),
+        kind: AdapterKind::Lora,
+        rank: 3,
+        alpha: 5.0,
+        targets,
+        rslora: false,
+        lora_plus: 1.0,
+    }
 }
 
 fn adapter(backbone: &Backbone, targets: &[&str]) -> Result<Arc<LowRank>> {

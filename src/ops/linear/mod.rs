@@ -39,6 +39,7 @@ pub struct Added {
     pub magnitude: Option<Magnitude>,
 }
 
+#[cfg(test)]
 impl Added {
     /// No adapters.
     pub const NONE: Self = Self { terms: Vec::new(), magnitude: None };

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use warmstart::backbone::{Backbone, Kind, Lora, Owner, Targets};
+use warmstart::backbone::{AdapterKind, AdapterTargets, Backbone, Lora, Owner};
 use warmstart::head::{Start, TargetKind, Task, TaskModel, Truth};
 use warmstart::optim::OptimizerOptions;
 use warmstart::text::Encodings;
@@ -140,7 +140,7 @@ impl Opened {
 }
 
 fn lora() -> Lora {
-    let (name, kind) = ("default".into(), Kind::Lora);
+    let (name, kind) = ("default".into(), AdapterKind::Lora);
     Lora { name, kind, rank: 3, alpha: 5.0, targets: None, rslora: false, lora_plus: 1.0 }
 }
 
@@ -250,8 +250,8 @@ fn layers_that_are_not_there_or_share_parameters_are_refused() -> Outcome {
     refused("bert", Method::Layers { layers: vec![-3] }, "has no layer -3")?;
     refused("bert", Method::Layers { layers: vec![] }, "Layers finds nothing to train")?;
     refused("albert_a", Method::TopLayers { n: 1 }, "shares its parameters")?;
-    let all = Lora { targets: Some(Targets::Names(vec!["query".into()])), ..lora() };
+    let all = Lora { targets: Some(AdapterTargets::Names(vec!["query".into()])), ..lora() };
     refused("gpt2_a", Method::Lora(all), "\"query\" is a part of the one map \"attn.c_attn\"")?;
-    let none = Lora { targets: Some(Targets::Names(vec!["gate".into()])), ..lora() };
+    let none = Lora { targets: Some(AdapterTargets::Names(vec!["gate".into()])), ..lora() };
     refused("bert", Method::Lora(none), "has no linear layer \"gate\"")
 }

@@ -30,8 +30,14 @@ impl PassRows {
     }
 }
 
-/// Bytes of activations at the peak of a training step.
-pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: bool, rows: PassRows) -> usize {
+/// Bytes of activations at the peak of a training step that has gradients in the topmost `layers` layers.
+pub(super) fn training_bytes(
+    config: &Config,
+    precision: Precision,
+    recompute: bool,
+    rows: PassRows,
+    layers: usize,
+) -> usize {
     let (d, f, attention) = (config.hidden_size, config.feed_forward.size, &config.attention);
     let operand = operand_bytes(precision);
     let by_query = attention.heads * attention.head_size;
@@ -50,7 +56,6 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
     layer += vectors_of_distances(config) * rows.distances * operand * by_query;
     // Around the layers: the embedding sum, its norm, its dropout output and the moments; then the gradient.
     let around = rows.queries * VALUE * (3 * d + 2 + f);
-    let layers = config.num_hidden_layers;
     // With recomputation every layer keeps only its input, and one layer at a time keeps everything.
     let kept = layers.saturating_sub(1) * VALUE * d * rows.queries + layer;
     around + if recompute { kept } else { layers * layer }
@@ -60,6 +65,13 @@ pub(super) fn training_bytes(config: &Config, precision: Precision, recompute: b
 pub(super) fn inference_bytes(config: &Config, precision: Precision, tokens: usize) -> usize {
     let inner = inner_values(config) - config.feed_forward.size;
     tokens * ((head_values(config) + inner) * operand_bytes(precision) + VALUE * 5 * config.hidden_size)
+}
+
+/// Bytes of the packed weights of linear layers that stay as they are, `values` of them: in bf16 for both directions, in
+/// f32 for one, as the gradient reads them in place.
+pub(super) fn packed_once(values: usize, precision: Precision) -> usize {
+    let directions = if precision == Precision::F32 { 1 } else { 2 };
+    directions * precision.bytes() * values
 }
 
 /// Bytes of the encoder's packed weight matrices.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::options::PretrainingOptions;
 use super::pretrainable::Pretrainable;
 use super::strategy::{Method, Strategy, StrategyPart};
-use crate::backbone::{Backbone, Config, Level, Lora, LowRank, Owner, Parameters, Spec, Transformer};
+use crate::backbone::{Backbone, Config, Level, Lora, LowRank, Owner, Parameters, Spec, Transformer, depth};
 use crate::error::{Error, Result};
 use crate::head::{Task, TaskModel};
 use crate::optim::{OptimizerOptions, Trainable};
@@ -133,6 +133,20 @@ impl Plan {
     pub fn encoder_is_frozen(&self, config: &Config) -> bool {
         let learns = |spec: &Spec| self.rows.iter().any(|p| p.trainable && p.name == spec.name);
         self.added.is_none() && !Transformer::specs(config).iter().any(learns)
+    }
+
+    /// The number of topmost layers in which a step computes gradients: from the lowest that has a trained parameter on.
+    pub(super) fn layers_with_gradients(&self, config: &Config) -> usize {
+        let in_backbone = |row: &&ParameterPlan| row.trainable && !matches!(row.owner, Owner::Head(_));
+        let lowest = self.rows.iter().filter(in_backbone).map(|row| depth(&row.name, config)).min();
+        lowest.map_or(0, |lowest| (config.num_hidden_layers + 1).saturating_sub(lowest).min(config.num_hidden_layers))
+    }
+
+    /// The number of values in the weights of linear layers of the encoder that stay as they are.
+    pub(super) fn frozen_map_values(&self, config: &Config) -> usize {
+        let learns = |spec: &Spec| self.rows.iter().any(|row| row.trainable && row.name == spec.name);
+        let maps = Transformer::specs(config).into_iter().filter(|spec| spec.map.is_some() && !learns(spec));
+        maps.map(|spec| spec.shape.iter().product::<usize>()).sum()
     }
 
     /// The parameters of a model with those of the adapter added; their initial values follow from `seed`.

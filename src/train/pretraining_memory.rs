@@ -1,6 +1,6 @@
 //! Peak memory of pretraining, estimated from shapes.
 
-use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
+use super::activations::{PassRows, VALUE, inference_bytes, packed_once, packed_weights, training_bytes};
 use super::batches::Batches;
 use super::length::{COUNTED, RunLength};
 use super::memory::{MemoryEstimate, scratch};
@@ -34,14 +34,16 @@ pub fn estimate_pretraining<M: Pretrainable>(
     let eval_batches = held_out.as_ref().map(|data| (data, data.by_length()));
     let eval_tokens = eval_batches.iter().flat_map(|(data, all)| all.iter().map(|blocks| data.tokens(blocks))).max();
 
-    let frozen = plan.encoder_is_frozen(&model.backbone().config);
-    let work = Work { options, tokens, remembered, frozen };
+    let config = &model.backbone().config;
+    let (frozen, layers) = (plan.encoder_is_frozen(config), plan.layers_with_gradients(config));
+    let work = Work { options, tokens, remembered, frozen, layers };
     let (configs, precision) = (model.transformers(), training.precision);
     let widest = |of: &dyn Fn(&Config) -> usize| configs.iter().map(|config| of(config)).max().unwrap_or(0);
     // The memory from the previous batch and the memory for the next.
     let memory = 2 * VALUE * configs[0].num_hidden_layers * configs[0].hidden_size * remembered;
     let activations = memory + configs.iter().map(|config| work.activations(config)).sum::<usize>();
-    let scratch = widest(&|config| scratch(config, precision, tokens));
+    let packed = if frozen { 0 } else { packed_once(plan.frozen_map_values(config), precision) };
+    let scratch = packed + widest(&|config| scratch(config, precision, tokens));
     // The loss is computed before the backward of the topmost layer, which reuses its memory.
     let top_layer = VALUE * configs[0].feed_forward.size * tokens;
     let loss = work.loss(configs[0]).saturating_sub(top_layer + scratch);
@@ -61,6 +63,8 @@ struct Work<'a> {
     remembered: usize,
     /// True if the encoder is frozen, so that its layers keep nothing for a backward.
     frozen: bool,
+    /// The number of topmost layers in which a step computes gradients.
+    layers: usize,
 }
 
 impl Work<'_> {
@@ -89,7 +93,7 @@ impl Work<'_> {
             rows.keys += self.remembered;
             rows.distances += if self.remembered > 0 { memory.unwrap_or(max_length) } else { 0 };
         }
-        training_bytes(config, precision, recompute, rows)
+        training_bytes(config, precision, recompute, rows, self.layers.min(config.num_hidden_layers))
     }
 
     /// Bytes that the head and the loss need at once: the hidden states of the predicted tokens, a second copy, their

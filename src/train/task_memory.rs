@@ -1,6 +1,6 @@
 //! Peak memory of training a task, estimated from shapes.
 
-use super::activations::{PassRows, VALUE, inference_bytes, packed_weights, training_bytes};
+use super::activations::{PassRows, VALUE, inference_bytes, packed_once, packed_weights, training_bytes};
 use super::batches::TextBatches;
 use super::length::RunLength;
 use super::memory::{MemoryEstimate, scratch};
@@ -40,8 +40,8 @@ pub fn estimate_fit(
         return Ok(MemoryEstimate { activations: VALUE * d * features, loss, evaluation: forward, ..of_run });
     }
     let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
-    let activations = training_bytes(config, precision, training.recompute, rows);
-    let scratch = scratch(config, precision, tokens);
+    let activations = training_bytes(config, precision, training.recompute, rows, plan.layers_with_gradients(config));
+    let scratch = scratch(config, precision, tokens) + packed_once(plan.frozen_map_values(config), precision);
     let without_gradients = forward + held_out.map_or(0, |held_out| VALUE * items(held_out) * c);
     let evaluation = without_gradients.saturating_sub(activations + scratch + loss);
     Ok(MemoryEstimate { activations, scratch, loss, evaluation, ..of_run })

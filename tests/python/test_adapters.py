@@ -100,7 +100,7 @@ def test_what_else_was_trained_is_in_the_files_too(backbone, base, texts, labels
 def test_an_adapter_of_another_backbone_is_refused(adapted, backbone, texts, labels, tmp_path):
     adapted.save_adapter(tmp_path / "adapter")
     full = ws.TextClassifier(backbone, epochs=1, random_state=0, verbose=0).fit(texts, labels)
-    with pytest.raises(ValueError, match="made on another backbone .* allow_other_base=True"):
+    with pytest.raises(ValueError, match=r"made on another backbone .* allow_other_base=True"):
         full.backbone_.with_adapter(tmp_path / "adapter")
     assert full.backbone_.with_adapter(tmp_path / "adapter", allow_other_base=True).adapters == ["default"]
     with pytest.raises(FileNotFoundError, match=r"adapter_config.json"):

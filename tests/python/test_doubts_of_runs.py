@@ -13,6 +13,7 @@ from warmstart.classification import Classification
 from warmstart.doubts import of_run
 from warmstart.labels import Classes
 from warmstart.prepared import Labelled
+from warmstart.strategies import UpdateRule
 from warmstart.texts import encode
 
 GOOD = ["the good film", "a good movie", "the good old film", "good film"]
@@ -170,7 +171,7 @@ def test_a_long_tail_is_asked_for_texts_of_its_own_before_it_is_doubted(backbone
         options={
             "max_steps": None,
             "epochs": 3,
-            "strategy": {"learning_rate": 1e-4, "method": ""},
+            "rule": UpdateRule.of(ws.FullFineTuning(), None, 1e-4),
         },
         head="trained in steps",
         of_words=False,

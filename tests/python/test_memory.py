@@ -106,6 +106,15 @@ def test_estimate_of_probing_is_within_10_percent():
     assert estimate == pytest.approx(measured, rel=0.1)
 
 
+@machine
+@linux
+@pytest.mark.parametrize("strategy", ["LoRA", "TopLayers", "BitFit"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_estimate_of_strategies_that_freeze_is_within_10_percent(strategy, precision):
+    estimate, measured = peak(strategy=strategy, precision=precision)
+    assert estimate == pytest.approx(measured, rel=0.1)
+
+
 def test_recomputation_gives_the_same_weights_to_the_byte(make, texts, labels):
     kept, again = (make(recompute=recompute).fit(texts, labels) for recompute in (False, True))
     weights = [clf._trained.model.__reduce__()[1][0]["weights"] for clf in (kept, again)]

@@ -1,6 +1,6 @@
 """Worker: train a classifier once on one side, in a process of its own, and print one JSON line.
 
-Run from the repository's root: ``python -m bench.finetune --side trainer``, with ``--probing`` for linear probing.
+Run from the repository's root: ``python -m bench.finetune --side trainer``, with ``--strategy lora`` for an adapter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.data import Documents, read_r8
 from bench.finetune_side import make_side
 from bench.machine import peak_rss_mb
 from bench.metrics import accuracy
-from bench.settings import PROBING, VARIANTS, Settings
+from bench.settings import STRATEGIES, VARIANTS, Settings
 from bench.worker import Result, emit
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     """Parse the command line, train, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", choices=VARIANTS, required=True)
-    parser.add_argument("--probing", action="store_true", help="train the classifier only, for five epochs")
+    parser.add_argument("--strategy", choices=STRATEGIES, default="full", help="what is trained (default: %(default)s)")
     parser.add_argument("--base", action="store_true", help="a BERT of 12 layers, width 768, in place of MiniLM")
     parser.add_argument("--rows", type=int, default=512, help="training documents (default: %(default)s)")
     parser.add_argument("--test-rows", type=int, help="also report the accuracy on so many test documents")
@@ -59,7 +59,7 @@ def main() -> None:
     assets = fetch_assets()
     train = read_r8(assets.r8, "train").sample(options.rows, seed=0)
     test = None if options.test_rows is None else read_r8(assets.r8, "test").sample(options.test_rows, seed=0)
-    settings = PROBING if options.probing else Settings()
+    settings = STRATEGIES[options.strategy]
     model = bert_base_directory() if options.base else assets.model
     emit(lambda: finetune(options.side, model, train, test, settings))
 

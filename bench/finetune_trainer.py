@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -28,7 +29,7 @@ from bench.settings import Settings, Variant
 
 @dataclass
 class TrainerSide:
-    """Trains every layer, or with ``settings.probing`` only what the checkpoint lacks: the classifier.
+    """Trains every layer; with "probing" what the checkpoint lacks, the classifier; with "lora" it and an adapter of peft.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ class TrainerSide:
 
     def versions(self) -> dict[str, str]:
         """Of what computes."""
-        return versions("torch", "transformers", "accelerate", "tokenizers")
+        return versions("torch", "transformers", "peft", "accelerate", "tokenizers")
 
     def threads(self) -> int:
         """As the library chose."""
@@ -114,7 +115,12 @@ class TrainerSide:
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             self.model_dir, num_labels=len(self.classes), dtype=torch.float32, output_loading_info=True
         )
-        if settings.probing:
+        if settings.strategy == "lora":
+            # All linear maps of the layers; the pooler is none of them.
+            maps = r".*\.layer\..*(query|key|value|dense)"
+            config = LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=maps)
+            model = get_peft_model(model, config)
+        if settings.strategy == "probing":
             for name, parameter in model.named_parameters():
                 parameter.requires_grad = name in loading["missing_keys"]
         arguments = TrainingArguments(

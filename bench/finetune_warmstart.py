@@ -14,6 +14,8 @@ from bench.data import Documents
 from bench.machine import versions
 from bench.settings import Settings
 
+STRATEGIES = {"full": ws.FullFineTuning, "probing": ws.LinearProbing, "lora": lambda: ws.LoRA(rank=8, alpha=16)}
+
 
 @dataclass
 class WarmstartSide:
@@ -79,7 +81,7 @@ class WarmstartSide:
         settings = self.settings
         return ws.TextClassifier(
             self.backbone,
-            strategy=ws.LinearProbing() if settings.probing else ws.FullFineTuning(),
+            strategy=STRATEGIES[settings.strategy](),
             learning_rate=settings.learning_rate,
             optimizer=ws.AdamW(weight_decay=0.0, warmup_ratio=0.0),
             epochs=settings.epochs,

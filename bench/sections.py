@@ -169,7 +169,7 @@ def embed(sizes: Sizes) -> list[Section]:
 
 def probing(sizes: Sizes) -> list[Section]:
     """Linear probing: the classifier alone is trained."""
-    arguments = ("--probing", "--rows", str(sizes.rows), "--test-rows", str(sizes.probe_test_rows))
+    arguments = ("--strategy", "probing", "--rows", str(sizes.rows), "--test-rows", str(sizes.probe_test_rows))
     names = ("warmstart", "trainer", "trainer-length-grouped")
     sides = tuple(Side(name, ("--side", name, *arguments), name == "warmstart") for name in names)
     bars = (
@@ -231,6 +231,31 @@ def finetune(sizes: Sizes) -> list[Section]:
     return [Section("Fine-tuning MiniLM on R8, one epoch", "finetune", sides, (TOKENS, MEMORY, SECONDS), bars)]
 
 
+def adapters(sizes: Sizes) -> list[Section]:
+    """An epoch of LoRA beside full fine-tuning, ours and peft's."""
+    sections = []
+    for precision, ours, peer in (
+        ("bf16", "warmstart", "trainer-length-grouped-bf16"),
+        ("f32", "warmstart-f32", "trainer-length-grouped"),
+    ):
+        rows = ("--rows", str(sizes.rows))
+        sides = tuple(
+            Side(f"{side}, {strategy}", ("--side", side, "--strategy", strategy, *rows), side == ours)
+            for strategy in ("full", "lora")
+            for side in (ours, peer)
+        )
+        bars = (
+            Bar(TOKENS.key, f"{ours}, lora", f"{ours}, full", ">=", 1.25),
+            Bar(TOKENS.key, f"{ours}, full", f"{peer}, full"),
+            Bar(TOKENS.key, f"{ours}, lora", f"{peer}, lora"),
+            Bar(MEMORY.key, f"{ours}, lora", f"{peer}, lora", "<=", 0.15),
+            Bar(MEMORY.key, f"{ours}, lora", f"{ours}, full", "<="),
+        )
+        title = f"LoRA and full fine-tuning of MiniLM on R8, one epoch, {precision}"
+        sections.append(Section(title, "finetune", sides, (TOKENS, MEMORY, SECONDS), bars))
+    return sections
+
+
 def finetune_base(sizes: Sizes) -> list[Section]:
     """What fine-tuning a BERT-base takes: its weights say nothing, so its speed and memory alone are looked at."""
     rows = str(min(sizes.rows, 64))
@@ -260,4 +285,5 @@ SECTIONS: dict[str, Callable[[Sizes], list[Section]]] = {  # quick ones first
     "pretraining": pretraining,
     "finetune": finetune,
     "finetune-base": finetune_base,
+    "adapters": adapters,
 }

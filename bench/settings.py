@@ -17,8 +17,9 @@ class Settings:
         Tokens after which a document is cut, special tokens included.
     seed
         Of the head's initial weights, dropout and the order of documents.
-    probing
-        Linear probing, the backbone frozen, instead of training every layer.
+    strategy
+        What is trained: "full", every layer; "probing", the classifier alone; "lora", it and matrices of rank 8
+        beside all linear maps of the layers, at a scale of 2.
     """
 
     batch_size: int = 32
@@ -26,10 +27,13 @@ class Settings:
     learning_rate: float = 5e-5
     epochs: int = 1
     seed: int = 0
-    probing: bool = False
+    strategy: str = "full"
 
 
-PROBING = Settings(learning_rate=1e-2, epochs=5, probing=True)
+PROBING = Settings(learning_rate=1e-2, epochs=5, strategy="probing")
+LORA = Settings(learning_rate=2e-3, strategy="lora")
+
+STRATEGIES = {"full": Settings(), "probing": PROBING, "lora": LORA}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ def finetune(side_name: str, model_dir: Path, train: Documents, test: Documents 
         side.prepare(train)
         side.warm_up()
         seconds = side.train()
-        measures = {"seconds": seconds, "tokens_per_s": side.n_tokens / seconds, "peak_rss_mb": peak_rss_mb()}
+        measures = {
+            "seconds": seconds,
+            "epoch_s": side.epoch_s,
+            "tokens_per_s": side.n_tokens / seconds,
+            "peak_rss_mb": peak_rss_mb(),
+        }
         if test is not None:
             measures["accuracy"] = accuracy(test.labels, side.predict(test.texts))
         return Result(
@@ -45,6 +50,14 @@ def finetune(side_name: str, model_dir: Path, train: Documents, test: Documents 
             threads=side.threads(),
             details=side.details(),
         )
+
+
+def without_modules(model: Path, folder: Path) -> Path:
+    """Put links to a sentence encoder's files in a folder, as a plain model: the head is then that of transformers."""
+    for file in model.iterdir():
+        if file.is_file() and file.name != "modules.json":
+            (folder / file.name).symlink_to(file.absolute())
+    return folder
 
 
 def main() -> None:
@@ -60,8 +73,9 @@ def main() -> None:
     train = read_r8(assets.r8, "train").sample(options.rows, seed=0)
     test = None if options.test_rows is None else read_r8(assets.r8, "test").sample(options.test_rows, seed=0)
     settings = STRATEGIES[options.strategy]
-    model = bert_base_directory() if options.base else assets.model
-    emit(lambda: finetune(options.side, model, train, test, settings))
+    with tempfile.TemporaryDirectory() as folder:
+        model = bert_base_directory() if options.base else without_modules(assets.model, Path(folder))
+        emit(lambda: finetune(options.side, model, train, test, settings))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,13 @@ class Side(Protocol):
         Real tokens trained on, over all epochs; known after ``train``.
     n_trainable
         Weights that training changes; known after ``train``.
+    epoch_s
+        Seconds of the training loop alone, a part of those of ``train``; known after it.
     """
 
     n_tokens: int
     n_trainable: int
+    epoch_s: float
 
     def prepare(self, train: Documents) -> None: ...
     def warm_up(self) -> None: ...

@@ -29,7 +29,7 @@ from bench.settings import Settings, Variant
 
 @dataclass
 class TrainerSide:
-    """Trains every layer; with "probing" what the checkpoint lacks, the classifier; with "lora" it and an adapter of peft.
+    """Trains every layer; with "probing" the classifier, which the checkpoint lacks; with "lora" it and peft's adapter.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ class TrainerSide:
         started = time.perf_counter()
         self.trainer.train()
         self.n_trainable = sum(p.numel() for p in self.trainer.model.parameters() if p.requires_grad)
-        return time.perf_counter() - started
+        self.epoch_s = time.perf_counter() - started
+        return self.epoch_s
 
     def predict(self, texts: list[str]) -> list[str]:
         """Labels from the trained model."""

@@ -19,7 +19,9 @@ STRATEGIES = {"full": ws.FullFineTuning, "probing": ws.LinearProbing, "lora": la
 
 @dataclass
 class WarmstartSide:
-    """``fit`` tokenises, so its clock covers that too (``outside_loop_s`` tells how much).
+    """``fit`` tokenises and solves for the head that training begins from, and its clock covers both.
+
+    ``epoch_s`` is the training loop alone.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ class WarmstartSide:
         self.n_tokens = int(last["tokens"])
         self.n_trainable = int(self.classifier.report_.trainable_parameters)
         self.steps = int(last["step"])
-        self.outside_loop_s = seconds - float(last["elapsed_s"])
+        self.epoch_s = float(last["elapsed_s"])
         return seconds
 
     def predict(self, texts: list[str]) -> list[str]:
@@ -74,7 +76,6 @@ class WarmstartSide:
             "learning_rate": self.classifier.learning_rate,
             "precision": self.precision,
             "steps": self.steps,
-            "outside_loop_s": round(self.outside_loop_s, 3),
         }
 
     def _classifier(self, max_steps: int | None = None) -> Any:

@@ -52,6 +52,8 @@ class Bar:
         Names of sides: the ratio is ``over / under``.
     asked
         None shows the ratio without asking anything.
+    equal
+        What of a side's work must be the same on both; None is all of it.
     """
 
     measure: str
@@ -59,6 +61,7 @@ class Bar:
     under: str | None
     sense: Literal[">=", "<="] = ">="
     asked: float | None = None
+    equal: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

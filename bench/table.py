@@ -52,15 +52,16 @@ def _ratio(bar: Bar, measure: Measure, runs: Runs) -> list[str]:
 
 
 def _verdict(bar: Bar, ratio: float, runs: Runs) -> str:
-    if bar.under is not None and _equal(runs[bar.over]) != _equal(runs[bar.under]):
+    if bar.under is not None and _equal(runs[bar.over], bar) != _equal(runs[bar.under], bar):
         return "void: unequal work"
     if bar.asked is None:
         return ""
     return "met" if (ratio >= bar.asked if bar.sense == ">=" else ratio <= bar.asked) else "**missed**"
 
 
-def _equal(results: Iterable[Result]) -> set[str]:
-    return {_pairs(result.equal) for result in results}
+def _equal(results: Iterable[Result], bar: Bar) -> set[str]:
+    asked = [{key: result.equal[key] for key in bar.equal or result.equal} for result in results]
+    return {_pairs(work) for work in asked}
 
 
 def _notes(runs: Runs) -> str:

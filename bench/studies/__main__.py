@@ -16,7 +16,7 @@ from bench.assets import ROOT
 from bench.environment import peers_python
 from bench.studies.study import Options, Results, Study, results_folder
 
-NAMES = ("scratch", "objectives", "domain", "decoder", "relatedness")
+NAMES = ("scratch", "objectives", "domain", "decoder", "relatedness", "strategies")
 WITH_PEERS = ("scratch", "relatedness")
 
 

@@ -464,10 +464,10 @@ class TaskModel:
     @staticmethod
     def from_adapter(
         backbone: Backbone, path: str, kind: str, any_base: bool
-    ) -> tuple[TaskModel, list[str], bool, str | None]:
-        """The adapter in a directory of PEFT's, with the head that it brings, on a backbone; else as
-        ``from_pretrained``."""
-    def save_adapter(self, path: str, names: list[str], are_numbers: bool) -> None:
+    ) -> tuple[tuple[TaskModel, list[str], bool, str | None], int | None]:
+        """The adapter in a directory of PEFT's, with the head that it brings, on a backbone, as ``from_pretrained``
+        returns it; and the number of tokens that texts were cut to."""
+    def save_adapter(self, path: str, names: list[str], are_numbers: bool, max_length: int | None) -> None:
         """Write the adapter and the head as PEFT does."""
     def merged(self) -> TaskModel:
         """The same model with its adapters merged into the weights."""

@@ -39,7 +39,8 @@ class Strategy(Parameters):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.core_method = cls.__dict__.get("core_method", cls.method)
+        if "core_method" not in cls.__dict__ and "method" in cls.__dict__:
+            cls.core_method = cls.method
 
     def default_optimizer(self) -> AdamW:
         """Return the optimiser to use if the estimator has none."""
@@ -199,7 +200,7 @@ class TopLayers(Strategy):
     Examples
     --------
     >>> TopLayers(2)
-    TopLayers()
+    TopLayers(n=2)
     """
 
     method: ClassVar[str] = "top_layers"
@@ -210,6 +211,9 @@ class TopLayers(Strategy):
 
     def _plain(self) -> dict[str, Any]:
         return {"n": positive_int("strategy.n", self.n)}
+
+    def __repr__(self) -> str:
+        return f"TopLayers(n={self.n!r})"
 
 
 @_naming_what_was_meant
@@ -389,7 +393,7 @@ class Combined(Strategy):
     Examples
     --------
     >>> LoRA(rank=4) + BitFit()
-    Combined(strategies=[LoRA(rank=4), BitFit()])
+    LoRA(rank=4) + BitFit()
     """
 
     method: ClassVar[str] = "combined"
@@ -408,14 +412,23 @@ class Combined(Strategy):
 
     def parts(self) -> list[Strategy]:
         """Return the strategies."""
+        if not isinstance(self.strategies, Sequence) or not all(isinstance(one, Strategy) for one in self.strategies):
+            raise TypeError(f"strategies must be a list of strategies, got {self.strategies!r}")
         parts = [part for one in self.strategies for part in one.parts()]
+        if len(parts) < 2:
+            raise ValueError(f"strategies={self.strategies!r}: expected two or more; one alone needs no sum")
         whole = [part for part in parts if isinstance(part, FullFineTuning | LinearProbing)]
         if whole:
             raise ValueError(f"{whole[0]!r} goes with no other strategy: it says of every parameter whether it learns")
         return parts
 
     def _plain(self) -> dict[str, Any]:
-        return {"strategies": [one.to_dict() for one in self.strategies]}
+        return {"strategies": [one.to_dict() for one in self.parts()]}
+
+    def __repr__(self) -> str:
+        if isinstance(self.strategies, list) and len(self.strategies) > 1:
+            return " + ".join(map(repr, self.strategies))
+        return f"Combined({self.strategies!r})"
 
 
 ADAPTER = "default"

@@ -135,8 +135,8 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         target = self._trained.target
-        are_numbers = isinstance(target, Classes) and all(isinstance(name, int) for name in target.values.tolist())
-        self._trained.model.save_adapter(os.fspath(path), target.names, are_numbers)
+        are_numbers = isinstance(target, Classes) and target.values.dtype.kind in "iu"
+        self._trained.model.save_adapter(os.fspath(path), target.names, are_numbers, self._limit())
 
     def merge_adapter(self) -> "SupervisedEstimator":
         """Merge the trained adapter into the weights, computed in float64 and kept in float32; returns ``self``.
@@ -165,10 +165,9 @@ class SupervisedEstimator(TrainedEstimator, BaseEstimator):  # type: ignore[misc
         ValueError
             No adapter is merged.
         """
-        unmerged = getattr(self, "_unmerged", None)
-        if unmerged is None:
+        if self._unmerged is None:
             raise ValueError("no adapter is merged")
-        self._trained, self._unmerged = unmerged, None
+        self._trained, self._unmerged = self._unmerged, None
         return self
 
     @property

@@ -6,7 +6,7 @@ use super::low_rank::Kind;
 use super::parameters::Parameters;
 use crate::array::Array;
 use crate::autograd::Var;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::affine::Affine;
 use crate::ops::linear::{Added, LowRankTerm, Magnitude};
 
@@ -30,9 +30,6 @@ pub(super) fn added_to(params: &Parameters, weight: &str, range: &Range<usize>, 
             let lengths = params.value(&names[2])?.clone();
             added.magnitude = Some(Magnitude { lengths, outputs: range.clone() });
         }
-    }
-    if added.magnitude.is_some() && added.terms.len() > 1 {
-        return Err(Error::Value(format!("{weight}: an adapter of DoRA is the only one of its linear layer")));
     }
     Ok(added)
 }

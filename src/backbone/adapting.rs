@@ -68,6 +68,11 @@ impl Backbone {
                         own.dims()
                     )));
                 }
+                if *own.values()? != *params.base().get(&name)?.values()? && *own.values()? != *array.values()? {
+                    return Err(Error::Value(format!(
+                        "the adapter brings {name}, which another adapter on this backbone has brought already"
+                    )));
+                }
                 params.replace(&name, array)?;
                 report.missing.retain(|missing| *missing != name);
             } else {

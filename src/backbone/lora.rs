@@ -65,8 +65,10 @@ impl Lora {
     /// `Error::Value` for a number out of its range.
     pub fn check(&self) -> Result<()> {
         let (Self { rank, alpha, lora_plus, .. }, label) = (self, self.label());
-        if *rank == 0 || !alpha.is_finite() || *alpha == 0.0 {
-            return Err(Error::Value(format!("{label}(rank={rank}, alpha={alpha}): expected at least 1, and not 0")));
+        if *rank == 0 || !(*alpha as f32).is_normal() {
+            return Err(Error::Value(format!(
+                "{label}(rank={rank}, alpha={alpha}): expected at least 1, and a number that is not 0"
+            )));
         }
         if !(*lora_plus > 0.0 && lora_plus.is_finite()) {
             return Err(Error::Value(format!("{label}(lora_plus={lora_plus}): expected more than 0")));
@@ -99,14 +101,14 @@ impl Lora {
                 Box::new(move |map| matches(&regex, map))
             }
             Some(targets) => {
-                let targets = targets.names();
-                let endings = targets.iter().map(|target| endings(target, config)).collect::<Result<Vec<_>>>()?;
-                for (target, endings) in targets.iter().zip(&endings) {
-                    if !maps.iter().any(|((map, _), _)| endings.iter().any(|ending| is_on(ending, map))) {
-                        return Err(unknown(target, &maps, config));
+                let names = targets.names();
+                let targets = names.iter().map(|name| found_by(name, config)).collect::<Result<Vec<_>>>()?;
+                for (name, found) in names.iter().zip(&targets) {
+                    if !maps.iter().any(|((map, _), _)| found.iter().any(|target| target.is_on(map, config))) {
+                        return Err(unknown(name, &maps, config));
                     }
                 }
-                Box::new(move |map| endings.iter().flatten().any(|ending| is_on(ending, map)))
+                Box::new(move |map| targets.iter().flatten().any(|target| target.is_on(map, config)))
             }
         };
         let among = |depth: &usize| self.targets.is_some() || in_layers.contains(depth);
@@ -150,16 +152,38 @@ fn parts(target: &str, config: &Config) -> Option<Vec<Part>> {
     })
 }
 
-/// The name endings that a target stands for: those of a part of a layer, or the target itself.
-fn endings<'a>(target: &'a str, config: &Config) -> Result<Vec<&'a str>> {
-    let Some(parts) = parts(target, config) else { return Ok(vec![target]) };
+/// What a target asks of the name of a module.
+enum Target<'a> {
+    /// It is this or ends so.
+    Ending(&'a str),
+    /// It is this part of a layer, and not of a part of one, as BERT's `attention.output.dense` beside `output.dense`.
+    Part(&'static str),
+}
+
+impl Target<'_> {
+    fn is_on(&self, module: &str, config: &Config) -> bool {
+        match self {
+            Self::Ending(ending) => is_on(ending, module),
+            Self::Part(part) => {
+                let (before, after) = config.family.names.layer.split_once("{}").unwrap_or_default();
+                let behind =
+                    module.strip_prefix(before).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+                behind.is_some_and(|rest| rest.strip_prefix(after) == Some(&format!(".{part}")))
+            }
+        }
+    }
+}
+
+/// What a target stands for: the parts of a layer of this name, or the name itself.
+fn found_by<'a>(target: &'a str, config: &Config) -> Result<Vec<Target<'a>>> {
+    let Some(parts) = parts(target, config) else { return Ok(vec![Target::Ending(target)]) };
     if let ([part], true) = (&parts[..], parts.iter().any(|part| part.of > 1)) {
         return Err(Error::Value(format!(
             "targets: {target:?} is a part of the one map {:?} in this backbone ({}); name that",
             part.name, config.family.name
         )));
     }
-    Ok(parts.into_iter().map(|part| part.name).filter(|name| !name.is_empty()).collect())
+    Ok(parts.into_iter().filter(|part| !part.name.is_empty()).map(|part| Target::Part(part.name)).collect())
 }
 
 /// True if a pattern matches a name; one that takes too long to decide does not.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::low_rank::LowRank;
+use super::low_rank::{Kind, LowRank};
 use super::spec::{Owner, Spec, SpecMap, initialise};
 use crate::array::Array;
 use crate::autograd::{GradientSlot, Var};
@@ -86,6 +86,18 @@ impl Parameters {
 
     /// Add an adapter whose parameters are `added`.
     pub fn add(&mut self, adapter: &Arc<LowRank>, added: &Self) -> Result<()> {
+        if self.adapters.iter().any(|other| other.name == adapter.name) {
+            return Err(Error::Value(format!("adapter {:?} is there already; give it another name", adapter.name)));
+        }
+        let with_dora = |other: &&Arc<LowRank>| other.kind == Kind::Dora || adapter.kind == Kind::Dora;
+        for other in self.adapters.iter().filter(with_dora) {
+            if let Some(map) = other.maps.keys().find(|map| adapter.maps.contains_key(*map)) {
+                return Err(Error::Value(format!(
+                    "{map}: an adapter of DoRA is the only one of its linear layer, and adapter {:?} has it too",
+                    other.name
+                )));
+            }
+        }
         if let Some(name) = added.all.keys().find(|name| self.all.contains_key(*name)) {
             return Err(Error::Value(format!("adapter {:?} is there already: {}", adapter.name, name)));
         }

@@ -104,7 +104,7 @@ impl PeftAdapter {
                 (".lora_magnitude_vector", [n_out]) if *n_out == shape[0] => continue,
                 _ => None,
             };
-            let Some(rank) = rank.filter(|rank| (1..=shape[0].min(shape[1]).max(1)).contains(rank)) else {
+            let Some(rank) = rank.filter(|rank| *rank > 0) else {
                 let [n_out, n_in] = shape;
                 problems.push(format!("  {stored}: has shape {dims:?}, and {module} is {n_out} x {n_in}"));
                 continue;

@@ -192,15 +192,23 @@ impl PyTaskModel {
         path: PathBuf,
         kind: &str,
         any_base: bool,
-    ) -> PyResult<PublishedModel> {
-        let opened = run(py, || TaskModel::from_adapter(&backbone.0, &path, TargetKind::parse(kind)?, any_base))?;
+    ) -> PyResult<(PublishedModel, Option<usize>)> {
+        let (opened, max_length) =
+            run(py, || TaskModel::from_adapter(&backbone.0, &path, TargetKind::parse(kind)?, any_base))?;
         let Published { model, labels } = opened;
-        Ok((Self(model), labels.names, labels.are_numbers, labels.note))
+        Ok(((Self(model), labels.names, labels.are_numbers, labels.note), max_length))
     }
 
     /// Write the adapter and the head as PEFT does; `names` are the labels of the outputs.
-    fn save_adapter(&self, py: Python<'_>, path: PathBuf, names: Vec<String>, are_numbers: bool) -> PyResult<()> {
-        run(py, || self.0.save_adapter(&path, &names, are_numbers))
+    fn save_adapter(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        names: Vec<String>,
+        are_numbers: bool,
+        max_length: Option<usize>,
+    ) -> PyResult<()> {
+        run(py, || self.0.save_adapter(&path, &names, are_numbers, max_length))
     }
 
     /// The same model with its adapters merged into the weights.

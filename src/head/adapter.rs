@@ -9,7 +9,7 @@ use super::targets::TargetKind;
 use super::task::Task;
 use super::task_model::TaskModel;
 use crate::array::Array;
-use crate::backbone::{Backbone, Level, MADE_ON, Owner, Parameters, ToWrite, module_of, write_adapter};
+use crate::backbone::{Backbone, Level, MADE_ON, Owner, Parameters, Pooling, ToWrite, module_of, write_adapter};
 use crate::error::{Error, Result};
 
 impl TaskModel {
@@ -17,7 +17,15 @@ impl TaskModel {
     ///
     /// # Errors
     /// `Error::Value` if there is no adapter, or PEFT's files cannot hold what was trained.
-    pub fn save_adapter(&self, dir: &Path, names: &[String], are_numbers: bool) -> Result<()> {
+    ///
+    /// `max_length` is the number of tokens that texts were cut to, if it differs from the backbone's.
+    pub fn save_adapter(
+        &self,
+        dir: &Path,
+        names: &[String],
+        are_numbers: bool,
+        max_length: Option<usize>,
+    ) -> Result<()> {
         let backbone = &self.backbone;
         let [adapter] = backbone.params.adapters() else {
             return Err(Error::Value(format!(
@@ -28,15 +36,19 @@ impl TaskModel {
         // PEFT saves modules whole.
         let changed: Vec<&str> = backbone.params.changed()?.into_iter().map(|(name, _)| module_of(name)).collect();
         let of_backbone = backbone.params.iter().filter(|(name, _)| changed.contains(&module_of(name)));
-        let of_backbone: Vec<(&str, &Array)> = of_backbone.filter(|(name, _)| !name.contains(".lora_")).collect();
+        let of_backbone: Vec<(&str, &Array)> = of_backbone.collect();
+        // transformers has no class for a head on sentence vectors, as for `save`.
+        let has_class = !self.options().is_on_sentence();
+        let poolings = self.options().pooling.iter().map(|pooling| pooling.name());
+        let pooling: Option<Vec<&str>> = (!has_class).then(|| poolings.collect());
         let metadata = json!({
             MADE_ON: backbone.fingerprint()?,
             "labels": names,
             "labels_are_numbers": are_numbers,
             "kind": self.task.head.learns_from().name(),
+            "pooling": pooling,
+            "max_length": max_length,
         });
-        // transformers has no class for a head on sentence vectors, as for `save`.
-        let has_class = !self.options().is_on_sentence();
         let what = ToWrite {
             adapter,
             params: &backbone.params,
@@ -65,10 +77,24 @@ impl TaskModel {
     ///
     /// # Errors
     /// Those of [`Backbone::with_adapter`], and `Error::Weights` if the adapter brings no such head.
-    pub fn from_adapter(backbone: &Backbone, dir: &Path, kind: TargetKind, any_base: bool) -> Result<Published> {
+    ///
+    /// Also returns the number of tokens that texts were cut to, if the files name one.
+    pub fn from_adapter(
+        backbone: &Backbone,
+        dir: &Path,
+        kind: TargetKind,
+        any_base: bool,
+    ) -> Result<(Published, Option<usize>)> {
         let file = backbone.read_adapter(dir, "default", any_base)?;
         let metadata = file.metadata.clone();
-        let (backbone, brought) = backbone.adapted(file)?;
+        let (mut backbone, brought) = backbone.adapted(file)?;
+        let field = |name: &str| metadata.as_ref().and_then(|metadata| metadata.get(name));
+        if let Some(names) = field("pooling").and_then(Value::as_array) {
+            let names = names.iter().filter_map(Value::as_str);
+            let pooling = names.map(Pooling::parse).collect::<Result<Vec<_>>>()?;
+            backbone = backbone.with_classifier_pooling(pooling)?;
+        }
+        let max_length = field("max_length").and_then(Value::as_u64).map(|tokens| tokens as usize);
         let level = if kind == TargetKind::Tags { Level::Words } else { Level::Texts };
         let options = backbone.config.head(level);
         let output = brought.get(&format!("{}.weight", options.output)).map_err(|_| {
@@ -82,7 +108,9 @@ impl TaskModel {
             ))
         })?;
         let n_outputs = output.dims2()?.0;
-        let labels = match metadata.as_ref().and_then(|metadata| of_metadata(metadata, kind)) {
+        let named = metadata.as_ref().and_then(|metadata| of_metadata(metadata, kind));
+        let is_sorted = named.is_some();
+        let labels = match named {
             Some(labels) => labels?,
             None => of_config(&backbone, kind, n_outputs)?,
         };
@@ -115,8 +143,8 @@ impl TaskModel {
                 dir.display()
             )));
         }
-        let (labels, head) = if metadata.is_some() { (labels, head) } else { labels.sorted(head, options)? };
-        Ok(Published { model: Self { backbone: backbone.clone(), head, task }, labels })
+        let (labels, head) = if is_sorted { (labels, head) } else { labels.sorted(head, options)? };
+        Ok((Published { model: Self { backbone: backbone.clone(), head, task }, labels }, max_length))
     }
 }
 

@@ -40,9 +40,9 @@ pub struct Plan {
 impl Plan {
     /// Compile a strategy for a backbone with the head of a task.
     pub fn of_task(terms: Terms, backbone: &Backbone, task: &Task) -> Result<Self> {
-        backbone
-            .params
-            .check_without_adapters("trained further; merge it into the weights first, with merge_adapter()")?;
+        backbone.params.check_without_adapters(
+            "trained further; merge it into the weights first, with backbone.merge_adapter()",
+        )?;
         let config = &backbone.config;
         let is_idle = |name: &str| {
             config.is_of_predictions(name)
@@ -111,14 +111,18 @@ impl Plan {
     /// Compile a strategy for pretraining a model with an objective.
     pub fn of_pretraining(model: &impl Pretrainable, options: &PretrainingOptions) -> Result<Self> {
         let PretrainingOptions { objective, training, .. } = options;
-        if training.strategy.lora().is_some() && model.transformers().len() > 1 {
+        let of_all =
+            |part: &StrategyPart| matches!(part.method, Method::FullFineTuning { .. } | Method::LinearProbing {});
+        if model.transformers().len() > 1 && !training.strategy.parts.iter().all(of_all) {
             return Err(Error::Value(
-                "strategy: adapters train one model, and this objective has a generator beside it".into(),
+                "strategy: this objective trains a generator beside the model, which only FullFineTuning() and \
+                 LinearProbing() are for"
+                    .into(),
             ));
         }
-        model
-            .params()
-            .check_without_adapters("trained further; merge it into the weights first, with merge_adapter()")?;
+        model.params().check_without_adapters(
+            "trained further; merge it into the weights first, with backbone.merge_adapter()",
+        )?;
         let is_idle = |name: &str| model.is_idle(name, objective);
         let in_head = |spec: &Spec| spec.owner != Owner::Backbone;
         Self::of((&training.strategy, &training.optimizer), &model.backbone().config, model.specs(), is_idle, in_head)
@@ -138,7 +142,11 @@ impl Plan {
     /// The number of topmost layers in which a step computes gradients: from the lowest that has a trained parameter on.
     pub(super) fn layers_with_gradients(&self, config: &Config) -> usize {
         let in_backbone = |row: &&ParameterPlan| row.trainable && !matches!(row.owner, Owner::Head(_));
-        let lowest = self.rows.iter().filter(in_backbone).map(|row| depth(&row.name, config)).min();
+        // Parameters that layers share have the depth of the topmost of them, and gradients begin at the lowest.
+        let (n, groups) = (config.num_hidden_layers, config.layer_groups);
+        let first_of_group =
+            |depth: usize| if (1..=n).contains(&depth) { (depth - 1) * groups / n * n / groups + 1 } else { depth };
+        let lowest = self.rows.iter().filter(in_backbone).map(|row| first_of_group(depth(&row.name, config))).min();
         lowest.map_or(0, |lowest| (config.num_hidden_layers + 1).saturating_sub(lowest).min(config.num_hidden_layers))
     }
 

@@ -97,6 +97,18 @@ def test_what_else_was_trained_is_in_the_files_too(backbone, base, texts, labels
     assert not (tmp_path / "biases").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.* texts are longer than 5 tokens and were cut")
+@pytest.mark.parametrize("pooling", ["mean", "max", ["cls", "mean"]])
+def test_pooling_limit_and_labels_come_back(backbone, base, texts, tmp_path, pooling):
+    labels = [i % 3 == 0 for i in range(len(texts))]
+    settings = {"pooling": pooling, "max_length": 5, "epochs": 2, "precision": "f32", "random_state": 0, "verbose": 0}
+    clf = ws.TextClassifier(backbone, strategy=ws.LoRA(rank=2), **settings).fit(texts, labels)
+    clf.save_adapter(tmp_path / "adapter")
+    opened = ws.TextClassifier.from_pretrained(base, adapter=tmp_path / "adapter", precision="f32", verbose=0)
+    assert np.array_equal(opened.predict_proba(texts), clf.predict_proba(texts))
+    assert [str(label) for label in opened.classes_] == [str(label) for label in clf.classes_]
+
+
 def test_an_adapter_of_another_backbone_is_refused(adapted, backbone, texts, labels, tmp_path):
     adapted.save_adapter(tmp_path / "adapter")
     full = ws.TextClassifier(backbone, epochs=1, random_state=0, verbose=0).fit(texts, labels)
@@ -157,6 +169,9 @@ def test_searches_find_its_settings(backbone, texts, labels):
         (ws.LoRA() + ws.MiSS(), ValueError, "two low-rank adapters"),
         (ws.LoRA() + ws.FullFineTuning(), ValueError, "goes with no other strategy"),
         (ws.BitFit() + ws.BitFit(), ValueError, "trains nothing that"),
+        (ws.Combined([]), ValueError, "expected two or more"),
+        (ws.Combined([3]), TypeError, "a list of strategies"),
+        (ws.Combined(ws.LoRA()), TypeError, "a list of strategies"),
         (ws.TopLayers(99), ValueError, r"TopLayers\(n=99\): this backbone has"),
         (ws.TopLayers(0), ValueError, "strategy.n must be at least 1"),
         (ws.Layers([17]), ValueError, "no layer 17"),

@@ -285,6 +285,13 @@ fn adapter_when_it_fits_no_map_is_refused() -> Checked {
         let error = Lora { rank, ..lora(&["query"]) }.on(&backbone.config, &specs).err().ok_or("was taken")?;
         assert!(error.to_string().contains(&format!("rank={rank}")), "{error}");
     }
+    // Parts of a layer are these maps and no others.
+    for (part, ends) in [("down", &["output.dense"][..]), ("feed_forward", &["intermediate.dense", "output.dense"])] {
+        let found = adapter(&backbone, &[part])?;
+        let expected = |map: &String| ends.iter().any(|end| map.ends_with(end)) && !map.contains("attention");
+        assert!(found.maps.len() == 2 * ends.len() && found.maps.keys().all(expected), "{part}: {:?}", found.maps);
+    }
+    assert_eq!(adapter(&backbone, &["attention"])?.maps.len(), 8);
     let options = options(lora(&["query"]));
     let plan = Plan::of_task((&options.training.strategy, &options.training.optimizer), &backbone, &options.task)?;
     let learns = |name: &str| plan.rows.iter().any(|row| row.name == name && row.trainable);

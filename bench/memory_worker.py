@@ -22,7 +22,8 @@ def run(case: dict[str, Any]) -> dict[str, int]:
     model that was ``asked`` before or not.
     """
     params = dict(case["params"])
-    params["strategy"] = getattr(ws, params.pop("strategy", "FullFineTuning"))()
+    strategy = params.pop("strategy", "FullFineTuning")
+    params["strategy"] = ws.LoRA(dora=True) if strategy == "DoRA" else getattr(ws, strategy)()
     shape = Shape(**case["shape"])
     with tempfile.TemporaryDirectory() as folder:
         write_tokenizer(shape, Path(folder))

@@ -22,7 +22,7 @@ use warmstart::ops::cross_entropy::{CrossEntropy, cross_entropy};
 use warmstart::ops::dropout::{Dropout, dropout};
 use warmstart::ops::embedding::embedding_sum;
 use warmstart::ops::gated::gated;
-use warmstart::ops::linear::{Epilogue, linear};
+use warmstart::ops::linear::{Added, Epilogue, linear};
 use warmstart::ops::norm::{Kind, Norm, residual_norm};
 use warmstart::ops::relative_attention::{Relations, RelativeInputs, RelativeScheme, relative_attention};
 use warmstart::ops::segment_pool::{Reduction, segment_pool};
@@ -147,7 +147,10 @@ fn vocabulary_losses(criterion: &mut Criterion, precisions: &[Precision]) -> Out
         "vocabulary loss with whole logits",
         &args,
         |a, precision| {
-            cross_entropy(&linear(&a[0], &Affine::new(&a[1], None)?, Epilogue::None, precision)?, whole.clone())
+            cross_entropy(
+                &linear(&a[0], &Affine::new(&a[1], None)?, &Added::default(), Epilogue::None, precision)?,
+                whole.clone(),
+            )
         },
         precisions,
         composed,
@@ -304,7 +307,7 @@ pub fn main() -> Outcome {
         &mut criterion,
         "linear with gelu",
         &args,
-        |a, precision| linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, gelu, precision),
+        |a, precision| linear(&a[0], &Affine::new(&a[1], Some(&a[2]))?, &Added::default(), gelu, precision),
         &both,
         |a| a[0].matmul(&a[1].t()?)?.broadcast_add(&a[2])?.gelu_erf(),
     )?;

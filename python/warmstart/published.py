@@ -46,12 +46,10 @@ def open_published(
     if adapter is None:
         opened = _core.TaskModel.from_pretrained(directory, outputs)
     else:
-        # The base's own head is left out, as its adapter brings one: no note of it.
         base = _core.Backbone.from_pretrained(directory)
         opened, max_length = _core.TaskModel.from_adapter(base, os.fspath(adapter), outputs, allow_other_base)
     model, names, are_numbers, note = opened
-    if adapter is None:
-        warn_notes(model.backbone)
+    warn_notes(model.backbone)
     if note is not None:
         warn(note)
     if outputs == "numbers":

@@ -49,7 +49,13 @@ impl Backbone {
 
     /// A copy with the adapter in `dir` on it, called `name`. A head that the adapter brings is left out.
     pub fn with_adapter(&self, dir: &Path, name: &str, any_base: bool) -> Result<Self> {
-        Ok(self.adapted(self.read_adapter(dir, name, any_base)?)?.0)
+        let (adapted, head) = self.adapted(self.read_adapter(dir, name, any_base)?)?;
+        match head.iter().map(|(name, _)| name).find(|name| !self.config.is_of_head(name)) {
+            None => Ok(adapted),
+            Some(unknown) => {
+                Err(Error::Weights(format!("{}: {unknown} is no part of backbone or head", dir.display())))
+            }
+        }
     }
 
     /// A copy with an adapter on it, and with the tensors of the backbone that the adapter brings whole. Also returns
@@ -76,6 +82,8 @@ impl Backbone {
                 params.replace(&name, array)?;
                 report.missing.retain(|missing| *missing != name);
             } else {
+                // It stands in for the head that the base has itself, which is then not left out.
+                report.ignored.retain(|ignored| !self.config.is_of_head(ignored));
                 head.insert(name, &Owner::head(""), array);
             }
         }

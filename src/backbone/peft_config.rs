@@ -66,13 +66,13 @@ impl PeftConfig {
                 config.peft_type
             )));
         }
-        let is_set = |value: &&Value| match value {
+        let is_set = |value: &Value| match value {
             Value::Null | Value::Bool(false) => false,
             Value::Array(all) => !all.is_empty(),
             Value::Object(all) => !all.is_empty(),
             _ => true,
         };
-        if let Some(name) = UNKNOWN.iter().find(|name| config.others.get(**name).filter(is_set).is_some()) {
+        if let Some(name) = UNKNOWN.iter().find(|name| config.others.get(**name).is_some_and(is_set)) {
             return Err(Error::Value(format!("{name} is {}, which is not known here", config.others[*name])));
         }
         if let Some(how) = config.init_lora_weights.as_str()

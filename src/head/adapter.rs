@@ -112,7 +112,7 @@ impl TaskModel {
         let is_sorted = named.is_some();
         let labels = match named {
             Some(labels) => labels?,
-            None => of_config(&backbone, kind, n_outputs)?,
+            None => of_config(&backbone, kind, n_outputs),
         };
         let task = Task::of_outputs(labels.kind, labels.names.len())?;
         let specs = task.specs(&backbone.config);
@@ -167,15 +167,15 @@ fn of_metadata(metadata: &Value, kind: TargetKind) -> Option<Result<Labels>> {
 }
 
 /// The labels of the base model's configuration, if it has as many; else numbered ones, with a note.
-fn of_config(backbone: &Backbone, kind: TargetKind, n_outputs: usize) -> Result<Labels> {
+fn of_config(backbone: &Backbone, kind: TargetKind, n_outputs: usize) -> Labels {
     match Labels::read(&backbone.config.raw, kind) {
-        Ok(labels) if labels.names.len() == n_outputs => Ok(labels),
+        Ok(labels) if labels.names.len() == n_outputs => labels,
         _ => {
             let names: Vec<String> = (0..n_outputs).map(|i| format!("LABEL_{i}")).collect();
             let note = "neither the adapter's files nor the base model's config.json name the outputs: they are called \
                         LABEL_0 and on";
             let kind = if kind == TargetKind::Classes && n_outputs == 1 { TargetKind::Numbers } else { kind };
-            Ok(Labels { names, are_numbers: false, kind, note: Some(note.into()) })
+            Labels { names, are_numbers: false, kind, note: Some(note.into()) }
         }
     }
 }

@@ -150,6 +150,13 @@ impl Plan {
         lowest.map_or(0, |lowest| (config.num_hidden_layers + 1).saturating_sub(lowest).min(config.num_hidden_layers))
     }
 
+    /// Values per token that adapters have their layers keep for the backward: of DoRA all outputs.
+    pub(super) fn kept_by_adapters(&self, config: &Config) -> usize {
+        let outputs = self.rows.iter().filter(|row| row.name.contains(".lora_magnitude_vector."));
+        let of_groups: usize = outputs.map(|row| row.shape.iter().product::<usize>()).sum();
+        of_groups * config.num_hidden_layers / config.layer_groups.max(1)
+    }
+
     /// The number of values in the weights of linear layers of the encoder that stay as they are.
     pub(super) fn frozen_map_values(&self, config: &Config) -> usize {
         let learns = |spec: &Spec| self.rows.iter().any(|row| row.trainable && row.name == spec.name);

@@ -40,7 +40,9 @@ pub fn estimate_fit(
         return Ok(MemoryEstimate { activations: VALUE * d * features, loss, evaluation: forward, ..of_run });
     }
     let rows = PassRows::of_tokens(tokens, lengths.iter().copied().max().unwrap_or(0));
-    let activations = training_bytes(config, precision, training.recompute, rows, plan.layers_with_gradients(config));
+    let kept = VALUE * tokens * plan.kept_by_adapters(config);
+    let activations =
+        kept + training_bytes(config, precision, training.recompute, rows, plan.layers_with_gradients(config));
     let scratch = scratch(config, precision, tokens) + packed_once(plan.frozen_map_values(config), precision);
     let without_gradients = forward + held_out.map_or(0, |held_out| VALUE * items(held_out) * c);
     let evaluation = without_gradients.saturating_sub(activations + scratch + loss);

@@ -108,7 +108,7 @@ def test_estimate_of_probing_is_within_10_percent():
 
 @machine
 @linux
-@pytest.mark.parametrize("strategy", ["LoRA", "TopLayers", "BitFit"])
+@pytest.mark.parametrize("strategy", ["LoRA", "DoRA", "MiSS", "TopLayers", "BitFit"])
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_estimate_of_strategies_that_freeze_is_within_10_percent(strategy, precision):
     estimate, measured = peak(strategy=strategy, precision=precision)

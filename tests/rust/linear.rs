@@ -179,7 +179,7 @@ fn linear_when_it_has_low_rank_terms_agrees_forward_and_backward() -> Outcome {
             };
             check("low-rank terms", &args, |a| run(a, false), formula)?;
             let weight = Var::constant(args[1].clone());
-            let fixed = |a: &[Var]| [&a[..1], &[weight.clone()], &a[1..]].concat();
+            let fixed = |a: &[Var]| [&a[..1], std::slice::from_ref(&weight), &a[1..]].concat();
             let others = [&args[..1], &args[2..]].concat();
             let whole = |v: &[Vec<f64>]| [&v[..1], &[f64s(&args[1]).unwrap_or_default()], &v[1..]].concat();
             check("low-rank terms, packed", &others, |a| run(&fixed(a), true), |v| formula(&whole(v)))?;

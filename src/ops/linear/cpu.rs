@@ -129,7 +129,9 @@ pub(super) fn input_gradient(g: &[f32], weight: RhsView, sums: &[RowSum], dx: &m
     let [k, n] = weight.shape();
     let t = dx.len() / k.max(1);
     matmul(MatrixView::rows(g, t, n), weight, Output::new(dx, k, add), |row, column, dx| {
-        sums.iter().for_each(|sum| sum.add_to(dx, row, column));
+        for sum in sums {
+            sum.add_to(dx, row, column);
+        }
     });
 }
 

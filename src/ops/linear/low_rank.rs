@@ -115,7 +115,9 @@ impl Kept {
 
 vectorised! {
     fn scale_all(values: &mut [f32], scale: f32) {
-        values.iter_mut().for_each(|value| *value *= scale);
+        for value in values {
+            *value *= scale;
+        }
     }
 }
 

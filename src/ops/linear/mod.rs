@@ -178,10 +178,10 @@ unsafe impl Op for Linear {
         if let (Some(activation), Some(pre)) = (&self.activation, &self.pre) {
             activation::cpu::backward(pre.elements(), *activation, &mut g);
         }
-        if self.dropout.is_some() || self.scaled.is_some() {
-            if let Some(dr) = dr.take().filter(|dr| dr.wanted()) {
-                dr.write(|dr, add| cpu::residual_gradient(&g, dr, add))?;
-            }
+        if (self.dropout.is_some() || self.scaled.is_some())
+            && let Some(dr) = dr.take().filter(|dr| dr.wanted())
+        {
+            dr.write(|dr, add| cpu::residual_gradient(&g, dr, add))?;
         }
         if let Some(dropout) = &self.dropout {
             dropout::cpu::mask_all(dropout, &mut g);

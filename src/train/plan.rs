@@ -150,9 +150,14 @@ impl Plan {
         lowest.map_or(0, |lowest| (config.num_hidden_layers + 1).saturating_sub(lowest).min(config.num_hidden_layers))
     }
 
-    /// Values per token that adapters have their layers keep for the backward: of DoRA all outputs.
+    /// Values per token that adapters have their layers keep for the backward: of DoRA all outputs, of which those before
+    /// an activation are kept anyway.
     pub(super) fn kept_by_adapters(&self, config: &Config) -> usize {
         let outputs = self.rows.iter().filter(|row| row.name.contains(".lora_magnitude_vector."));
+        let before_activation = |row: &&ParameterPlan| {
+            !config.feed_forward.gated && row.name.contains(&format!(".{}.lora_", config.family.names.up.name))
+        };
+        let outputs = outputs.filter(|row| !before_activation(row));
         let of_groups: usize = outputs.map(|row| row.shape.iter().product::<usize>()).sum();
         of_groups * config.num_hidden_layers / config.layer_groups.max(1)
     }

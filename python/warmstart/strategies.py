@@ -360,8 +360,8 @@ class MiSS(Strategy):
 
     method: ClassVar[str] = "miss"
     core_method: ClassVar[str] = "lora"
-    rate: ClassVar[float] = 1e-3
-    usual_rates: ClassVar = (1e-4, 2e-2, 2e-1)
+    rate: ClassVar[float] = 4e-4
+    usual_rates: ClassVar = (4e-5, 2e-3, 2e-2)
 
     rank: int = 8
     targets: str | Sequence[str] | None = None

@@ -87,7 +87,7 @@ def transformers_side(
     """Hand weights and batches to a process of the peers' environment."""
     import numpy as np
     import warmstart as ws
-    from warmstart.strategies import UpdateRule
+    from warmstart.strategy import UpdateRule
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

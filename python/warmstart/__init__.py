@@ -23,6 +23,7 @@ from warmstart._core import (
 )
 
 if TYPE_CHECKING:
+    from warmstart.adapters import LoRA, MiSS
     from warmstart.backbone import Backbone
     from warmstart.classifier import TextClassifier
     from warmstart.entities import Entity
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
         FullFineTuning,
         Layers,
         LinearProbing,
-        LoRA,
-        MiSS,
         NormTuning,
         TopLayers,
     )
@@ -101,10 +100,10 @@ _LAZY = {
     "LanguageModel": "language_model",
     "Layers": "strategies",
     "LinearProbing": "strategies",
-    "LoRA": "strategies",
+    "LoRA": "adapters",
     "MaskedLM": "objectives",
     "MemoryEstimate": "memory",
-    "MiSS": "strategies",
+    "MiSS": "adapters",
     "NormTuning": "strategies",
     "PermutationLM": "objectives",
     "RegressionReport": "regression_report",

@@ -18,7 +18,7 @@ from warmstart.published import open_published
 from warmstart.published_backbone import with_published_head
 from warmstart.report import Report
 from warmstart.scores import Metric, check_metric, predictions, probabilities
-from warmstart.strategies import Strategy
+from warmstart.strategy import Strategy
 from warmstart.supervised import ClassEstimator
 from warmstart.text_estimator import TextEstimator
 from warmstart.text_runs import Learnt

@@ -17,7 +17,8 @@ from warmstart.regression_report import RegressionReport
 from warmstart.report import Report
 from warmstart.samples import drawn, some_of_each
 from warmstart.scores import metric_name, predictions
-from warmstart.strategies import FullFineTuning, UpdateRule
+from warmstart.strategies import FullFineTuning
+from warmstart.strategy import UpdateRule
 
 if TYPE_CHECKING:
     from warmstart.prepared import Prepared

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from warmstart.keywords import hint, naming_what_was_meant, unchecked
 from warmstart.older import state_of_version_2
 from warmstart.parameters import Parameters, shown
-from warmstart.strategies import PARTS, FullFineTuning, Strategy
+from warmstart.strategies import PARTS, FullFineTuning
+from warmstart.strategy import Strategy
 
 if TYPE_CHECKING:
     from typing_extensions import Self

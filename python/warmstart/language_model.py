@@ -23,7 +23,7 @@ from warmstart.optim import AdamW
 from warmstart.options import INFERENCE_PRECISIONS, MAX_SHARD_SIZE, byte_count, check_compute, seed_of_run
 from warmstart.pretraining import Prepared, prepare
 from warmstart.saving import save_language_model
-from warmstart.strategies import Strategy
+from warmstart.strategy import Strategy
 from warmstart.warn import warn, warn_unlearnt
 
 

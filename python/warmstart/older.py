@@ -8,7 +8,8 @@ from typing import Any
 
 from warmstart.language_backbone import LanguageBackbone
 from warmstart.optim import AdamW
-from warmstart.strategies import STRATEGIES, Strategy
+from warmstart.strategies import STRATEGIES
+from warmstart.strategy import Strategy
 
 
 def metadata_of_version_1(metadata: dict[str, Any]) -> dict[str, Any]:

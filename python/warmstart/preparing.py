@@ -25,7 +25,8 @@ from warmstart.options import check_compute, finite, flag, optional_positive_int
 from warmstart.plan import Choice
 from warmstart.policies import kept, patience
 from warmstart.prepared import Labelled, Prepared
-from warmstart.strategies import UpdateRule, require_strategy
+from warmstart.strategies import require_strategy
+from warmstart.strategy import UpdateRule
 from warmstart.tasks import Task
 from warmstart.texts import warn_empty, warn_unread
 from warmstart.warn import warn

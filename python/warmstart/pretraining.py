@@ -18,7 +18,8 @@ from warmstart.monitor import FitMonitor
 from warmstart.options import check_compute, flag, optional_positive_int, positive_int
 from warmstart.policies import fraction_held_out, kept, patience
 from warmstart.samples import drawn
-from warmstart.strategies import FullFineTuning, Strategy, UpdateRule, require_strategy
+from warmstart.strategies import FullFineTuning, require_strategy
+from warmstart.strategy import Strategy, UpdateRule
 from warmstart.texts import warn_unknown
 from warmstart.tokenizer import Tokenizer
 from warmstart.warn import warn

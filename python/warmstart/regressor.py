@@ -19,7 +19,7 @@ from warmstart.published_backbone import published_numbers
 from warmstart.regression import LOSSES, METRICS, Regression
 from warmstart.regression_report import RegressionReport
 from warmstart.scores import Metric
-from warmstart.strategies import Strategy
+from warmstart.strategy import Strategy
 from warmstart.text_estimator import TextEstimator
 from warmstart.text_runs import Learnt
 from warmstart.texts import Texts

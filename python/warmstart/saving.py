@@ -12,7 +12,8 @@ from warmstart.history import History
 from warmstart.language_backbone import Model
 from warmstart.objectives import Objective
 from warmstart.scores import metric_name
-from warmstart.strategies import require_optimizer, require_strategy
+from warmstart.strategies import require_strategy
+from warmstart.strategy import require_optimizer
 from warmstart.training import Trained
 from warmstart.warn import warn
 

@@ -1,136 +1,17 @@
-"""Strategies as plain data: which parameters are trained, what is added, and the relative learning rates of layers.
+"""Strategies as plain data: which parameters are trained, what is added, and the relative learning rates of layers."""
 
-A strategy has parameters in scikit-learn's sense, so ``strategy__layer_decay`` is a name in a grid search.
-Values are stored as given and checked when a plan is made, in `fit` or in `explain`.
-"""
-
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from warmstart import _core
-from warmstart.defaults import SOLVED, how_head_learns, learning_rate
-from warmstart.keywords import naming_what_was_meant
-from warmstart.opening import opened
-from warmstart.optim import OF_THE_ESTIMATOR, PART, AdamW
-from warmstart.options import finite, flag, positive_int
-from warmstart.parameters import Parameters
-from warmstart.plan import Plan
-
-ELSEWHERE = OF_THE_ESTIMATOR | {f"the estimator {how}": names for how, names in PART.items()}
-"""Training parameters that do not belong to the strategy, for `naming_what_was_meant`."""
+from warmstart.adapters import LoRA, MiSS
+from warmstart.optim import PART, AdamW
+from warmstart.options import positive_int
+from warmstart.strategy import Strategy, naming_strategy_parameters
 
 
-class Strategy(Parameters):
-    """Base class of strategies, which can be cloned, nested in an estimator, written as JSON, and explained."""
-
-    method: ClassVar[str]
-    core_method: ClassVar[str]
-    """The core's name of the method."""
-    rate: ClassVar[float]
-    """Default learning rate for hidden states of `defaults.RATED_WIDTH` values."""
-    usual_rates: ClassVar[tuple[float, float, float]]
-    """Lowest and highest usual learning rate, and the rate above which the model is most likely destroyed."""
-    is_of_head_alone: ClassVar[bool] = False
-    """Whether the backbone is frozen."""
-    elsewhere: ClassVar = ELSEWHERE
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "core_method" not in cls.__dict__ and "method" in cls.__dict__:
-            cls.core_method = cls.method
-
-    def default_optimizer(self) -> AdamW:
-        """Return the optimiser to use if the estimator has none."""
-        return AdamW()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``{"method": ..., **parameters}`` in plain Python values, as ``warmstart.json`` holds it.
-
-        Raises
-        ------
-        TypeError
-            A parameter is of another type than its default.
-        ValueError
-            A number is infinite or NaN.
-        """
-        return {"method": self.method, **self._plain()}
-
-    def _plain(self) -> dict[str, Any]:
-        """Return the parameters in plain Python values, checked."""
-        return {name: finite(f"strategy.{name}", value) for name, value in self.get_params().items()}
-
-    def _settings(self) -> dict[str, Any]:
-        """Return the core's settings of the method, by the names that it has for them."""
-        return self._plain()
-
-    def parts(self) -> "list[Strategy]":
-        """Return the strategies that apply together: this one alone, unless it is a sum."""
-        return [self]
-
-    def __add__(self, other: Any) -> "Combined":
-        if not isinstance(other, Strategy):
-            return NotImplemented
-        return Combined([*self.parts(), *other.parts()])
-
-    def core(self) -> _core.Strategy:
-        """Return the strategy as the core takes it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            A parameter is of a wrong type or out of its range, or parts do not go together.
-        """
-        parts = self.parts()
-        told = [{"method": {one.core_method: one._settings()}, "factor": one.rate / parts[0].rate} for one in parts]
-        return _core.Strategy(json.dumps(told))
-
-    def explain(self, backbone: Any, n_outputs: int = 2) -> Plan:
-        """Show what this strategy does to each layer of a backbone and a head on it, at its default rate.
-
-        Parameters
-        ----------
-        backbone : Backbone, str or path
-            The model to be trained.
-        n_outputs : int
-            Number of classes.
-
-        Returns
-        -------
-        Plan
-            Shows itself as a table.
-
-        Raises
-        ------
-        ValueError
-            A parameter is out of its range.
-
-        Examples
-        --------
-        >>> plan = FullFineTuning(layer_decay=0.9).explain(backbone)
-        >>> plan.n_trainable == plan.n_parameters
-        True
-        """
-        inner = opened(backbone, False)._inner
-        rate = learning_rate(self, inner.hidden_size, False)
-        head = how_head_learns(self, inner.has_linear_head(False), [])
-        rule = UpdateRule.of(self, None, rate.value)
-        told = inner.explain(*rule.core(), _core.Task.classification(positive_int("n_outputs", n_outputs)))
-        choices = {"head": head} if head.value == SOLVED else {"head": head, "learning_rate": rate}
-        return Plan(told, choices, head.value == SOLVED)
-
-
-_Strategy = TypeVar("_Strategy", bound=type[Strategy])
-
-
-def _naming_what_was_meant(kind: _Strategy) -> _Strategy:
-    kind.__init__ = naming_what_was_meant(ELSEWHERE)(kind.__init__)  # type: ignore[method-assign]
-    return kind
-
-
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(kw_only=True, repr=False)
 class FullFineTuning(Strategy):
     """Train every parameter.
@@ -159,7 +40,7 @@ class FullFineTuning(Strategy):
     embeddings_factor: float = 1.0
 
 
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(kw_only=True, repr=False)
 class LinearProbing(Strategy):
     """Train the head on a frozen backbone, whose activations are computed once.
@@ -185,7 +66,7 @@ class LinearProbing(Strategy):
         return AdamW(weight_decay=0.0, warmup_ratio=0.0)
 
 
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(repr=False)
 class TopLayers(Strategy):
     """Train the head and the topmost layers; the layers below and the embeddings stay as they are.
@@ -216,7 +97,7 @@ class TopLayers(Strategy):
         return f"TopLayers(n={self.n!r})"
 
 
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(repr=False)
 class Layers(Strategy):
     """Train the head and the named layers; all other layers and the embeddings stay as they are.
@@ -244,7 +125,7 @@ class Layers(Strategy):
         return {"layers": [integer("strategy.layers", layer) for layer in self.layers]}
 
 
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(kw_only=True, repr=False)
 class BitFit(Strategy):
     """Train the head and all biases of the backbone (Ben Zaken et al., 2022).
@@ -260,7 +141,7 @@ class BitFit(Strategy):
     usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
 
 
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(kw_only=True, repr=False)
 class NormTuning(Strategy):
     """Train the head and the weights and biases of all norms of the backbone (Qi et al., 2022).
@@ -276,109 +157,7 @@ class NormTuning(Strategy):
     usual_rates: ClassVar = (1e-4, 1e-2, 1e-1)
 
 
-@_naming_what_was_meant
-@dataclass(kw_only=True, repr=False)
-class LoRA(Strategy):
-    """Train the head and low-rank matrices added to linear layers: ``W x + scale * B (A x)`` (Hu et al., 2021).
-
-    `B` is zero at first, so that training begins from the backbone as it is, which does not change.
-
-    Parameters
-    ----------
-    rank : int
-        Number of rows of each `A` and columns of each `B`.
-    alpha : float or None
-        ``scale`` is ``alpha / rank``; None takes twice the rank, so that it is 2.
-    targets : str, sequence of str or None
-        The layers that get matrices: parts of a transformer layer, which are ``"attention"``, ``"feed_forward"``,
-        ``"query"``, ``"key"``, ``"value"``, ``"attention_output"``, ``"gate"``, ``"up"`` and ``"down"``, or names of
-        modules or their ends, as ``["attention.self.query"]``; a str that is no part is a regular expression that
-        matches the whole name of a module, as in PEFT. None takes all linear layers.
-    rslora : bool
-        Whether ``scale`` is ``alpha / sqrt(rank)`` instead (Kalajdzievski, 2023).
-    dora : bool
-        Whether rows of ``W + scale * B A`` are scaled to lengths that are learnt apart (DoRA, Liu et al., 2024).
-    lora_plus : float
-        Factor on the learning rate of `B` (LoRA+, Hayou et al., 2024).
-
-    Examples
-    --------
-    >>> LoRA(rank=4, targets="attention")
-    LoRA(rank=4, targets='attention')
-    """
-
-    method: ClassVar[str] = "lora"
-    rate: ClassVar[float] = 2e-3
-    usual_rates: ClassVar = (1e-4, 2e-2, 2e-1)
-
-    rank: int = 8
-    alpha: float | None = None
-    targets: str | Sequence[str] | None = None
-    rslora: bool = False
-    dora: bool = False
-    lora_plus: float = 1.0
-
-    def _plain(self) -> dict[str, Any]:
-        return {
-            "rank": positive_int("strategy.rank", self.rank),
-            "alpha": None if self.alpha is None else finite("strategy.alpha", self.alpha),
-            "targets": _names("strategy.targets", self.targets),
-            "rslora": flag("strategy.rslora", self.rslora),
-            "dora": flag("strategy.dora", self.dora),
-            "lora_plus": finite("strategy.lora_plus", self.lora_plus),
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        plain = self._plain()
-        alpha = 2.0 * plain["rank"] if plain["alpha"] is None else plain["alpha"]
-        kind = "dora" if plain.pop("dora") else "lora"
-        return {**plain, "name": ADAPTER, "kind": kind, "alpha": alpha}
-
-
-@_naming_what_was_meant
-@dataclass(kw_only=True, repr=False)
-class MiSS(Strategy):
-    """Train the head and one matrix `M` for each linear layer: ``W x + M' z`` (MiSS, Kang and Yin, 2024).
-
-    ``z[i]`` is the sum of the inputs ``x[j]`` with ``j mod rank == i``. `M` is zero at first.
-
-    Parameters
-    ----------
-    rank : int
-        Number of rows of each `M`.
-    targets : str, sequence of str or None
-        The layers that get matrices: parts of a transformer layer, which are ``"attention"``, ``"feed_forward"``,
-        ``"query"``, ``"key"``, ``"value"``, ``"attention_output"``, ``"gate"``, ``"up"`` and ``"down"``, or names of
-        modules or their ends, as ``["attention.self.query"]``; a str that is no part is a regular expression that
-        matches the whole name of a module, as in PEFT. None takes all linear layers.
-
-    Examples
-    --------
-    >>> MiSS(rank=4)
-    MiSS(rank=4)
-    """
-
-    method: ClassVar[str] = "miss"
-    core_method: ClassVar[str] = "lora"
-    rate: ClassVar[float] = 4e-4
-    usual_rates: ClassVar = (4e-5, 2e-3, 2e-2)
-
-    rank: int = 8
-    targets: str | Sequence[str] | None = None
-
-    def _plain(self) -> dict[str, Any]:
-        return {
-            "rank": positive_int("strategy.rank", self.rank),
-            "targets": _names("strategy.targets", self.targets),
-        }
-
-    def _settings(self) -> dict[str, Any]:
-        plain = self._plain()
-        fixed = {"alpha": 1.0, "rslora": False, "lora_plus": 1.0}
-        return {**plain, **fixed, "name": ADAPTER, "kind": "miss"}
-
-
-@_naming_what_was_meant
+@naming_strategy_parameters
 @dataclass(repr=False)
 class Combined(Strategy):
     """Strategies that apply together, each at its own rate; made with ``+``, as in ``LoRA(rank=4) + BitFit()``.
@@ -431,8 +210,7 @@ class Combined(Strategy):
         return f"Combined({self.strategies!r})"
 
 
-ADAPTER = "default"
-"""The name of an adapter that is trained, as PEFT has it."""
+Strategy.summed = Combined
 
 _ALL = (FullFineTuning, LinearProbing, TopLayers, Layers, BitFit, NormTuning, LoRA, MiSS, Combined)
 STRATEGIES: dict[str, type[Strategy]] = {kind.method: kind for kind in _ALL}
@@ -452,15 +230,6 @@ def integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a list of int, got {value!r} ({type(value).__name__}) in it")
     return int(value)
-
-
-def _names(name: str, value: Any) -> str | list[str] | None:
-    if value is None or isinstance(value, str):
-        return value
-    names = list(value)
-    if not all(isinstance(one, str) for one in names):
-        raise TypeError(f"{name} must be None, a str or a list of str, got {value!r}")
-    return names
 
 
 PARTS = {
@@ -491,46 +260,3 @@ def require_strategy(value: Any) -> Strategy:
         return value
     kinds = " or ".join(f"{kind.__name__}()" for kind in STRATEGIES.values() if kind is not Combined)
     raise TypeError(f"strategy must be None, {kinds}, got {value!r} ({type(value).__name__})")
-
-
-def require_optimizer(value: Any, strategy: Strategy) -> AdamW:
-    """Return `value`, or the strategy's default for None.
-
-    Raises
-    ------
-    TypeError
-        `value` is of another type.
-    """
-    if value is None:
-        return strategy.default_optimizer()
-    if isinstance(value, AdamW):
-        return value
-    raise TypeError(f"optimizer must be None or AdamW(), got {value!r} ({type(value).__name__})")
-
-
-@dataclass(frozen=True)
-class UpdateRule:
-    """What a run does to the parameters in a step: strategy, optimiser, and the peak of the learning rate."""
-
-    strategy: Strategy
-    optimizer: AdamW
-    learning_rate: float
-
-    @classmethod
-    def of(cls, strategy: Strategy, optimizer: Any, learning_rate: Any) -> "UpdateRule":
-        """Return the rule, checked; an optimiser of None is the strategy's default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            A value is of another type, infinite or NaN.
-        """
-        rule = cls(strategy, require_optimizer(optimizer, strategy), finite("learning_rate", learning_rate))
-        rule.core()
-        return rule
-
-    def core(self) -> tuple[_core.Strategy, _core.AdamW]:
-        """Return strategy and optimiser as the core takes them."""
-        steps = self.optimizer.to_dict()
-        del steps["kind"]
-        return self.strategy.core(), _core.AdamW(**steps, learning_rate=self.learning_rate)

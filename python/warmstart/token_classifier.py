@@ -24,7 +24,7 @@ from warmstart.published import open_published
 from warmstart.published_backbone import published_tags, with_published_head
 from warmstart.report import Report
 from warmstart.scores import metric_name, probabilities
-from warmstart.strategies import Strategy
+from warmstart.strategy import Strategy
 from warmstart.supervised import ClassEstimator
 from warmstart.tagged import Windows
 from warmstart.tagged_texts import TaggedTexts, TagMetric

@@ -13,7 +13,7 @@ from warmstart.classification import Classification
 from warmstart.doubts import of_run
 from warmstart.labels import Classes
 from warmstart.prepared import Labelled
-from warmstart.strategies import UpdateRule
+from warmstart.strategy import UpdateRule
 from warmstart.texts import encode
 
 GOOD = ["the good film", "a good movie", "the good old film", "good film"]

@@ -8,7 +8,8 @@ import pytest
 import warmstart as ws
 from sklearn.base import clone
 from warmstart.optim import OPTIMIZERS
-from warmstart.strategies import STRATEGIES, Strategy, strategy_of
+from warmstart.strategies import STRATEGIES, strategy_of
+from warmstart.strategy import Strategy
 
 CHANGED = [
     ws.FullFineTuning(layer_decay=0.5, head_factor=2.0, embeddings_factor=0.5),

@@ -149,7 +149,7 @@ struct Linear {
     has_bias: bool,
     has_residual: bool,
     activation: Option<Activation>,
-    /// The activation's input.
+    /// The outputs with their bias: the activation's input, and what the gradient of lengths is found from.
     pre: Option<Buffer>,
     dropout: Option<Dropout>,
     terms: Vec<Kept>,
